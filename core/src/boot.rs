@@ -1,0 +1,939 @@
+//! The machine of one power-on: events in, actions out, no I/O.
+//!
+//! Call [`Boot::step`] with [`Event::Start`], carry out the [`Action`] it returns, and step again
+//! with what came of it, until it hands over or stops. [`driver::boot`](crate::driver::boot) is that
+//! loop for blocking devices; an asynchronous loader writes the same loop with its own I/O.
+//!
+//! The step numbers are those of `docs/BOOT_PROTOCOL.md`.
+
+use core::cmp::Reverse;
+
+use heapless::Vec;
+
+use crate::device::DeviceError;
+use crate::format::{
+    BootProof, Digest, Fault, Floor, Load, Manifest, Mark, MarkKind, Record, Role, SLOTS_MAX, Slot,
+    SlotKind, SlotState, header, record as record_format,
+};
+use crate::io::{Io, Step};
+use crate::layout::{Layout, LayoutError, Part, Region};
+use crate::record::{Choice, Copies, Outcome};
+use crate::select::{Candidate, Candidates, Claim, Knowledge, candidates};
+use crate::verify::{
+    self, ClassError, Device, IndexFold, Sha256, SoftSha256, TRUST_LEN_MAX, TrustError, Verified,
+    check_class, digest_of, verify_head,
+};
+
+/// Most bytes that one [`Action::Load`] asks for.
+pub const LOAD_LEN_MAX: u32 = 1 << 20;
+
+/// What a loader is built with, and what it knows of this power-on.
+#[derive(Clone, Copy, Debug)]
+pub struct BootConfig<'a> {
+    /// Which device this is, and whom it trusts.
+    pub device: Device<'a>,
+    /// Where everything stands.
+    pub layout: Layout<'a>,
+    /// How often a slot may be tried that is found without a record, 1..=15.
+    pub tries: u8,
+    /// A number that no other power-on had: random, or a counter.
+    pub nonce: u64,
+    /// Whether there is a [`RollbackStore`](crate::driver::RollbackStore).
+    pub has_store: bool,
+    /// Whether components of load class `late` are checked here. False where the stage after the
+    /// loader checks them before it uses them.
+    pub check_late: bool,
+    /// Whether a watchdog ended the power-on before this one.
+    pub watchdog_reset: bool,
+}
+
+/// What came of the last action.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'b> {
+    /// The first step.
+    Start,
+    /// The operation succeeded.
+    Done,
+    /// The device failed.
+    Failed(DeviceError),
+    /// The bytes that [`Action::Load`] asked for, in the memory they will be used from.
+    Loaded(&'b [u8]),
+    /// There is not enough memory for [`Action::Reserve`].
+    NoMemory,
+    /// What the store holds; `None` if nothing was ever stored.
+    Floor(Option<Floor>),
+    /// The store failed.
+    StoreFailed,
+    /// The image that was handed over to returned before any of its own code ran.
+    Returned,
+}
+
+/// What to do next.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Carry out an operation on a device and answer [`Event::Done`] or [`Event::Failed`].
+    Io(Io),
+    /// Read the floor of slots of this kind from the store; answer [`Event::Floor`] or
+    /// [`Event::StoreFailed`].
+    ReadFloor(SlotKind),
+    /// Raise the floor in the store to this value; answer [`Event::Done`] or
+    /// [`Event::StoreFailed`].
+    RaiseFloor(SlotKind, Floor),
+    /// Provide memory for a component; answer [`Event::Done`] or [`Event::NoMemory`].
+    Reserve {
+        /// The component's number in the manifest.
+        component: usize,
+        /// What it is for.
+        role: Role,
+        /// Bytes needed, rounded up to whole logical blocks.
+        len: u64,
+    },
+    /// Read into the component's memory; answer [`Event::Loaded`] with those bytes, or
+    /// [`Event::Failed`].
+    Load {
+        /// The component's number in the manifest.
+        component: usize,
+        /// Number of the device.
+        device: u8,
+        /// First byte on the device.
+        from: u64,
+        /// First byte in the component's memory.
+        to: u64,
+        /// How many bytes.
+        len: u32,
+    },
+    /// Start the slot whose manifest is [`Boot::manifest`], giving it the proof. If its image
+    /// returns before it ran, step with [`Event::Returned`]; if its code ran and came back, reset.
+    HandOver(BootProof),
+    /// Nothing can be started: show [`Boot::report`]. Boot step 9.
+    Stop,
+}
+
+/// Why a candidate was not started, or that it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Reason {
+    /// It was started.
+    Started,
+    /// A device failed; nothing is written about it, for the next power-on may fare better.
+    Device(DeviceError),
+    /// Two reads of the same bytes differed.
+    Unstable,
+    /// Its head does not verify.
+    Trust(TrustError),
+    /// It is for another device.
+    Class(ClassError),
+    /// It is below the floor that the store keeps.
+    BelowStoreFloor {
+        /// What it reaches.
+        found: Floor,
+        /// What is needed.
+        floor: Floor,
+    },
+    /// It is below the floor that the record keeps.
+    BelowRecordFloor {
+        /// What it reaches.
+        found: Floor,
+        /// What is needed.
+        floor: Floor,
+    },
+    /// The slot holds another manifest than the record says, so its recorded state does not apply.
+    OtherManifest,
+    /// A component's bytes do not match the manifest.
+    Corrupt {
+        /// The component's role.
+        role: Role,
+    },
+    /// There was not enough memory.
+    NoMemory,
+    /// The try could not be counted, so there was no trial.
+    NotCounted(DeviceError),
+    /// A later version of this software keeps the record: it is not written, so nothing is tried.
+    NewerRecord,
+    /// The store failed, so nothing is tried.
+    StoreFailed,
+    /// The image returned instead of running.
+    Returned,
+    /// The manifest does not fit the layout.
+    Layout(LayoutError),
+}
+
+impl core::fmt::Display for Reason {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Started => f.write_str("started"),
+            Self::Device(error) => write!(f, "skipped this time: {error}"),
+            Self::Unstable => f.write_str("skipped this time: two reads of it differed"),
+            Self::Trust(error) => write!(f, "not trusted: {error}"),
+            Self::Class(error) => write!(f, "refused: {error}"),
+            Self::BelowStoreFloor { found, floor } | Self::BelowRecordFloor { found, floor } => {
+                write!(
+                    f,
+                    "refused: keyset {} level {} is below the floor, keyset {} level {}",
+                    found.keyset_version, found.level, floor.keyset_version, floor.level
+                )
+            }
+            Self::OtherManifest => {
+                f.write_str("holds another manifest than the record says: kept for last")
+            }
+            Self::Corrupt { role } => write!(f, "corrupt: the {role} does not match the manifest"),
+            Self::NoMemory => f.write_str("skipped this time: not enough memory"),
+            Self::NotCounted(error) => {
+                write!(f, "not tried, for the try could not be counted: {error}")
+            }
+            Self::NewerRecord => {
+                f.write_str("not tried: a newer version of this software keeps the boot record")
+            }
+            Self::StoreFailed => f.write_str("not tried: the store of the floor failed"),
+            Self::Returned => f.write_str("its image returned instead of running"),
+            Self::Layout(error) => write!(f, "refused: {error}"),
+        }
+    }
+}
+
+/// One line of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Line {
+    /// Which candidate.
+    pub candidate: Candidate,
+    /// What became of it.
+    pub reason: Reason,
+}
+
+/// What a power-on found and why it did what it did.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// How the record was found.
+    pub record: Choice,
+    /// Every candidate that was looked at, in order.
+    pub lines: Vec<Line, { 3 * SLOTS_MAX }>,
+    /// A recorded floor that nothing on the device reaches was ignored.
+    pub floor_ignored: bool,
+    /// The store of the floor failed.
+    pub store_failed: bool,
+    /// The record should have been written before hand-over and could not be.
+    pub record_write_failed: Option<DeviceError>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Start,
+    /// Reading both copies of the record.
+    ReadRecord,
+    ReadFloor(SlotKind),
+    /// Looking into slot number `at` of the layout for want of a record.
+    Scan {
+        at: usize,
+        part: ScanPart,
+    },
+    /// Counting a try.
+    Spend,
+    /// Reading the head of the candidate; `first` is the digest of a read that did not verify.
+    Head {
+        first: Option<Digest>,
+    },
+    Reserve {
+        number: usize,
+    },
+    Load {
+        number: usize,
+        offset: u64,
+        len: u32,
+        first: Option<Digest>,
+    },
+    /// Reading the head of another good slot, to see how far the floor may rise.
+    OtherHead {
+        at: usize,
+        lowest: Floor,
+    },
+    RaiseStore(Floor),
+    /// Writing what has changed before hand-over.
+    Settle,
+    HandedOver,
+    Stopped,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ScanPart {
+    Head,
+    Commit,
+    Confirmed,
+}
+
+/// One power-on.
+#[derive(Debug)]
+pub struct Boot<'a, H = SoftSha256> {
+    config: &'a BootConfig<'a>,
+    state: State,
+    copies: Copies,
+    record: Record,
+    /// The record differs from what stands on the device.
+    dirty: bool,
+    /// What the store holds, by kind.
+    store: [Floor; 2],
+    /// The record's floor is beyond anything on the device and does not count, by kind.
+    ignore_floor: [bool; 2],
+    /// A candidate was refused by nothing but the record's floor, by kind.
+    refused_by_floor: [bool; 2],
+    /// The highest floor that any verified head reached, by kind.
+    highest: [Floor; 2],
+    /// Keyset version and sequence of what a scan found, by slot: the newer goes first.
+    found: [Option<(u32, u64)>; SLOTS_MAX],
+    candidates: Candidates,
+    next: usize,
+    /// Slots that are out for this power-on, as bits.
+    out: u8,
+    current: Option<Candidate>,
+    manifest: Option<Verified<Manifest>>,
+    fold: IndexFold<H>,
+    /// What the candidate's state was before a try of it was spent.
+    unspent: SlotState,
+    /// Length of the buffer that the caller lends.
+    buffer_len: usize,
+    report: Report,
+}
+
+impl<'a, H: Sha256> Boot<'a, H> {
+    /// A machine at rest.
+    #[must_use]
+    pub fn new(config: &'a BootConfig<'a>) -> Self {
+        Self {
+            config,
+            state: State::Start,
+            copies: Copies::new(0),
+            record: Record::default(),
+            dirty: false,
+            store: [Floor::default(); 2],
+            ignore_floor: [false; 2],
+            refused_by_floor: [false; 2],
+            highest: [Floor::default(); 2],
+            found: [None; SLOTS_MAX],
+            candidates: Candidates::new(),
+            next: 0,
+            out: 0,
+            current: None,
+            manifest: None,
+            fold: IndexFold::new(0, 1),
+            unspent: SlotState::Empty,
+            buffer_len: 0,
+            report: Report {
+                record: Choice::Factory,
+                lines: Vec::new(),
+                floor_ignored: false,
+                store_failed: false,
+                record_write_failed: None,
+            },
+        }
+    }
+
+    /// Bytes of buffer that [`step`](Self::step) needs on `layout`; more makes fewer reads of
+    /// components that are not loaded into memory.
+    #[must_use]
+    pub fn buffer_len_min(layout: &Layout<'_>) -> usize {
+        TRUST_LEN_MAX.next_multiple_of(layout.unit()).max(Copies::buffer_len(layout))
+    }
+
+    /// The manifest of the candidate at hand: at hand-over, the one that was verified.
+    #[must_use]
+    pub const fn manifest(&self) -> Option<&Verified<Manifest>> {
+        self.manifest.as_ref()
+    }
+
+    /// The record as this power-on has it.
+    #[must_use]
+    pub const fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// What was found, and why things went as they did.
+    #[must_use]
+    pub const fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Takes what came of the last action and gives the next. `buffer` is at least
+    /// [`buffer_len_min`](Self::buffer_len_min) long and keeps its content between a read and the
+    /// step after it.
+    pub fn step(&mut self, event: Event<'_>, buffer: &mut [u8]) -> Action {
+        self.buffer_len = buffer.len();
+        match self.state {
+            State::Start => {
+                self.state = State::ReadRecord;
+                Action::Io(self.copies.begin_read(&self.config.layout))
+            }
+            State::ReadRecord | State::Spend | State::Settle => self.step_record(event, buffer),
+            State::ReadFloor(kind) => {
+                match event {
+                    Event::Floor(floor) => self.store[kind as usize] = floor.unwrap_or_default(),
+                    // A store that should be there and is not must not read as floor zero.
+                    _ => self.report.store_failed = true,
+                }
+                match kind {
+                    SlotKind::Update => self.read_floor(SlotKind::Recovery),
+                    SlotKind::Recovery => self.begin(),
+                }
+            }
+            State::Scan { at, part } => self.step_scan(at, part, event, buffer),
+            State::Head { first } => self.step_head(first, event, buffer),
+            State::Reserve { number } => match event {
+                Event::Done => self.load(number, 0, None),
+                _ => self.skip(Reason::NoMemory),
+            },
+            State::Load { number, offset, len, first } => {
+                match event {
+                    Event::Loaded(bytes) => self.fold.bytes(bytes),
+                    Event::Done => self.fold.bytes(&buffer[..len as usize]),
+                    Event::Failed(error) => return self.skip(Reason::Device(error)),
+                    _ => return self.skip(Reason::NoMemory),
+                }
+                self.load(number, offset + u64::from(len), first)
+            }
+            State::OtherHead { at, lowest } => self.step_other_head(at, lowest, event, buffer),
+            State::RaiseStore(floor) => {
+                if !matches!(event, Event::Done) {
+                    self.report.store_failed = true;
+                }
+                self.raise_record(floor)
+            }
+            State::HandedOver => self.returned(),
+            State::Stopped => Action::Stop,
+        }
+    }
+
+    fn step_record(&mut self, event: Event<'_>, buffer: &mut [u8]) -> Action {
+        let result = match event {
+            Event::Done => Ok(()),
+            Event::Failed(error) => Err(error),
+            _ => Err(DeviceError::Io),
+        };
+        let layout = &self.config.layout;
+        let outcome = match self.copies.step(layout, result, buffer, &mut self.record) {
+            Step::Io(io) => return Action::Io(io),
+            Step::Done(outcome) => outcome,
+        };
+        match (self.state, outcome) {
+            (State::Spend, Outcome::Written) => {
+                self.dirty = false;
+                self.read_head()
+            }
+            // Step 3: what cannot be counted is not tried.
+            (State::Spend, Outcome::WriteFailed(error)) => {
+                self.report.record_write_failed = Some(error);
+                // In memory too: what stands on the device is what the next power-on will see.
+                if let Some(Candidate { slot, .. }) = self.current {
+                    self.record.body.slot_mut(slot).state = self.unspent;
+                }
+                self.skip_for_now(Reason::NotCounted(error))
+            }
+            (State::Settle, Outcome::Written) => {
+                self.dirty = false;
+                self.hand_over()
+            }
+            (State::Settle, Outcome::WriteFailed(error)) => {
+                // A good slot is started all the same: the change is made again next time.
+                self.report.record_write_failed = Some(error);
+                self.hand_over()
+            }
+            (_, Outcome::Read(choice)) => {
+                self.report.record = choice;
+                self.read_floor(SlotKind::Update)
+            }
+            (_, Outcome::Written | Outcome::WriteFailed(_)) => self.stop(),
+        }
+    }
+
+    fn read_floor(&mut self, kind: SlotKind) -> Action {
+        if self.config.has_store {
+            self.state = State::ReadFloor(kind);
+            return Action::ReadFloor(kind);
+        }
+        self.begin()
+    }
+
+    /// Step 1 is done: make the order, from the record or from the slots' headers.
+    fn begin(&mut self) -> Action {
+        match self.report.record {
+            Choice::Current { .. } => {
+                self.dirty = self.record.body.expire_trials();
+                self.order(Knowledge::Record);
+                if self.config.watchdog_reset {
+                    // Without a trial at hand it was the first good slot that hung.
+                    let first = self.candidates.first().copied();
+                    if let Some(Candidate { slot, claim: Claim::Good }) = first {
+                        self.dirty |= self.record.body.suspect(slot);
+                        self.order(Knowledge::Record);
+                    }
+                }
+                self.next_candidate()
+            }
+            Choice::Factory | Choice::Lost | Choice::Newer => self.scan(0),
+        }
+    }
+
+    fn order(&mut self, knowledge: Knowledge) {
+        let layout = &self.config.layout;
+        self.candidates = candidates(&self.record.body, knowledge, |slot| layout.has(slot));
+        self.next = 0;
+    }
+
+    fn read_only(&self) -> bool {
+        self.report.record == Choice::Newer
+    }
+
+    // Making the record anew from the slots' headers.
+
+    fn scan(&mut self, at: usize) -> Action {
+        match self.config.layout.slots().get(at) {
+            Some(layout) => self.scan_part(at, layout.slot, ScanPart::Head),
+            None => {
+                self.conclude_scan();
+                self.order(Knowledge::Headers);
+                self.next_candidate()
+            }
+        }
+    }
+
+    fn scan_part(&mut self, at: usize, slot: Slot, part: ScanPart) -> Action {
+        self.state = State::Scan { at, part };
+        match part {
+            ScanPart::Head => self.read_part(slot, Part::Trust, TRUST_LEN_MAX),
+            ScanPart::Commit => self.read_part(slot, Part::Commit, header::LEN),
+            ScanPart::Confirmed => self.read_part(slot, Part::Confirmed, header::LEN),
+        }
+    }
+
+    fn read_part(&self, slot: Slot, part: Part, len: usize) -> Action {
+        let layout = &self.config.layout;
+        // Only slots of the layout are ever looked at.
+        let region = layout.part(slot, part).unwrap_or(layout.record(0));
+        Action::Io(Io::read(layout.geometry(region.device), region, len, 0))
+    }
+
+    fn step_scan(&mut self, at: usize, part: ScanPart, event: Event<'_>, buffer: &[u8]) -> Action {
+        let slot = self.config.layout.slots()[at].slot;
+        let read = matches!(event, Event::Done);
+        let marked = |kind, manifest: &Verified<Manifest>| {
+            read && Mark::parse(kind, buffer).is_ok_and(|mark| mark.digest == *manifest.digest())
+        };
+        match (part, &self.manifest) {
+            (ScanPart::Head, _) => {
+                let head =
+                    verify_head::<H>(&self.config.device, slot.kind(), &buffer[..TRUST_LEN_MAX]);
+                match head {
+                    Ok((manifest, _)) if read => {
+                        self.manifest = Some(manifest);
+                        self.scan_part(at, slot, ScanPart::Commit)
+                    }
+                    _ => self.scan(at + 1),
+                }
+            }
+            (ScanPart::Commit, Some(manifest)) if marked(MarkKind::Committed, manifest) => {
+                self.scan_part(at, slot, ScanPart::Confirmed)
+            }
+            (ScanPart::Confirmed, Some(manifest)) => {
+                let confirmed = marked(MarkKind::Confirmed, manifest);
+                self.record.body.found(slot, manifest, confirmed, self.config.tries);
+                self.found[slot as usize] = Some(manifest.order());
+                self.scan(at + 1)
+            }
+            (ScanPart::Commit, _) | (ScanPart::Confirmed, None) => self.scan(at + 1),
+        }
+    }
+
+    /// Sets what follows from all headers together: priorities, floors, data epoch.
+    fn conclude_scan(&mut self) {
+        let found = self.found;
+        let mut order = Slot::ALL;
+        order.sort_unstable_by_key(|slot| (found[*slot as usize], Reverse(*slot)));
+        let body = &mut self.record.body;
+        for (rank, slot) in order.into_iter().enumerate() {
+            body.slot_mut(slot).priority = rank as u8;
+        }
+        for kind in [SlotKind::Update, SlotKind::Recovery] {
+            if let Some(floor) = lowest_good(body, kind, &self.config.layout) {
+                *body.floor_of_mut(kind) = floor;
+            }
+        }
+        for slot in Slot::ALL {
+            let entry = body.slot(slot);
+            if slot.kind() == SlotKind::Update && entry.state == SlotState::Good {
+                let writes = entry.epochs.writes;
+                body.data_epoch = body.data_epoch.max(writes);
+            }
+        }
+        self.dirty = !self.read_only();
+    }
+
+    // One candidate after the other.
+
+    fn next_candidate(&mut self) -> Action {
+        self.manifest = None;
+        while let Some(candidate) = self.candidates.get(self.next).copied() {
+            self.next += 1;
+            if self.out & bit(candidate.slot) != 0 {
+                continue;
+            }
+            self.current = Some(candidate);
+            match candidate.claim {
+                Claim::Trial => {
+                    if self.read_only() {
+                        self.line(Reason::NewerRecord);
+                        continue;
+                    }
+                    if self.report.store_failed {
+                        self.line(Reason::StoreFailed);
+                        continue;
+                    }
+                    self.unspent = self.record.body.slot(candidate.slot).state;
+                    if self.record.body.spend_try(candidate.slot, self.config.nonce).is_none() {
+                        continue;
+                    }
+                    return self.write_record(State::Spend);
+                }
+                // With the store out of order only what is good already may run.
+                Claim::LastResort
+                    if self.report.store_failed
+                        && self.record.body.slot(candidate.slot).state != SlotState::Good =>
+                {
+                    self.line(Reason::StoreFailed);
+                }
+                Claim::Good | Claim::Suspect | Claim::Recovery | Claim::LastResort => {
+                    return self.read_head();
+                }
+            }
+        }
+        // A floor that nothing on the device reaches came from damage or from a forger; obeying it
+        // would turn one bad write into a dead device.
+        for kind in [SlotKind::Update, SlotKind::Recovery] {
+            let at = kind as usize;
+            if self.refused_by_floor[at]
+                && !self.report.store_failed
+                && !self.ignore_floor[at]
+                && self.highest[at] < self.record.body.floor_of(kind)
+            {
+                self.ignore_floor[at] = true;
+                self.report.floor_ignored = true;
+                self.next = 0;
+                return self.next_candidate();
+            }
+        }
+        self.stop()
+    }
+
+    fn write_record(&mut self, state: State) -> Action {
+        self.state = state;
+        Action::Io(self.copies.begin_write(&self.config.layout, &mut self.record))
+    }
+
+    fn read_head(&mut self) -> Action {
+        self.state = State::Head { first: None };
+        match self.current {
+            Some(candidate) => self.read_part(candidate.slot, Part::Trust, TRUST_LEN_MAX),
+            None => self.stop(),
+        }
+    }
+
+    fn step_head(&mut self, first: Option<Digest>, event: Event<'_>, buffer: &[u8]) -> Action {
+        let Some(Candidate { slot, claim }) = self.current else { return self.stop() };
+        if let Event::Failed(error) = event {
+            return self.skip(Reason::Device(error));
+        }
+        let head = &buffer[..TRUST_LEN_MAX];
+        let manifest = match verify_head::<H>(&self.config.device, slot.kind(), head) {
+            Ok((manifest, _)) => manifest,
+            Err(error) => {
+                // Step 4: only two identical reads that fail condemn a slot.
+                let digest = digest_of::<H>(head);
+                return match first {
+                    None => {
+                        self.state = State::Head { first: Some(digest) };
+                        self.read_part(slot, Part::Trust, TRUST_LEN_MAX)
+                    }
+                    Some(first) if first == digest => self.condemn(Reason::Trust(error)),
+                    Some(_) => self.skip(Reason::Unstable),
+                };
+            }
+        };
+        if let Err(error) = check_class(&self.config.device, &manifest) {
+            return self.skip(Reason::Class(error));
+        }
+        let kind = slot.kind();
+        let at = kind as usize;
+        let found = manifest.floor();
+        self.highest[at] = self.highest[at].max(found);
+        let floor = self.store[at];
+        if found < floor {
+            return self.skip(Reason::BelowStoreFloor { found, floor });
+        }
+        let floor = self.record.body.floor_of(kind);
+        if found < floor && !self.ignore_floor[at] {
+            self.refused_by_floor[at] = true;
+            return self.skip_for_now(Reason::BelowRecordFloor { found, floor });
+        }
+        // The record speaks of a manifest, not of a place.
+        if claim != Claim::LastResort && self.record.body.slot(slot).digest != *manifest.digest() {
+            return self.skip_for_now(Reason::OtherManifest);
+        }
+        self.manifest = Some(manifest);
+        self.component(0)
+    }
+
+    /// Goes on with the first component from number `from` on that is to be checked here.
+    fn component(&mut self, from: usize) -> Action {
+        let (Some(Candidate { slot, .. }), Some(manifest)) = (self.current, &self.manifest) else {
+            return self.stop();
+        };
+        let next = manifest
+            .components_of(slot)
+            .find(|(number, c)| *number >= from && (c.load != Load::Late || self.config.check_late))
+            .map(|(number, c)| (number, c.role, c.load, c.length, manifest.chunk_size));
+        let Some((number, role, load, length, chunk_size)) = next else { return self.verified() };
+        let data = match self.config.layout.component(slot, manifest, number) {
+            Ok((_, data)) => data,
+            Err(error) => return self.skip(Reason::Layout(error)),
+        };
+        self.fold = IndexFold::new(length, chunk_size);
+        match load {
+            Load::Ram => {
+                self.state = State::Reserve { number };
+                let len = self.read_len(data, length);
+                Action::Reserve { component: number, role, len }
+            }
+            Load::Xip | Load::Late | Load::Unknown(_) => self.load(number, 0, None),
+        }
+    }
+
+    /// `len` rounded up to what the device can read.
+    fn read_len(&self, data: Region, len: u64) -> u64 {
+        let unit = self.config.layout.geometry(data.device).logical_block_bytes;
+        len.next_multiple_of(unit.into())
+    }
+
+    /// Reads on in component `number` at `offset`, or concludes it.
+    fn load(&mut self, number: usize, offset: u64, first: Option<Digest>) -> Action {
+        let (Some(Candidate { slot, .. }), Some(manifest)) = (self.current, &self.manifest) else {
+            return self.stop();
+        };
+        let component = &manifest.components[number];
+        let (role, ram, length) = (component.role, component.load == Load::Ram, component.length);
+        let data = match self.config.layout.component(slot, manifest, number) {
+            Ok((_, data)) => data,
+            Err(error) => return self.skip(Reason::Layout(error)),
+        };
+        let left = self.read_len(data, length).saturating_sub(offset);
+        if left > 0 {
+            let unit = self.config.layout.unit();
+            let buffered = (self.buffer_len / unit * unit).min(LOAD_LEN_MAX as usize);
+            let most = if ram { LOAD_LEN_MAX } else { buffered as u32 };
+            let len = left.min(most.into()) as u32;
+            self.state = State::Load { number, offset, len, first };
+            let (device, from) = (data.device, data.offset + offset);
+            return if ram {
+                Action::Load { component: number, device, from, to: offset, len }
+            } else {
+                Action::Io(Io::Read { device, offset: from, range: 0..len as usize })
+            };
+        }
+        let expected = component.index_root;
+        let chunk_size = manifest.chunk_size;
+        let fold = core::mem::replace(&mut self.fold, IndexFold::new(length, chunk_size));
+        let root = fold.finish();
+        if root == expected {
+            return self.component(number + 1);
+        }
+        match first {
+            None => self.load(number, 0, Some(root)),
+            Some(first) if first == root => self.condemn(Reason::Corrupt { role }),
+            Some(_) => self.skip(Reason::Unstable),
+        }
+    }
+
+    /// The candidate verified in full: settle the record and hand over.
+    fn verified(&mut self) -> Action {
+        let (Some(Candidate { slot, claim }), Some(manifest)) = (self.current, &self.manifest)
+        else {
+            return self.stop();
+        };
+        match claim {
+            Claim::Trial => self.hand_over(),
+            Claim::LastResort => {
+                self.record.body.last_resort(slot, manifest, self.config.nonce);
+                self.dirty = !self.read_only();
+                self.settle()
+            }
+            Claim::Good | Claim::Suspect | Claim::Recovery => self.consider_floor(),
+        }
+    }
+
+    /// Step 8: may the floor rise to the lowest of the good slots?
+    fn consider_floor(&mut self) -> Action {
+        let Some(Candidate { slot, .. }) = self.current else { return self.stop() };
+        let Some(manifest) = &self.manifest else { return self.stop() };
+        let kind = slot.kind();
+        let body = &self.record.body;
+        let hint = lowest_good(body, kind, &self.config.layout).unwrap_or_default();
+        let store = if self.config.has_store { self.store[kind as usize] } else { hint };
+        let wanted = hint > store || hint > body.floor_of(kind) || self.ignore_floor[kind as usize];
+        if !wanted || self.read_only() || self.report.store_failed {
+            return self.settle();
+        }
+        let lowest = manifest.floor();
+        self.other_head(0, lowest)
+    }
+
+    /// Reads the head of the next good slot of the same kind, from number `at` on.
+    fn other_head(&mut self, mut at: usize, lowest: Floor) -> Action {
+        let Some(Candidate { slot, .. }) = self.current else { return self.stop() };
+        while let Some(layout) = self.config.layout.slots().get(at) {
+            let other = layout.slot;
+            if other != slot
+                && other.kind() == slot.kind()
+                && self.record.body.slot(other).state == SlotState::Good
+            {
+                self.state = State::OtherHead { at, lowest };
+                return self.read_part(other, Part::Trust, TRUST_LEN_MAX);
+            }
+            at += 1;
+        }
+        self.raise(lowest)
+    }
+
+    fn step_other_head(
+        &mut self,
+        at: usize,
+        lowest: Floor,
+        event: Event<'_>,
+        buffer: &[u8],
+    ) -> Action {
+        let slot = self.config.layout.slots()[at].slot;
+        let head = verify_head::<H>(&self.config.device, slot.kind(), &buffer[..TRUST_LEN_MAX]);
+        match (event, head) {
+            (Event::Done, Ok((manifest, _)))
+                if *manifest.digest() == self.record.body.slot(slot).digest =>
+            {
+                let lowest = lowest.min(manifest.floor());
+                self.other_head(at + 1, lowest)
+            }
+            // A good slot that cannot be read may be the lowest: the floor stays where it is.
+            _ => self.settle(),
+        }
+    }
+
+    fn raise(&mut self, floor: Floor) -> Action {
+        let Some(Candidate { slot, .. }) = self.current else { return self.stop() };
+        let kind = slot.kind();
+        if self.config.has_store && floor > self.store[kind as usize] {
+            self.state = State::RaiseStore(floor);
+            return Action::RaiseFloor(kind, floor);
+        }
+        self.raise_record(floor)
+    }
+
+    fn raise_record(&mut self, floor: Floor) -> Action {
+        let Some(Candidate { slot, .. }) = self.current else { return self.stop() };
+        let kind = slot.kind();
+        let ignored = self.ignore_floor[kind as usize];
+        let recorded = self.record.body.floor_of_mut(kind);
+        // A recorded floor that was found to be false is mended, never below the store's.
+        if floor > *recorded || ignored {
+            *recorded = floor.max(self.store[kind as usize]);
+            self.dirty = true;
+        }
+        self.settle()
+    }
+
+    fn settle(&mut self) -> Action {
+        if self.dirty && !self.read_only() {
+            return self.write_record(State::Settle);
+        }
+        self.hand_over()
+    }
+
+    /// Step 6.
+    fn hand_over(&mut self) -> Action {
+        let (Some(Candidate { slot, claim }), Some(manifest)) = (self.current, &self.manifest)
+        else {
+            return self.stop();
+        };
+        let (attempt, nonce) = match (claim, self.record.body.slot(slot).state) {
+            (Claim::Trial | Claim::LastResort, SlotState::Trying { attempt, nonce, .. }) => {
+                (attempt, nonce)
+            }
+            _ => (0, 0),
+        };
+        let proof = BootProof {
+            slot,
+            digest: *manifest.digest(),
+            attempt,
+            nonce,
+            keyset_version: manifest.keyset_version(),
+            record_version: record_format::VERSION,
+            manifest_schema: verify::MANIFEST_SCHEMA,
+        };
+        self.line(Reason::Started);
+        self.state = State::HandedOver;
+        Action::HandOver(proof)
+    }
+
+    /// Step 7.
+    fn returned(&mut self) -> Action {
+        // The line that said it was started is amended, not followed by another.
+        self.report.lines.pop();
+        if let Some(Candidate { slot, claim: Claim::Trial }) = self.current {
+            self.record.body.fail(slot, Fault::Returned);
+            self.dirty = true;
+        }
+        self.skip(Reason::Returned)
+    }
+
+    /// The slot is out for this power-on, and nothing is written about it.
+    fn skip(&mut self, reason: Reason) -> Action {
+        if let Some(Candidate { slot, .. }) = self.current {
+            self.out |= bit(slot);
+        }
+        self.skip_for_now(reason)
+    }
+
+    /// Not on these grounds; perhaps later on others.
+    fn skip_for_now(&mut self, reason: Reason) -> Action {
+        self.line(reason);
+        self.next_candidate()
+    }
+
+    /// Two identical reads failed to verify.
+    fn condemn(&mut self, reason: Reason) -> Action {
+        if let Some(Candidate { slot, claim }) = self.current
+            && claim != Claim::LastResort
+        {
+            self.record.body.fail(slot, Fault::Corrupt);
+            self.dirty = true;
+        }
+        self.skip(reason)
+    }
+
+    fn line(&mut self, reason: Reason) {
+        if let Some(candidate) = self.current {
+            // When the report is full the oldest lines are the ones that matter.
+            let _ = self.report.lines.push(Line { candidate, reason });
+        }
+    }
+
+    fn stop(&mut self) -> Action {
+        self.state = State::Stopped;
+        Action::Stop
+    }
+}
+
+/// The lowest floor among the recorded good slots of `kind` that the device has.
+fn lowest_good(body: &record_format::Body, kind: SlotKind, layout: &Layout<'_>) -> Option<Floor> {
+    let good = |slot: &Slot| {
+        slot.kind() == kind && layout.has(*slot) && body.slot(*slot).state == SlotState::Good
+    };
+    Slot::ALL.into_iter().filter(good).map(|slot| body.slot(slot).floor).min()
+}
+
+const fn bit(slot: Slot) -> u8 {
+    1 << slot as u8
+}

@@ -1,0 +1,343 @@
+//! What an update is: for which device, how new, and the digests of all of its bytes.
+
+use heapless::{String, Vec};
+use serde::{Deserialize, Serialize};
+
+use super::codes::code_enum;
+use super::{Digest, Field, Floor, FormatError, Id, Slot, canonical};
+
+/// The only schema of a manifest, and so the highest this build reads.
+pub const SCHEMA: u8 = 1;
+/// Most components of one manifest.
+pub const COMPONENTS_MAX: usize = 8;
+/// Smallest chunk, in bytes.
+pub const CHUNK_SIZE_MIN: u32 = 4 << 10;
+/// Largest chunk, in bytes.
+pub const CHUNK_SIZE_MAX: u32 = 1 << 20;
+/// Longest component, in bytes: 256 TiB.
+pub const COMPONENT_LEN_MAX: u64 = 1 << 48;
+/// Most chunks of all components together: indexes of 512 MiB.
+pub const CHUNKS_MAX: u64 = 1 << 24;
+
+/// Longest version text, in bytes.
+pub type VersionText = String<32>;
+/// Longest name of a track or branch, in bytes.
+pub type Name = String<16>;
+
+code_enum! {
+    /// What a component is for.
+    pub enum Role {
+        /// An operating system kernel, or the one program of a microcontroller.
+        Kernel = 0, "kernel";
+        /// The initial file system of a Linux kernel.
+        Initramfs = 1, "initramfs";
+        /// The kernel's command line, as text.
+        Cmdline = 2, "cmdline";
+        /// A set of device trees.
+        Dtbs = 3, "dtbs";
+        /// A unified kernel image.
+        Uki = 4, "uki";
+        /// A root file system.
+        Rootfs = 5, "rootfs";
+        /// Any other executable image.
+        Image = 6, "image";
+        /// Data.
+        Data = 7, "data";
+    }
+}
+
+code_enum! {
+    /// How a component gets from the slot to where it runs, which decides who checks it.
+    pub enum Load {
+        /// Read once into memory, hashed there, used from there.
+        Ram = 0, "ram";
+        /// Hashed in place, then used from flash: what changes in between is not seen.
+        Xip = 1, "xip";
+        /// Used after the loader, and checked by the stage before that use.
+        Late = 2, "late";
+    }
+}
+
+code_enum! {
+    /// How much testing a release has behind it, the safest first.
+    pub enum Risk {
+        /// For everyone.
+        Stable = 0, "stable";
+        /// To become stable unless something is found.
+        Candidate = 1, "candidate";
+        /// For those who test.
+        Beta = 2, "beta";
+        /// For those who develop.
+        Edge = 3, "edge";
+    }
+}
+
+code_enum! {
+    /// The processor architecture that the components run on.
+    pub enum Architecture {
+        /// Not tied to one.
+        Any = 0, "any";
+        /// 64-bit x86.
+        X86_64 = 1, "x86_64";
+        /// 64-bit Arm.
+        Aarch64 = 2, "aarch64";
+        /// Armv7-A.
+        Armv7 = 3, "armv7";
+        /// Cortex-M0 and M0+.
+        Thumbv6m = 4, "thumbv6m";
+        /// Cortex-M3.
+        Thumbv7m = 5, "thumbv7m";
+        /// Cortex-M4 and M7.
+        Thumbv7em = 6, "thumbv7em";
+        /// Cortex-M23 and M33.
+        Thumbv8m = 7, "thumbv8m";
+        /// 32-bit RISC-V.
+        Riscv32 = 8, "riscv32";
+        /// 64-bit RISC-V.
+        Riscv64 = 9, "riscv64";
+    }
+}
+
+/// The component's bits for [`Manifest::flags`].
+pub mod flags {
+    /// The update closes a security hole: postponements end for it.
+    pub const SECURITY: u32 = 1 << 0;
+    /// The slot must not start without the device tree that matches the machine.
+    pub const DTB_REQUIRED: u32 = 1 << 1;
+    /// All bits that this build knows; a manifest with another bit is refused.
+    pub const KNOWN: u32 = SECURITY | DTB_REQUIRED;
+}
+
+/// Where a release is offered: `track/risk/branch`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Channel {
+    /// A series of releases, such as `latest` or `5.0`.
+    pub track: Name,
+    /// How much testing it has behind it.
+    pub risk: Risk,
+    /// A short-lived side line; empty for the main one.
+    pub branch: Name,
+}
+
+/// Which versions of the device's data a system can use. Epochs count up when data changes in a way
+/// that older systems cannot read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Epochs {
+    /// The oldest data epoch it reads.
+    pub reads_min: u16,
+    /// The newest data epoch it reads.
+    pub reads_max: u16,
+    /// The data epoch it writes once it is confirmed.
+    pub writes: u16,
+}
+
+/// One piece of a bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Component {
+    /// What it is for.
+    pub role: Role,
+    /// How it is loaded.
+    pub load: Load,
+    /// 0 when it fits every slot, else 1 + the number of the only slot it is linked for.
+    pub linked: u8,
+    /// Length in bytes, 1..=[`COMPONENT_LEN_MAX`].
+    pub length: u64,
+    /// Root over length, chunk size and all chunk digests: see [`IndexFold`](crate::verify::IndexFold).
+    pub index_root: Digest,
+    /// Plain SHA-256, for people and for other tools. The root is what devices check.
+    pub sha256: Digest,
+}
+
+impl Component {
+    /// Whether the component belongs into `slot`.
+    #[must_use]
+    pub const fn fits(&self, slot: Slot) -> bool {
+        self.linked == 0 || self.linked == 1 + slot as u8
+    }
+
+    /// Number of chunks of `chunk_size` bytes, the last one being shorter perhaps.
+    #[must_use]
+    pub const fn chunk_count(&self, chunk_size: u32) -> u64 {
+        self.length.div_ceil(chunk_size as u64)
+    }
+
+    /// Length in bytes of the chunk digests.
+    #[must_use]
+    pub const fn index_len(&self, chunk_size: u32) -> u64 {
+        self.chunk_count(chunk_size) * 32
+    }
+}
+
+/// A manifest (payload type 2). The SHA-256 of its bytes is the identity of the update.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`SCHEMA`].
+    pub schema: u8,
+    /// The product, as in the signed bytes and the device's configuration.
+    pub product: Id,
+    /// The device class it is built for.
+    pub class: Id,
+    /// Oldest hardware revision it runs on.
+    pub revision_min: u16,
+    /// Newest hardware revision it runs on.
+    pub revision_max: u16,
+    /// The version for people, a semantic version. Order is decided by `sequence`.
+    pub version: VersionText,
+    /// Counts up with each release; [`u64::MAX`] is refused, for nothing could follow it.
+    pub sequence: u64,
+    /// Security level: rises when a hole is closed; [`u32::MAX`] is refused.
+    pub level: u32,
+    /// The oldest version that may be updated directly; empty for no limit.
+    pub min_from: VersionText,
+    /// Where it is offered.
+    pub channel: Channel,
+    /// What the components run on.
+    pub architecture: Architecture,
+    /// Unix time, in seconds, after which it may not be installed any more; 0 for never.
+    pub not_after: u64,
+    /// Which data it can live with.
+    pub epochs: Epochs,
+    /// Percentage of devices that may take it, 0..=100.
+    pub rollout: u8,
+    /// Bits of [`flags`].
+    pub flags: u32,
+    /// Size of a chunk in bytes: a power of two, 4 KiB to 1 MiB.
+    pub chunk_size: u32,
+    /// The pieces, in the order of the bundle.
+    pub components: Vec<Component, COMPONENTS_MAX>,
+}
+
+impl Manifest {
+    /// Reads and checks a manifest. Verify the signature over `bytes` first.
+    ///
+    /// # Errors
+    /// [`FormatError`] naming the first field that breaks a rule.
+    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        match bytes.first() {
+            Some(&SCHEMA) => {}
+            Some(&found) => return Err(FormatError::Version { found: found.into() }),
+            None => return Err(FormatError::Short),
+        }
+        let manifest: Self = canonical::parse(bytes)?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// Writes the manifest at the start of `into` and returns its length.
+    ///
+    /// # Errors
+    /// [`FormatError`] when the manifest breaks a rule or `into` is too short.
+    pub fn emit(&self, into: &mut [u8]) -> Result<usize, FormatError> {
+        self.check()?;
+        canonical::emit(self, into)
+    }
+
+    /// The floor that the manifest reaches under a keyset of `keyset_version`.
+    #[must_use]
+    pub const fn floor(&self, keyset_version: u32) -> Floor {
+        Floor { keyset_version, level: self.level }
+    }
+
+    /// The components that belong into `slot`, each with its number in the bundle.
+    pub fn components_of(&self, slot: Slot) -> impl Iterator<Item = (usize, &Component)> {
+        self.components.iter().enumerate().filter(move |(_, component)| component.fits(slot))
+    }
+
+    fn check(&self) -> Result<(), FormatError> {
+        use FormatError::{Bounds, Duplicate, Unknown};
+        if self.schema != SCHEMA {
+            return Err(FormatError::Version { found: self.schema.into() });
+        }
+        if self.revision_min > self.revision_max {
+            return Err(Bounds(Field::Revisions));
+        }
+        if self.version.is_empty() || !is_label(&self.version) {
+            return Err(Bounds(Field::VersionText));
+        }
+        if self.sequence == u64::MAX {
+            return Err(Bounds(Field::Sequence));
+        }
+        if self.level == u32::MAX {
+            return Err(Bounds(Field::Level));
+        }
+        if !is_label(&self.min_from) {
+            return Err(Bounds(Field::MinFrom));
+        }
+        let channel = &self.channel;
+        if channel.track.is_empty() || !is_label(&channel.track) || !is_label(&channel.branch) {
+            return Err(Bounds(Field::Channel));
+        }
+        if !channel.risk.is_known() {
+            return Err(Unknown { field: Field::Risk, code: channel.risk.code().into() });
+        }
+        if !self.architecture.is_known() {
+            let code = self.architecture.code().into();
+            return Err(Unknown { field: Field::Architecture, code });
+        }
+        let epochs = &self.epochs;
+        // A system that could not read what it writes would lose its data at the next start.
+        if epochs.reads_min > epochs.writes || epochs.writes > epochs.reads_max {
+            return Err(Bounds(Field::Epochs));
+        }
+        if self.rollout > 100 {
+            return Err(Bounds(Field::Rollout));
+        }
+        if self.flags & !flags::KNOWN != 0 {
+            return Err(Unknown { field: Field::Flags, code: self.flags });
+        }
+        if !self.chunk_size.is_power_of_two()
+            || !(CHUNK_SIZE_MIN..=CHUNK_SIZE_MAX).contains(&self.chunk_size)
+        {
+            return Err(Bounds(Field::ChunkSize));
+        }
+        if self.components.is_empty() {
+            return Err(Bounds(Field::ComponentCount));
+        }
+        let mut chunks: u64 = 0;
+        for (at, component) in self.components.iter().enumerate() {
+            component.check()?;
+            let same = |other: &&Component| {
+                other.role == component.role
+                    && (other.linked == component.linked
+                        || other.linked == 0
+                        || component.linked == 0)
+            };
+            // Two kernels in one slot: the one that was checked need not be the one that starts.
+            if self.components[..at].iter().find(same).is_some() {
+                return Err(Duplicate(Field::ComponentRole));
+            }
+            chunks = chunks.saturating_add(component.chunk_count(self.chunk_size));
+        }
+        if chunks > CHUNKS_MAX {
+            return Err(Bounds(Field::IndexLen));
+        }
+        Ok(())
+    }
+}
+
+impl Component {
+    fn check(&self) -> Result<(), FormatError> {
+        let unknown = |field, code: u8| Err(FormatError::Unknown { field, code: u32::from(code) });
+        if !self.role.is_known() {
+            return unknown(Field::ComponentRole, self.role.code());
+        }
+        if !self.load.is_known() {
+            return unknown(Field::ComponentLoad, self.load.code());
+        }
+        if usize::from(self.linked) > Slot::ALL.len() {
+            return unknown(Field::ComponentSlot, self.linked);
+        }
+        if self.length == 0 || self.length > COMPONENT_LEN_MAX {
+            return Err(FormatError::Bounds(Field::ComponentLen));
+        }
+        Ok(())
+    }
+}
+
+/// Whether `text` consists of what names and versions are made of: no space, no control character,
+/// nothing that a terminal or a shell would act on.
+#[must_use]
+pub fn is_label(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'+' | b'_' | b'~'))
+}

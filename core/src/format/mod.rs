@@ -1,0 +1,233 @@
+//! Bytes to values and back.
+//!
+//! Every format has a `parse` and an `emit` that are inverses: bytes are accepted only if emitting
+//! the value gives the same bytes again. Nothing here trusts, decides or reads a device. The byte
+//! drawings are in `docs/FORMAT.md`, and golden bytes in the tests hold them.
+
+mod canonical;
+mod codes;
+pub mod envelope;
+pub mod header;
+pub mod keyset;
+pub mod manifest;
+pub mod proof;
+pub mod record;
+
+pub use envelope::{Envelope, PayloadType};
+pub use header::{Mark, MarkKind};
+pub use keyset::{Key, KeyRole, Keyset};
+pub use manifest::{Architecture, Channel, Component, Epochs, Load, Manifest, Risk, Role};
+pub use proof::BootProof;
+pub use record::{Failed, Fault, Hold, Record, SlotEntry, SlotState};
+
+/// A SHA-256 digest.
+pub type Digest = [u8; 32];
+
+/// A 16-byte identifier of a product or of a device class, compared whole.
+pub type Id = [u8; 16];
+
+/// How many slots one device may have, recovery included.
+pub const SLOTS_MAX: usize = 4;
+
+/// A place that holds one complete system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[repr(u8)]
+pub enum Slot {
+    /// The first slot.
+    A = 0,
+    /// The second slot.
+    B = 1,
+    /// An optional third slot.
+    C = 2,
+    /// The optional slot of last resort, with keys and a floor of its own.
+    Recovery = 3,
+}
+
+impl Slot {
+    /// Every slot a device may have, in the order that breaks ties.
+    pub const ALL: [Self; SLOTS_MAX] = [Self::A, Self::B, Self::C, Self::Recovery];
+
+    /// Which rules of trust the slot is under.
+    #[must_use]
+    pub const fn kind(self) -> SlotKind {
+        match self {
+            Self::A | Self::B | Self::C => SlotKind::Update,
+            Self::Recovery => SlotKind::Recovery,
+        }
+    }
+
+    /// The slot's name as people and the boot proof write it: `a`, `b`, `c` or `recovery`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::A => "a",
+            Self::B => "b",
+            Self::C => "c",
+            Self::Recovery => "recovery",
+        }
+    }
+
+    /// The inverse of [`name`](Self::name).
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|slot| slot.name() == name)
+    }
+}
+
+impl core::fmt::Display for Slot {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The two kinds of slots: they differ in who may sign for them and in their floor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum SlotKind {
+    /// A, B, C: signed by `release`, tried before they are trusted.
+    Update,
+    /// Recovery: signed by `recovery`, started when nothing else does.
+    Recovery,
+}
+
+/// The security floor: no system below it may run. Compared by keyset version first, so that a new
+/// keyset outranks any level that a stolen, now revoked key once signed.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Floor {
+    /// Version of the keyset that vouches for the manifest; 0 in a build without keysets.
+    pub keyset_version: u32,
+    /// Security level of the manifest.
+    pub level: u32,
+}
+
+/// Why bytes are not a value of the format they were read as. Numbers are fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum FormatError {
+    /// The magic bytes are not those of this format.
+    Magic = 1,
+    /// The format version is not one this build reads.
+    Version {
+        /// The version that was found.
+        found: u16,
+    } = 2,
+    /// The bytes end before the value does.
+    Short = 3,
+    /// Bytes follow the end of the value.
+    Trailing = 4,
+    /// The value can be written in a shorter or another way: not canonical.
+    NotCanonical = 5,
+    /// A length, count or number is outside its bounds.
+    Bounds(Field) = 6,
+    /// A code stands for nothing this build knows.
+    Unknown {
+        /// Where the code stands.
+        field: Field,
+        /// The code that was found.
+        code: u32,
+    } = 7,
+    /// The same thing is there twice.
+    Duplicate(Field) = 8,
+    /// A checksum does not match.
+    Checksum = 9,
+    /// The body cannot be decoded.
+    Malformed = 10,
+}
+
+/// The field a [`FormatError`] speaks of. Numbers are fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+#[repr(u8)]
+#[allow(missing_docs, reason = "each variant is the name of the field it stands for")]
+pub enum Field {
+    PayloadType = 1,
+    PayloadLen = 2,
+    SignatureCount = 3,
+    SignatureOrder = 4,
+    Reserved = 5,
+    KeyCount = 6,
+    Key = 7,
+    KeyRoles = 8,
+    Threshold = 9,
+    Revisions = 10,
+    VersionText = 11,
+    Sequence = 12,
+    Level = 13,
+    MinFrom = 14,
+    Channel = 15,
+    Risk = 16,
+    Architecture = 17,
+    Epochs = 18,
+    Rollout = 19,
+    Flags = 20,
+    ChunkSize = 21,
+    ComponentCount = 22,
+    ComponentRole = 23,
+    ComponentLoad = 24,
+    ComponentLen = 25,
+    ComponentSlot = 26,
+    IndexLen = 27,
+    Tries = 28,
+    KeysetVersion = 29,
+    BodyLen = 30,
+}
+
+impl core::fmt::Display for FormatError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Magic => f.write_str("the magic bytes are wrong: this is another kind of data"),
+            Self::Version { found } => {
+                write!(f, "format version {found} is not one that this build reads")
+            }
+            Self::Short => f.write_str("the data ends too early"),
+            Self::Trailing => f.write_str("there are bytes after the end"),
+            Self::NotCanonical => f.write_str("the encoding is not the canonical one"),
+            Self::Bounds(field) => write!(f, "{field:?} is outside its bounds"),
+            Self::Unknown { field, code } => write!(f, "{field:?} {code} is unknown to this build"),
+            Self::Duplicate(field) => write!(f, "{field:?} is there twice"),
+            Self::Checksum => f.write_str("the checksum does not match"),
+            Self::Malformed => f.write_str("the data cannot be decoded"),
+        }
+    }
+}
+
+impl core::error::Error for FormatError {}
+
+/// CRC-32 as IEEE 802.3 has it: finds accidents, proves nothing about who wrote the bytes.
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
+    // Without a table: 1 KiB less code, and only short headers are summed.
+    const CRC: crc::Crc<u32, crc::NoTable> =
+        crc::Crc::<u32, crc::NoTable>::new(&crc::CRC_32_ISO_HDLC);
+    CRC.checksum(bytes)
+}
+
+/// The little-endian number at `at`. Callers check lengths first; a miss reads as zero.
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    bytes.get(at..at + 2).and_then(|b| b.try_into().ok()).map_or(0, u16::from_le_bytes)
+}
+
+/// As [`u16_at`], four bytes.
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes)
+}
+
+/// As [`u16_at`], eight bytes.
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes)
+}

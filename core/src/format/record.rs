@@ -1,0 +1,267 @@
+//! The boot record: what is known about each slot, in two copies.
+//!
+//! ```text
+//!  0  4  magic "SBRC"
+//!  4  2  format version = 1
+//!  6  2  body length m
+//!  8  8  sequence, below 2^63
+//! 16  m  body, postcard
+//! ..  4  CRC-32 of everything before
+//! ```
+//!
+//! Each copy stands at the start of an erase block of its own. The newest valid copy is true; which
+//! one that is, [`record`](crate::record) decides. The record grants no trust: an image runs because
+//! it verified, whatever stands here.
+
+use heapless::Vec;
+use serde::{Deserialize, Serialize};
+
+use super::codes::code_enum;
+use super::manifest::VersionText;
+use super::{
+    Digest, Epochs, Field, Floor, FormatError, SLOTS_MAX, Slot, SlotKind, canonical, crc32, u16_at,
+    u32_at, u64_at,
+};
+
+/// Magic bytes of a copy.
+pub const MAGIC: [u8; 4] = *b"SBRC";
+/// The format version that this build writes, and the highest it reads.
+pub const VERSION: u16 = 1;
+/// Bytes before the body.
+pub const HEADER_LEN: usize = 16;
+/// Longest copy in bytes, checksum included.
+pub const LEN_MAX: usize = 1024;
+/// Most updates whose failure is remembered.
+pub const FAILED_MAX: usize = 8;
+/// Most tries that a slot may be given.
+pub const TRIES_MAX: u8 = 15;
+
+code_enum! {
+    /// Why a slot is bad, or an update has failed.
+    pub enum Fault {
+        /// What stands in the slot does not verify.
+        Corrupt = 1, "corrupt";
+        /// The running system, or a person, said so.
+        MarkedBad = 2, "marked-bad";
+        /// The image returned to the loader instead of running.
+        Returned = 3, "returned";
+        /// All tries were spent without proof of health.
+        Exhausted = 4, "exhausted";
+        /// The data on the device has moved on to an epoch it cannot read.
+        DataEpoch = 5, "data-epoch";
+    }
+}
+
+/// How far a slot has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum SlotState {
+    /// Nothing was ever installed.
+    #[default]
+    Empty,
+    /// An installation is under way, or was cut short.
+    Writing,
+    /// Complete, and not yet tried.
+    Ready {
+        /// How often it may be tried, 1..=15.
+        tries: u8,
+    },
+    /// Being tried.
+    Trying {
+        /// How often it may still be tried after the attempt under way.
+        left: u8,
+        /// The number of the attempt under way, from 1; 0 before the first.
+        attempt: u8,
+        /// Ties the boot proof to this very attempt.
+        nonce: u64,
+    },
+    /// Confirmed.
+    Good,
+    /// Not to be started, unless nothing else is left.
+    Bad {
+        /// Why.
+        fault: Fault,
+    },
+}
+
+/// What the record says of one slot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotEntry {
+    /// How far it has come. Applies only while the slot holds the manifest that `digest` names.
+    pub state: SlotState,
+    /// A good slot that a watchdog had to end: the other good one goes first.
+    pub suspect: bool,
+    /// Not to be replaced by an update.
+    pub held: bool,
+    /// The higher goes first among slots in the same state.
+    pub priority: u8,
+    /// SHA-256 of the manifest.
+    pub digest: Digest,
+    /// What the manifest reaches, noted to tell without reading whether the floor can rise.
+    pub floor: Floor,
+    /// The manifest's data epochs.
+    pub epochs: Epochs,
+    /// The manifest's version text, for people.
+    pub version: VersionText,
+}
+
+/// An update that failed here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Failed {
+    /// SHA-256 of its manifest.
+    pub digest: Digest,
+    /// How it failed the last time.
+    pub fault: Fault,
+    /// How often it failed, at least 1; stays at 255.
+    pub count: u8,
+    /// Unix time in seconds of the last failure as far as a clock was at hand; 0 if none was.
+    pub at: u64,
+}
+
+/// A request of the operator to install nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Hold {
+    /// Unix time in seconds until which it lasts; 0 for no hold, [`u64::MAX`] for one without end.
+    pub until: u64,
+    /// Unix time in seconds since which it lasts.
+    pub since: u64,
+}
+
+/// The boot record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Counts up with each write; the higher copy is the newer one. Below 2^63.
+    pub sequence: u64,
+    /// What the record holds.
+    pub body: Body,
+}
+
+/// What the boot record holds, apart from its sequence.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Body {
+    /// One entry per slot, by slot number.
+    pub slots: [SlotEntry; SLOTS_MAX],
+    /// The floor of A, B and C.
+    pub floor: Floor,
+    /// The floor of recovery.
+    pub recovery_floor: Floor,
+    /// The epoch of the data on the device.
+    pub data_epoch: u16,
+    /// Updates that failed here, the oldest first.
+    pub failed: Vec<Failed, FAILED_MAX>,
+    /// The operator's hold on updates.
+    pub hold: Hold,
+}
+
+impl Body {
+    /// The entry of `slot`.
+    #[must_use]
+    pub fn slot(&self, slot: Slot) -> &SlotEntry {
+        &self.slots[slot as usize]
+    }
+
+    /// The entry of `slot`, to be changed.
+    pub fn slot_mut(&mut self, slot: Slot) -> &mut SlotEntry {
+        &mut self.slots[slot as usize]
+    }
+
+    /// The floor of slots of `kind`.
+    #[must_use]
+    pub const fn floor_of(&self, kind: SlotKind) -> Floor {
+        match kind {
+            SlotKind::Update => self.floor,
+            SlotKind::Recovery => self.recovery_floor,
+        }
+    }
+
+    /// The floor of slots of `kind`, to be changed.
+    pub const fn floor_of_mut(&mut self, kind: SlotKind) -> &mut Floor {
+        match kind {
+            SlotKind::Update => &mut self.floor,
+            SlotKind::Recovery => &mut self.recovery_floor,
+        }
+    }
+
+    fn check(&self) -> Result<(), FormatError> {
+        for entry in &self.slots {
+            match entry.state {
+                SlotState::Ready { tries } if tries == 0 || tries > TRIES_MAX => {
+                    return Err(FormatError::Bounds(Field::Tries));
+                }
+                SlotState::Trying { left, .. } if left > TRIES_MAX => {
+                    return Err(FormatError::Bounds(Field::Tries));
+                }
+                SlotState::Empty
+                | SlotState::Writing
+                | SlotState::Ready { .. }
+                | SlotState::Trying { .. }
+                | SlotState::Good
+                | SlotState::Bad { .. } => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Record {
+    /// Reads one copy at the start of `bytes`; what follows it is padding.
+    ///
+    /// # Errors
+    /// [`FormatError::Version`] only when the copy is sound but of another format version; every
+    /// other error means that this is no valid copy.
+    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        let header = bytes.get(..HEADER_LEN).ok_or(FormatError::Short)?;
+        if header[0..4] != MAGIC {
+            return Err(FormatError::Magic);
+        }
+        let body_len = usize::from(u16_at(header, 6));
+        let end = HEADER_LEN + body_len;
+        if end + 4 > LEN_MAX {
+            return Err(FormatError::Bounds(Field::BodyLen));
+        }
+        if bytes.len() < end + 4 {
+            return Err(FormatError::Short);
+        }
+        if u32_at(bytes, end) != crc32(&bytes[..end]) {
+            return Err(FormatError::Checksum);
+        }
+        let version = u16_at(header, 4);
+        if version != VERSION {
+            return Err(FormatError::Version { found: version });
+        }
+        let sequence = u64_at(header, 8);
+        // Half the range is enough for ever, and a forged maximum cannot stop the count.
+        if sequence >= 1 << 63 {
+            return Err(FormatError::Bounds(Field::Sequence));
+        }
+        let body: Body = canonical::parse(&bytes[HEADER_LEN..end])?;
+        body.check()?;
+        Ok(Self { sequence, body })
+    }
+
+    /// Writes the record at the start of `into` and returns its length.
+    ///
+    /// # Errors
+    /// [`FormatError`] when a rule is broken or `into` is shorter than the record.
+    pub fn emit(&self, into: &mut [u8]) -> Result<usize, FormatError> {
+        self.body.check()?;
+        if self.sequence >= 1 << 63 {
+            return Err(FormatError::Bounds(Field::Sequence));
+        }
+        let body_len =
+            canonical::emit(&self.body, into.get_mut(HEADER_LEN..).ok_or(FormatError::Short)?)?;
+        let end = HEADER_LEN + body_len;
+        if end + 4 > LEN_MAX.min(into.len()) {
+            return Err(FormatError::Short);
+        }
+        into[0..4].copy_from_slice(&MAGIC);
+        into[4..6].copy_from_slice(&VERSION.to_le_bytes());
+        into[6..8].copy_from_slice(&(body_len as u16).to_le_bytes());
+        into[8..16].copy_from_slice(&self.sequence.to_le_bytes());
+        let crc = crc32(&into[..end]);
+        into[end..end + 4].copy_from_slice(&crc.to_le_bytes());
+        Ok(end + 4)
+    }
+}

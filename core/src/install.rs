@@ -1,0 +1,1580 @@
+//! The machine of one update: a bundle streams in, a slot that can be switched to comes out.
+//!
+//! Call [`Install::step`] with [`Event::Start`], carry out the [`Action`] it returns, and step again
+//! with what came of it. [`driver::install`](crate::driver::install) is that loop for blocking
+//! devices and a blocking stream.
+//!
+//! The step numbers are those of the install protocol in `docs/BOOT_PROTOCOL.md`.
+
+use core::ops::Range;
+
+use crate::device::DeviceError;
+use crate::format::manifest::COMPONENTS_MAX;
+use crate::format::{
+    BootProof, Digest, Envelope, Floor, FormatError, Manifest, Mark, MarkKind, Record, Slot,
+    SlotKind, SlotState, envelope, header, manifest, record as record_format,
+};
+use crate::io::{Io, IoResult, Step, round};
+use crate::layout::{Layout, LayoutError, Part, Region};
+use crate::policy::{Deferral, Objection, Verdict};
+use crate::record::{Choice, Copies, Outcome};
+use crate::select::{Claim, Knowledge, candidates};
+use crate::verify::{
+    ClassError, Device, IndexFold, Sha256, SoftSha256, TRUST_LEN_MAX, Trust, TrustError, Verified,
+    check_class, digest_of, verify_head,
+};
+
+/// How far above the floor a manifest's keyset version or level may be. A slip of the pen must not
+/// use up the numbers.
+pub const FLOOR_JUMP_MAX: u32 = 1 << 16;
+
+/// Smallest part of the buffer, in bytes, that holds entries of an index.
+const WINDOW_LEN_MIN: usize = 512;
+
+/// What is known of the system that runs while the update is installed.
+#[derive(Clone, Copy, Debug)]
+pub enum Running {
+    /// It was started with this proof.
+    Proof(BootProof),
+    /// The caller states that nothing runs from this device: a disk image, a new device.
+    Offline,
+}
+
+/// Which bytes need not come from the stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reuse {
+    /// Chunks that the target holds already. A resumed installation always looks.
+    pub target: bool,
+    /// Chunks that the running slot holds at the same place.
+    pub running: bool,
+}
+
+/// What an installation starts from.
+#[derive(Clone, Copy, Debug)]
+pub struct InstallConfig<'a> {
+    /// Which device this is, and whom it trusts.
+    pub device: Device<'a>,
+    /// Where everything stands.
+    pub layout: Layout<'a>,
+    /// What runs.
+    pub running: Running,
+    /// The slot to install to; `None` to leave the choice to the library. Recovery is only ever
+    /// replaced when it is named here.
+    pub target: Option<Slot>,
+    /// How often the new slot may be tried, 1..=15.
+    pub tries: u8,
+    /// Whether there is a [`RollbackStore`](crate::driver::RollbackStore).
+    pub has_store: bool,
+    /// Which bytes need not come from the stream.
+    pub reuse: Reuse,
+    /// Install the version that runs into another slot, to mend that slot.
+    pub repair: bool,
+    /// Take an update that writes data which the running system cannot read.
+    pub allow_new_epoch: bool,
+    /// Go on with an installation that was cut short, or do nothing.
+    pub resume_only: bool,
+}
+
+/// What came of the last action.
+#[derive(Clone, Copy, Debug)]
+pub enum Event {
+    /// The first step.
+    Start,
+    /// The operation succeeded.
+    Done,
+    /// The device failed.
+    Failed(DeviceError),
+    /// This many bytes of the stream are in the range; fewer than it is long means that the stream
+    /// has ended.
+    Received(usize),
+    /// The stream failed.
+    SourceFailed,
+    /// What the store holds; `None` if nothing was ever stored.
+    Floor(Option<Floor>),
+    /// The store failed.
+    StoreFailed,
+    /// What the policy says of [`Install::manifest`].
+    Judged(Verdict),
+}
+
+/// What to do next.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Carry out an operation on a device and answer [`Event::Done`] or [`Event::Failed`].
+    Io(Io),
+    /// Fill this range of the buffer from the stream; answer [`Event::Received`] or
+    /// [`Event::SourceFailed`].
+    Receive(Range<usize>),
+    /// Pass over this many bytes of the stream; answer [`Event::Done`] or [`Event::SourceFailed`].
+    Skip(u64),
+    /// Try to take one more byte of the stream into the buffer's first; answer
+    /// [`Event::Received`] with 0 or 1.
+    ExpectEnd,
+    /// Read the floor of slots of this kind from the store; answer [`Event::Floor`] or
+    /// [`Event::StoreFailed`].
+    ReadFloor(SlotKind),
+    /// Ask the policy about [`Install::manifest`]; answer [`Event::Judged`].
+    Judge,
+    /// The slot is complete and will be tried at the next power-on.
+    Finish(Installed),
+    /// It ended otherwise.
+    Fail(InstallError),
+}
+
+/// What an installation came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Installed {
+    /// The slot that was written.
+    pub slot: Slot,
+    /// SHA-256 of its manifest.
+    pub digest: Digest,
+    /// Bytes of components that were written.
+    pub written: u64,
+    /// Bytes of components that were there already, or came from the running slot.
+    pub reused: u64,
+    /// It went on with an installation that had been cut short.
+    pub resumed: bool,
+}
+
+/// Why an update will not be accepted as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Its head does not verify.
+    Trust(TrustError),
+    /// It is for another device.
+    Class(ClassError),
+    /// It is below the floor.
+    BelowFloor {
+        /// What it reaches.
+        found: Floor,
+        /// What is needed.
+        floor: Floor,
+    },
+    /// It is so far above the floor that this must be a mistake.
+    FloorJump {
+        /// What it reaches.
+        found: Floor,
+        /// What the floor is.
+        floor: Floor,
+    },
+    /// It is not newer than what runs.
+    NotNewer {
+        /// Keyset version and sequence of the update.
+        found: (u32, u64),
+        /// Keyset version and sequence of what runs.
+        running: (u32, u64),
+    },
+    /// The loader of this device reads only earlier formats.
+    Loader {
+        /// The highest version of the boot record that it reads.
+        record_version: u16,
+        /// The highest schema of a manifest that it reads.
+        manifest_schema: u8,
+    },
+    /// It does not fit the device.
+    Layout(LayoutError),
+    /// The new system cannot use the data on the device.
+    CannotReadData {
+        /// The epoch of the data.
+        epoch: u16,
+        /// The oldest epoch the new system reads.
+        reads_min: u16,
+        /// The newest epoch the new system reads.
+        reads_max: u16,
+    },
+    /// The new system writes data that the running one could not read after a rollback.
+    FallbackCannotRead {
+        /// The epoch that the new system writes.
+        writes: u16,
+        /// The newest epoch that the running system reads.
+        reads_max: u16,
+    },
+    /// The policy refuses it.
+    Policy(Objection),
+    /// The proof of what runs does not match the boot record.
+    Proof,
+    /// The slot that runs does not hold what it was started with any more.
+    RunningUnverified,
+    /// The slot named as the target is the one that runs.
+    TargetRuns,
+    /// Recovery is replaced only while a good slot runs.
+    RecoveryNeedsGood,
+    /// A later version of this software keeps the boot record.
+    NewerRecord,
+    /// A chunk does not match its digest, or an index its root.
+    Content {
+        /// The component's number.
+        component: usize,
+    },
+    /// The stream ended before the bundle did.
+    Ended,
+    /// The stream goes on after the bundle.
+    Trailing,
+}
+
+/// Why an update has to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Wait {
+    /// The policy wants it so.
+    Policy(Deferral),
+    /// The running system is itself on trial: its fallback must not be overwritten.
+    Unconfirmed,
+    /// Every slot that could be written is held.
+    Held,
+    /// The store of the floor failed.
+    StoreFailed,
+    /// Both copies of the boot record are lost: the next boot makes it anew.
+    RecordLost,
+}
+
+/// Why there is nothing to install.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Nothing {
+    /// It runs already.
+    Running,
+    /// It stands ready to be tried already.
+    Ready(Slot),
+    /// No installation of this bundle was cut short.
+    ToResume,
+}
+
+/// Why an installation did not finish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum InstallError {
+    /// It will not be accepted as it is.
+    Refused(Refusal),
+    /// It has to wait.
+    Deferred(Wait),
+    /// There is nothing to do.
+    Nothing(Nothing),
+    /// A device failed.
+    Device(DeviceError),
+    /// The boot record could not be written.
+    Record(DeviceError),
+    /// The stream failed.
+    Source,
+    /// What was written does not read back as it was written.
+    ReadBack,
+    /// The machine was stepped with an event that answers no action of its own.
+    Misused,
+}
+
+impl core::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Trust(error) => write!(f, "not trusted: {error}"),
+            Self::Class(error) => error.fmt(f),
+            Self::BelowFloor { found, floor } => write!(
+                f,
+                "keyset {} level {} is below the floor of this device, keyset {} level {}",
+                found.keyset_version, found.level, floor.keyset_version, floor.level
+            ),
+            Self::FloorJump { found, floor } => write!(
+                f,
+                "keyset {} level {} is more than {FLOOR_JUMP_MAX} above the floor, keyset {} \
+                 level {}",
+                found.keyset_version, found.level, floor.keyset_version, floor.level
+            ),
+            Self::NotNewer { found, running } => write!(
+                f,
+                "keyset {} sequence {} is not newer than what runs, keyset {} sequence {}",
+                found.0, found.1, running.0, running.1
+            ),
+            Self::Loader { record_version, manifest_schema } => write!(
+                f,
+                "the loader reads boot records up to version {record_version} and manifests up to \
+                 schema {manifest_schema}; update the loader first"
+            ),
+            Self::Layout(error) => error.fmt(f),
+            Self::CannotReadData { epoch, reads_min, reads_max } => write!(
+                f,
+                "the data on this device is of epoch {epoch}, the update reads {reads_min} to \
+                 {reads_max}"
+            ),
+            Self::FallbackCannotRead { writes, reads_max } => write!(
+                f,
+                "the update writes data of epoch {writes}, the running system reads up to \
+                 {reads_max}: there would be no way back"
+            ),
+            Self::Policy(objection) => objection.fmt(f),
+            Self::Proof => f.write_str(
+                "the boot proof does not match the boot record: it is of another disk or boot",
+            ),
+            Self::RunningUnverified => f.write_str("the slot that runs does not verify any more"),
+            Self::TargetRuns => f.write_str("that slot is the one that runs"),
+            Self::RecoveryNeedsGood => {
+                f.write_str("recovery is replaced only while a confirmed slot runs")
+            }
+            Self::NewerRecord => {
+                f.write_str("a newer version of this software keeps the boot record")
+            }
+            Self::Content { component } => {
+                write!(f, "the bytes of component {component} do not match the manifest")
+            }
+            Self::Ended => f.write_str("the bundle ends too early"),
+            Self::Trailing => f.write_str("there are bytes after the end of the bundle"),
+        }
+    }
+}
+
+impl core::fmt::Display for InstallError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Refused(refusal) => write!(f, "refused: {refusal}"),
+            Self::Deferred(Wait::Policy(deferral)) => write!(f, "deferred: {deferral}"),
+            Self::Deferred(Wait::Unconfirmed) => f.write_str(
+                "deferred: the running system is not confirmed yet, and the other slot is its \
+                 fallback; mark it good first",
+            ),
+            Self::Deferred(Wait::Held) => {
+                f.write_str("deferred: the slot to be written is held; unhold it first")
+            }
+            Self::Deferred(Wait::StoreFailed) => {
+                f.write_str("deferred: the store of the security floor failed")
+            }
+            Self::Deferred(Wait::RecordLost) => f.write_str(
+                "deferred: both copies of the boot record are lost; the next boot makes it anew",
+            ),
+            Self::Nothing(Nothing::Running) => {
+                f.write_str("nothing to do: this version runs already")
+            }
+            Self::Nothing(Nothing::Ready(slot)) => {
+                write!(f, "nothing to do: this version stands ready in slot {slot}")
+            }
+            Self::Nothing(Nothing::ToResume) => {
+                f.write_str("nothing to do: no installation of this bundle was cut short")
+            }
+            Self::Device(error) => write!(f, "the slot cannot be written or read: {error}"),
+            Self::Record(error) => write!(f, "the boot record cannot be written: {error}"),
+            Self::Source => f.write_str("the source of the bundle failed"),
+            Self::ReadBack => {
+                f.write_str("what was written does not read back: the medium is failing")
+            }
+            Self::Misused => f.write_str("the install machine was stepped out of order"),
+        }
+    }
+}
+
+impl core::error::Error for InstallError {}
+
+/// How far an installation has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of components that are in place, then bytes that were read back.
+    pub done: u64,
+    /// Twice the bytes of all components of the slot; 0 until the manifest is verified.
+    pub total: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Start,
+    ReadRecord,
+    ReadFloor,
+    RunningHead,
+    /// Receiving the first bytes of the envelope at `from`.
+    EnvelopeHeader {
+        from: usize,
+    },
+    /// Receiving the rest of the envelope that starts at `from` and ends at `end`.
+    EnvelopeRest {
+        from: usize,
+        end: usize,
+    },
+    Judge,
+    /// Comparing the target's trust area with the head that was received, from byte `at` on.
+    StoredHead {
+        at: usize,
+        len: usize,
+    },
+    /// Writing the record: the target is being written.
+    MarkWriting,
+    Destroy {
+        part: Part,
+        phase: Rewrite,
+    },
+    DestroyFlush,
+    WriteHead {
+        phase: Rewrite,
+    },
+    /// Passing over a component that is for another slot.
+    PassComponent {
+        number: usize,
+    },
+    CheckIndex {
+        at: u64,
+        len: usize,
+    },
+    EraseIndex,
+    PassIndex,
+    ReceiveIndex {
+        at: u64,
+        len: usize,
+    },
+    WriteIndex {
+        at: u64,
+        len: usize,
+    },
+    /// Reading entries of the stored index, because those of `chunk` are due.
+    Window {
+        chunk: u64,
+        probe: bool,
+    },
+    /// Reading a chunk of the target to see whether it is there already.
+    Probe {
+        chunk: u64,
+    },
+    EraseGroup {
+        chunk: u64,
+    },
+    /// Reading a chunk of the running slot.
+    Borrow {
+        chunk: u64,
+    },
+    ReceiveChunk {
+        chunk: u64,
+    },
+    WriteChunk {
+        chunk: u64,
+        borrowed: bool,
+    },
+    PassChunk {
+        chunk: u64,
+    },
+    ExpectEnd,
+    FlushAll {
+        device: u8,
+    },
+    ReadBackHead {
+        at: usize,
+        len: usize,
+    },
+    ReadBack {
+        number: usize,
+        at: u64,
+        len: usize,
+    },
+    Commit {
+        kind: MarkKind,
+        phase: Rewrite,
+    },
+    /// Writing the record: the switch.
+    Complete,
+    Ended,
+}
+
+/// The three operations that replace a small block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rewrite {
+    Erase,
+    Write,
+    Flush,
+}
+
+/// The component that is being received.
+#[derive(Clone, Copy, Debug)]
+struct Current {
+    number: usize,
+    index: Region,
+    data: Region,
+    length: u64,
+    chunks: u64,
+    root: Digest,
+    /// Where the running slot holds a component of the same role.
+    source: Option<Region>,
+    /// Chunks below this are in place already.
+    kept_below: u64,
+    /// Chunks below this stand on erased ground.
+    erased_below: u64,
+    /// First chunk whose entry is in the window, and one past the last.
+    window: (u64, u64),
+}
+
+/// One update.
+#[derive(Debug)]
+pub struct Install<'a, H = SoftSha256> {
+    config: &'a InstallConfig<'a>,
+    state: State,
+    copies: Copies,
+    record: Record,
+    store: Floor,
+    /// The slot that runs, or the one that would boot on a device that is offline.
+    running: Option<Slot>,
+    running_digest: Digest,
+    running_order: (u32, u64),
+    running_floor: Floor,
+    running_reads_max: u16,
+    /// Where the running slot holds components, by role code.
+    sources: [Option<Region>; COMPONENTS_MAX],
+    manifest: Option<Verified<Manifest>>,
+    target: Slot,
+    head_len: usize,
+    head_digest: Digest,
+    resumed: bool,
+    current: Option<Current>,
+    hash: H,
+    fold: IndexFold<H>,
+    buffer_len: usize,
+    written: u64,
+    reused: u64,
+    progress: Progress,
+}
+
+impl<'a, H: Sha256> Install<'a, H> {
+    /// A machine at rest.
+    #[must_use]
+    pub fn new(config: &'a InstallConfig<'a>) -> Self {
+        Self {
+            config,
+            state: State::Start,
+            copies: Copies::new(head_room(&config.layout)),
+            record: Record::default(),
+            store: Floor::default(),
+            running: None,
+            running_digest: [0; 32],
+            running_order: (0, 0),
+            running_floor: Floor::default(),
+            running_reads_max: u16::MAX,
+            sources: [None; COMPONENTS_MAX],
+            manifest: None,
+            target: config.target.unwrap_or(Slot::A),
+            head_len: 0,
+            head_digest: [0; 32],
+            resumed: false,
+            current: None,
+            hash: H::new(),
+            fold: IndexFold::new(0, 1),
+            buffer_len: 0,
+            written: 0,
+            reused: 0,
+            progress: Progress { done: 0, total: 0 },
+        }
+    }
+
+    /// Bytes of buffer that [`step`](Self::step) needs on `layout` for chunks of `chunk_size` bytes.
+    /// More makes fewer and larger transfers.
+    #[must_use]
+    pub fn buffer_len_min(layout: &Layout<'_>, chunk_size: u32) -> usize {
+        let record = head_room(layout) + Copies::buffer_len(layout);
+        record.max(chunk_room(layout, chunk_size) + WINDOW_LEN_MIN.max(layout.unit()))
+    }
+
+    /// The manifest of the update, once it is verified.
+    #[must_use]
+    pub const fn manifest(&self) -> Option<&Verified<Manifest>> {
+        self.manifest.as_ref()
+    }
+
+    /// The boot record as it stands.
+    #[must_use]
+    pub const fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// How far it has come.
+    #[must_use]
+    pub const fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    fn kind(&self) -> SlotKind {
+        self.config.target.map_or(SlotKind::Update, Slot::kind)
+    }
+
+    /// Takes what came of the last action and gives the next. `buffer` is at least
+    /// [`buffer_len_min`](Self::buffer_len_min) long, always the same, and left alone between steps
+    /// but for what actions say.
+    pub fn step(&mut self, event: Event, buffer: &mut [u8]) -> Action {
+        self.buffer_len = buffer.len();
+        self.advance(event, buffer).unwrap_or_else(|error| {
+            self.state = State::Ended;
+            Action::Fail(error)
+        })
+    }
+
+    fn advance(&mut self, event: Event, buffer: &mut [u8]) -> Result<Action, InstallError> {
+        if let Event::SourceFailed = event {
+            return Err(InstallError::Source);
+        }
+        match self.state {
+            State::Start => {
+                let needed =
+                    head_room(&self.config.layout) + Copies::buffer_len(&self.config.layout);
+                self.need_buffer(needed)?;
+                self.state = State::ReadRecord;
+                Ok(Action::Io(self.copies.begin_read(&self.config.layout)))
+            }
+            State::ReadRecord | State::MarkWriting | State::Complete => {
+                self.step_record(event, buffer)
+            }
+            State::ReadFloor => {
+                match event {
+                    Event::Floor(floor) => self.store = floor.unwrap_or_default(),
+                    _ => return Err(InstallError::Deferred(Wait::StoreFailed)),
+                }
+                self.find_running()
+            }
+            State::RunningHead => {
+                done(event)?;
+                self.step_running_head(&buffer[..TRUST_LEN_MAX])
+            }
+            State::EnvelopeHeader { from } => {
+                self.received(event, envelope::HEADER_LEN)?;
+                self.step_envelope_header(from, buffer)
+            }
+            State::EnvelopeRest { from, end } => {
+                self.received(event, end - from - envelope::HEADER_LEN)?;
+                self.step_envelope_rest(from, end, buffer)
+            }
+            State::Judge => match event {
+                Event::Judged(Verdict::Proceed) => self.admitted(),
+                Event::Judged(Verdict::Deferred(deferral)) => {
+                    Err(InstallError::Deferred(Wait::Policy(deferral)))
+                }
+                Event::Judged(Verdict::Refused(objection)) => {
+                    Err(InstallError::Refused(Refusal::Policy(objection)))
+                }
+                _ => Err(InstallError::Misused),
+            },
+            State::StoredHead { at, len } => {
+                // Unreadable is as good as different: the trust area is then written anew.
+                if done(event).is_err() {
+                    return self.start_over();
+                }
+                let room = head_room(&self.config.layout);
+                self.hash.update(&buffer[room..room + len]);
+                self.compare_stored_head(at + len)
+            }
+            State::Destroy { part, phase } => {
+                done(event)?;
+                self.step_destroy(part, phase, buffer)
+            }
+            State::DestroyFlush => {
+                done(event)?;
+                self.state = State::WriteHead { phase: Rewrite::Erase };
+                Ok(Action::Io(Io::erase(self.part(Part::Trust)?)))
+            }
+            State::WriteHead { phase } => {
+                done(event)?;
+                match phase {
+                    Rewrite::Erase => {
+                        self.state = State::WriteHead { phase: Rewrite::Write };
+                        let region = self.part(Part::Trust)?;
+                        let geometry = self.config.layout.geometry(region.device);
+                        let io = Io::write_padded(geometry, region, buffer, 0, self.head_len);
+                        Ok(Action::Io(io))
+                    }
+                    Rewrite::Write | Rewrite::Flush => self.component(0),
+                }
+            }
+            State::PassComponent { number } => {
+                done(event)?;
+                self.component(number + 1)
+            }
+            State::CheckIndex { at, len } => {
+                // An index that cannot be read is received anew.
+                if done(event).is_err() {
+                    return self.erase_index();
+                }
+                let current = *self.current()?;
+                let chunk_size = self.chunk_size();
+                let index_len = current.chunks * 32;
+                let take = (index_len - at).min(len as u64) as usize;
+                self.fold.entries(&buffer[..take]);
+                if at + (take as u64) < index_len {
+                    return self.check_index(at + take as u64);
+                }
+                let fold = IndexFold::new(current.length, chunk_size);
+                if core::mem::replace(&mut self.fold, fold).finish() == current.root {
+                    self.state = State::PassIndex;
+                    return Ok(Action::Skip(index_len));
+                }
+                self.erase_index()
+            }
+            State::EraseIndex => {
+                done(event)?;
+                self.restart_fold()?;
+                self.receive_index(0)
+            }
+            State::PassIndex => {
+                done(event)?;
+                self.restart_fold()?;
+                self.chunk(0, buffer)
+            }
+            State::ReceiveIndex { at, len } => {
+                self.received(event, len)?;
+                self.fold.entries(&buffer[..len]);
+                self.state = State::WriteIndex { at, len };
+                let index = self.current()?.index;
+                let geometry = self.config.layout.geometry(index.device);
+                let place = Region { offset: index.offset + at, ..index };
+                Ok(Action::Io(Io::write_padded(geometry, place, buffer, 0, len)))
+            }
+            State::WriteIndex { at, len } => {
+                done(event)?;
+                let current = *self.current()?;
+                if at + (len as u64) < current.chunks * 32 {
+                    return self.receive_index(at + len as u64);
+                }
+                let chunk_size = self.chunk_size();
+                let fold = IndexFold::new(current.length, chunk_size);
+                if core::mem::replace(&mut self.fold, fold).finish() != current.root {
+                    return self.bad_content();
+                }
+                self.restart_fold()?;
+                self.chunk(0, buffer)
+            }
+            State::Window { chunk, probe } => {
+                done(event)?;
+                if probe { self.probe(chunk) } else { self.chunk(chunk, buffer) }
+            }
+            State::Probe { chunk } => {
+                let there = done(event).is_ok() && self.matches(chunk, buffer)?;
+                self.step_probe(chunk, there, buffer)
+            }
+            State::EraseGroup { chunk } => {
+                done(event)?;
+                let (_, end) = self.group(chunk)?;
+                self.current_mut()?.erased_below = end;
+                self.chunk(chunk, buffer)
+            }
+            State::Borrow { chunk } => {
+                // What the running slot cannot give comes from the stream.
+                if done(event).is_ok() && self.matches(chunk, buffer)? {
+                    return self.write_chunk(chunk, true, buffer);
+                }
+                self.receive_chunk(chunk)
+            }
+            State::ReceiveChunk { chunk } => {
+                let len = self.chunk_len(chunk)?;
+                self.received(event, len)?;
+                if !self.matches(chunk, buffer)? {
+                    return self.bad_content();
+                }
+                self.write_chunk(chunk, false, buffer)
+            }
+            State::WriteChunk { chunk, borrowed } => {
+                done(event)?;
+                let len = self.chunk_len(chunk)? as u64;
+                self.progress.done += len;
+                if borrowed {
+                    self.reused += len;
+                    self.state = State::PassChunk { chunk };
+                    return Ok(Action::Skip(len));
+                }
+                self.written += len;
+                self.chunk(chunk + 1, buffer)
+            }
+            State::PassChunk { chunk } => {
+                done(event)?;
+                self.chunk(chunk + 1, buffer)
+            }
+            State::ExpectEnd => match event {
+                Event::Received(0) => self.flush_all(0),
+                Event::Received(_) => Err(InstallError::Refused(Refusal::Trailing)),
+                _ => Err(InstallError::Misused),
+            },
+            State::FlushAll { device } => {
+                done(event)?;
+                self.flush_all(device + 1)
+            }
+            State::ReadBackHead { at, len } => {
+                done(event)?;
+                self.hash.update(&buffer[..len]);
+                self.read_back_head(at + len)
+            }
+            State::ReadBack { number, at, len } => {
+                done(event)?;
+                self.fold.bytes(&buffer[..len]);
+                let left = self.component_len(number)?.saturating_sub(at);
+                self.progress.done += left.min(len as u64);
+                self.read_back(number, at + len as u64)
+            }
+            State::Commit { kind, phase } => {
+                done(event)?;
+                self.step_commit(kind, phase, buffer)
+            }
+            State::Ended => Err(InstallError::Misused),
+        }
+    }
+
+    // The record.
+
+    fn step_record(&mut self, event: Event, buffer: &mut [u8]) -> Result<Action, InstallError> {
+        let result: IoResult = match event {
+            Event::Done => Ok(()),
+            Event::Failed(error) => Err(error),
+            _ => return Err(InstallError::Misused),
+        };
+        let layout = &self.config.layout;
+        let outcome = match self.copies.step(layout, result, buffer, &mut self.record) {
+            Step::Io(io) => return Ok(Action::Io(io)),
+            Step::Done(outcome) => outcome,
+        };
+        match (self.state, outcome) {
+            (State::MarkWriting, Outcome::Written) => {
+                let part = Part::Commit;
+                self.state = State::Destroy { part, phase: Rewrite::Erase };
+                Ok(Action::Io(Io::erase(self.part(part)?)))
+            }
+            (State::Complete, Outcome::Written) => {
+                self.state = State::Ended;
+                Ok(Action::Finish(Installed {
+                    slot: self.target,
+                    digest: *self.verified()?.digest(),
+                    written: self.written,
+                    reused: self.reused,
+                    resumed: self.resumed,
+                }))
+            }
+            (_, Outcome::Written) => Err(InstallError::Misused),
+            (_, Outcome::WriteFailed(error)) => Err(InstallError::Record(error)),
+            (_, Outcome::Read(Choice::Newer)) => Err(InstallError::Refused(Refusal::NewerRecord)),
+            (_, Outcome::Read(Choice::Lost)) => Err(InstallError::Deferred(Wait::RecordLost)),
+            (_, Outcome::Read(Choice::Current { .. } | Choice::Factory)) => {
+                if self.config.has_store {
+                    self.state = State::ReadFloor;
+                    return Ok(Action::ReadFloor(self.kind()));
+                }
+                self.find_running()
+            }
+        }
+    }
+
+    // Step 1: what runs.
+
+    fn find_running(&mut self) -> Result<Action, InstallError> {
+        let layout = &self.config.layout;
+        match &self.config.running {
+            Running::Proof(proof) => {
+                let entry = self.record.body.slot(proof.slot);
+                if !layout.has(proof.slot) || entry.digest != proof.digest {
+                    return Err(InstallError::Refused(Refusal::Proof));
+                }
+                match entry.state {
+                    SlotState::Good => {}
+                    SlotState::Trying { attempt, nonce, .. } => {
+                        let same = (attempt, nonce) == (proof.attempt, proof.nonce);
+                        // The other slot is the only way back from this trial.
+                        return Err(if same {
+                            InstallError::Deferred(Wait::Unconfirmed)
+                        } else {
+                            InstallError::Refused(Refusal::Proof)
+                        });
+                    }
+                    SlotState::Empty
+                    | SlotState::Writing
+                    | SlotState::Ready { .. }
+                    | SlotState::Bad { .. } => return Err(InstallError::Refused(Refusal::Proof)),
+                }
+                if proof.record_version < record_format::VERSION
+                    || proof.manifest_schema < manifest::SCHEMA
+                {
+                    return Err(InstallError::Refused(Refusal::Loader {
+                        record_version: proof.record_version,
+                        manifest_schema: proof.manifest_schema,
+                    }));
+                }
+                self.running = Some(proof.slot);
+            }
+            Running::Offline => {
+                let order =
+                    candidates(&self.record.body, Knowledge::Record, |slot| layout.has(slot));
+                let good = |claim| matches!(claim, Claim::Good | Claim::Suspect);
+                self.running = order.iter().find(|c| good(c.claim)).map(|c| c.slot);
+            }
+        }
+        match self.running {
+            Some(slot) => {
+                self.state = State::RunningHead;
+                let region = layout.part(slot, Part::Trust).map_err(layout_error)?;
+                let geometry = layout.geometry(region.device);
+                Ok(Action::Io(Io::read(geometry, region, TRUST_LEN_MAX, 0)))
+            }
+            None => self.receive_envelope(0),
+        }
+    }
+
+    fn step_running_head(&mut self, head: &[u8]) -> Result<Action, InstallError> {
+        let Some(slot) = self.running else { return Err(InstallError::Misused) };
+        let (manifest, _) = verify_head::<H>(&self.config.device, slot.kind(), head)
+            .map_err(|_| InstallError::Refused(Refusal::RunningUnverified))?;
+        if *manifest.digest() != self.record.body.slot(slot).digest {
+            return Err(InstallError::Refused(Refusal::RunningUnverified));
+        }
+        self.running_digest = *manifest.digest();
+        self.running_order = manifest.order();
+        self.running_floor = manifest.floor();
+        self.running_reads_max = manifest.epochs.reads_max;
+        for (number, component) in manifest.components_of(slot) {
+            let place = self.config.layout.component(slot, &manifest, number);
+            if let (Ok((_, data)), Some(source)) =
+                (place, self.sources.get_mut(usize::from(component.role.code())))
+            {
+                *source = Some(Region { len: component.length, ..data });
+            }
+        }
+        self.receive_envelope(0)
+    }
+
+    // Step 1: the head of the bundle.
+
+    fn receive_envelope(&mut self, from: usize) -> Result<Action, InstallError> {
+        self.state = State::EnvelopeHeader { from };
+        Ok(Action::Receive(from..from + envelope::HEADER_LEN))
+    }
+
+    fn step_envelope_header(&mut self, from: usize, buffer: &[u8]) -> Result<Action, InstallError> {
+        let (header, _) = buffer[from..]
+            .split_first_chunk::<{ envelope::HEADER_LEN }>()
+            .ok_or(InstallError::Misused)?;
+        let len =
+            Envelope::len_from_header(header).map_err(|error| self.head_format(from, error))?;
+        let end = from + len;
+        self.state = State::EnvelopeRest { from, end };
+        Ok(Action::Receive(from + envelope::HEADER_LEN..end))
+    }
+
+    fn head_format(&self, from: usize, error: FormatError) -> InstallError {
+        let keyset = from == 0 && matches!(self.config.device.trust, Trust::Roots { .. });
+        InstallError::Refused(Refusal::Trust(if keyset {
+            TrustError::Keyset(error)
+        } else {
+            TrustError::Manifest(error)
+        }))
+    }
+
+    fn step_envelope_rest(
+        &mut self,
+        from: usize,
+        end: usize,
+        buffer: &[u8],
+    ) -> Result<Action, InstallError> {
+        let keyset = from == 0 && matches!(self.config.device.trust, Trust::Roots { .. });
+        if keyset {
+            return self.receive_envelope(end);
+        }
+        let head = &buffer[..end];
+        let (manifest, _) = verify_head::<H>(&self.config.device, self.kind(), head)
+            .map_err(|error| InstallError::Refused(Refusal::Trust(error)))?;
+        self.head_len = end;
+        self.head_digest = digest_of::<H>(head);
+        self.admit(&manifest)?;
+        self.manifest = Some(manifest);
+        self.state = State::Judge;
+        Ok(Action::Judge)
+    }
+
+    /// Step 1: everything that can be told before the first erase, in the order of the protocol.
+    fn admit(&mut self, manifest: &Verified<Manifest>) -> Result<(), InstallError> {
+        let refuse = |refusal| Err(InstallError::Refused(refusal));
+        let layout = &self.config.layout;
+        if let Err(error) = check_class(&self.config.device, manifest) {
+            return refuse(Refusal::Class(error));
+        }
+        let found = manifest.floor();
+        let mut floor = self.record.body.floor_of(self.kind());
+        // The floor never lies above a good slot, so one that does is damage or forgery.
+        let good = self.running.is_some_and(|slot| slot.kind() == self.kind());
+        if good && floor > self.running_floor {
+            floor = Floor::default();
+        }
+        let floor = floor.max(self.store);
+        if found < floor {
+            return refuse(Refusal::BelowFloor { found, floor });
+        }
+        if found.level > floor.level.saturating_add(FLOOR_JUMP_MAX)
+            || found.keyset_version > floor.keyset_version.saturating_add(FLOOR_JUMP_MAX)
+        {
+            return refuse(Refusal::FloorJump { found, floor });
+        }
+        let running_update = self.running.filter(|slot| slot.kind() == SlotKind::Update);
+        if self.kind() == SlotKind::Update && running_update.is_some() {
+            let (found, running) = (manifest.order(), self.running_order);
+            if *manifest.digest() == self.running_digest {
+                if !self.config.repair {
+                    return Err(InstallError::Nothing(Nothing::Running));
+                }
+            } else if found <= running {
+                return refuse(Refusal::NotNewer { found, running });
+            }
+        }
+        self.target = self.choose_target(manifest, running_update)?;
+        layout.check_fit(self.target, manifest).map_err(layout_error)?;
+        let needed = Self::buffer_len_min(layout, manifest.chunk_size);
+        self.need_buffer(needed)?;
+        let (epochs, epoch) = (manifest.epochs, self.record.body.data_epoch);
+        if self.kind() == SlotKind::Update {
+            if epoch < epochs.reads_min || epoch > epochs.reads_max {
+                return refuse(Refusal::CannotReadData {
+                    epoch,
+                    reads_min: epochs.reads_min,
+                    reads_max: epochs.reads_max,
+                });
+            }
+            if running_update.is_some()
+                && epochs.writes > self.running_reads_max
+                && !self.config.allow_new_epoch
+            {
+                return refuse(Refusal::FallbackCannotRead {
+                    writes: epochs.writes,
+                    reads_max: self.running_reads_max,
+                });
+            }
+        }
+        let total: u64 = manifest.components_of(self.target).map(|(_, c)| c.length).sum();
+        self.progress = Progress { done: 0, total: 2 * total };
+        Ok(())
+    }
+
+    fn choose_target(
+        &self,
+        manifest: &Verified<Manifest>,
+        running: Option<Slot>,
+    ) -> Result<Slot, InstallError> {
+        let layout = &self.config.layout;
+        let body = &self.record.body;
+        let ready = |slot: Slot| {
+            layout.has(slot)
+                && body.slot(slot).digest == *manifest.digest()
+                && matches!(body.slot(slot).state, SlotState::Ready { .. })
+        };
+        if let Some(slot) = Slot::ALL.into_iter().find(|slot| ready(*slot)) {
+            return Err(InstallError::Nothing(Nothing::Ready(slot)));
+        }
+        if let Some(slot) = self.config.target {
+            if !layout.has(slot) {
+                return Err(layout_error(LayoutError::NoSuchSlot(slot)));
+            }
+            if self.running == Some(slot) && !matches!(self.config.running, Running::Offline) {
+                return Err(InstallError::Refused(Refusal::TargetRuns));
+            }
+            if body.slot(slot).held {
+                return Err(InstallError::Deferred(Wait::Held));
+            }
+            if slot.kind() == SlotKind::Recovery {
+                let entry = body.slot(slot);
+                if entry.state == SlotState::Good && entry.digest == *manifest.digest() {
+                    return Err(InstallError::Nothing(Nothing::Running));
+                }
+                let online = matches!(self.config.running, Running::Proof(_));
+                if online && running.is_none() {
+                    return Err(InstallError::Refused(Refusal::RecoveryNeedsGood));
+                }
+            }
+            return Ok(slot);
+        }
+        let mut best: Option<(u8, u8, Slot)> = None;
+        for slot in Slot::ALL {
+            let entry = body.slot(slot);
+            if !layout.has(slot)
+                || slot.kind() != SlotKind::Update
+                || Some(slot) == running
+                || entry.held
+            {
+                continue;
+            }
+            let cost = match entry.state {
+                SlotState::Writing if entry.digest == *manifest.digest() => 0,
+                SlotState::Empty => 1,
+                SlotState::Bad { .. } => 2,
+                SlotState::Writing => 3,
+                SlotState::Ready { .. } | SlotState::Trying { .. } => 4,
+                SlotState::Good => 5,
+            };
+            let rank = (cost, entry.priority, slot);
+            if best.is_none_or(|best| rank < best) {
+                best = Some(rank);
+            }
+        }
+        best.map(|(_, _, slot)| slot).ok_or(InstallError::Deferred(Wait::Held))
+    }
+
+    // Step 6: go on where it was cut short, or start over.
+
+    fn admitted(&mut self) -> Result<Action, InstallError> {
+        let entry = self.record.body.slot(self.target);
+        let same = entry.digest == *self.verified()?.digest();
+        if entry.state == SlotState::Writing && same {
+            self.hash = H::new();
+            return self.compare_stored_head(0);
+        }
+        self.start_over()
+    }
+
+    fn compare_stored_head(&mut self, at: usize) -> Result<Action, InstallError> {
+        if at < self.head_len {
+            let region = self.part(Part::Trust)?;
+            let room = head_room(&self.config.layout);
+            let most = Copies::buffer_len(&self.config.layout);
+            let len = (self.head_len - at).min(most);
+            self.state = State::StoredHead { at, len };
+            let geometry = self.config.layout.geometry(region.device);
+            let place = Region { offset: region.offset + at as u64, ..region };
+            return Ok(Action::Io(Io::read(geometry, place, len, room)));
+        }
+        let stored = core::mem::replace(&mut self.hash, H::new()).finish();
+        if stored != self.head_digest {
+            return self.start_over();
+        }
+        self.resumed = true;
+        self.component(0)
+    }
+
+    /// Step 2.
+    fn start_over(&mut self) -> Result<Action, InstallError> {
+        if self.config.resume_only {
+            return Err(InstallError::Nothing(Nothing::ToResume));
+        }
+        let Some(manifest) = &self.manifest else { return Err(InstallError::Misused) };
+        self.record.body.begin_install(self.target, manifest);
+        self.state = State::MarkWriting;
+        Ok(Action::Io(self.copies.begin_write(&self.config.layout, &mut self.record)))
+    }
+
+    fn step_destroy(
+        &mut self,
+        part: Part,
+        phase: Rewrite,
+        buffer: &mut [u8],
+    ) -> Result<Action, InstallError> {
+        let region = self.part(part)?;
+        let geometry = self.config.layout.geometry(region.device);
+        if phase == Rewrite::Erase && geometry.erased.is_none() {
+            // Where erasing does nothing, zeros make an end of the mark. The head stays in the
+            // first part of the buffer until it is written.
+            self.state = State::Destroy { part, phase: Rewrite::Write };
+            let room = head_room(&self.config.layout);
+            buffer[room..room + header::LEN].fill(0);
+            let io = Io::write_padded(geometry, region, buffer, room, header::LEN);
+            return Ok(Action::Io(io));
+        }
+        if part == Part::Commit {
+            let part = Part::Confirmed;
+            self.state = State::Destroy { part, phase: Rewrite::Erase };
+            return Ok(Action::Io(Io::erase(self.part(part)?)));
+        }
+        self.state = State::DestroyFlush;
+        Ok(Action::Io(Io::Flush { device: region.device }))
+    }
+
+    // Step 3: components in the order of the bundle.
+
+    fn component(&mut self, number: usize) -> Result<Action, InstallError> {
+        let Some(manifest) = &self.manifest else { return Err(InstallError::Misused) };
+        let Some(component) = manifest.components.get(number) else {
+            self.state = State::ExpectEnd;
+            return Ok(Action::ExpectEnd);
+        };
+        if !component.fits(self.target) {
+            self.state = State::PassComponent { number };
+            let index_len = component.index_len(manifest.chunk_size);
+            return Ok(Action::Skip(index_len + component.length));
+        }
+        let (index, data) =
+            self.config.layout.component(self.target, manifest, number).map_err(layout_error)?;
+        let source = self.sources.get(usize::from(component.role.code())).copied().flatten();
+        self.current = Some(Current {
+            number,
+            index,
+            data,
+            length: component.length,
+            chunks: component.chunk_count(manifest.chunk_size),
+            root: component.index_root,
+            source: source.filter(|_| self.config.reuse.running),
+            kept_below: 0,
+            erased_below: 0,
+            window: (0, 0),
+        });
+        self.restart_fold()?;
+        if self.resumed { self.check_index(0) } else { self.erase_index() }
+    }
+
+    fn restart_fold(&mut self) -> Result<(), InstallError> {
+        self.fold = IndexFold::new(self.current()?.length, self.chunk_size());
+        Ok(())
+    }
+
+    fn check_index(&mut self, at: u64) -> Result<Action, InstallError> {
+        let current = *self.current()?;
+        let geometry = self.config.layout.geometry(current.index.device);
+        let left = (current.chunks * 32 - at) as usize;
+        let len = round(left, geometry.logical_block_bytes).min(self.whole_units(self.buffer_len));
+        self.state = State::CheckIndex { at, len };
+        let place = Region { offset: current.index.offset + at, ..current.index };
+        Ok(Action::Io(Io::read(geometry, place, len, 0)))
+    }
+
+    fn erase_index(&mut self) -> Result<Action, InstallError> {
+        self.state = State::EraseIndex;
+        Ok(Action::Io(Io::erase(self.current()?.index)))
+    }
+
+    fn receive_index(&mut self, at: u64) -> Result<Action, InstallError> {
+        let left = self.current()?.chunks * 32 - at;
+        let len = left.min(self.whole_units(self.buffer_len) as u64) as usize;
+        self.state = State::ReceiveIndex { at, len };
+        Ok(Action::Receive(0..len))
+    }
+
+    /// Goes on with chunk number `chunk`, or concludes the component.
+    fn chunk(&mut self, chunk: u64, buffer: &[u8]) -> Result<Action, InstallError> {
+        let current = *self.current()?;
+        if chunk == current.chunks {
+            let fold = IndexFold::new(0, 1);
+            // The stored entries were read again chunk by chunk; had any of them changed in
+            // between, chunks may have been held against another bundle's digests.
+            if core::mem::replace(&mut self.fold, fold).finish() != current.root {
+                return Err(InstallError::ReadBack);
+            }
+            return self.component(current.number + 1);
+        }
+        if !self.in_window(chunk)? {
+            return self.window(chunk, false);
+        }
+        if chunk < current.kept_below {
+            self.accept(chunk, buffer)?;
+            let len = self.chunk_len(chunk)? as u64;
+            self.reused += len;
+            self.progress.done += len;
+            self.state = State::PassChunk { chunk };
+            return Ok(Action::Skip(len));
+        }
+        if chunk < current.erased_below {
+            return self.obtain(chunk);
+        }
+        if self.resumed || self.config.reuse.target {
+            return self.probe(chunk);
+        }
+        self.erase_group(chunk)
+    }
+
+    /// The chunks that share erase blocks with `chunk`: first, and one past the last.
+    fn group(&self, chunk: u64) -> Result<(u64, u64), InstallError> {
+        let current = self.current()?;
+        let block = self.config.layout.geometry(current.data.device).erase_block_bytes;
+        let size = u64::from((block / self.chunk_size()).max(1));
+        let first = chunk / size * size;
+        Ok((first, (first + size).min(current.chunks)))
+    }
+
+    fn probe(&mut self, chunk: u64) -> Result<Action, InstallError> {
+        if !self.in_window(chunk)? {
+            return self.window(chunk, true);
+        }
+        let io = self.read_chunk(self.current()?.data, chunk)?;
+        self.state = State::Probe { chunk };
+        Ok(Action::Io(io))
+    }
+
+    fn step_probe(
+        &mut self,
+        chunk: u64,
+        there: bool,
+        buffer: &[u8],
+    ) -> Result<Action, InstallError> {
+        let (first, end) = self.group(chunk)?;
+        if !there {
+            return self.erase_group(first);
+        }
+        if chunk + 1 < end {
+            return self.probe(chunk + 1);
+        }
+        self.current_mut()?.kept_below = end;
+        self.chunk(first, buffer)
+    }
+
+    fn erase_group(&mut self, chunk: u64) -> Result<Action, InstallError> {
+        let (first, end) = self.group(chunk)?;
+        let current = self.current()?;
+        let size = u64::from(self.chunk_size());
+        let block = u64::from(self.config.layout.geometry(current.data.device).erase_block_bytes);
+        let start = first * size;
+        let len = (end * size).min(current.length).next_multiple_of(block) - start;
+        let region = Region { offset: current.data.offset + start, len, ..current.data };
+        self.state = State::EraseGroup { chunk };
+        Ok(Action::Io(Io::erase(region)))
+    }
+
+    fn obtain(&mut self, chunk: u64) -> Result<Action, InstallError> {
+        let end = chunk * u64::from(self.chunk_size()) + self.chunk_len(chunk)? as u64;
+        if let Some(source) = self.current()?.source
+            && end <= source.len
+        {
+            let io = self.read_chunk(source, chunk)?;
+            self.state = State::Borrow { chunk };
+            return Ok(Action::Io(io));
+        }
+        self.receive_chunk(chunk)
+    }
+
+    fn receive_chunk(&mut self, chunk: u64) -> Result<Action, InstallError> {
+        self.state = State::ReceiveChunk { chunk };
+        Ok(Action::Receive(0..self.chunk_len(chunk)?))
+    }
+
+    fn read_chunk(&self, data: Region, chunk: u64) -> Result<Io, InstallError> {
+        let offset = data.offset + chunk * u64::from(self.chunk_size());
+        let geometry = self.config.layout.geometry(data.device);
+        Ok(Io::read(geometry, Region { offset, ..data }, self.chunk_len(chunk)?, 0))
+    }
+
+    /// Whether the bytes at the start of the buffer are the chunk that the index names.
+    fn matches(&self, chunk: u64, buffer: &[u8]) -> Result<bool, InstallError> {
+        let len = self.chunk_len(chunk)?;
+        Ok(digest_of::<H>(&buffer[..len]) == *self.entry(chunk, buffer)?)
+    }
+
+    fn write_chunk(
+        &mut self,
+        chunk: u64,
+        borrowed: bool,
+        buffer: &mut [u8],
+    ) -> Result<Action, InstallError> {
+        self.accept(chunk, buffer)?;
+        let len = self.chunk_len(chunk)?;
+        let data = self.current()?.data;
+        let offset = data.offset + chunk * u64::from(self.chunk_size());
+        let geometry = self.config.layout.geometry(data.device);
+        self.state = State::WriteChunk { chunk, borrowed };
+        Ok(Action::Io(Io::write_padded(geometry, Region { offset, ..data }, buffer, 0, len)))
+    }
+
+    /// Folds the entry that the chunk was held against, so that the end can tell whether the stored
+    /// index is still the one that was verified.
+    fn accept(&mut self, chunk: u64, buffer: &[u8]) -> Result<(), InstallError> {
+        let entry = *self.entry(chunk, buffer)?;
+        self.fold.entries(&entry);
+        Ok(())
+    }
+
+    // Entries of the stored index, in the part of the buffer after the chunk.
+
+    fn in_window(&self, chunk: u64) -> Result<bool, InstallError> {
+        let (first, end) = self.current()?.window;
+        Ok((first..end).contains(&chunk))
+    }
+
+    fn window(&mut self, chunk: u64, probe: bool) -> Result<Action, InstallError> {
+        let room = chunk_room(&self.config.layout, self.chunk_size());
+        let current = self.current()?;
+        let geometry = self.config.layout.geometry(current.index.device);
+        let len = self.whole_units(self.buffer_len - room) as u64;
+        // A window starts on a block of the device and ends with the index.
+        let block = u64::from(geometry.logical_block_bytes.max(32));
+        let start = chunk * 32 / block * block;
+        let end = (start + len).min((current.chunks * 32).next_multiple_of(block));
+        let place = Region { offset: current.index.offset + start, ..current.index };
+        let io = Io::read(geometry, place, (end - start) as usize, room);
+        let end = (end / 32).min(current.chunks);
+        self.current_mut()?.window = (start / 32, end);
+        self.state = State::Window { chunk, probe };
+        Ok(Action::Io(io))
+    }
+
+    fn entry<'b>(&self, chunk: u64, buffer: &'b [u8]) -> Result<&'b Digest, InstallError> {
+        let room = chunk_room(&self.config.layout, self.chunk_size());
+        let (first, _) = self.current()?.window;
+        let at = room + (chunk - first) as usize * 32;
+        buffer.get(at..).and_then(|rest| rest.first_chunk()).ok_or(InstallError::Misused)
+    }
+
+    // Step 4: durable, and what the devices return is what was sent.
+
+    fn flush_all(&mut self, from: u8) -> Result<Action, InstallError> {
+        let devices = self.config.layout.devices_of(self.target);
+        for device in from..8 {
+            if devices & 1 << device != 0 {
+                self.state = State::FlushAll { device };
+                return Ok(Action::Io(Io::Flush { device }));
+            }
+        }
+        self.hash = H::new();
+        self.read_back_head(0)
+    }
+
+    fn read_back_head(&mut self, at: usize) -> Result<Action, InstallError> {
+        if at < self.head_len {
+            let region = self.part(Part::Trust)?;
+            let len = (self.head_len - at).min(self.whole_units(self.buffer_len));
+            self.state = State::ReadBackHead { at, len };
+            let geometry = self.config.layout.geometry(region.device);
+            let place = Region { offset: region.offset + at as u64, ..region };
+            return Ok(Action::Io(Io::read(geometry, place, len, 0)));
+        }
+        let stored = core::mem::replace(&mut self.hash, H::new()).finish();
+        if stored != self.head_digest {
+            return Err(InstallError::ReadBack);
+        }
+        self.begin_read_back(0)
+    }
+
+    fn begin_read_back(&mut self, from: usize) -> Result<Action, InstallError> {
+        let Some(manifest) = &self.manifest else { return Err(InstallError::Misused) };
+        let next = manifest.components_of(self.target).find(|(number, _)| *number >= from);
+        match next {
+            Some((number, component)) => {
+                self.fold = IndexFold::new(component.length, manifest.chunk_size);
+                self.read_back(number, 0)
+            }
+            None => {
+                let kind = MarkKind::Committed;
+                self.state = State::Commit { kind, phase: Rewrite::Erase };
+                Ok(Action::Io(Io::erase(self.part(Part::Commit)?)))
+            }
+        }
+    }
+
+    fn read_back(&mut self, number: usize, at: u64) -> Result<Action, InstallError> {
+        let Some(manifest) = &self.manifest else { return Err(InstallError::Misused) };
+        let component = &manifest.components[number];
+        let (_, data) =
+            self.config.layout.component(self.target, manifest, number).map_err(layout_error)?;
+        if at < component.length {
+            let geometry = self.config.layout.geometry(data.device);
+            let left = component.length - at;
+            let most = self.whole_units(self.buffer_len) as u64;
+            let len = left.next_multiple_of(geometry.logical_block_bytes.into()).min(most) as usize;
+            self.state = State::ReadBack { number, at, len };
+            let place = Region { offset: data.offset + at, ..data };
+            return Ok(Action::Io(Io::read(geometry, place, len, 0)));
+        }
+        let root = component.index_root;
+        let fold = core::mem::replace(&mut self.fold, IndexFold::new(0, 1));
+        if fold.finish() != root {
+            return Err(InstallError::ReadBack);
+        }
+        self.begin_read_back(number + 1)
+    }
+
+    // Step 5: commit, then switch.
+
+    fn step_commit(
+        &mut self,
+        kind: MarkKind,
+        phase: Rewrite,
+        buffer: &mut [u8],
+    ) -> Result<Action, InstallError> {
+        let part = match kind {
+            MarkKind::Committed => Part::Commit,
+            MarkKind::Confirmed => Part::Confirmed,
+        };
+        let region = self.part(part)?;
+        match phase {
+            Rewrite::Erase => {
+                let mark = Mark { kind, digest: *self.verified()?.digest() }.emit();
+                buffer[..header::LEN].copy_from_slice(&mark);
+                self.state = State::Commit { kind, phase: Rewrite::Write };
+                let geometry = self.config.layout.geometry(region.device);
+                Ok(Action::Io(Io::write_padded(geometry, region, buffer, 0, header::LEN)))
+            }
+            Rewrite::Write => {
+                self.state = State::Commit { kind, phase: Rewrite::Flush };
+                Ok(Action::Io(Io::Flush { device: region.device }))
+            }
+            // Recovery is never tried, so it is confirmed as soon as it is complete.
+            Rewrite::Flush
+                if kind == MarkKind::Committed && self.target.kind() == SlotKind::Recovery =>
+            {
+                let kind = MarkKind::Confirmed;
+                self.state = State::Commit { kind, phase: Rewrite::Erase };
+                Ok(Action::Io(Io::erase(self.part(Part::Confirmed)?)))
+            }
+            Rewrite::Flush => {
+                let tries = self.config.tries.clamp(1, record_format::TRIES_MAX);
+                self.record.body.complete_install(self.target, tries);
+                self.state = State::Complete;
+                Ok(Action::Io(self.copies.begin_write(&self.config.layout, &mut self.record)))
+            }
+        }
+    }
+
+    // Small things.
+
+    fn verified(&self) -> Result<&Verified<Manifest>, InstallError> {
+        self.manifest.as_ref().ok_or(InstallError::Misused)
+    }
+
+    fn current(&self) -> Result<&Current, InstallError> {
+        self.current.as_ref().ok_or(InstallError::Misused)
+    }
+
+    fn current_mut(&mut self) -> Result<&mut Current, InstallError> {
+        self.current.as_mut().ok_or(InstallError::Misused)
+    }
+
+    fn part(&self, part: Part) -> Result<Region, InstallError> {
+        self.config.layout.part(self.target, part).map_err(layout_error)
+    }
+
+    fn chunk_size(&self) -> u32 {
+        self.manifest.as_ref().map_or(manifest::CHUNK_SIZE_MIN, |manifest| manifest.chunk_size)
+    }
+
+    fn chunk_len(&self, chunk: u64) -> Result<usize, InstallError> {
+        let size = u64::from(self.chunk_size());
+        let left = self.current()?.length.saturating_sub(chunk * size);
+        Ok(left.min(size) as usize)
+    }
+
+    fn component_len(&self, number: usize) -> Result<u64, InstallError> {
+        self.verified()?.components.get(number).map(|c| c.length).ok_or(InstallError::Misused)
+    }
+
+    fn whole_units(&self, len: usize) -> usize {
+        // At least 512, so that whole index entries fit whatever the unit.
+        let unit = self.config.layout.unit().max(WINDOW_LEN_MIN);
+        len / unit * unit
+    }
+
+    fn need_buffer(&self, needed: usize) -> Result<(), InstallError> {
+        if self.buffer_len >= needed {
+            return Ok(());
+        }
+        Err(layout_error(LayoutError::Buffer { needed, available: self.buffer_len }))
+    }
+
+    fn received(&self, event: Event, expected: usize) -> Result<(), InstallError> {
+        match event {
+            Event::Received(len) if len == expected => Ok(()),
+            Event::Received(len) if len < expected => Err(InstallError::Refused(Refusal::Ended)),
+            _ => Err(InstallError::Misused),
+        }
+    }
+
+    fn bad_content(&self) -> Result<Action, InstallError> {
+        let component = self.current()?.number;
+        Err(InstallError::Refused(Refusal::Content { component }))
+    }
+}
+
+/// Bytes of the buffer that hold the head until it is written.
+fn head_room(layout: &Layout<'_>) -> usize {
+    TRUST_LEN_MAX.next_multiple_of(layout.unit())
+}
+
+/// Bytes of the buffer that hold a chunk.
+fn chunk_room(layout: &Layout<'_>, chunk_size: u32) -> usize {
+    (chunk_size as usize).next_multiple_of(layout.unit())
+}
+
+const fn layout_error(error: LayoutError) -> InstallError {
+    InstallError::Refused(Refusal::Layout(error))
+}
+
+fn done(event: Event) -> Result<(), InstallError> {
+    match event {
+        Event::Done => Ok(()),
+        Event::Failed(error) => Err(InstallError::Device(error)),
+        _ => Err(InstallError::Misused),
+    }
+}

@@ -1,0 +1,362 @@
+//! Where everything stands on the devices: the boot record, each slot's header and components.
+//!
+//! ```text
+//! slot, first region:
+//!   commit block | confirmed block | trust area | index 0 | index 1 | ... | component | component
+//! slot, further regions:
+//!   component | component
+//! ```
+//!
+//! Each part starts on an erase block of its own, so that none can be torn by a write to another.
+//! A component goes into the region that names its role, else into the first. Pure arithmetic: the
+//! numbers come from a signed manifest, and every sum is checked all the same.
+
+use crate::device::Geometry;
+use crate::format::manifest::COMPONENTS_MAX;
+use crate::format::{Component, Manifest, Role, Slot, record};
+use crate::verify::TRUST_LEN_MAX;
+
+/// Most devices that one layout spans.
+pub const DEVICES_MAX: usize = 4;
+/// Most regions of one slot.
+pub const REGIONS_MAX: usize = 4;
+
+/// A part of a device. Offset and length are multiples of the device's erase block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Region {
+    /// Number of the device, counted as the driver is given them.
+    pub device: u8,
+    /// First byte.
+    pub offset: u64,
+    /// Length in bytes.
+    pub len: u64,
+}
+
+/// A region of a slot, with the components that go there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotRegion {
+    /// Where it is.
+    pub region: Region,
+    /// The roles of the components that go there; empty for a slot's first region, which takes all
+    /// that no other region names.
+    pub roles: &'static [Role],
+}
+
+/// One slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotLayout<'a> {
+    /// Which slot.
+    pub slot: Slot,
+    /// Its regions, 1..=4; the first carries the header.
+    pub regions: &'a [SlotRegion],
+}
+
+/// Where everything stands, checked once.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout<'a> {
+    geometries: &'a [Geometry],
+    record: [Region; 2],
+    slots: &'a [SlotLayout<'a>],
+}
+
+/// Why a layout, or a manifest on a layout, cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum LayoutError {
+    /// There are no devices or more than four, or one has units that do not fit together.
+    Device,
+    /// There is no slot, one twice, or one without regions or with more than four.
+    Slots,
+    /// A region names no device, leaves it, or does not stand on erase blocks.
+    Region(Region),
+    /// Two regions share bytes, or both copies of the record share an erase block.
+    Overlap(Region, Region),
+    /// A region is shorter than what must fit into it.
+    TooSmall {
+        /// What must fit, in bytes.
+        needed: u64,
+        /// The region's length in bytes.
+        available: u64,
+    },
+    /// The manifest's chunk size cannot be served by a device of the slot.
+    ChunkSize {
+        /// The manifest's chunk size in bytes.
+        chunk_size: u32,
+        /// The unit of the device, in bytes, that it would have to be a multiple of.
+        unit: u32,
+    },
+    /// The manifest has no component for the slot.
+    NothingForSlot,
+    /// The caller's buffer is too short.
+    Buffer {
+        /// Bytes that are needed.
+        needed: usize,
+        /// Bytes that were given.
+        available: usize,
+    },
+    /// The device has no such slot.
+    NoSuchSlot(Slot),
+}
+
+impl core::fmt::Display for LayoutError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Device => f.write_str("the devices of the layout are missing or unsound"),
+            Self::Slots => f.write_str("the slots of the layout are missing, doubled or unsound"),
+            Self::Region(region) => write!(
+                f,
+                "region at byte {} of device {} with {} bytes leaves its device or is not \
+                 aligned to erase blocks",
+                region.offset, region.device, region.len
+            ),
+            Self::Overlap(one, other) => write!(
+                f,
+                "regions overlap on device {}: at byte {} with {} bytes and at byte {} with {} \
+                 bytes",
+                one.device, one.offset, one.len, other.offset, other.len
+            ),
+            Self::TooSmall { needed, available } => {
+                write!(f, "the slot is too small: {needed} bytes are needed, it has {available}")
+            }
+            Self::ChunkSize { chunk_size, unit } => write!(
+                f,
+                "chunks of {chunk_size} bytes cannot be written to a device with units of {unit}"
+            ),
+            Self::NothingForSlot => f.write_str("the update has no component for this slot"),
+            Self::Buffer { needed, available } => {
+                write!(f, "the work buffer is too short: {needed} bytes needed, {available} given")
+            }
+            Self::NoSuchSlot(slot) => write!(f, "this device has no slot {slot}"),
+        }
+    }
+}
+
+impl core::error::Error for LayoutError {}
+
+/// A part of a slot's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The commit block.
+    Commit,
+    /// The confirmed block.
+    Confirmed,
+    /// Keyset and manifest envelopes.
+    Trust,
+}
+
+impl<'a> Layout<'a> {
+    /// Checks a layout: every region within its device and on erase blocks, none sharing a byte
+    /// with another, the record's copies in separate erase blocks with room for a copy each, each
+    /// slot with room for its header.
+    ///
+    /// # Errors
+    /// [`LayoutError`] naming what is wrong.
+    pub fn new(
+        geometries: &'a [Geometry],
+        record: [Region; 2],
+        slots: &'a [SlotLayout<'a>],
+    ) -> Result<Self, LayoutError> {
+        if !(1..=DEVICES_MAX).contains(&geometries.len())
+            || !geometries.iter().all(Geometry::is_valid)
+        {
+            return Err(LayoutError::Device);
+        }
+        let layout = Self { geometries, record, slots };
+        for (at, slot) in slots.iter().enumerate() {
+            if slots[..at].iter().any(|other| other.slot == slot.slot)
+                || !(1..=REGIONS_MAX).contains(&slot.regions.len())
+            {
+                return Err(LayoutError::Slots);
+            }
+        }
+        if slots.is_empty() {
+            return Err(LayoutError::Slots);
+        }
+        for (at, region) in layout.regions().enumerate() {
+            let Some(geometry) = geometries.get(usize::from(region.device)) else {
+                return Err(LayoutError::Region(region));
+            };
+            if region.len == 0 || geometry.check_erase(region.offset, region.len).is_err() {
+                return Err(LayoutError::Region(region));
+            }
+            let overlaps = |other: &Region| {
+                other.device == region.device
+                    && other.offset < region.offset + region.len
+                    && region.offset < other.offset + other.len
+            };
+            if let Some(other) = layout.regions().take(at).find(overlaps) {
+                return Err(LayoutError::Overlap(other, region));
+            }
+        }
+        for copy in record {
+            let needed = layout.round_up(copy.device, record::LEN_MAX as u64);
+            if copy.len < needed {
+                return Err(LayoutError::TooSmall { needed, available: copy.len });
+            }
+        }
+        for slot in slots {
+            let needed = layout.header_len(slot);
+            if slot.regions[0].region.len < needed {
+                return Err(LayoutError::TooSmall {
+                    needed,
+                    available: slot.regions[0].region.len,
+                });
+            }
+        }
+        Ok(layout)
+    }
+
+    /// The device's units and size.
+    ///
+    /// # Panics
+    /// Never for numbers out of this layout's regions: `new` has checked them.
+    #[must_use]
+    pub fn geometry(&self, device: u8) -> &Geometry {
+        &self.geometries[usize::from(device)]
+    }
+
+    /// Where copy 0 or 1 of the boot record stands.
+    #[must_use]
+    pub const fn record(&self, copy: usize) -> Region {
+        self.record[copy & 1]
+    }
+
+    /// The slots, in the order they were given.
+    #[must_use]
+    pub const fn slots(&self) -> &'a [SlotLayout<'a>] {
+        self.slots
+    }
+
+    /// Whether the device has the slot.
+    #[must_use]
+    pub fn has(&self, slot: Slot) -> bool {
+        self.slot(slot).is_some()
+    }
+
+    fn slot(&self, slot: Slot) -> Option<&'a SlotLayout<'a>> {
+        self.slots.iter().find(|layout| layout.slot == slot)
+    }
+
+    fn regions(&self) -> impl Iterator<Item = Region> + '_ {
+        let slots = self.slots.iter().flat_map(|slot| slot.regions.iter().map(|r| r.region));
+        self.record.into_iter().chain(slots)
+    }
+
+    /// `len` rounded up to whole erase blocks of `device`, or [`u64::MAX`] on overflow, which fits
+    /// nowhere.
+    fn round_up(&self, device: u8, len: u64) -> u64 {
+        let block = u64::from(self.geometry(device).erase_block_bytes);
+        len.checked_next_multiple_of(block).unwrap_or(u64::MAX)
+    }
+
+    fn header_len(&self, slot: &SlotLayout<'_>) -> u64 {
+        let device = slot.regions[0].region.device;
+        2 * self.round_up(device, 1) + self.round_up(device, TRUST_LEN_MAX as u64)
+    }
+
+    /// Where a part of the slot's header stands. The region is whole erase blocks.
+    ///
+    /// # Errors
+    /// [`LayoutError::NoSuchSlot`].
+    pub fn part(&self, slot: Slot, part: Part) -> Result<Region, LayoutError> {
+        let layout = self.slot(slot).ok_or(LayoutError::NoSuchSlot(slot))?;
+        let Region { device, offset, .. } = layout.regions[0].region;
+        let block = self.round_up(device, 1);
+        let (at, len) = match part {
+            Part::Commit => (0, block),
+            Part::Confirmed => (block, block),
+            Part::Trust => (2 * block, self.round_up(device, TRUST_LEN_MAX as u64)),
+        };
+        Ok(Region { device, offset: offset + at, len })
+    }
+
+    /// Where component `number` of `manifest` stands in `slot`: its index, then its bytes. Both are
+    /// whole erase blocks.
+    ///
+    /// # Errors
+    /// [`LayoutError::TooSmall`] if it does not fit, [`LayoutError::NoSuchSlot`].
+    pub fn component(
+        &self,
+        slot: Slot,
+        manifest: &Manifest,
+        number: usize,
+    ) -> Result<(Region, Region), LayoutError> {
+        let layout = self.slot(slot).ok_or(LayoutError::NoSuchSlot(slot))?;
+        let first = layout.regions[0].region;
+        let mut indexes = self.header_len(layout);
+        let mut found = None;
+        for (at, component) in manifest.components_of(slot) {
+            let len = self.round_up(first.device, component.index_len(manifest.chunk_size));
+            if at == number {
+                let index = Region { device: first.device, offset: first.offset + indexes, len };
+                found = Some((index, region_of(layout, component)));
+            }
+            indexes = indexes.saturating_add(len);
+        }
+        let (index, home) = found.ok_or(LayoutError::NothingForSlot)?;
+        // Components of the same region follow each other; in the first they follow the indexes.
+        let mut start = if home == 0 { indexes } else { 0 };
+        let region = layout.regions[home].region;
+        for (at, component) in manifest.components_of(slot) {
+            if region_of(layout, component) != home {
+                continue;
+            }
+            let len = self.round_up(region.device, component.length);
+            let end = start.saturating_add(len);
+            if end > region.len {
+                return Err(LayoutError::TooSmall { needed: end, available: region.len });
+            }
+            if at == number {
+                let data = Region { device: region.device, offset: region.offset + start, len };
+                return Ok((index, data));
+            }
+            start = end;
+        }
+        Err(LayoutError::NothingForSlot)
+    }
+
+    /// Checks that all components of `manifest` for `slot` fit, and that the slot's devices can be
+    /// written in its chunks. Install protocol step 1: nothing is erased for what will not fit.
+    ///
+    /// # Errors
+    /// [`LayoutError`].
+    pub fn check_fit(&self, slot: Slot, manifest: &Manifest) -> Result<(), LayoutError> {
+        let mut any = false;
+        for number in 0..COMPONENTS_MAX.min(manifest.components.len()) {
+            if !manifest.components[number].fits(slot) {
+                continue;
+            }
+            any = true;
+            let (_, data) = self.component(slot, manifest, number)?;
+            let unit = self.geometry(data.device).write_granule_bytes;
+            if !manifest.chunk_size.is_multiple_of(unit) {
+                return Err(LayoutError::ChunkSize { chunk_size: manifest.chunk_size, unit });
+            }
+        }
+        if any { Ok(()) } else { Err(LayoutError::NothingForSlot) }
+    }
+
+    /// The devices that hold parts of `slot`, as a set of bits by device number.
+    #[must_use]
+    pub fn devices_of(&self, slot: Slot) -> u8 {
+        self.slot(slot).map_or(0, |layout| {
+            layout.regions.iter().fold(0, |set, region| set | 1 << region.region.device)
+        })
+    }
+
+    /// Largest unit of reading and writing of all devices, in bytes: what any transfer is rounded
+    /// up to.
+    #[must_use]
+    pub fn unit(&self) -> usize {
+        let units = self.geometries.iter().map(|geometry| geometry.write_granule_bytes);
+        units.max().unwrap_or(1) as usize
+    }
+}
+
+/// Number of the slot's region that `component` goes into.
+fn region_of(layout: &SlotLayout<'_>, component: &Component) -> usize {
+    let named = |region: &SlotRegion| region.roles.contains(&component.role);
+    layout.regions.iter().position(named).unwrap_or(0)
+}

@@ -1,0 +1,286 @@
+//! The machine of one request by the running system or its operator: confirm, mark bad, roll back,
+//! hold.
+//!
+//! Like the other machines it does no I/O: [`driver::operate`](crate::driver::operate) carries its
+//! actions out. Confirm steps C1 to C3 of `docs/BOOT_PROTOCOL.md`.
+
+use crate::device::DeviceError;
+use crate::format::{BootProof, Hold, Mark, MarkKind, Record, Slot, header};
+use crate::io::{Io, IoResult, Step};
+use crate::layout::{Layout, Part};
+use crate::record::{
+    Choice, ConfirmRefusal, Confirmation, Copies, CopyState, OperatorRefusal, Outcome,
+};
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Only read the record.
+    Read,
+    /// The system started with this proof is healthy: make its slot good.
+    MarkGood(BootProof),
+    /// What is in the slot is bad: never offer it again.
+    MarkBad(Slot),
+    /// Go back from this slot to the other good one.
+    Rollback(Slot),
+    /// Keep the slot from being replaced, or give it free again.
+    HoldSlot(Slot, bool),
+    /// Hold all updates, or end the hold.
+    HoldUpdates(Hold),
+    /// A good slot had to be ended by a watchdog or missed its deadline.
+    Suspect(Slot),
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is done and durable.
+    Done,
+    /// It was so already; nothing was written.
+    Already,
+    /// This slot boots next.
+    Boots(Slot),
+}
+
+/// Why it was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum OperateError {
+    /// The confirmation is refused (C1).
+    Confirm(ConfirmRefusal),
+    /// The request is refused.
+    Operator(OperatorRefusal),
+    /// The device has no such slot.
+    NoSuchSlot(Slot),
+    /// There is no record yet, or it is lost: the next boot makes it.
+    NoRecord(Choice),
+    /// A device failed.
+    Device(DeviceError),
+    /// The boot record could not be written.
+    Record(DeviceError),
+    /// The work buffer is too short.
+    Buffer {
+        /// Bytes that are needed.
+        needed: usize,
+    },
+}
+
+impl core::fmt::Display for OperateError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Confirm(refusal) => refusal.fmt(f),
+            Self::Operator(refusal) => refusal.fmt(f),
+            Self::NoSuchSlot(slot) => write!(f, "this device has no slot {slot}"),
+            Self::NoRecord(Choice::Newer) => {
+                f.write_str("a newer version of this software keeps the boot record")
+            }
+            Self::NoRecord(Choice::Factory) => {
+                f.write_str("there is no boot record yet; the first boot or install makes it")
+            }
+            Self::NoRecord(Choice::Lost | Choice::Current { .. }) => {
+                f.write_str("both copies of the boot record are lost; the next boot makes it anew")
+            }
+            Self::Device(error) => write!(f, "the slot cannot be written: {error}"),
+            Self::Record(error) => write!(f, "the boot record cannot be written: {error}"),
+            Self::Buffer { needed } => write!(f, "the work buffer needs {needed} bytes"),
+        }
+    }
+}
+
+impl core::error::Error for OperateError {}
+
+/// What to do next.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Carry out an operation on a device and step with its result.
+    Io(Io),
+    /// It came to this.
+    Finish(Answer),
+    /// It was not done.
+    Fail(OperateError),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Start,
+    ReadRecord,
+    EraseMark(BootProof),
+    WriteMark(BootProof),
+    FlushMark,
+    WriteRecord,
+    Ended,
+}
+
+/// One request.
+#[derive(Debug)]
+pub struct Operate<'a> {
+    layout: &'a Layout<'a>,
+    request: Request,
+    answer: Answer,
+    state: State,
+    choice: Choice,
+    copies: Copies,
+    record: Record,
+}
+
+impl<'a> Operate<'a> {
+    /// A machine at rest.
+    #[must_use]
+    pub fn new(layout: &'a Layout<'a>, request: Request) -> Self {
+        Self {
+            layout,
+            request,
+            answer: Answer::Done,
+            state: State::Start,
+            choice: Choice::Factory,
+            copies: Copies::new(0),
+            record: Record::default(),
+        }
+    }
+
+    /// Bytes of buffer that [`step`](Self::step) needs.
+    #[must_use]
+    pub fn buffer_len_min(layout: &Layout<'_>) -> usize {
+        Copies::buffer_len(layout)
+    }
+
+    /// The record, as read and changed.
+    #[must_use]
+    pub const fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// What both copies amount to, and what each is.
+    #[must_use]
+    pub const fn copies(&self) -> (Choice, [CopyState; 2]) {
+        (self.choice, self.copies.states())
+    }
+
+    /// Takes the result of the last operation, `Ok` at first, and gives the next action.
+    pub fn step(&mut self, result: IoResult, buffer: &mut [u8]) -> Action {
+        self.advance(result, buffer).unwrap_or_else(|error| {
+            self.state = State::Ended;
+            Action::Fail(error)
+        })
+    }
+
+    fn advance(&mut self, result: IoResult, buffer: &mut [u8]) -> Result<Action, OperateError> {
+        let device = |error| OperateError::Device(error);
+        match self.state {
+            State::Start => {
+                let needed = Self::buffer_len_min(self.layout);
+                if buffer.len() < needed {
+                    return Err(OperateError::Buffer { needed });
+                }
+                self.state = State::ReadRecord;
+                Ok(Action::Io(self.copies.begin_read(self.layout)))
+            }
+            State::ReadRecord | State::WriteRecord => {
+                match self.copies.step(self.layout, result, buffer, &mut self.record) {
+                    Step::Io(io) => Ok(Action::Io(io)),
+                    Step::Done(Outcome::Read(choice)) => {
+                        self.choice = choice;
+                        self.apply()
+                    }
+                    Step::Done(Outcome::Written) => {
+                        self.state = State::Ended;
+                        Ok(Action::Finish(self.answer))
+                    }
+                    Step::Done(Outcome::WriteFailed(error)) => Err(OperateError::Record(error)),
+                }
+            }
+            State::EraseMark(proof) => {
+                result.map_err(device)?;
+                let mark = Mark { kind: MarkKind::Confirmed, digest: proof.digest }.emit();
+                buffer[..header::LEN].copy_from_slice(&mark);
+                let region = self.confirmed(proof.slot)?;
+                let geometry = self.layout.geometry(region.device);
+                self.state = State::WriteMark(proof);
+                Ok(Action::Io(Io::write_padded(geometry, region, buffer, 0, header::LEN)))
+            }
+            State::WriteMark(proof) => {
+                result.map_err(device)?;
+                self.state = State::FlushMark;
+                Ok(Action::Io(Io::Flush { device: self.confirmed(proof.slot)?.device }))
+            }
+            State::FlushMark => {
+                result.map_err(device)?;
+                Ok(self.write_record())
+            }
+            State::Ended => Ok(Action::Finish(self.answer)),
+        }
+    }
+
+    fn confirmed(&self, slot: Slot) -> Result<crate::layout::Region, OperateError> {
+        self.layout.part(slot, Part::Confirmed).map_err(|_| OperateError::NoSuchSlot(slot))
+    }
+
+    fn write_record(&mut self) -> Action {
+        self.state = State::WriteRecord;
+        Action::Io(self.copies.begin_write(self.layout, &mut self.record))
+    }
+
+    /// Decides on the record as read.
+    fn apply(&mut self) -> Result<Action, OperateError> {
+        if self.request == Request::Read {
+            self.state = State::Ended;
+            return Ok(Action::Finish(Answer::Done));
+        }
+        match self.choice {
+            Choice::Current { .. } => {}
+            // A request must not make up a record: only a boot looks at what is in the slots.
+            Choice::Newer | Choice::Factory | Choice::Lost => {
+                return Err(OperateError::NoRecord(self.choice));
+            }
+        }
+        let slot = match self.request {
+            Request::MarkGood(proof) => Some(proof.slot),
+            Request::MarkBad(slot)
+            | Request::Rollback(slot)
+            | Request::HoldSlot(slot, _)
+            | Request::Suspect(slot) => Some(slot),
+            Request::HoldUpdates(_) | Request::Read => None,
+        };
+        if let Some(slot) = slot
+            && !self.layout.has(slot)
+        {
+            return Err(OperateError::NoSuchSlot(slot));
+        }
+        let body = &mut self.record.body;
+        let changed = match self.request {
+            Request::Read => false,
+            Request::MarkGood(proof) => {
+                match body.confirm(&proof).map_err(OperateError::Confirm)? {
+                    Confirmation::AlreadyGood => false,
+                    Confirmation::Confirmed => {
+                        // C2 before C3: once the record says good, the block must be there too.
+                        self.state = State::EraseMark(proof);
+                        let region = self.confirmed(proof.slot)?;
+                        return Ok(Action::Io(Io::erase(region)));
+                    }
+                }
+            }
+            Request::MarkBad(slot) => {
+                body.mark_bad(slot).map_err(OperateError::Operator)?;
+                true
+            }
+            Request::Rollback(slot) => {
+                let target = body.rollback(slot).map_err(OperateError::Operator)?;
+                self.answer = Answer::Boots(target);
+                true
+            }
+            Request::HoldSlot(slot, held) => {
+                let entry = body.slot_mut(slot);
+                core::mem::replace(&mut entry.held, held) != held
+            }
+            Request::HoldUpdates(hold) => core::mem::replace(&mut body.hold, hold) != hold,
+            Request::Suspect(slot) => body.suspect(slot),
+        };
+        if !changed {
+            self.state = State::Ended;
+            return Ok(Action::Finish(Answer::Already));
+        }
+        Ok(self.write_record())
+    }
+}

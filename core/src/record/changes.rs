@@ -1,0 +1,312 @@
+//! Every way the boot record changes, as a function on its body.
+
+use crate::format::record::{Body, FAILED_MAX};
+use crate::format::{
+    BootProof, Digest, Failed, Fault, Manifest, Slot, SlotEntry, SlotKind, SlotState,
+};
+use crate::verify::Verified;
+
+/// What a confirmation came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Confirmation {
+    /// The slot is good now; the record must be written.
+    Confirmed,
+    /// It was good already: nothing to write.
+    AlreadyGood,
+}
+
+/// Why a confirmation is refused (step C1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum ConfirmRefusal {
+    /// The proof names another manifest than the record does for that slot.
+    OtherManifest,
+    /// The proof is of another attempt.
+    OtherAttempt,
+    /// The slot is neither on trial nor good.
+    NotOnTrial(SlotState),
+}
+
+impl core::fmt::Display for ConfirmRefusal {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::OtherManifest => f.write_str(
+                "the boot proof names another manifest than the record has for that slot",
+            ),
+            Self::OtherAttempt => f.write_str("the boot proof is of another boot of that slot"),
+            Self::NotOnTrial(state) => {
+                write!(f, "the slot is neither on trial nor good, but {state:?}")
+            }
+        }
+    }
+}
+
+/// Why an operator's request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum OperatorRefusal {
+    /// Nothing good would be left to boot.
+    NothingElseGood,
+    /// The slot holds nothing that could be marked.
+    NothingThere,
+}
+
+impl core::fmt::Display for OperatorRefusal {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::NothingElseGood => "there is no other good slot to boot",
+            Self::NothingThere => "there is nothing in that slot",
+        })
+    }
+}
+
+impl SlotEntry {
+    fn describe(&mut self, manifest: &Verified<Manifest>) {
+        self.digest = *manifest.digest();
+        self.floor = manifest.floor();
+        self.epochs = manifest.epochs;
+        self.version = manifest.version.clone();
+    }
+}
+
+impl Body {
+    /// Boot step 2: a trial that was under its last attempt when the power came back is over.
+    /// Returns whether anything changed.
+    pub(crate) fn expire_trials(&mut self) -> bool {
+        let mut changed = false;
+        for slot in Slot::ALL {
+            if let SlotState::Trying { left: 0, .. } = self.slot(slot).state {
+                self.fail(slot, Fault::Exhausted);
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    /// Boot step 3: spends a try of `slot`. Returns the number of the attempt, or `None` if there
+    /// is no try left.
+    pub(crate) fn spend_try(&mut self, slot: Slot, nonce: u64) -> Option<u8> {
+        let entry = self.slot_mut(slot);
+        let (left, attempt) = match entry.state {
+            SlotState::Ready { tries } => (tries.checked_sub(1)?, 1),
+            SlotState::Trying { left, attempt, .. } => {
+                (left.checked_sub(1)?, attempt.saturating_add(1))
+            }
+            SlotState::Empty | SlotState::Writing | SlotState::Good | SlotState::Bad { .. } => {
+                return None;
+            }
+        };
+        entry.state = SlotState::Trying { left, attempt, nonce };
+        Some(attempt)
+    }
+
+    /// Boot step 2, last part: a slot that verified is started for want of anything else, once,
+    /// counted, and under the manifest that was really found there.
+    pub(crate) fn last_resort(
+        &mut self,
+        slot: Slot,
+        manifest: &Verified<Manifest>,
+        nonce: u64,
+    ) -> u8 {
+        let entry = self.slot_mut(slot);
+        let same = entry.digest == *manifest.digest();
+        let attempt = match entry.state {
+            SlotState::Trying { attempt, .. } if same => attempt.saturating_add(1),
+            _ => 1,
+        };
+        entry.describe(manifest);
+        entry.state = SlotState::Trying { left: 0, attempt, nonce };
+        attempt
+    }
+
+    /// Boot step 1 after both copies were lost: notes what was found in a slot.
+    pub(crate) fn found(
+        &mut self,
+        slot: Slot,
+        manifest: &Verified<Manifest>,
+        confirmed: bool,
+        tries: u8,
+    ) {
+        let entry = self.slot_mut(slot);
+        entry.describe(manifest);
+        // Recovery is complete once it is committed: it is never tried.
+        entry.state = if confirmed || slot.kind() == SlotKind::Recovery {
+            SlotState::Good
+        } else {
+            SlotState::Ready { tries }
+        };
+    }
+
+    /// Marks `slot` bad. Its update is remembered as failed unless it had been good: then the
+    /// medium is at fault, and the same update must be welcome as the repair.
+    pub(crate) fn fail(&mut self, slot: Slot, fault: Fault) {
+        let entry = self.slot_mut(slot);
+        let (digest, was_good) = (entry.digest, entry.state == SlotState::Good);
+        entry.state = SlotState::Bad { fault };
+        entry.suspect = false;
+        if !was_good || fault == Fault::MarkedBad {
+            self.remember(digest, fault, 0);
+        }
+    }
+
+    /// Adds a failure of the update `digest` to the ring; `at` is unix time in seconds, or 0.
+    pub fn remember(&mut self, digest: Digest, fault: Fault, at: u64) {
+        let mut entry = Failed { digest, fault, count: 1, at };
+        if let Some(found) = self.failed.iter().position(|failed| failed.digest == digest) {
+            let old = self.failed.remove(found);
+            entry.count = old.count.saturating_add(1);
+            // What was refused for good stays so: exhaustion may only have been the power.
+            if old.fault != Fault::Exhausted {
+                entry.fault = old.fault;
+            }
+        }
+        if self.failed.len() == FAILED_MAX {
+            // The oldest that may be tried again goes first, else the oldest.
+            let tired = self.failed.iter().position(|failed| failed.fault == Fault::Exhausted);
+            self.failed.remove(tired.unwrap_or(0));
+        }
+        // There is room: one was removed above if the ring was full.
+        let _ = self.failed.push(entry);
+    }
+
+    /// How the update `digest` failed here before, if it did.
+    #[must_use]
+    pub fn failed_before(&self, digest: &Digest) -> Option<&Failed> {
+        self.failed.iter().find(|failed| failed.digest == *digest)
+    }
+
+    /// Confirm, steps C1 and C3: makes the slot of `proof` good.
+    ///
+    /// # Errors
+    /// [`ConfirmRefusal`]; nothing is changed then.
+    pub fn confirm(&mut self, proof: &BootProof) -> Result<Confirmation, ConfirmRefusal> {
+        let entry = self.slot_mut(proof.slot);
+        if entry.digest != proof.digest {
+            return Err(ConfirmRefusal::OtherManifest);
+        }
+        match entry.state {
+            SlotState::Good if !entry.suspect => return Ok(Confirmation::AlreadyGood),
+            SlotState::Good => {}
+            SlotState::Trying { attempt, nonce, .. } => {
+                if (attempt, nonce) != (proof.attempt, proof.nonce) {
+                    return Err(ConfirmRefusal::OtherAttempt);
+                }
+            }
+            state @ (SlotState::Empty
+            | SlotState::Writing
+            | SlotState::Ready { .. }
+            | SlotState::Bad { .. }) => return Err(ConfirmRefusal::NotOnTrial(state)),
+        }
+        entry.state = SlotState::Good;
+        entry.suspect = false;
+        let epoch = entry.epochs.writes;
+        self.failed.retain(|failed| failed.digest != proof.digest);
+        if epoch > self.data_epoch {
+            self.data_epoch = epoch;
+            // From now on the data migrates; who cannot read it would start into ruins.
+            for slot in Slot::ALL {
+                let entry = self.slot_mut(slot);
+                if slot != proof.slot
+                    && slot.kind() == SlotKind::Update
+                    && entry.state == SlotState::Good
+                    && entry.epochs.reads_max < epoch
+                {
+                    entry.state = SlotState::Bad { fault: Fault::DataEpoch };
+                }
+            }
+        }
+        Ok(Confirmation::Confirmed)
+    }
+
+    /// The operator or the running system calls the update in `slot` bad, for good.
+    ///
+    /// # Errors
+    /// [`OperatorRefusal`] if the slot is empty, or nothing good would be left.
+    pub fn mark_bad(&mut self, slot: Slot) -> Result<(), OperatorRefusal> {
+        match self.slot(slot).state {
+            SlotState::Empty => return Err(OperatorRefusal::NothingThere),
+            SlotState::Good if self.other_good(slot).is_none() => {
+                return Err(OperatorRefusal::NothingElseGood);
+            }
+            SlotState::Good
+            | SlotState::Writing
+            | SlotState::Ready { .. }
+            | SlotState::Trying { .. }
+            | SlotState::Bad { .. } => {}
+        }
+        self.fail(slot, Fault::MarkedBad);
+        Ok(())
+    }
+
+    /// A watchdog, or a missed deadline, ended a good slot: the other good one goes first. Returns
+    /// whether anything changed.
+    pub fn suspect(&mut self, slot: Slot) -> bool {
+        let entry = self.slot_mut(slot);
+        let changed = entry.state == SlotState::Good && !entry.suspect;
+        entry.suspect |= changed;
+        changed
+    }
+
+    /// Goes back from `slot`: a trial ends as marked bad; a good slot stays good and is held, and
+    /// the other good slot goes first. Returns the slot that boots next.
+    ///
+    /// # Errors
+    /// [`OperatorRefusal`] when there is no other good slot.
+    pub fn rollback(&mut self, slot: Slot) -> Result<Slot, OperatorRefusal> {
+        let target = self.other_good(slot).ok_or(OperatorRefusal::NothingElseGood)?;
+        match self.slot(slot).state {
+            SlotState::Ready { .. } | SlotState::Trying { .. } => {
+                self.fail(slot, Fault::MarkedBad);
+            }
+            SlotState::Good => self.slot_mut(slot).held = true,
+            SlotState::Empty | SlotState::Writing | SlotState::Bad { .. } => {}
+        }
+        let entry = self.slot_mut(target);
+        entry.suspect = false;
+        self.prefer(target);
+        Ok(target)
+    }
+
+    /// The good update slot other than `slot` that would go first.
+    fn other_good(&self, slot: Slot) -> Option<Slot> {
+        let good = |other: &Slot| {
+            *other != slot
+                && other.kind() == SlotKind::Update
+                && self.slot(*other).state == SlotState::Good
+        };
+        // `rev`, because of equals `max_by_key` gives the last: ties go to the lower number.
+        Slot::ALL.into_iter().rev().filter(good).max_by_key(|other| self.slot(*other).priority)
+    }
+
+    /// Install step 2: `slot` is about to be overwritten.
+    pub(crate) fn begin_install(&mut self, slot: Slot, manifest: &Verified<Manifest>) {
+        let entry = self.slot_mut(slot);
+        entry.describe(manifest);
+        entry.state = SlotState::Writing;
+        entry.suspect = false;
+    }
+
+    /// Install step 5: `slot` is complete. This change, once durable, is the switch.
+    pub(crate) fn complete_install(&mut self, slot: Slot, tries: u8) {
+        match slot.kind() {
+            SlotKind::Update => {
+                self.slot_mut(slot).state = SlotState::Ready { tries };
+                self.prefer(slot);
+            }
+            SlotKind::Recovery => self.slot_mut(slot).state = SlotState::Good,
+        }
+    }
+
+    /// Gives `slot` the highest priority.
+    fn prefer(&mut self, slot: Slot) {
+        // Ranks instead of a count that would one day run over.
+        let mut order = Slot::ALL;
+        order.sort_unstable_by_key(|other| {
+            (*other == slot, self.slot(*other).priority, core::cmp::Reverse(*other))
+        });
+        for (rank, other) in order.into_iter().enumerate() {
+            self.slot_mut(other).priority = rank as u8;
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Which copy of the boot record is true, which one is written next, and how the record changes.
+//!
+//! [`choose`] and the changes are pure. `Copies` asks for the reads and writes one at a time and
+//! does none itself. Boot protocol step 1; design of two copies: a write never touches the copy
+//! that is true, so no instant exists in which a power cut could lose both.
+
+mod changes;
+
+pub use changes::{ConfirmRefusal, Confirmation, OperatorRefusal};
+
+use crate::device::DeviceError;
+use crate::format::{FormatError, Record, record};
+use crate::io::{Io, IoResult, Step};
+use crate::layout::Layout;
+
+/// The sequence of a record that is built anew after both copies were lost: above that of any copy
+/// that was only unreadable for a while, so that no old one comes back.
+const SEQUENCE_AFTER_LOSS: u64 = 1 << 40;
+
+/// What one copy turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum CopyState {
+    /// All bytes are 0x00, or all are 0xff: never written, or erased.
+    Blank,
+    /// Torn, damaged, or something else.
+    Invalid,
+    /// Sound, and of a format version this build cannot read.
+    Newer {
+        /// Its version.
+        version: u16,
+    },
+    /// Sound.
+    Valid {
+        /// Its sequence.
+        sequence: u64,
+    },
+    /// The device did not give it, twice.
+    Unreadable(DeviceError),
+}
+
+/// What both copies together amount to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Choice {
+    /// This copy is true.
+    Current {
+        /// 0 or 1.
+        copy: u8,
+    },
+    /// A later format is in use: nothing may be written, so nothing may be tried.
+    Newer,
+    /// Never written: a new device.
+    Factory,
+    /// Both were lost.
+    Lost,
+}
+
+/// Decides which copy is true.
+#[must_use]
+pub fn choose(copies: [CopyState; 2]) -> Choice {
+    use CopyState::{Blank, Invalid, Newer, Unreadable, Valid};
+    match copies {
+        [Newer { .. }, _] | [_, Newer { .. }] => Choice::Newer,
+        // On a tie copy 0: equal sequences are equal bytes, unless somebody forged one.
+        [Valid { sequence: zero }, Valid { sequence: one }] => {
+            Choice::Current { copy: u8::from(one > zero) }
+        }
+        [Valid { .. }, Blank | Invalid | Unreadable(_)] => Choice::Current { copy: 0 },
+        [Blank | Invalid | Unreadable(_), Valid { .. }] => Choice::Current { copy: 1 },
+        [Blank, Blank] => Choice::Factory,
+        [Blank | Invalid | Unreadable(_), Blank | Invalid | Unreadable(_)] => Choice::Lost,
+    }
+}
+
+/// What a copy's bytes are, and the record if they are one.
+fn inspect(bytes: &[u8]) -> (CopyState, Option<Record>) {
+    match Record::parse(bytes) {
+        Ok(record) => (CopyState::Valid { sequence: record.sequence }, Some(record)),
+        Err(FormatError::Version { found }) if found > record::VERSION => {
+            (CopyState::Newer { version: found }, None)
+        }
+        Err(_) => {
+            let blank = |value: u8| bytes.iter().all(|byte| *byte == value);
+            (if blank(0xff) || blank(0) { CopyState::Blank } else { CopyState::Invalid }, None)
+        }
+    }
+}
+
+/// What [`Copies::step`] came to.
+pub(crate) enum Outcome {
+    /// Both copies are read; the record is the true one, or the default where there is none.
+    Read(Choice),
+    /// The record is written and durable.
+    Written,
+    /// It is not; what stood before still stands.
+    WriteFailed(DeviceError),
+}
+
+/// Reads and writes the two copies, one operation at a time.
+#[derive(Clone, Debug)]
+pub(crate) struct Copies {
+    /// Where in the buffer a copy is read to and written from.
+    at: usize,
+    phase: Phase,
+    states: [CopyState; 2],
+    /// The copy that is true; never written to.
+    current: Option<u8>,
+    failure: DeviceError,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    /// Reading `copy`; `again` after the first attempt failed.
+    Read {
+        copy: u8,
+        again: bool,
+    },
+    Erase {
+        copy: u8,
+    },
+    Write {
+        copy: u8,
+    },
+    Flush {
+        copy: u8,
+    },
+    /// After a failed write: is it there nevertheless?
+    Check {
+        copy: u8,
+    },
+    CheckFlush,
+}
+
+impl Copies {
+    pub(crate) const fn new(at: usize) -> Self {
+        Self {
+            at,
+            phase: Phase::Idle,
+            states: [CopyState::Blank; 2],
+            current: None,
+            failure: DeviceError::Io,
+        }
+    }
+
+    pub(crate) const fn states(&self) -> [CopyState; 2] {
+        self.states
+    }
+
+    /// Bytes of the buffer, from `at` on, that reading and writing need.
+    pub(crate) fn buffer_len(layout: &Layout<'_>) -> usize {
+        record::LEN_MAX.next_multiple_of(layout.unit())
+    }
+
+    pub(crate) fn begin_read(&mut self, layout: &Layout<'_>) -> Io {
+        self.phase = Phase::Read { copy: 0, again: false };
+        self.read(layout, 0)
+    }
+
+    /// Begins to write `record` under the next sequence, to the copy that is not true.
+    pub(crate) fn begin_write(&mut self, layout: &Layout<'_>, record: &mut Record) -> Io {
+        let copy = match (self.current, self.states) {
+            (Some(current), _) => 1 - current,
+            // Both lost: the one that can at least be read, and the other is left as evidence.
+            (None, [CopyState::Unreadable(_), _]) => 1,
+            (None, _) => 0,
+        };
+        record.sequence = match self.current {
+            Some(_) => record.sequence + 1,
+            None => match choose(self.states) {
+                Choice::Factory => record.sequence + 1,
+                Choice::Lost | Choice::Newer | Choice::Current { .. } => {
+                    record.sequence.max(SEQUENCE_AFTER_LOSS) + 1
+                }
+            },
+        };
+        self.phase = Phase::Erase { copy };
+        Io::erase(layout.record(copy.into()))
+    }
+
+    fn read(&self, layout: &Layout<'_>, copy: u8) -> Io {
+        let region = layout.record(copy.into());
+        Io::read(layout.geometry(region.device), region, record::LEN_MAX, self.at)
+    }
+
+    fn write(&mut self, layout: &Layout<'_>, record: &Record, buffer: &mut [u8], copy: u8) -> Io {
+        let region = layout.record(copy.into());
+        // A body of this size cannot fail to fit: LEN_MAX holds the largest one, which a test shows.
+        let len = record.emit(&mut buffer[self.at..self.at + record::LEN_MAX]).unwrap_or(0);
+        self.phase = Phase::Write { copy };
+        Io::write_padded(layout.geometry(region.device), region, buffer, self.at, len)
+    }
+
+    /// Takes the result of the operation that was asked for, and asks for the next.
+    pub(crate) fn step(
+        &mut self,
+        layout: &Layout<'_>,
+        result: IoResult,
+        buffer: &mut [u8],
+        record: &mut Record,
+    ) -> Step<Outcome> {
+        match (self.phase, result) {
+            (Phase::Read { copy, again: false }, Err(_)) => {
+                // Once more, before the copy counts as lost and may be written over.
+                self.phase = Phase::Read { copy, again: true };
+                Step::Io(self.read(layout, copy))
+            }
+            (Phase::Read { copy, .. }, result) => {
+                let state = match result {
+                    Ok(()) => {
+                        let (state, found) = inspect(&buffer[self.at..self.at + record::LEN_MAX]);
+                        if let Some(found) = found {
+                            let newer = match self.states[0] {
+                                CopyState::Valid { sequence } => found.sequence > sequence,
+                                _ => true,
+                            };
+                            if copy == 0 || newer {
+                                *record = found;
+                            }
+                        }
+                        state
+                    }
+                    Err(error) => CopyState::Unreadable(error),
+                };
+                self.states[usize::from(copy)] = state;
+                if copy == 0 {
+                    self.phase = Phase::Read { copy: 1, again: false };
+                    return Step::Io(self.read(layout, 1));
+                }
+                let choice = choose(self.states);
+                self.current = match choice {
+                    Choice::Current { copy } => Some(copy),
+                    Choice::Newer | Choice::Factory | Choice::Lost => {
+                        *record = Record::default();
+                        None
+                    }
+                };
+                self.phase = Phase::Idle;
+                Step::Done(Outcome::Read(choice))
+            }
+            (Phase::Erase { copy }, Ok(())) => Step::Io(self.write(layout, record, buffer, copy)),
+            (Phase::Write { copy }, Ok(())) => {
+                self.phase = Phase::Flush { copy };
+                Step::Io(Io::Flush { device: layout.record(copy.into()).device })
+            }
+            (Phase::Flush { copy }, Ok(())) => {
+                self.current = Some(copy);
+                self.states[usize::from(copy)] = CopyState::Valid { sequence: record.sequence };
+                self.phase = Phase::Idle;
+                Step::Done(Outcome::Written)
+            }
+            // After any write error what stands there is read: the write may have happened.
+            (Phase::Erase { copy } | Phase::Write { copy } | Phase::Flush { copy }, Err(error)) => {
+                self.failure = error;
+                self.phase = Phase::Check { copy };
+                Step::Io(self.read(layout, copy))
+            }
+            (Phase::Check { copy }, result) => {
+                let state = match result {
+                    Ok(()) => inspect(&buffer[self.at..self.at + record::LEN_MAX]).0,
+                    Err(error) => CopyState::Unreadable(error),
+                };
+                self.states[usize::from(copy)] = state;
+                if state == (CopyState::Valid { sequence: record.sequence }) {
+                    // It is there; only a flush that succeeds makes it last.
+                    self.phase = Phase::CheckFlush;
+                    return Step::Io(Io::Flush { device: layout.record(copy.into()).device });
+                }
+                self.phase = Phase::Idle;
+                Step::Done(Outcome::WriteFailed(self.failure))
+            }
+            (Phase::CheckFlush, Ok(())) => {
+                self.current = match choose(self.states) {
+                    Choice::Current { copy } => Some(copy),
+                    Choice::Newer | Choice::Factory | Choice::Lost => self.current,
+                };
+                self.phase = Phase::Idle;
+                Step::Done(Outcome::Written)
+            }
+            (Phase::CheckFlush, Err(error)) => {
+                self.phase = Phase::Idle;
+                Step::Done(Outcome::WriteFailed(error))
+            }
+            // Not asked for anything: the caller stepped a machine that was at rest.
+            (Phase::Idle, _) => Step::Done(Outcome::WriteFailed(DeviceError::Io)),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Streaming digests: SHA-256 behind a provider, and the fold of chunk digests into an index root.
+
+use sha2::Digest as _;
+
+use crate::format::Digest;
+
+/// A provider of SHA-256. Hardware goes under the whole core by implementing this.
+pub trait Sha256: Clone {
+    /// Starts a digest.
+    fn new() -> Self;
+    /// Takes more of the message, in pieces of any size.
+    fn update(&mut self, bytes: &[u8]);
+    /// The digest of the message.
+    fn finish(self) -> Digest;
+}
+
+/// SHA-256 of the `sha2` crate: whatever that finds on the processor, or portable code.
+#[derive(Clone, Debug)]
+pub struct SoftSha256(sha2::Sha256);
+
+impl Sha256 for SoftSha256 {
+    fn new() -> Self {
+        Self(sha2::Sha256::new())
+    }
+    fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+    fn finish(self) -> Digest {
+        self.0.finalize().into()
+    }
+}
+
+/// The digest of one piece.
+#[must_use]
+pub fn digest_of<H: Sha256>(bytes: &[u8]) -> Digest {
+    let mut hash = H::new();
+    hash.update(bytes);
+    hash.finish()
+}
+
+const INDEX_DOMAIN: &[u8; 19] = b"stillboot-index-v1\0";
+
+/// The index root of a component, folded from its bytes or from its chunk digests.
+///
+/// Root = SHA-256 over `"stillboot-index-v1\0"`, the length (u64 LE), the chunk size (u32 LE) and
+/// the SHA-256 of each chunk in order. Length and chunk size stand inside, so that the same digests
+/// cannot be read as another cut of other bytes.
+#[derive(Clone, Debug)]
+pub struct IndexFold<H> {
+    root: H,
+    chunk: H,
+    chunk_size: u32,
+    /// Bytes that the chunk under way still takes.
+    chunk_left: u32,
+    /// Bytes that the component still takes.
+    left: u64,
+}
+
+impl<H: Sha256> IndexFold<H> {
+    /// Starts the fold of a component of `length` bytes in chunks of `chunk_size` bytes.
+    #[must_use]
+    pub fn new(length: u64, chunk_size: u32) -> Self {
+        let mut root = H::new();
+        root.update(INDEX_DOMAIN);
+        root.update(&length.to_le_bytes());
+        root.update(&chunk_size.to_le_bytes());
+        Self { root, chunk: H::new(), chunk_size, chunk_left: chunk_size, left: length }
+    }
+
+    /// Takes bytes of the component, in pieces of any size; those past its length are ignored, so
+    /// that padding of the last block may be passed in.
+    pub fn bytes(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() && self.left > 0 {
+            let take = self.left.min(self.chunk_left.into()).min(bytes.len() as u64);
+            // `take` is at most `bytes.len()`, so the cast keeps it and the split is in range.
+            let (now, later) = bytes.split_at(take as usize);
+            self.chunk.update(now);
+            self.chunk_left -= take as u32;
+            self.left -= take;
+            if self.chunk_left == 0 || self.left == 0 {
+                let chunk = core::mem::replace(&mut self.chunk, H::new());
+                self.root.update(&chunk.finish());
+                self.chunk_left = self.chunk_size;
+            }
+            bytes = later;
+        }
+    }
+
+    /// Takes chunk digests, one or several whole ones. Not to be mixed with [`bytes`](Self::bytes).
+    pub fn entries(&mut self, entries: &[u8]) {
+        self.root.update(entries);
+    }
+
+    /// The root of what was taken.
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        self.root.finish()
+    }
+}

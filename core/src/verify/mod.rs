@@ -1,0 +1,359 @@
+//! From parsed values to proofs: digests, signatures, and the token that says both were checked.
+//!
+//! [`Verified`] has no public maker. Whoever holds one holds a value whose exact bytes were signed
+//! by enough of the right keys, so code that boots or installs takes it as an argument and cannot
+//! be reached without it.
+
+mod digest;
+mod signature;
+
+use core::ops::Deref;
+
+pub use digest::{IndexFold, Sha256, SoftSha256, digest_of};
+pub use signature::{SignatureError, count_signatures, key_id};
+
+use crate::format::{
+    Digest, Envelope, Field, Floor, FormatError, Id, Key, KeyRole, Keyset, Manifest, PayloadType,
+    Risk, SlotKind, envelope, manifest,
+};
+
+/// Longest trust area in bytes: a keyset envelope and a manifest envelope.
+pub const TRUST_LEN_MAX: usize = 2 * envelope::LEN_MAX;
+
+/// What this build trusts from the start. Built into the loader and the agent; changed only with
+/// them.
+#[derive(Clone, Copy, Debug)]
+pub enum Trust<'a> {
+    /// 1 to 4 root keys, `threshold` of which sign keysets; keysets name all other keys.
+    Roots {
+        /// Ed25519 public keys, no two alike.
+        keys: &'a [[u8; 32]],
+        /// How many must agree, 1 up to the number of keys.
+        threshold: u8,
+    },
+    /// One key that signs everything: the smallest build, without rotation or revocation.
+    Key(&'a [u8; 32]),
+}
+
+/// Which device this is: what a manifest must have been made for.
+#[derive(Clone, Copy, Debug)]
+pub struct Device<'a> {
+    /// The keys it trusts.
+    pub trust: Trust<'a>,
+    /// The product; part of all signed bytes.
+    pub product: Id,
+    /// The hardware class.
+    pub class: Id,
+    /// The hardware revision within the class.
+    pub revision: u16,
+    /// What it can run; [`Any`](crate::format::Architecture::Any) for whatever the class says.
+    pub architecture: crate::format::Architecture,
+}
+
+/// In whose name a manifest was signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Authority {
+    /// Release keys of the keyset.
+    Release,
+    /// Edge release keys of the keyset: good for risk `edge` only.
+    EdgeRelease,
+    /// Recovery keys of the keyset.
+    Recovery,
+    /// The one built-in key.
+    SingleKey,
+}
+
+/// A value whose bytes were signed by enough of the right keys.
+#[derive(Clone, Debug)]
+pub struct Verified<T> {
+    value: T,
+    digest: Digest,
+    keyset_version: u32,
+    authority: Authority,
+}
+
+impl<T> Deref for Verified<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T> Verified<T> {
+    /// SHA-256 of the payload: the identity of an update.
+    #[must_use]
+    pub const fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// The version of the keyset that vouched for it; 0 in a build with a single key.
+    #[must_use]
+    pub const fn keyset_version(&self) -> u32 {
+        self.keyset_version
+    }
+
+    /// In whose name it was signed.
+    #[must_use]
+    pub const fn authority(&self) -> Authority {
+        self.authority
+    }
+}
+
+impl Verified<Manifest> {
+    /// The floor it reaches.
+    #[must_use]
+    pub const fn floor(&self) -> Floor {
+        self.value.floor(self.keyset_version)
+    }
+
+    /// What orders updates: keyset version, then sequence.
+    #[must_use]
+    pub const fn order(&self) -> (u32, u64) {
+        (self.keyset_version, self.value.sequence)
+    }
+}
+
+/// Why the head of a bundle or slot is not trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum TrustError {
+    /// The device has no usable trust: no root keys, more than four, one twice, or a threshold of 0
+    /// or above their number.
+    NoTrust,
+    /// An envelope stands where another kind is due.
+    WrongPayload {
+        /// What is due.
+        expected: PayloadType,
+        /// What stands there.
+        found: PayloadType,
+    },
+    /// The keyset's envelope or payload breaks its format.
+    Keyset(FormatError),
+    /// The keyset is not signed by the roots.
+    KeysetSignature(SignatureError),
+    /// The manifest's envelope or payload breaks its format.
+    Manifest(FormatError),
+    /// The manifest is not signed as it must be.
+    ManifestSignature(SignatureError),
+    /// The manifest is signed by edge release keys, and its risk is not `edge`.
+    EdgeOnly,
+    /// The manifest is for another product, though signed.
+    WrongProduct,
+}
+
+impl core::fmt::Display for TrustError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::NoTrust => f.write_str(
+                "no usable root keys: 1 to 4 different ones and a threshold of 1 up to their \
+                 number are needed",
+            ),
+            Self::WrongPayload { expected, found } => {
+                write!(f, "expected a {expected} envelope, found a {found} envelope")
+            }
+            Self::Keyset(error) => write!(f, "keyset: {error}"),
+            Self::KeysetSignature(error) => write!(f, "keyset: {error}"),
+            Self::Manifest(error) => write!(f, "manifest: {error}"),
+            Self::ManifestSignature(error) => write!(f, "manifest: {error}"),
+            Self::EdgeOnly => {
+                f.write_str("signed by edge release keys only, which count for risk edge alone")
+            }
+            Self::WrongProduct => f.write_str("made for another product"),
+        }
+    }
+}
+
+impl core::error::Error for TrustError {}
+
+/// Verifies a keyset envelope against the roots of `device`.
+///
+/// # Errors
+/// [`TrustError`].
+pub fn verify_keyset<H: Sha256>(
+    device: &Device<'_>,
+    envelope: &Envelope<'_>,
+) -> Result<Keyset, TrustError> {
+    let Trust::Roots { keys, threshold } = device.trust else {
+        return Err(TrustError::NoTrust);
+    };
+    let repeated = keys.iter().enumerate().any(|(at, key)| keys[..at].contains(key));
+    // An empty or over-demanding set of roots has meant "no check" elsewhere. Here it means stop.
+    if !(1..=4).contains(&keys.len())
+        || threshold == 0
+        || usize::from(threshold) > keys.len()
+        || repeated
+    {
+        return Err(TrustError::NoTrust);
+    }
+    expect_payload(envelope, PayloadType::Keyset)?;
+    count_signatures::<H>(envelope, KeyRole::Root, &device.product, keys.iter(), threshold)
+        .map_err(TrustError::KeysetSignature)?;
+    let keyset = Keyset::parse(envelope.payload()).map_err(TrustError::Keyset)?;
+    // A key of small order would accept signatures that nobody made.
+    let weak = |key: &Key| ed25519_compact::PublicKey::new(key.public).validate().is_err();
+    if keyset.keys.iter().any(weak) {
+        return Err(TrustError::Keyset(FormatError::Bounds(Field::Key)));
+    }
+    Ok(keyset)
+}
+
+/// Verifies the head of a bundle or the trust area of a slot: the keyset envelope (with roots) and
+/// the manifest envelope that follows it. Returns the manifest and the length of the head in bytes.
+///
+/// `kind` is that of the slot it stands in or is going to: it decides which keys count.
+///
+/// Boot protocol step 4, install protocol step 1.
+///
+/// # Errors
+/// [`TrustError`] for the first thing that is wrong.
+#[inline(never)]
+pub fn verify_head<H: Sha256>(
+    device: &Device<'_>,
+    kind: SlotKind,
+    head: &[u8],
+) -> Result<(Verified<Manifest>, usize), TrustError> {
+    let (keyset, rest) = match device.trust {
+        Trust::Roots { .. } => {
+            let (envelope, rest) = Envelope::parse(head).map_err(TrustError::Keyset)?;
+            (Some(verify_keyset::<H>(device, &envelope)?), rest)
+        }
+        Trust::Key(_) => (None, head),
+    };
+    let (envelope, rest) = Envelope::parse(rest).map_err(TrustError::Manifest)?;
+    expect_payload(&envelope, PayloadType::Manifest)?;
+    let authority = match (device.trust, &keyset) {
+        (Trust::Key(key), _) => {
+            let role = match kind {
+                SlotKind::Update => KeyRole::Release,
+                SlotKind::Recovery => KeyRole::Recovery,
+            };
+            count_signatures::<H>(&envelope, role, &device.product, core::iter::once(key), 1)
+                .map(|()| Authority::SingleKey)
+        }
+        (Trust::Roots { .. }, Some(keyset)) => {
+            manifest_authority::<H>(device, kind, keyset, &envelope)
+        }
+        (Trust::Roots { .. }, None) => return Err(TrustError::NoTrust),
+    }
+    .map_err(TrustError::ManifestSignature)?;
+    let value = Manifest::parse(envelope.payload()).map_err(TrustError::Manifest)?;
+    if authority == Authority::EdgeRelease && value.channel.risk != Risk::Edge {
+        return Err(TrustError::EdgeOnly);
+    }
+    if value.product != device.product {
+        return Err(TrustError::WrongProduct);
+    }
+    let verified = Verified {
+        digest: digest_of::<H>(envelope.payload()),
+        keyset_version: keyset.map_or(0, |keyset| keyset.version),
+        authority,
+        value,
+    };
+    Ok((verified, head.len() - rest.len()))
+}
+
+/// Which role's threshold the manifest's signatures reach.
+fn manifest_authority<H: Sha256>(
+    device: &Device<'_>,
+    kind: SlotKind,
+    keyset: &Keyset,
+    envelope: &Envelope<'_>,
+) -> Result<Authority, SignatureError> {
+    let reaches = |role: KeyRole| {
+        let threshold = keyset.threshold(role).ok_or(SignatureError::NoSuchRole { role })?;
+        let keys = keyset.keys.iter().filter(|key| key.roles & role.bit() != 0);
+        let keys = keys.map(|key| &key.public);
+        count_signatures::<H>(envelope, role, &device.product, keys, threshold)
+    };
+    match kind {
+        SlotKind::Recovery => reaches(KeyRole::Recovery).map(|()| Authority::Recovery),
+        SlotKind::Update => match reaches(KeyRole::Release) {
+            Ok(()) => Ok(Authority::Release),
+            // A signature that is wrong is an attack or damage; only missing ones may be made up
+            // for by edge release keys.
+            Err(error @ (SignatureError::Missing { .. } | SignatureError::NoSuchRole { .. })) => {
+                match reaches(KeyRole::EdgeRelease) {
+                    Ok(()) => Ok(Authority::EdgeRelease),
+                    Err(SignatureError::NoSuchRole { .. } | SignatureError::Missing { .. }) => {
+                        Err(error)
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        },
+    }
+}
+
+fn expect_payload(envelope: &Envelope<'_>, expected: PayloadType) -> Result<(), TrustError> {
+    let found = envelope.payload_type();
+    if found == expected { Ok(()) } else { Err(TrustError::WrongPayload { expected, found }) }
+}
+
+/// Why a verified manifest is not for this device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum ClassError {
+    /// The class differs.
+    Class,
+    /// The hardware revision is outside the manifest's range.
+    Revision {
+        /// This device's revision.
+        device: u16,
+        /// The oldest that fits.
+        min: u16,
+        /// The newest that fits.
+        max: u16,
+    },
+    /// The components run on another architecture.
+    Architecture {
+        /// This device's architecture.
+        device: crate::format::Architecture,
+        /// The manifest's.
+        found: crate::format::Architecture,
+    },
+}
+
+impl core::fmt::Display for ClassError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Class => f.write_str("made for another device class"),
+            Self::Revision { device, min, max } => {
+                write!(f, "made for hardware revisions {min} to {max}, this device is {device}")
+            }
+            Self::Architecture { device, found } => {
+                write!(f, "made for {found}, this device is {device}")
+            }
+        }
+    }
+}
+
+/// Checks that a manifest is for this device. Run before anything is erased, and again before
+/// anything is started.
+///
+/// # Errors
+/// [`ClassError`].
+pub fn check_class(device: &Device<'_>, manifest: &Verified<Manifest>) -> Result<(), ClassError> {
+    use crate::format::Architecture;
+    if manifest.class != device.class {
+        return Err(ClassError::Class);
+    }
+    let (min, max) = (manifest.revision_min, manifest.revision_max);
+    if device.revision < min || device.revision > max {
+        return Err(ClassError::Revision { device: device.revision, min, max });
+    }
+    let found = manifest.architecture;
+    if found != Architecture::Any
+        && device.architecture != Architecture::Any
+        && found != device.architecture
+    {
+        return Err(ClassError::Architecture { device: device.architecture, found });
+    }
+    Ok(())
+}
+
+/// The highest manifest schema that this build reads, for the boot proof.
+pub const MANIFEST_SCHEMA: u8 = manifest::SCHEMA;

@@ -1,0 +1,112 @@
+//! Ed25519 signatures of an envelope, counted by key.
+
+use ed25519_compact::{PublicKey, Signature};
+
+use super::{Sha256, digest_of};
+use crate::format::envelope::{KeyId, signed_prefix};
+use crate::format::{Envelope, Id, KeyRole};
+
+/// Why an envelope's signatures do not suffice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum SignatureError {
+    /// Fewer known keys signed than are needed.
+    Missing {
+        /// In what role they must sign.
+        role: KeyRole,
+        /// How many are needed.
+        needed: u8,
+        /// How many signed.
+        found: u8,
+    },
+    /// A signature in the name of a known key is wrong.
+    Wrong {
+        /// In what role it was checked.
+        role: KeyRole,
+    },
+    /// A key is no usable Ed25519 key: not on the curve, or of small order.
+    WeakKey,
+    /// The keyset gives nobody the role.
+    NoSuchRole {
+        /// The role.
+        role: KeyRole,
+    },
+}
+
+impl core::fmt::Display for SignatureError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Missing { role, needed, found } => {
+                write!(f, "expected {needed} signature(s) by {role} keys, found {found}")
+            }
+            Self::Wrong { role } => write!(f, "a signature by a known {role} key is wrong"),
+            Self::WeakKey => f.write_str("a key is not a usable Ed25519 key"),
+            Self::NoSuchRole { role } => write!(f, "the keyset has no {role} keys"),
+        }
+    }
+}
+
+/// A key's id: the first 8 bytes of its SHA-256.
+#[must_use]
+pub fn key_id<H: Sha256>(public: &[u8; 32]) -> KeyId {
+    let digest = digest_of::<H>(public);
+    let mut id = [0; 8];
+    id.copy_from_slice(&digest[..8]);
+    id
+}
+
+/// Succeeds if at least `threshold` of `keys` signed the envelope in `role`.
+///
+/// Keys are counted, not signatures: ids in an envelope are strictly ascending, so each can match a
+/// key once. Unknown ids are passed over; a wrong signature in the name of a known key refuses the
+/// envelope, for nobody honest writes one.
+///
+/// # Errors
+/// [`SignatureError`].
+#[inline(never)]
+pub fn count_signatures<'k, H: Sha256>(
+    envelope: &Envelope<'_>,
+    role: KeyRole,
+    product: &Id,
+    keys: impl Iterator<Item = &'k [u8; 32]> + Clone,
+    threshold: u8,
+) -> Result<(), SignatureError> {
+    let payload = envelope.payload();
+    let prefix = signed_prefix(envelope.payload_type(), role, product, payload.len() as u32);
+    let mut found = 0;
+    for (id, signature) in envelope.signatures() {
+        let Some(public) = keys.clone().find(|key| key_id::<H>(key) == id) else { continue };
+        verify_one(public, &prefix, payload, &signature, role)?;
+        found += 1;
+    }
+    // A threshold of 0 would accept everything; callers refuse it, and so does this line.
+    if found >= threshold.max(1) {
+        Ok(())
+    } else {
+        Err(SignatureError::Missing { role, needed: threshold, found })
+    }
+}
+
+/// Kept apart so that its stack, the deepest of the core, is not added to that of its callers.
+#[inline(never)]
+fn verify_one(
+    public: &[u8; 32],
+    prefix: &[u8],
+    payload: &[u8],
+    signature: &[u8; 64],
+    role: KeyRole,
+) -> Result<(), SignatureError> {
+    let wrong = SignatureError::Wrong { role };
+    let key = PublicKey::new(*public);
+    let signature = Signature::new(*signature);
+    let mut state = key.verify_incremental(&signature).map_err(|error| match error {
+        ed25519_compact::Error::WeakPublicKey | ed25519_compact::Error::InvalidPublicKey => {
+            SignatureError::WeakKey
+        }
+        _ => wrong,
+    })?;
+    state.absorb(prefix);
+    state.absorb(payload);
+    state.verify().map_err(|_| wrong)
+}

@@ -1,0 +1,363 @@
+//! A file or a block device of Linux as a [`BlockDevice`].
+//!
+//! # One process at a time
+//! An open device holds an advisory lock (`flock`): exclusive when it may write, shared when it
+//! only reads. Two agents that update the same disk at the same time would each obey a boot record
+//! that the other is about to replace. The lock belongs to the device node: open every region of a
+//! disk through the same node, the whole disk, also because the kernel keeps one page cache for
+//! `sda` and another one for `sda2`. udev takes a shared lock while it looks at a disk, so a
+//! block device is asked for its lock for a short while before giving up.
+//!
+//! # Why not `O_EXCL`
+//! The kernel refuses `O_EXCL` on a disk while any of its partitions is mounted. An agent works on
+//! the very disk that its own root file system is mounted from, and confirming a boot writes to the
+//! slot that is running. `O_EXCL` would refuse the normal case and protect none.
+//!
+//! # What a flush promises
+//! `fdatasync`: the data and what is needed to find it. Opening for writing does one full `fsync`
+//! first, because the file may have been created or grown a moment ago by a process that did not;
+//! after that its size never changes here. Pages that were written since the last flush are then
+//! dropped from the page cache, so that an install reads back what the device returns and not what
+//! the kernel remembers.
+//!
+//! A flush that failed is final: from then on the device is only read, until it is opened again.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Seek, SeekFrom};
+use std::num::NonZeroU64;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use rustix::fs::{Advice, FlockOperation};
+use rustix::io::Errno;
+use stillboot::device::{BlockDevice, DeviceError, Geometry};
+
+/// How to open a [`FileDevice`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// Refuse every write; several readers may have the device open.
+    pub read_only: bool,
+    /// The logical block: 512 or 4096. `None` asks a block device, and is 512 for a regular file.
+    pub logical_block: Option<u32>,
+}
+
+/// Why a device could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The operating system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    System {
+        /// The device.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process holds the lock.
+    #[error(
+        "{} is in use by another process{}; wait for it to finish, or stop it",
+        path.display(),
+        if *read_only { ", which is writing to it" } else { "" }
+    )]
+    Locked {
+        /// The device.
+        path: PathBuf,
+        /// Whether it was to be opened for reading only.
+        read_only: bool,
+    },
+    /// A directory, a terminal, a pipe: nothing with blocks.
+    #[error("{} is neither a regular file nor a block device", path.display())]
+    NotADevice {
+        /// What was given.
+        path: PathBuf,
+    },
+    /// There is not one block on it.
+    #[error("{} is empty: expected a disk or the image of one", path.display())]
+    Empty {
+        /// The device.
+        path: PathBuf,
+    },
+    /// The logical block is not one that can be served.
+    #[error(
+        "{} cannot be used with logical blocks of {asked} bytes: expected {expected}",
+        path.display()
+    )]
+    LogicalBlock {
+        /// The device.
+        path: PathBuf,
+        /// What was asked for, or what the device has.
+        asked: u32,
+        /// What would do.
+        expected: &'static str,
+    },
+}
+
+/// A regular file or a block device, locked while it is open.
+#[derive(Debug)]
+pub struct FileDevice {
+    file: File,
+    path: PathBuf,
+    geometry: Geometry,
+    read_only: bool,
+    is_regular: bool,
+    unflushed: Unflushed,
+    flush_failed: bool,
+    last_error: Option<io::Error>,
+}
+
+impl FileDevice {
+    /// Opens and locks the file or block device at `path`.
+    ///
+    /// # Errors
+    /// [`OpenError`], which names the path.
+    pub fn open(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self, OpenError> {
+        let path = path.as_ref();
+        let failed =
+            |action| move |source| OpenError::System { path: path.to_path_buf(), action, source };
+        // Before opening it: to open a pipe may wait for ever, and to open a watchdog starts it.
+        let kind = std::fs::metadata(path).map_err(failed("open"))?.file_type();
+        if !kind.is_file() && !kind.is_block_device() {
+            return Err(OpenError::NotADevice { path: path.to_path_buf() });
+        }
+        let mut file = std::fs::OpenOptions::new()
+            .read(true)
+            .write(!options.read_only)
+            .open(path)
+            .map_err(failed("open"))?;
+        lock(&file, path, options.read_only, kind.is_block_device())?;
+
+        let logical_block = logical_block(&file, path, options, kind.is_block_device())?;
+        // Works for block devices too, and needs no ioctl.
+        let bytes = file.seek(SeekFrom::End(0)).map_err(failed("find the size of"))?;
+        let capacity = bytes - bytes % u64::from(logical_block);
+        if capacity == 0 {
+            return Err(OpenError::Empty { path: path.to_path_buf() });
+        }
+        if !options.read_only {
+            file.sync_all().map_err(failed("flush"))?;
+        }
+        let device = Self {
+            file,
+            path: path.to_path_buf(),
+            geometry: Geometry::disk(logical_block, capacity),
+            read_only: options.read_only,
+            is_regular: kind.is_file(),
+            unflushed: Unflushed::default(),
+            flush_failed: false,
+            last_error: None,
+        };
+        // What an earlier process wrote, an install that is resumed for one, is judged by what
+        // the device returns as well.
+        if !options.read_only {
+            device.drop_cache(0..capacity);
+        }
+        Ok(device)
+    }
+
+    /// The path it was opened with.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the system said to the last request that failed, for messages: a
+    /// [`DeviceError`] has only the kind.
+    pub fn last_error(&self) -> Option<&io::Error> {
+        self.last_error.as_ref()
+    }
+
+    fn failed(&mut self, error: io::Error) -> DeviceError {
+        let kind = device_error(&error);
+        self.last_error = Some(error);
+        kind
+    }
+
+    /// A write past the end of a file that was cut short behind our back would let it grow again,
+    /// with holes where bytes were.
+    fn require_whole(&mut self) -> Result<(), DeviceError> {
+        if !self.is_regular {
+            return Ok(());
+        }
+        match self.file.metadata() {
+            Ok(metadata) if metadata.len() >= self.geometry.capacity_bytes => Ok(()),
+            Ok(_) => {
+                Err(self
+                    .failed(io::Error::new(ErrorKind::UnexpectedEof, "the file became shorter")))
+            }
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// Only advice: where it fails the pages stay, and reads are still correct.
+    fn drop_cache(&self, range: Range<u64>) {
+        // The kernel keeps a page of which only a part is named. No page is larger than 64 KiB.
+        let start = range.start / PAGE_BYTES_MAX * PAGE_BYTES_MAX;
+        let end = range.end.next_multiple_of(PAGE_BYTES_MAX);
+        let _ =
+            rustix::fs::fadvise(&self.file, start, NonZeroU64::new(end - start), Advice::DontNeed);
+    }
+}
+
+impl BlockDevice for FileDevice {
+    fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError> {
+        self.geometry.check_read(offset, into.len() as u64)?;
+        self.file.read_exact_at(into, offset).map_err(|error| self.failed(error))
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.geometry.check_write(offset, bytes.len() as u64)?;
+        if self.read_only {
+            return Err(DeviceError::ReadOnly);
+        }
+        if self.flush_failed {
+            return Err(DeviceError::Io);
+        }
+        self.require_whole()?;
+        // Before the write: one that fails may have stored a part.
+        self.unflushed.add(offset, bytes.len() as u64);
+        self.file.write_all_at(bytes, offset).map_err(|error| self.failed(error))
+    }
+
+    fn erase(&mut self, offset: u64, len: u64) -> Result<(), DeviceError> {
+        self.geometry.check_erase(offset, len)?;
+        if self.read_only { Err(DeviceError::ReadOnly) } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), DeviceError> {
+        if self.read_only {
+            return Ok(());
+        }
+        // The kernel reports a failed write-back once and forgets the pages: the next fdatasync
+        // would succeed without having stored them, and a commit block would name a slot with
+        // holes. Only opening the device again ends this.
+        if self.flush_failed {
+            return Err(DeviceError::Io);
+        }
+        let synced = rustix::fs::fdatasync(&self.file).map_err(io::Error::from);
+        if let Err(error) = synced {
+            self.flush_failed = true;
+            // Reads must not return bytes that exist in memory alone.
+            self.drop_cache(0..self.geometry.capacity_bytes);
+            return Err(self.failed(error));
+        }
+        self.require_whole()?;
+        if let Some(range) = self.unflushed.take_if_large() {
+            self.drop_cache(range);
+        }
+        Ok(())
+    }
+}
+
+/// The largest page that Linux uses.
+const PAGE_BYTES_MAX: u64 = 64 * 1024;
+
+/// Up to here a flush leaves the page cache alone: a record or a commit block is read again by
+/// nobody in this power-on, and dropping pages costs more than writing it.
+const DROP_BYTES_MIN: u64 = 64 * 1024;
+
+/// What was written since pages were last dropped.
+#[derive(Debug, Default)]
+struct Unflushed {
+    range: Option<Range<u64>>,
+    bytes: u64,
+}
+
+impl Unflushed {
+    fn add(&mut self, offset: u64, len: u64) {
+        let end = offset + len;
+        self.range = Some(match self.range.take() {
+            Some(range) => range.start.min(offset)..range.end.max(end),
+            None => offset..end,
+        });
+        self.bytes = self.bytes.saturating_add(len);
+    }
+
+    /// Small writes are kept and counted on, so that many of them are dropped as one large one is.
+    fn take_if_large(&mut self) -> Option<Range<u64>> {
+        if self.bytes <= DROP_BYTES_MIN {
+            return None;
+        }
+        self.bytes = 0;
+        self.range.take()
+    }
+}
+
+/// How long a block device is asked for its lock, for udev's sake.
+const LOCK_ATTEMPTS: u32 = 40;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
+fn lock(file: &File, path: &Path, read_only: bool, is_block: bool) -> Result<(), OpenError> {
+    let operation = if read_only {
+        FlockOperation::NonBlockingLockShared
+    } else {
+        FlockOperation::NonBlockingLockExclusive
+    };
+    let attempts = if is_block { LOCK_ATTEMPTS } else { 1 };
+    for attempt in 1..=attempts {
+        match rustix::fs::flock(file, operation) {
+            Ok(()) => return Ok(()),
+            Err(Errno::WOULDBLOCK) if attempt < attempts => thread::sleep(LOCK_PAUSE),
+            Err(Errno::WOULDBLOCK) => break,
+            Err(error) => {
+                return Err(OpenError::System {
+                    path: path.to_path_buf(),
+                    action: "lock",
+                    source: error.into(),
+                });
+            }
+        }
+    }
+    Err(OpenError::Locked { path: path.to_path_buf(), read_only })
+}
+
+fn logical_block(
+    file: &File,
+    path: &Path,
+    options: OpenOptions,
+    is_block: bool,
+) -> Result<u32, OpenError> {
+    let refused =
+        |asked, expected| OpenError::LogicalBlock { path: path.to_path_buf(), asked, expected };
+    let least = if is_block {
+        rustix::fs::ioctl_blksszget(file).map_err(|error| OpenError::System {
+            path: path.to_path_buf(),
+            action: "ask for the logical block of",
+            source: error.into(),
+        })?
+    } else {
+        512
+    };
+    let block = options.logical_block.unwrap_or(least);
+    match block {
+        // A smaller block than the disk's would make the kernel read, change and write back: a
+        // torn write could then reach beyond its own range.
+        _ if block < least => Err(refused(block, "the block of the disk, or none given")),
+        512 | 4096 => Ok(block),
+        _ => Err(refused(block, "512 or 4096")),
+    }
+}
+
+/// Who is at fault, in the words of the core.
+fn device_error(error: &io::Error) -> DeviceError {
+    // The end of a file that was longer when it was opened: the medium was changed.
+    if error.kind() == ErrorKind::UnexpectedEof {
+        return DeviceError::Gone;
+    }
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => DeviceError::Full,
+        Some(Errno::ROFS | Errno::ACCESS | Errno::BADF | Errno::PERM) => DeviceError::ReadOnly,
+        Some(Errno::NODEV | Errno::NXIO | Errno::STALE) => DeviceError::Gone,
+        _ => DeviceError::Io,
+    }
+}
+
+#[cfg(test)]
+mod tests;

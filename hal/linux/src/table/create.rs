@@ -1,0 +1,169 @@
+//! Creating the image of a disk.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use gpt::disk::LogicalBlockSize;
+use gpt::mbr::ProtectiveMBR;
+use gpt::partition_types::{OperatingSystem, Type};
+use gpt::{GptConfig, partition};
+use uuid::Uuid;
+
+use super::{Table, TableError};
+
+/// Partitions start at multiples of this, so that no erase block of any medium holds parts of two.
+pub const ALIGNMENT_BYTES: u64 = 1 << 20;
+
+/// A partition to [`create`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionSpec {
+    /// Name: at most 36 units of UTF-16.
+    pub name: String,
+    /// What kind of partition it is; [`guid`](crate::guid) has those of stillboot.
+    pub type_guid: Uuid,
+    /// Length: a multiple of 4096.
+    pub size_bytes: u64,
+    /// PARTUUID; `None` draws one.
+    pub part_guid: Option<Uuid>,
+}
+
+/// Creates the sparse image of a disk with these partitions, in order, and returns the table as it
+/// reads back.
+///
+/// Given all GUIDs, equal arguments make equal bytes. The file must not exist before. It is durable
+/// when this returns, and removed again if it fails.
+///
+/// # Errors
+/// [`TableError`], which names the path.
+pub fn create(
+    path: impl AsRef<Path>,
+    size_bytes: u64,
+    logical_block: u32,
+    partitions: &[PartitionSpec],
+    disk_guid: Option<Uuid>,
+) -> Result<Table, TableError> {
+    let path = path.as_ref();
+    let size = LogicalBlockSize::try_from(u64::from(logical_block))
+        .map_err(|_| TableError::LogicalBlock { asked: logical_block })?;
+    let layout = Layout::plan(size_bytes, size, partitions)
+        .map_err(|why| TableError::Layout { path: path.to_path_buf(), why })?;
+    let failed =
+        |action| move |source| TableError::System { path: path.to_path_buf(), action, source };
+
+    // `create_new`: an image that exists may be the disk of a device that runs.
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .map_err(failed("create"))?;
+    let written = layout.write(&file, disk_guid).map_err(failed("write")).and_then(|()| {
+        file.sync_all().map_err(failed("flush"))?;
+        sync_parent(path).map_err(failed("flush the directory of"))?;
+        Table::read(path, Some(logical_block))
+    });
+    if written.is_err() {
+        // The error says why; that half an image remains as well would be no use to anybody.
+        let _ = std::fs::remove_file(path);
+    }
+    written
+}
+
+/// Entries of the table, all with their place.
+struct Layout {
+    disk_bytes: u64,
+    size: LogicalBlockSize,
+    entries: BTreeMap<u32, partition::Partition>,
+}
+
+impl Layout {
+    fn plan(
+        disk_bytes: u64,
+        size: LogicalBlockSize,
+        specs: &[PartitionSpec],
+    ) -> Result<Self, String> {
+        let block = size.as_u64();
+        if !disk_bytes.is_multiple_of(ALIGNMENT_BYTES) || disk_bytes < 3 * ALIGNMENT_BYTES {
+            return Err(format!("expected 3 MiB or more in whole MiB, not {disk_bytes} bytes"));
+        }
+        if specs.len() > ENTRIES as usize {
+            return Err(format!("{} partitions, at most {ENTRIES}", specs.len()));
+        }
+        // The backup header and entries at the end.
+        let end = disk_bytes - block - (ENTRIES * ENTRY_BYTES).next_multiple_of(block);
+        let mut entries: BTreeMap<u32, partition::Partition> = BTreeMap::new();
+        let mut start = ALIGNMENT_BYTES;
+        for (index, spec) in (1..).zip(specs) {
+            let name = &spec.name;
+            if name.encode_utf16().count() > NAME_UNITS_MAX || name.contains('\0') {
+                return Err(format!("`{name}` is no name for a partition: at most 36 characters"));
+            }
+            if spec.type_guid.is_nil() {
+                return Err(format!("`{name}` has the type of an unused entry"));
+            }
+            if spec.size_bytes == 0 || !spec.size_bytes.is_multiple_of(4096) {
+                return Err(format!(
+                    "`{name}` has {} bytes: expected a multiple of 4096",
+                    spec.size_bytes
+                ));
+            }
+            let part_guid = spec.part_guid.unwrap_or_else(Uuid::new_v4);
+            if entries.values().any(|entry| entry.part_guid == part_guid) {
+                return Err(format!("`{name}` has the PARTUUID of another partition: {part_guid}"));
+            }
+            let Some(next) = start.checked_add(spec.size_bytes).filter(|next| *next <= end) else {
+                return Err(format!(
+                    "`{name}` with {} bytes does not fit: {} are left of {disk_bytes}",
+                    spec.size_bytes,
+                    end.saturating_sub(start)
+                ));
+            };
+            entries.insert(
+                index,
+                partition::Partition {
+                    part_type_guid: Type { guid: spec.type_guid, os: OperatingSystem::None },
+                    part_guid,
+                    first_lba: start / block,
+                    last_lba: next / block - 1,
+                    flags: 0,
+                    name: name.clone(),
+                },
+            );
+            start = next.next_multiple_of(ALIGNMENT_BYTES);
+        }
+        Ok(Self { disk_bytes, size, entries })
+    }
+
+    fn write(self, mut file: &File, disk_guid: Option<Uuid>) -> io::Result<()> {
+        file.set_len(self.disk_bytes)?;
+        // Disks too large for its field are given as the largest value: UEFI 2.10, 5.2.3.
+        let blocks = self.disk_bytes / self.size.as_u64() - 1;
+        ProtectiveMBR::with_lb_size(u32::try_from(blocks).unwrap_or(u32::MAX))
+            .overwrite_lba0(&mut file)
+            .map_err(io::Error::other)?;
+        let mut table = GptConfig::new()
+            .writable(true)
+            .logical_block_size(self.size)
+            .create_from_device(file, disk_guid)
+            .map_err(io::Error::other)?;
+        table.update_partitions(self.entries).map_err(io::Error::other)?;
+        table.write().map_err(io::Error::other)?;
+        Ok(())
+    }
+}
+
+/// What every tool writes.
+const ENTRIES: u64 = 128;
+const ENTRY_BYTES: u64 = 128;
+const NAME_UNITS_MAX: usize = 36;
+
+/// A new file is durable only together with its name.
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(parent)?.sync_all()
+}

@@ -1,0 +1,294 @@
+//! `cargo xtask kernels`: real kernels to boot in the tests, three successive Debian versions for
+//! each architecture, each with an initramfs that carries the modules a boot needs.
+//!
+//! ```text
+//! target/kernels/ARCH/VERSION/{vmlinuz, initrd.img, cmdline, recipe}
+//! target/kernels/ARCH/index.txt     the versions, oldest first
+//! target/kernels/.fetched/          packages and apt's lists, so that a rebuild works offline
+//! ```
+//!
+//! Nothing is installed on the system. A folder is built under another name and renamed when it is
+//! complete, so what has its final name is never half done.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+
+use crate::apt::{self, Archive};
+use crate::initramfs::Initramfs;
+use crate::modules::{self, Kernel};
+use crate::shell;
+
+/// Where the kernels go; relative to the top of the checkout, whatever folder cargo builds into, so
+/// that tests find them.
+pub const OUT_DEFAULT: &str = "target/kernels";
+
+/// How many versions: one to run, one to update to, one to go on to.
+const VERSIONS: usize = 3;
+
+/// The series of Debian 12.
+const SERIES: &str = "6.1.0-";
+
+/// What the tests use. A kernel may have some of them built in.
+const MODULES: &[&str] = &[
+    "virtio_pci",
+    "virtio_mmio",
+    "virtio_blk",
+    "vfat",
+    "nls_cp437",
+    "nls_iso8859-1",
+    "nls_ascii",
+    "ext4",
+    "tpm_tis",
+    "softdog",
+    // Last, because `init` loads it only where there is EFI.
+    EFIVARFS,
+];
+
+/// How names of unfinished folders begin; they end with the number of the process.
+const PARTIAL: &str = ".partial-";
+
+const EFIVARFS: &str = "efivarfs";
+
+const INIT: &str = include_str!("init.sh");
+
+/// To be raised when this file changes what it puts into an initramfs; `init.sh` and the modules
+/// are compared by themselves.
+const RECIPE_VERSION: u32 = 2;
+
+/// An architecture, by Debian's name for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Arch {
+    /// 64-bit PC.
+    Amd64,
+    /// 64-bit Arm.
+    Arm64,
+}
+
+impl Arch {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::Arm64 => "arm64",
+        }
+    }
+
+    /// A kernel that panics restarts the machine, so that a trial boot that fails is counted.
+    fn cmdline(self) -> &'static str {
+        match self {
+            Self::Amd64 => "console=ttyS0 panic=1",
+            Self::Arm64 => "console=ttyAMA0 panic=1",
+        }
+    }
+}
+
+/// Makes the kernels of one architecture, or of all.
+///
+/// # Errors
+/// A package cannot be fetched or is not what it should be. What was complete stays usable.
+pub fn run(arch: Option<Arch>, out: &Path, refresh: bool) -> Result<()> {
+    let out = shell::root().join(out);
+    let archs = match arch {
+        Some(arch) => vec![arch],
+        None => Arch::value_variants().to_vec(),
+    };
+    let mut all = Vec::new();
+    for arch in archs {
+        let versions = make_arch(arch, &out, refresh)
+            .with_context(|| format!("cannot make the kernels for {}", arch.name()))?;
+        all.push(format!("{} {}", arch.name(), versions.join(" ")));
+    }
+    println!("note: {}", all.join("; "));
+    Ok(())
+}
+
+fn make_arch(arch: Arch, out: &Path, refresh: bool) -> Result<Vec<String>> {
+    let folder = out.join(arch.name());
+    let index = folder.join("index.txt");
+    let known: Vec<String> = match fs::read_to_string(&index) {
+        Ok(text) => text.lines().map(str::to_owned).collect(),
+        Err(_) => Vec::new(),
+    };
+    let usable = known.len() == VERSIONS && !refresh;
+    if usable && known.iter().all(|version| is_complete(arch, &folder.join(version))) {
+        return Ok(known);
+    }
+
+    let mut archive = Archive::new(arch.name(), &out.join(".fetched"))?;
+    let versions = if usable { known } else { newest(arch, &mut archive)? };
+    fs::create_dir_all(&folder)?;
+    remove_leftovers(&folder)?;
+    for version in &versions {
+        let complete = folder.join(version);
+        if is_complete(arch, &complete) {
+            continue;
+        }
+        println!("kernels: making {version}");
+        let partial = folder.join(format!("{PARTIAL}{version}-{}", std::process::id()));
+        let made = make(arch, version, &mut archive, &partial)
+            .and_then(|()| put_in_place(arch, &partial.join("out"), &complete));
+        if partial.exists() {
+            fs::remove_dir_all(&partial)?;
+        }
+        made?;
+    }
+    let partial = folder.join(format!("{PARTIAL}index-{}", std::process::id()));
+    fs::write(&partial, versions.join("\n") + "\n")?;
+    fs::rename(partial, index)?;
+    Ok(versions)
+}
+
+/// Gives a folder that was made its final name. Another run may have been faster with the same.
+fn put_in_place(arch: Arch, made: &Path, complete: &Path) -> Result<()> {
+    if complete.exists() && !is_complete(arch, complete) {
+        // Of an older recipe.
+        fs::remove_dir_all(complete)?;
+    }
+    match fs::rename(made, complete) {
+        Err(_) if is_complete(arch, complete) => Ok(()),
+        renamed => renamed.with_context(|| format!("cannot make {}", complete.display())),
+    }
+}
+
+/// Removes what runs that were killed left behind: each holds a whole unpacked kernel.
+fn remove_leftovers(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some((_, process)) = name.rsplit_once('-').filter(|_| name.starts_with(PARTIAL)) else {
+            continue;
+        };
+        if !Path::new("/proc").join(process).exists() && entry.path().is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// The newest versions that the archive holds, oldest first.
+fn newest(arch: Arch, archive: &mut Archive) -> Result<Vec<String>> {
+    let prefix = format!("linux-image-{SERIES}");
+    let names = archive.names(&prefix)?;
+    let mut numbers: Vec<u32> = names.iter().filter_map(|name| number_of(arch, name)).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let mut versions = Vec::new();
+    while let (Some(number), true) = (numbers.pop(), versions.len() < VERSIONS) {
+        let version = format!("{SERIES}{number}-cloud-{}", arch.name());
+        if archive.holds(&format!("linux-image-{version}"))? {
+            versions.push(version);
+        }
+    }
+    if versions.len() < VERSIONS {
+        bail!(
+            "apt offers {} packages {prefix}*-cloud-{}, {VERSIONS} are needed. {}",
+            versions.len(),
+            arch.name(),
+            apt::advice(),
+        );
+    }
+    versions.reverse();
+    Ok(versions)
+}
+
+/// `linux-image-6.1.0-56-cloud-amd64` has the number 56; unsigned and debug packages have none.
+fn number_of(arch: Arch, package: &str) -> Option<u32> {
+    let rest = package.strip_prefix("linux-image-")?.strip_prefix(SERIES)?;
+    rest.strip_suffix(arch.name())?.strip_suffix("-cloud-")?.parse().ok()
+}
+
+/// Whether the folder was made completely, and by the recipe that we have now.
+fn is_complete(arch: Arch, folder: &Path) -> bool {
+    ["vmlinuz", "initrd.img", "cmdline"].iter().all(|file| folder.join(file).is_file())
+        && fs::read_to_string(folder.join("recipe")).is_ok_and(|text| text == recipe(arch))
+}
+
+/// Everything of ours that decides what is in the folder.
+fn recipe(arch: Arch) -> String {
+    format!(
+        "version {RECIPE_VERSION}\ncmdline {}\nmodules {}\n{INIT}",
+        arch.cmdline(),
+        MODULES.join(" "),
+    )
+}
+
+/// Makes one version in `partial/out`.
+fn make(arch: Arch, version: &str, archive: &mut Archive, partial: &Path) -> Result<()> {
+    let unpacked = partial.join("unpacked");
+    for package in [format!("linux-image-{version}"), "busybox-static".to_owned()] {
+        let package = archive.fetch(&package)?;
+        archive.unpack(&package, &unpacked)?;
+    }
+    let out = partial.join("out");
+    fs::create_dir_all(&out)?;
+    let vmlinuz = unpacked.join(format!("boot/vmlinuz-{version}"));
+    fs::copy(&vmlinuz, out.join("vmlinuz"))
+        .with_context(|| format!("the package has no {}", vmlinuz.display()))?;
+    fs::write(out.join("initrd.img"), initramfs(version, &unpacked)?.emit()?)?;
+    fs::write(out.join("cmdline"), format!("{}\n", arch.cmdline()))?;
+    fs::write(out.join("recipe"), recipe(arch))?;
+    Ok(())
+}
+
+fn initramfs(version: &str, unpacked: &Path) -> Result<Initramfs> {
+    let mut initramfs = Initramfs::default();
+    initramfs.file("init", 0o755, INIT);
+    for folder in ["proc", "sys", "tmp", "mnt", "run", "root"] {
+        initramfs.folder(folder);
+    }
+    // The kernel opens it for the first process before devtmpfs is there.
+    initramfs.character_device("dev/console", 0o600, 5, 1);
+
+    let busybox = first_file(unpacked, &["bin/busybox", "usr/bin/busybox"])?;
+    initramfs.file("bin/busybox", 0o755, fs::read(busybox)?);
+    initramfs.link("bin/sh", "busybox");
+    // The kernel itself calls it when it misses a module, for instance a code page of vfat.
+    initramfs.link("sbin/modprobe", "../bin/busybox");
+
+    let folder = format!("lib/modules/{version}");
+    let kernel = Kernel::open(&unpacked.join(&folder))?;
+    let modules = kernel.with_dependencies(MODULES)?;
+    for module in &modules {
+        let path = format!("{folder}/{}", module.file.display());
+        initramfs.file(&path, 0o644, kernel.bytes(module)?);
+    }
+    initramfs.file(&format!("{folder}/modules.dep"), 0o644, modules::dep_list(&modules));
+    initramfs.file(&format!("{folder}/modules.alias"), 0o644, modules::alias_list(&modules));
+    initramfs.file(&format!("{folder}/modules.builtin"), 0o644, kernel.builtin_list()?);
+
+    let at_boot: String =
+        MODULES.iter().filter(|name| **name != EFIVARFS).map(|name| format!("{name}\n")).collect();
+    initramfs.file("etc/modules", 0o644, at_boot);
+    Ok(initramfs)
+}
+
+/// The first of the paths that exists: newer Debian releases keep everything below `usr`.
+fn first_file(folder: &Path, paths: &[&str]) -> Result<PathBuf> {
+    let mut files = paths.iter().map(|path| folder.join(path));
+    files.find(|path| path.is_file()).with_context(|| format!("the packages have no {}", paths[0]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_signed_cloud_kernels_are_taken() {
+        let number = |name| number_of(Arch::Amd64, name);
+        assert_eq!(number("linux-image-6.1.0-56-cloud-amd64"), Some(56));
+        assert_eq!(number("linux-image-6.1.0-56-amd64"), None);
+        assert_eq!(number("linux-image-6.1.0-56-cloud-amd64-dbg"), None);
+        assert_eq!(number("linux-image-6.1.0-56-cloud-amd64-unsigned"), None);
+        assert_eq!(number("linux-image-6.1.0-56-cloud-arm64"), None);
+        assert_eq!(number("linux-image-6.1.0-0.deb11.6-cloud-amd64"), None);
+    }
+
+    #[test]
+    fn every_kernel_panic_restarts() {
+        for arch in Arch::value_variants() {
+            assert!(arch.cmdline().contains("panic=1"));
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The project's chores, so that one command does the same on a developer's desk and in CI.
+//!
+//! Nothing here ends up on a device. `cargo xtask test` is the whole check; the other commands are
+//! its parts, each usable alone.
+
+mod apt;
+mod check;
+mod initramfs;
+mod kernels;
+mod licences;
+mod modules;
+mod msrv;
+mod setup;
+mod shell;
+mod size;
+mod steps;
+mod test;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's chores.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Install the Rust targets and the Debian packages that the tests need.
+    Setup,
+    /// Fetch three Debian kernels per architecture and build an initramfs for each.
+    Kernels {
+        /// Only this architecture; without it, all of them.
+        #[arg(long, value_enum)]
+        arch: Option<kernels::Arch>,
+        /// Where to put them; relative to the top of the checkout.
+        #[arg(long, default_value = kernels::OUT_DEFAULT)]
+        out: PathBuf,
+        /// Ask the archive for newer versions even when three are already here.
+        #[arg(long)]
+        refresh: bool,
+    },
+    /// Formatting, lints and the fast tests, in less than three minutes.
+    Check,
+    /// Everything that CI checks.
+    Test,
+    /// Measure the core on a microcontroller against the limits in xtask/size/limits.toml.
+    Size {
+        /// Raise the limits that are passed to the measured sizes, rounded up to KiB.
+        #[arg(long)]
+        raise: bool,
+    },
+    /// Licences of all dependencies, and what must never be below the core.
+    Licences,
+    /// Compile with the oldest supported toolchain, or lint for what it lacks.
+    Msrv,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().chore {
+        Chore::Setup => setup::run(),
+        Chore::Kernels { arch, out, refresh } => kernels::run(arch, &out, refresh),
+        Chore::Check => check::run(),
+        Chore::Test => test::run(),
+        Chore::Size { raise } => size::run(raise),
+        Chore::Licences => licences::run(),
+        Chore::Msrv => msrv::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        // Not by returning it: with RUST_BACKTRACE set, the reason would drown in our own calls.
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

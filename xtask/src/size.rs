@@ -1,0 +1,208 @@
+//! `cargo xtask size`: how much flash the core takes on a microcontroller, against fixed limits.
+//!
+//! Each part of the core is linked into a program for thumbv7em whose device calls lead out of it;
+//! counted are code and read-only data. Unwinding tables (`.ARM.exidx`) are shown but not counted:
+//! a loader discards them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use object::{Object, ObjectSection};
+
+use crate::shell;
+use crate::steps::Lane;
+
+/// The measured crates, smallest first.
+const PARTS: &[&str] = &["a-decision", "b-verify", "c-install"];
+
+const TARGET: &str = "thumbv7em-none-eabi";
+
+/// What `--raise` rounds up to, so that a limit does not move with each byte.
+const ROUNDING_BYTES: u64 = 1024;
+
+/// Bytes by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Size {
+    code: u64,
+    read_only: u64,
+    unwinding: u64,
+}
+
+impl Size {
+    fn counted(self) -> u64 {
+        self.code + self.read_only
+    }
+}
+
+/// Builds, measures and compares; with `raise`, moves the limits that are passed.
+///
+/// # Errors
+/// A part does not compile, or is over its limit.
+pub fn run(raise: bool) -> Result<()> {
+    let workspace = shell::root().join("xtask/size");
+    same_versions(&shell::root().join("Cargo.lock"), &workspace.join("Cargo.lock"))?;
+    shell::run(
+        shell::cargo()
+            .args(["build", "--release", "--locked", "--quiet", "--target", TARGET])
+            // There, `.cargo/config.toml` names the linker script and the SHA-2 variant.
+            .current_dir(&workspace)
+            // They would replace the flags in that file.
+            .env_remove("RUSTFLAGS")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .env("CARGO_TARGET_DIR", Lane::Size.target()),
+    )?;
+
+    let limits_path = workspace.join("limits.toml");
+    let mut limits_text = fs::read_to_string(&limits_path).context("cannot read limits.toml")?;
+    let limits: toml::Table = limits_text.parse().context("cannot parse limits.toml")?;
+    let folder = Lane::Size.target().join(TARGET).join("release");
+
+    println!(
+        "{:<12} {:>8} {:>10} {:>8} {:>8} {:>5}   {:>10}",
+        "part", "code", "read-only", "bytes", "limit", "%", "(unwinding)"
+    );
+    let mut over = Vec::new();
+    let mut notes = Vec::new();
+    for part in PARTS {
+        let size = measure(&folder.join(part))?;
+        let limit = limits.get(*part).and_then(toml::Value::as_integer);
+        let limit = limit.with_context(|| format!("limits.toml has no number for {part}"))?;
+        let limit = u64::try_from(limit)?;
+        println!(
+            "{part:<12} {:>8} {:>10} {:>8} {limit:>8} {:>4}%   {:>10}",
+            size.code,
+            size.read_only,
+            size.counted(),
+            size.counted() * 100 / limit.max(1),
+            size.unwinding,
+        );
+        notes.push(format!("{part} {}", size.counted()));
+        if size.counted() <= limit {
+            continue;
+        }
+        if raise {
+            let rounded = size.counted().next_multiple_of(ROUNDING_BYTES);
+            limits_text = with_limit(&limits_text, part, rounded)?;
+        } else {
+            over.push(format!("{part} is {} bytes over its limit", size.counted() - limit));
+        }
+    }
+    if raise {
+        fs::write(&limits_path, limits_text)?;
+    }
+    if !over.is_empty() {
+        bail!("{}; if that is meant, run `cargo xtask size --raise`", over.join(", "));
+    }
+    println!("note: {} bytes", notes.join(", "));
+    Ok(())
+}
+
+/// Checks that what is measured is what is shipped: both workspaces lock their dependencies, and one
+/// may have been updated without the other.
+fn same_versions(shipped: &Path, measured: &Path) -> Result<()> {
+    let read = |path: &Path| -> Result<BTreeSet<(String, String)>> {
+        let text =
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        locked(&text).with_context(|| format!("cannot parse {}", path.display()))
+    };
+    let shipped = read(shipped)?;
+    let mut different = Vec::new();
+    for (name, version) in read(measured)? {
+        let is_shared = shipped.iter().any(|(other, _)| *other == name);
+        if is_shared && !shipped.contains(&(name.clone(), version.clone())) {
+            different.push(format!("{name} {version}"));
+        }
+    }
+    if !different.is_empty() {
+        bail!(
+            "xtask/size/Cargo.lock has other versions than Cargo.lock: {}; change them with \
+             `cargo update --manifest-path xtask/size/Cargo.toml --precise VERSION NAME`",
+            different.join(", "),
+        );
+    }
+    Ok(())
+}
+
+/// Names and versions in the text of a lock file.
+fn locked(text: &str) -> Result<BTreeSet<(String, String)>> {
+    let lock: toml::Table = text.parse()?;
+    let packages = lock.get("package").and_then(toml::Value::as_array);
+    let mut versions = BTreeSet::new();
+    for package in packages.context("a lock file without packages")? {
+        let field = |name| package.get(name).and_then(toml::Value::as_str).map(str::to_owned);
+        let name = field("name").context("a package without a name")?;
+        versions.insert((name, field("version").context("a package without a version")?));
+    }
+    Ok(versions)
+}
+
+/// Sums up the sections of a linked program.
+fn measure(program: &Path) -> Result<Size> {
+    let bytes = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+    let file = object::File::parse(&*bytes)
+        .with_context(|| format!("{} is no ELF file", program.display()))?;
+    let mut size = Size::default();
+    for section in file.sections() {
+        let name = section.name()?;
+        if name.starts_with(".text") {
+            size.code += section.size();
+        } else if name.starts_with(".rodata") {
+            size.read_only += section.size();
+        } else if name.starts_with(".ARM.ex") {
+            size.unwinding += section.size();
+        } else if name.starts_with(".data") && section.size() > 0 {
+            // Initial values of variables take flash too. The core has none; if that changes, the
+            // count must not silently leave them out.
+            bail!("{} has {} bytes of initialised variables", program.display(), section.size());
+        }
+    }
+    if size.code == 0 {
+        bail!("{} has no code: everything was optimised away", program.display());
+    }
+    Ok(size)
+}
+
+/// The text of limits.toml with another number for one part; comments stay.
+fn with_limit(text: &str, part: &str, limit: u64) -> Result<String> {
+    let prefix = format!("{part} = ");
+    if !text.lines().any(|line| line.starts_with(&prefix)) {
+        bail!("limits.toml has no line `{prefix}...`");
+    }
+    let lines = text.lines().map(|line| match line.starts_with(&prefix) {
+        true => format!("{prefix}{limit}\n"),
+        false => format!("{line}\n"),
+    });
+    Ok(lines.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_replaced_and_comments_stay() {
+        let text = "# why\na-decision = 1\nb-verify = 2\n";
+        let raised = with_limit(text, "a-decision", 4096).expect("the line is there");
+        assert_eq!(raised, "# why\na-decision = 4096\nb-verify = 2\n");
+        assert!(with_limit(text, "c-install", 1).is_err());
+    }
+
+    #[test]
+    fn lock_files_are_read() {
+        let text = "version = 4\n[[package]]\nname = \"a\"\nversion = \"1.2.3\"\n";
+        let versions = locked(text).expect("the text is a lock file");
+        assert!(versions.contains(&("a".to_owned(), "1.2.3".to_owned())));
+        assert!(locked("version = 4").is_err());
+    }
+
+    #[test]
+    fn every_part_has_a_limit() {
+        let text = fs::read_to_string(shell::root().join("xtask/size/limits.toml"))
+            .expect("limits.toml is readable");
+        let limits: toml::Table = text.parse().expect("limits.toml is valid");
+        assert!(PARTS.iter().all(|part| limits.contains_key(*part)));
+        assert_eq!(limits.len(), PARTS.len());
+    }
+}

@@ -1,0 +1,136 @@
+//! `cargo xtask test`: everything that CI checks, as one list of steps.
+//!
+//! To add a check, add a [`Step`] to the list. Two cores are kept busy: the lanes say which steps
+//! may run side by side.
+
+use anyhow::Result;
+
+use crate::msrv;
+use crate::setup::TARGETS;
+use crate::shell;
+use crate::steps::{self, Lane, Step};
+
+/// Runs all steps.
+///
+/// # Errors
+/// A step failed.
+pub fn run() -> Result<()> {
+    steps::run("cargo xtask test", &steps())
+}
+
+/// All steps. Among those that could start, the first in this list does: the long ones stand first.
+fn steps() -> Vec<Step> {
+    vec![
+        Step::new("setup", Lane::Network).xtask(&["setup"]),
+        Step::new("kernels", Lane::Network).xtask(&["kernels"]).after("setup").minutes(10),
+        fmt().after("setup"),
+        fmt_size().after("setup"),
+        clippy().after("setup"),
+        no_std("no_std", "").after("setup"),
+        no_std("no_std storage", "embedded-storage").after("setup"),
+        clippy_features("clippy defmt", "defmt").after("clippy"),
+        clippy_features("clippy storage", "embedded-storage").after("clippy"),
+        Step::new("licences", Lane::Free).xtask(&["licences"]).after("setup"),
+        tests(Tests::All).after("clippy").after("kernels"),
+        Step::new("doc tests", Lane::Debug)
+            .cargo(&["test", "--workspace", "--doc"])
+            .after("clippy"),
+        Step::new("docs", Lane::Debug)
+            .cargo(&["doc", "--workspace", "--no-deps"])
+            .env("RUSTDOCFLAGS", "-Dwarnings")
+            .after("clippy"),
+        Step::new("msrv", msrv::lane()).xtask(&["msrv"]).after("clippy"),
+        size_clippy().after("setup"),
+        Step::new("size", Lane::Size).xtask(&["size"]).after("setup"),
+        // Last, the whole story through the door that a user takes.
+        Step::new("demo", Lane::Release)
+            .cargo(&["run", "--quiet", "--release", "--", "demo"])
+            .after("clippy")
+            .must_print(),
+    ]
+}
+
+/// Formatting of the workspace.
+pub fn fmt() -> Step {
+    Step::new("fmt", Lane::Free).cargo(&["fmt", "--all", "--check"])
+}
+
+/// Formatting of the measured crates, which are a workspace of their own.
+pub fn fmt_size() -> Step {
+    Step::new("fmt size", Lane::Free).cargo(&["fmt", "--check"]).folder("xtask/size")
+}
+
+/// Lints over everything that compiles on the host.
+pub fn clippy() -> Step {
+    Step::new("clippy", Lane::Debug).cargo(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ])
+}
+
+/// Lints over the core with one feature: the workspace's build may switch on others with it.
+fn clippy_features(name: &'static str, feature: &str) -> Step {
+    Step::new(name, Lane::Debug).cargo(&[
+        "clippy",
+        "-p",
+        "stillboot",
+        "--features",
+        feature,
+        "--",
+        "-D",
+        "warnings",
+    ])
+}
+
+/// Lints over the measured crates, which compile for their device only.
+fn size_clippy() -> Step {
+    Step::new("clippy size", Lane::Size)
+        .cargo(&["clippy", "--release", "--", "-D", "warnings"])
+        .folder("xtask/size")
+}
+
+/// Which tests to run: those marked `#[ignore]` are the slow ones.
+pub enum Tests {
+    /// Not the slow ones.
+    Fast,
+    /// With the slow ones; nothing counts as passed by being skipped.
+    All,
+}
+
+/// The tests, through nextest where it is installed.
+pub fn tests(which: Tests) -> Step {
+    let step = Step::new("tests", Lane::Debug).minutes(15);
+    match (shell::has_program("cargo-nextest"), which) {
+        (true, Tests::Fast) => step.cargo(&["nextest", "run", "--workspace"]),
+        (true, Tests::All) => {
+            step.cargo(&["nextest", "run", "--workspace", "--run-ignored", "all"])
+        }
+        (false, Tests::Fast) => step.cargo(&["test", "--workspace", "--all-targets"]),
+        (false, Tests::All) => {
+            step.cargo(&["test", "--workspace", "--all-targets", "--", "--include-ignored"])
+        }
+    }
+}
+
+/// The core on machines without a standard library, each target in its own cargo command: built
+/// together, features of one target's dependencies could hide what another lacks.
+fn no_std(name: &'static str, features: &str) -> Step {
+    TARGETS.iter().fold(Step::new(name, Lane::NoStd), |step, target| {
+        let build = ["build", "-p", "stillboot", "--release", "--target", target];
+        step.cargo(&[&build[..], &["--features", features]].concat())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_can_start() {
+        steps::check_order(&steps());
+    }
+}
