@@ -1,0 +1,276 @@
+//! Keys as people keep them: PEM files, a file of roots, and names that stand for 16-byte ids.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use ed25519_compact::{KeyPair, PublicKey, SecretKey, Seed};
+use serde::{Deserialize, Serialize};
+use stillboot::format::envelope::KeyId;
+use stillboot::format::{Envelope, Id, KeyRole, PayloadType, envelope};
+use stillboot::verify::{SoftSha256, Trust, key_id};
+use uuid::Uuid;
+
+/// Why keys could not be read, written or used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The operating system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    System {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file holds no key of the kind that is needed.
+    #[error("{}: expected {expected}", path.display())]
+    NotAKey {
+        /// The file.
+        path: PathBuf,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// The file of roots breaks a rule.
+    #[error("{}: {reason}", path.display())]
+    Roots {
+        /// The file.
+        path: PathBuf,
+        /// Which rule, what was found, and what to do.
+        reason: String,
+    },
+    /// What was signed breaks its format.
+    #[error("cannot sign: {0}")]
+    Format(#[from] stillboot::format::FormatError),
+    /// Two of the signers are the same key.
+    #[error("the same key is given twice: each signer counts once")]
+    SameKey,
+    /// The signer failed.
+    #[error("the signer failed: {0}")]
+    Signer(String),
+}
+
+/// The namespace of ids that are made from names.
+const NAMES: Uuid = Uuid::from_u128(0x6c1d_5f0a_3e57_5b0c_9a44_71f2_0cbd_9e18);
+
+/// The id that `name` stands for: the UUID itself where it is one, else a version 5 UUID of it.
+#[must_use]
+pub fn id_of(name: &str) -> Id {
+    let uuid = Uuid::parse_str(name).unwrap_or_else(|_| Uuid::new_v5(&NAMES, name.as_bytes()));
+    uuid.into_bytes()
+}
+
+/// Whoever can sign: a key in memory, or a program that has one.
+pub trait Signer {
+    /// The public key that goes with it.
+    fn public(&self) -> [u8; 32];
+    /// The Ed25519 signature of `message`.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64], KeyError>;
+}
+
+/// A secret key in memory.
+pub struct SigningKey(KeyPair);
+
+impl core::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("SigningKey")
+    }
+}
+
+impl SigningKey {
+    /// The key that `seed` makes. Whoever knows the seed has the key.
+    #[must_use]
+    pub fn from_seed(seed: [u8; 32]) -> Self {
+        Self(KeyPair::from_seed(Seed::new(seed)))
+    }
+
+    /// A new key, from the system's random numbers.
+    ///
+    /// # Errors
+    /// [`KeyError::Signer`] where the system has none to give.
+    pub fn generate() -> Result<Self, KeyError> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| KeyError::Signer(error.to_string()))?;
+        Ok(Self::from_seed(seed))
+    }
+
+    /// Reads a secret key in PEM, as `openssl genpkey -algorithm ed25519` writes it.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn read(path: &Path) -> Result<Self, KeyError> {
+        let text = read(path)?;
+        let secret = SecretKey::from_pem(&text).map_err(|_| KeyError::NotAKey {
+            path: path.to_path_buf(),
+            expected: "an Ed25519 private key in PEM, as `openssl genpkey -algorithm ed25519` \
+                       writes it",
+        })?;
+        // The public half is computed anew: signing with a foreign one would give the key away.
+        Ok(Self(KeyPair::from_seed(secret.seed())))
+    }
+
+    /// Writes the secret key in PEM to a new file that only its owner can read.
+    ///
+    /// # Errors
+    /// [`KeyError`]; an existing file is never overwritten.
+    pub fn write(&self, path: &Path) -> Result<(), KeyError> {
+        let failed =
+            |source| KeyError::System { path: path.to_path_buf(), action: "write", source };
+        let mut options = fs::OpenOptions::new();
+        let mut file =
+            options.write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+        let mut text = self.0.sk.to_pem();
+        text.push('\n');
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+    }
+}
+
+impl Signer for SigningKey {
+    fn public(&self) -> [u8; 32] {
+        *self.0.pk
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64], KeyError> {
+        Ok(*self.0.sk.sign(message, None))
+    }
+}
+
+/// A public key in PEM.
+#[must_use]
+pub fn public_to_pem(public: &[u8; 32]) -> String {
+    PublicKey::new(*public).to_pem()
+}
+
+/// Reads a public key in PEM, as `openssl pkey -pubout` writes it.
+///
+/// # Errors
+/// [`KeyError`], also for a key that nobody honest would use.
+pub fn read_public(path: &Path) -> Result<[u8; 32], KeyError> {
+    public_from_pem(&read(path)?).ok_or_else(|| KeyError::NotAKey {
+        path: path.to_path_buf(),
+        expected: "an Ed25519 public key in PEM, as `openssl pkey -pubout` writes it",
+    })
+}
+
+fn public_from_pem(text: &str) -> Option<[u8; 32]> {
+    let key = PublicKey::from_pem(text.trim()).ok()?;
+    key.validate().ok()?;
+    Some(*key)
+}
+
+/// The roots of a product as a file: what loaders and agents are built with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Roots {
+    /// The product's name, or its UUID.
+    pub product: String,
+    /// How many roots must agree on a keyset.
+    pub threshold: u8,
+    /// The root public keys.
+    pub keys: Vec<[u8; 32]>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RootsFile {
+    product: String,
+    threshold: u8,
+    keys: Vec<String>,
+}
+
+impl Roots {
+    /// Reads a file of roots.
+    ///
+    /// # Errors
+    /// [`KeyError`]: no keys, more than four, one twice, or a threshold that is 0 or above their
+    /// number.
+    pub fn read(path: &Path) -> Result<Self, KeyError> {
+        let wrong = |reason: String| KeyError::Roots { path: path.to_path_buf(), reason };
+        let file: RootsFile = toml::from_str(&read(path)?).map_err(|error| {
+            wrong(format!("expected a file of roots as `stillboot keygen` writes it: {error}"))
+        })?;
+        let mut keys = Vec::new();
+        for (number, text) in file.keys.iter().enumerate() {
+            let key = public_from_pem(text).ok_or_else(|| {
+                wrong(format!("key {} is not an Ed25519 public key in PEM", number + 1))
+            })?;
+            if keys.contains(&key) {
+                return Err(wrong(format!("key {} is there twice", number + 1)));
+            }
+            keys.push(key);
+        }
+        if keys.is_empty() || keys.len() > 4 {
+            return Err(wrong(format!("expected 1 to 4 root keys, found {}", keys.len())));
+        }
+        if file.threshold == 0 || usize::from(file.threshold) > keys.len() {
+            return Err(wrong(format!(
+                "expected a threshold of 1 to {}, found {}",
+                keys.len(),
+                file.threshold
+            )));
+        }
+        Ok(Self { product: file.product, threshold: file.threshold, keys })
+    }
+
+    /// The file's text.
+    ///
+    /// # Errors
+    /// [`KeyError::Signer`] if it cannot be written as TOML, which does not happen.
+    pub fn to_toml(&self) -> Result<String, KeyError> {
+        let keys = self.keys.iter().map(public_to_pem).collect();
+        let file = RootsFile { product: self.product.clone(), threshold: self.threshold, keys };
+        toml::to_string_pretty(&file).map_err(|error| KeyError::Signer(error.to_string()))
+    }
+
+    /// The product's id.
+    #[must_use]
+    pub fn product_id(&self) -> Id {
+        id_of(&self.product)
+    }
+
+    /// What the core calls it.
+    #[must_use]
+    pub fn trust(&self) -> Trust<'_> {
+        Trust::Roots { keys: &self.keys, threshold: self.threshold }
+    }
+}
+
+/// Signs `payload` with every one of `signers` in the role given with it, and wraps it.
+///
+/// # Errors
+/// [`KeyError`].
+pub fn sign_envelope(
+    payload_type: PayloadType,
+    product: &Id,
+    payload: &[u8],
+    signers: &[(KeyRole, &dyn Signer)],
+) -> Result<Vec<u8>, KeyError> {
+    let mut signatures: Vec<(KeyId, [u8; 64])> = Vec::new();
+    for (role, signer) in signers {
+        let mut message =
+            envelope::signed_prefix(payload_type, *role, product, payload.len() as u32).to_vec();
+        message.extend_from_slice(payload);
+        signatures.push((key_id::<SoftSha256>(&signer.public()), signer.sign(&message)?));
+    }
+    signatures.sort_unstable_by_key(|(id, _)| *id);
+    if signatures.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+        return Err(KeyError::SameKey);
+    }
+    let mut out = vec![0; envelope::LEN_MAX];
+    let len = Envelope::emit(payload_type, &signatures, payload, &mut out)?;
+    out.truncate(len);
+    Ok(out)
+}
+
+fn read(path: &Path) -> Result<String, KeyError> {
+    fs::read_to_string(path).map_err(|source| KeyError::System {
+        path: path.to_path_buf(),
+        action: "read",
+        source,
+    })
+}
