@@ -1,7 +1,12 @@
-//! stillboot's simulator: disks that fork, forget, tear and fail.
+//! stillboot's simulator: the real core on disks that lose their power at any instant.
 //!
-//! Everything random here follows from a seed that the caller gives, so that every run replays.
+//! Everything is deterministic: what is random comes from seeds that the caller gives.
 
 #![forbid(unsafe_code)]
 
 pub mod disk;
+pub mod release;
+pub mod world;
+
+pub use release::{Piece, Publisher};
+pub use world::{Ground, PowerOn, World};

@@ -1,0 +1,384 @@
+//! A device that is powered on, runs, updates itself and loses its power: the real core on
+//! simulated disks.
+
+use std::collections::BTreeMap;
+
+use stillboot::boot::{Boot, BootConfig, Event, Report};
+use stillboot::device::{BlockDevice, Geometry};
+use stillboot::driver::{
+    self, InstallHost, Memory, RollbackStore, Source, SourceError, StoreError,
+};
+use stillboot::format::record::Body;
+use stillboot::format::{BootProof, Floor, Manifest, Record, Role, Slot, SlotKind};
+use stillboot::install::{Install, InstallConfig, InstallError, Installed, Reuse, Running};
+use stillboot::layout::{Layout, LayoutError, Region, SlotLayout, SlotRegion};
+use stillboot::operate::{Answer, Operate, OperateError, Request};
+use stillboot::policy::{self, Verdict};
+use stillboot::record::{Choice, CopyState};
+use stillboot::verify::{Device, SoftSha256, Verified};
+
+/// Where everything stands on a simulated device.
+#[derive(Clone, Debug)]
+pub struct Ground {
+    geometries: Vec<Geometry>,
+    record: [Region; 2],
+    slots: Vec<(Slot, Vec<SlotRegion>)>,
+}
+
+impl Ground {
+    /// The record at the start of one device, then `slots`, each of `slot_bytes`. The device's
+    /// capacity is made to fit.
+    #[must_use]
+    pub fn new(mut geometry: Geometry, slots: &[Slot], slot_bytes: u64) -> Self {
+        let block = u64::from(geometry.erase_block_bytes);
+        let copy = 1024_u64.next_multiple_of(block);
+        let region = |offset, len| Region { device: 0, offset, len };
+        let slot_bytes = slot_bytes.next_multiple_of(block);
+        let mut at = 2 * copy;
+        let mut placed = Vec::new();
+        for slot in slots {
+            placed.push((*slot, vec![SlotRegion { region: region(at, slot_bytes), roles: &[] }]));
+            at += slot_bytes;
+        }
+        geometry.capacity_bytes = at;
+        Self {
+            geometries: vec![geometry],
+            record: [region(0, copy), region(copy, copy)],
+            slots: placed,
+        }
+    }
+
+    /// Adds a second device of its own to every slot, for components of these roles.
+    pub fn add_device(&mut self, mut geometry: Geometry, roles: &'static [Role], bytes: u64) {
+        let device = self.geometries.len() as u8;
+        let bytes = bytes.next_multiple_of(geometry.erase_block_bytes.into());
+        for (number, (_, regions)) in self.slots.iter_mut().enumerate() {
+            let region = Region { device, offset: number as u64 * bytes, len: bytes };
+            regions.push(SlotRegion { region, roles });
+        }
+        geometry.capacity_bytes = self.slots.len() as u64 * bytes;
+        self.geometries.push(geometry);
+    }
+
+    /// The geometry of every device.
+    #[must_use]
+    pub fn geometries(&self) -> &[Geometry] {
+        &self.geometries
+    }
+
+    /// Where a copy of the record stands.
+    #[must_use]
+    pub const fn record(&self, copy: usize) -> Region {
+        self.record[copy]
+    }
+
+    /// The slots, to make a layout from.
+    #[must_use]
+    pub fn slots(&self) -> Vec<SlotLayout<'_>> {
+        self.slots.iter().map(|(slot, regions)| SlotLayout { slot: *slot, regions }).collect()
+    }
+
+    /// The checked layout.
+    ///
+    /// # Errors
+    /// [`LayoutError`].
+    pub fn layout<'a>(&'a self, slots: &'a [SlotLayout<'a>]) -> Result<Layout<'a>, LayoutError> {
+        Layout::new(&self.geometries, self.record, slots)
+    }
+}
+
+/// A store of the floor that can be told to fail.
+#[derive(Clone, Debug, Default)]
+pub struct SimStore {
+    /// What it holds, by kind.
+    pub floors: [Option<Floor>; 2],
+    /// Every call fails.
+    pub fails: bool,
+}
+
+impl RollbackStore for SimStore {
+    fn read(&mut self, kind: SlotKind) -> Result<Option<Floor>, StoreError> {
+        if self.fails { Err(StoreError) } else { Ok(self.floors[kind as usize]) }
+    }
+
+    fn raise(&mut self, kind: SlotKind, floor: Floor) -> Result<(), StoreError> {
+        if self.fails {
+            return Err(StoreError);
+        }
+        let kept = &mut self.floors[kind as usize];
+        *kept = Some(kept.map_or(floor, |old| old.max(floor)));
+        Ok(())
+    }
+}
+
+/// Memory for components, as a loader on a large machine has it.
+#[derive(Clone, Debug, Default)]
+pub struct HeapMemory {
+    parts: BTreeMap<usize, Vec<u8>>,
+    /// Bytes that may be reserved in all; `None` for no limit.
+    pub limit: Option<u64>,
+}
+
+impl Memory for HeapMemory {
+    fn reserve(&mut self, component: usize, _role: Role, len: u64) -> bool {
+        if self.limit.is_some_and(|limit| len > limit) {
+            return false;
+        }
+        self.parts.insert(component, vec![0; len as usize]);
+        true
+    }
+
+    fn bytes(&mut self, component: usize) -> &mut [u8] {
+        self.parts.entry(component).or_default()
+    }
+}
+
+/// A stream out of memory, in pieces of at most `piece` bytes.
+#[derive(Clone, Debug)]
+pub struct Bytes<'a> {
+    rest: &'a [u8],
+    piece: usize,
+    /// Bytes that were read, not passed over.
+    pub read: u64,
+}
+
+impl<'a> Bytes<'a> {
+    /// A stream of `bytes`, in pieces of at most `piece`.
+    #[must_use]
+    pub const fn new(bytes: &'a [u8], piece: usize) -> Self {
+        Self { rest: bytes, piece, read: 0 }
+    }
+}
+
+impl Source for Bytes<'_> {
+    fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {
+        let len = self.rest.len().min(into.len()).min(self.piece);
+        let (now, later) = self.rest.split_at(len);
+        into[..len].copy_from_slice(now);
+        self.rest = later;
+        self.read += len as u64;
+        Ok(len)
+    }
+
+    fn skip(&mut self, len: u64) -> Result<(), SourceError> {
+        let len = self.rest.len().min(usize::try_from(len).unwrap_or(usize::MAX));
+        self.rest = &self.rest[len..];
+        Ok(())
+    }
+}
+
+/// The library's policy at a given time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SimHost {
+    /// Unix time in seconds, if there is a clock.
+    pub now: Option<u64>,
+}
+
+impl InstallHost for SimHost {
+    fn judge(&mut self, manifest: &Verified<Manifest>, body: &Body) -> Verdict {
+        policy::judge(manifest, body, self.now)
+    }
+}
+
+/// The record as it stands, which copy is true, and what each copy is.
+pub type RecordView = (Record, Choice, [CopyState; 2]);
+
+/// What one power-on came to.
+#[derive(Debug)]
+pub struct PowerOn {
+    /// With what the system was started; `None` if nothing could be.
+    pub proof: Option<BootProof>,
+    /// The manifest of what was started.
+    pub manifest: Option<Verified<Manifest>>,
+    /// What was found, and why it went as it did.
+    pub report: Report,
+    /// The memory of the components of load class `ram`, by number, with padding.
+    pub memory: HeapMemory,
+    /// The record as the loader left it.
+    pub record: Record,
+}
+
+impl PowerOn {
+    /// The slot that was started.
+    #[must_use]
+    pub fn slot(&self) -> Option<Slot> {
+        self.proof.map(|proof| proof.slot)
+    }
+}
+
+/// A device and whatever its disks and its store hold.
+#[derive(Clone, Debug)]
+pub struct World<'a, D> {
+    /// Whom the device trusts and which it is.
+    pub device: Device<'a>,
+    /// Where everything stands.
+    pub ground: Ground,
+    /// Its disks.
+    pub disks: Vec<D>,
+    /// Its store, if it has one.
+    pub store: Option<SimStore>,
+    /// The next nonce.
+    pub nonce: u64,
+    /// Tries of a new slot.
+    pub tries: u8,
+    /// What the installer knows of the time.
+    pub host: SimHost,
+    /// Whether images return to the loader instead of running.
+    pub returns: bool,
+    /// Whether a watchdog ended what ran before.
+    pub watchdog_reset: bool,
+}
+
+impl<'a, D: BlockDevice> World<'a, D> {
+    /// A device with these disks, one per geometry of `ground`.
+    #[must_use]
+    pub fn new(device: Device<'a>, ground: Ground, disks: Vec<D>) -> Self {
+        Self {
+            device,
+            ground,
+            disks,
+            store: None,
+            nonce: 1,
+            tries: 3,
+            host: SimHost::default(),
+            returns: false,
+            watchdog_reset: false,
+        }
+    }
+
+    fn parts(&mut self) -> (Vec<&mut dyn BlockDevice>, SimStore) {
+        let disks = self.disks.iter_mut().map(|disk| disk as &mut dyn BlockDevice).collect();
+        (disks, self.store.clone().unwrap_or_default())
+    }
+
+    /// Switches the power on: the loader runs until it hands over or gives up.
+    ///
+    /// # Errors
+    /// [`LayoutError`] if the ground is unsound.
+    pub fn power_on(&mut self) -> Result<PowerOn, LayoutError> {
+        let ground = self.ground.clone();
+        let slots = ground.slots();
+        self.nonce += 1;
+        let config = BootConfig {
+            device: self.device,
+            layout: ground.layout(&slots)?,
+            tries: self.tries,
+            nonce: self.nonce,
+            has_store: self.store.is_some(),
+            check_late: true,
+            watchdog_reset: core::mem::take(&mut self.watchdog_reset),
+        };
+        let mut machine = Boot::<SoftSha256>::new(&config);
+        let mut memory = HeapMemory::default();
+        let mut buffer = vec![0; Boot::<SoftSha256>::buffer_len_min(&config.layout)];
+        let returns = self.returns;
+        let has_store = self.store.is_some();
+        let (mut disks, mut store) = self.parts();
+        let mut event = Event::Start;
+        let proof = loop {
+            let proof =
+                driver::boot(&mut machine, event, &mut disks, &mut store, &mut memory, &mut buffer);
+            if !returns || proof.is_none() {
+                break proof;
+            }
+            event = Event::Returned;
+        };
+        if has_store {
+            self.store = Some(store);
+        }
+        Ok(PowerOn {
+            proof,
+            manifest: proof.and(machine.manifest().cloned()),
+            report: machine.report().clone(),
+            memory,
+            record: machine.record().clone(),
+        })
+    }
+
+    /// The configuration of an installation as the world has it; change what a test wants.
+    ///
+    /// # Errors
+    /// [`LayoutError`] if the ground is unsound.
+    pub fn install_config<'l>(&self, layout: Layout<'l>, running: Running) -> InstallConfig<'l>
+    where
+        'a: 'l,
+    {
+        InstallConfig {
+            device: self.device,
+            layout,
+            running,
+            target: None,
+            tries: self.tries,
+            has_store: self.store.is_some(),
+            reuse: Reuse::default(),
+            repair: false,
+            allow_new_epoch: false,
+            resume_only: false,
+        }
+    }
+
+    /// Installs `source`, with the configuration as `change` leaves it.
+    ///
+    /// # Errors
+    /// [`InstallError`].
+    pub fn install_with(
+        &mut self,
+        source: &mut dyn Source,
+        running: Running,
+        change: impl FnOnce(&mut InstallConfig<'_>),
+    ) -> Result<Installed, InstallError> {
+        let ground = self.ground.clone();
+        let slots = ground.slots();
+        let layout = ground
+            .layout(&slots)
+            .map_err(|error| InstallError::Refused(stillboot::install::Refusal::Layout(error)))?;
+        let mut config = self.install_config(layout, running);
+        change(&mut config);
+        let mut machine = Install::<SoftSha256>::new(&config);
+        let mut buffer = vec![0; Install::<SoftSha256>::buffer_len_min(&layout, 16 << 10)];
+        let mut host = self.host;
+        let (mut disks, mut store) = self.parts();
+        driver::install(&mut machine, &mut disks, &mut store, source, &mut host, &mut buffer)
+    }
+
+    /// Installs `bundle` as the running system or, without one, offline.
+    ///
+    /// # Errors
+    /// [`InstallError`].
+    pub fn install(
+        &mut self,
+        bundle: &[u8],
+        running: Option<BootProof>,
+    ) -> Result<Installed, InstallError> {
+        let running = running.map_or(Running::Offline, Running::Proof);
+        self.install_with(&mut Bytes::new(bundle, usize::MAX), running, |_| {})
+    }
+
+    /// Carries out a request of the running system or its operator.
+    ///
+    /// # Errors
+    /// [`OperateError`].
+    pub fn operate(&mut self, request: Request) -> Result<Answer, OperateError> {
+        self.operate_and_read(request).map(|(answer, _)| answer)
+    }
+
+    fn operate_and_read(&mut self, request: Request) -> Result<(Answer, RecordView), OperateError> {
+        let ground = self.ground.clone();
+        let slots = ground.slots();
+        let layout = ground.layout(&slots).map_err(|_| OperateError::NoSuchSlot(Slot::A))?;
+        let mut machine = Operate::new(&layout, request);
+        let mut buffer = vec![0; Operate::buffer_len_min(&layout)];
+        let (mut disks, _) = self.parts();
+        let answer = driver::operate(&mut machine, &mut disks, &mut buffer)?;
+        let (choice, copies) = machine.copies();
+        Ok((answer, (machine.record().clone(), choice, copies)))
+    }
+
+    /// The record as it stands, which copy is true, and what both are.
+    ///
+    /// # Errors
+    /// [`OperateError`].
+    pub fn record(&mut self) -> Result<RecordView, OperateError> {
+        self.operate_and_read(Request::Read).map(|(_, record)| record)
+    }
+}
