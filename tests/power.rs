@@ -1,1 +1,196 @@
-//! x
+//! The power fails while an update is installed, confirmed or tried; afterwards it goes on.
+
+use stillboot::device::DeviceError;
+use stillboot::format::{Slot, SlotKind, SlotState};
+use stillboot::install::{InstallError, Nothing, Running};
+use stillboot::operate::Request;
+use stillboot_sim::disk::{Cut, PowerCut, RamDisk, Random, Tear};
+use stillboot_sim::world::Bytes;
+use stillboot_sim::{Publisher, World};
+use stillboot_tests::{blank, commission, confirm, media, seed};
+
+const AB: &[Slot] = &[Slot::A, Slot::B];
+
+type CutWorld<'a> = World<'a, PowerCut<RamDisk>>;
+
+/// The same world, on disks whose power can be cut.
+fn with_cuts<'a>(world: &World<'a, RamDisk>) -> CutWorld<'a> {
+    let disks = world.disks.iter().map(|disk| PowerCut::new(disk.fork())).collect();
+    let mut cut = World::new(world.device, world.ground.clone(), disks);
+    cut.nonce = world.nonce;
+    cut
+}
+
+fn any_cut(random: &mut Random) -> Cut {
+    match random.below(5) {
+        0 => Cut::Before,
+        1 => Cut::After,
+        2 => Cut::Torn(Tear::Prefix(random.below(5000))),
+        3 => Cut::Torn(Tear::Suffix(random.below(5000))),
+        _ => Cut::Torn(Tear::Mixed(random.next_u64())),
+    }
+}
+
+/// How many changes of the disk an undisturbed installation makes.
+fn operations(start: &CutWorld<'_>, bundle: &[u8], running: Running) -> (u64, RamDisk) {
+    let mut world = start.clone();
+    let mut source = Bytes::new(bundle, usize::MAX);
+    let before = world.disks[0].operations();
+    world.install_with(&mut source, running, |_| {}).expect("undisturbed");
+    (world.disks[0].operations() - before, world.disks[0].device().fork())
+}
+
+#[test]
+fn resume_after_a_cut_at_each_of_200_instants_ends_with_the_same_bytes() {
+    let mut random = Random::new(seed("resume_after_a_cut"));
+    let publisher = Publisher::new(1);
+    let update = publisher.simple(2, SlotKind::Update).unwrap();
+    for (name, geometry) in media() {
+        let mut world = blank(&publisher, geometry, AB);
+        let proof = commission(&mut world, &publisher.simple(1, SlotKind::Update).unwrap());
+        let start = with_cuts(&world);
+        let running = Running::Proof(proof);
+        let (operations, whole) = operations(&start, &update, running);
+        let slot_b = start.ground.slots()[1].regions[0].region;
+        let expected = whole.bytes(slot_b.offset, slot_b.len as usize);
+        let mut resumed = 0;
+        // 40 instants on each of 5 media.
+        for _ in 0..40 {
+            let mut world = start.clone();
+            let at = world.disks[0].operations() + random.below(operations);
+            let cut = any_cut(&mut random);
+            world.disks[0].cut_at(at, cut);
+            let mut source = Bytes::new(&update, 1 + random.below(3000) as usize);
+            let result = world.install_with(&mut source, running, |_| {});
+            let context = format!("{name}, {cut:?} at {at}");
+            // Cut after the very last operation, everything was done already.
+            if world.disks[0].is_off() {
+                world.disks[0].power_on();
+            } else {
+                result.expect(&context);
+            }
+            let power_on = world.power_on().unwrap();
+            let runs = power_on.proof.unwrap_or_else(|| panic!("{context}: {:?}", power_on.report));
+            if runs.slot == Slot::B {
+                // The switch had happened: then everything is in place.
+                assert_eq!(
+                    world.disks[0].device().bytes(slot_b.offset, slot_b.len as usize),
+                    expected,
+                    "{context}"
+                );
+                continue;
+            }
+            assert_eq!(runs.digest, proof.digest, "{context}");
+            let mut source = Bytes::new(&update, usize::MAX);
+            let installed = world.install_with(&mut source, Running::Proof(runs), |_| {});
+            let installed = installed.unwrap_or_else(|error| panic!("{context}: {error}"));
+            resumed += u32::from(installed.resumed);
+            let found = world.disks[0].device().bytes(slot_b.offset, slot_b.len as usize);
+            assert!(found == expected, "{context}: other bytes than without a cut");
+            let proof = world.power_on().unwrap().proof.unwrap();
+            assert_eq!(proof.slot, Slot::B, "{context}");
+            world.operate(Request::MarkGood(proof)).unwrap();
+        }
+        assert!(resumed > 5, "{name}: only {resumed} of 40 were resumed, the rest started over");
+    }
+}
+
+#[test]
+fn a_cut_at_every_operation_of_install_trial_and_confirmation_leaves_a_slot_that_boots() {
+    let publisher = Publisher::new(1);
+    let update = publisher.simple(2, SlotKind::Update).unwrap();
+    let mut points = 0;
+    for (name, geometry) in media() {
+        let mut world = blank(&publisher, geometry, AB);
+        let proof = commission(&mut world, &publisher.simple(1, SlotKind::Update).unwrap());
+        let start = with_cuts(&world);
+        let story = |world: &mut CutWorld<'_>| -> Option<()> {
+            let running = Running::Proof(proof);
+            world.install_with(&mut Bytes::new(&update, usize::MAX), running, |_| {}).ok()?;
+            let trial = world.power_on().ok()?.proof?;
+            world.operate(Request::MarkGood(trial)).ok()?;
+            Some(())
+        };
+        let mut whole = start.clone();
+        story(&mut whole).expect("undisturbed");
+        let end = whole.disks[0].operations();
+        for at in 0..end {
+            for cut in [
+                Cut::Before,
+                Cut::After,
+                Cut::Torn(Tear::Prefix(1)),
+                Cut::Torn(Tear::Prefix(40)),
+                Cut::Torn(Tear::Suffix(40)),
+                Cut::Torn(Tear::Mixed(at)),
+            ] {
+                let mut world = start.clone();
+                world.disks[0].cut_at(at, cut);
+                let _ = story(&mut world);
+                world.disks[0].power_on();
+                points += 1;
+                let context = format!("{name}: {cut:?} at operation {at} of {end}");
+                let power_on = world.power_on().unwrap();
+                let proof =
+                    power_on.proof.unwrap_or_else(|| panic!("{context}: {:?}", power_on.report));
+                let good = world.record().unwrap().0.body.slot(proof.slot).state;
+                let next = match good {
+                    SlotState::Good => proof,
+                    _ => {
+                        world.operate(Request::MarkGood(proof)).expect(&context);
+                        world.power_on().unwrap().proof.expect(&context)
+                    }
+                };
+                // The next update goes through without help.
+                let third = publisher.simple(3, SlotKind::Update).unwrap();
+                let mut source = Bytes::new(&third, usize::MAX);
+                world
+                    .install_with(&mut source, Running::Proof(next), |_| {})
+                    .unwrap_or_else(|error| panic!("{context}: {error}"));
+            }
+        }
+    }
+    println!("{points} cut points");
+    assert!(points > 1000);
+}
+
+#[test]
+fn a_device_that_fails_to_write_or_read_costs_nothing_but_the_update() {
+    let publisher = Publisher::new(1);
+    let update = publisher.simple(2, SlotKind::Update).unwrap();
+    let mut world = blank(&publisher, media()[0].1, AB);
+    let proof = commission(&mut world, &publisher.simple(1, SlotKind::Update).unwrap());
+    let start = with_cuts(&world);
+    let running = Running::Proof(proof);
+    let (operations, _) = operations(&start, &update, running);
+    for at in 0..operations {
+        let mut world = start.clone();
+        let now = world.disks[0].operations();
+        world.disks[0].cut_at(now + at, Cut::Before);
+        let result = world.install_with(&mut Bytes::new(&update, 999), running, |_| {});
+        let gone = DeviceError::Gone;
+        assert!(
+            matches!(result, Err(InstallError::Device(e) | InstallError::Record(e)) if e == gone),
+            "{at}: {result:?}"
+        );
+        world.disks[0].power_on();
+        // The same process goes on, without a restart. If only the last flush was missing, the
+        // record may say already that the slot is ready.
+        match world.install_with(&mut Bytes::new(&update, 999), running, |_| {}) {
+            Ok(installed) => assert_eq!(installed.slot, Slot::B, "{at}"),
+            Err(InstallError::Nothing(Nothing::Ready(Slot::B))) if at + 1 == operations => {}
+            Err(error) => panic!("{at} of {operations}: {error}"),
+        }
+        assert_eq!(world.power_on().unwrap().slot(), Some(Slot::B), "{at}");
+    }
+}
+
+#[test]
+fn resume_after_the_running_system_was_confirmed_on_its_last_try() {
+    let publisher = Publisher::new(1);
+    let mut world = blank(&publisher, media()[0].1, AB);
+    let proof = commission(&mut world, &publisher.simple(1, SlotKind::Update).unwrap());
+    world.tries = 1;
+    world.install(&publisher.simple(2, SlotKind::Update).unwrap(), Some(proof)).unwrap();
+    assert_eq!(confirm(&mut world).slot, Slot::B);
+    assert_eq!(world.power_on().unwrap().slot(), Some(Slot::B));
+}
