@@ -488,6 +488,55 @@ fn any_record() -> impl Strategy<Value = Record> {
 }
 
 proptest! {
+    /// The bytes are postcard's, though the core reads and writes them by hand.
+    #[test]
+    fn the_encoding_is_that_of_the_postcard_crate(
+        manifest in any_manifest(), record in any_record(), version in 1..u32::MAX,
+    ) {
+        let mut bytes = [0; envelope::PAYLOAD_LEN_MAX];
+        let mut theirs = [0; 2 * envelope::PAYLOAD_LEN_MAX];
+        let len = manifest.emit(&mut bytes).unwrap();
+        prop_assert_eq!(&bytes[..len], postcard::to_slice(&manifest, &mut theirs).unwrap());
+        let len = record.emit(&mut bytes).unwrap();
+        let body = postcard::to_slice(&record.body, &mut theirs).unwrap();
+        prop_assert_eq!(&bytes[16..len - 4], body);
+        let keyset = Keyset { version, ..golden_keyset() };
+        let len = keyset.emit(&mut bytes).unwrap();
+        prop_assert_eq!(&bytes[..len], postcard::to_slice(&keyset, &mut theirs).unwrap());
+    }
+
+    /// What the core accepts, postcard reads as the same value; what postcard reads and writes
+    /// again as the same bytes, the core accepts unless a rule about the values is broken.
+    #[test]
+    fn what_is_accepted_is_what_postcard_reads(
+        manifest in any_manifest(),
+        at in any::<proptest::sample::Index>(),
+        value in any::<u8>(),
+    ) {
+        let mut bytes = [0; envelope::PAYLOAD_LEN_MAX];
+        let len = manifest.emit(&mut bytes).unwrap();
+        bytes[at.index(len)] = value;
+        let bytes = &bytes[..len];
+        let theirs = postcard::take_from_bytes::<Manifest>(bytes);
+        match Manifest::parse(bytes) {
+            Ok(ours) => prop_assert_eq!(theirs.map(|(value, rest)| (value, rest.len())), Ok((ours, 0))),
+            Err(FormatError::Short | FormatError::Trailing | FormatError::Malformed
+                | FormatError::NotCanonical) => {
+                let mut again = [0; 2 * envelope::PAYLOAD_LEN_MAX];
+                let same = theirs.ok().is_some_and(|(value, rest)| {
+                    rest.is_empty()
+                        && postcard::to_slice(&value, &mut again).is_ok_and(|b| b == bytes)
+                        && value.version.is_ascii()
+                        && value.min_from.is_ascii()
+                        && value.channel.track.is_ascii()
+                        && value.channel.branch.is_ascii()
+                });
+                prop_assert!(!same);
+            }
+            Err(_) => {}
+        }
+    }
+
     #[test]
     fn manifest_parses_to_what_was_emitted(manifest in any_manifest()) {
         let mut bytes = [0; envelope::PAYLOAD_LEN_MAX];

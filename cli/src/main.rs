@@ -1,2 +1,164 @@
-//! To come.
-fn main() {}
+//! The tool for release engineers, operators and initramfs scripts.
+//!
+//! Decides nothing itself: the core does. Here are its words, files and exit codes, which
+//! scripts depend on.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod boot;
+mod demo;
+mod disk;
+mod failure;
+mod files;
+mod inspect;
+mod install;
+mod keys;
+mod operate;
+mod output;
+mod pack;
+mod progress;
+mod scrub;
+mod size;
+mod source;
+mod time;
+mod verify;
+mod view;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use failure::{Exit, Failure};
+use output::Output;
+
+/// A/B updates that always still boot.
+#[derive(Parser, Debug)]
+#[command(name = "stillboot", version, about, subcommand_required = true)]
+#[command(after_help = "Example:\n  \
+    stillboot keygen --out keys --product gateway\n  \
+    stillboot install update.sbb --disk /dev/sda --roots keys/roots.toml --class model-1\n\n\
+    Exit codes: 0 done, 1 failed, 2 usage, 3 deferred (try later), 4 refused (will not be\n\
+    accepted as it is), 5 nothing to do.")]
+struct Cli {
+    /// One JSON object on standard output instead of text, errors too
+    #[arg(long, global = true)]
+    json: bool,
+    /// No progress
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Plays the whole life of one update on a disk image in a temporary folder
+    #[command(after_help = "Examples:\n  stillboot demo\n  stillboot demo --seed 7 --keep")]
+    Demo(demo::Options),
+    /// Makes the keys of a product and its first keyset
+    Keygen(keys::KeygenArgs),
+    /// Shows keysets
+    #[command(subcommand, after_help = "Example:\n  stillboot keyset show keys/keyset.sbk")]
+    Keyset(keys::KeysetCommand),
+    /// Packs components into a signed bundle
+    Pack(Box<pack::PackArgs>),
+    /// Shows what a bundle claims to be, without verifying it
+    Inspect(inspect::InspectArgs),
+    /// Verifies every byte of a bundle
+    Verify(verify::VerifyArgs),
+    /// Creates and shows disks
+    #[command(subcommand, after_help = "Example:\n  stillboot disk create disk.img")]
+    Disk(disk::DiskCommand),
+    /// Installs a bundle into the slot that is not running
+    #[command(after_help = "Examples:\n  \
+        stillboot install update.sbb --disk /dev/sda --roots keys/roots.toml --class model-1\n  \
+        stillboot install update.sbb --disk disk.img --roots keys/roots.toml --class model-1 \
+        --offline\n  \
+        curl https://example.org/update.sbb | stillboot install - --disk /dev/sda \\\n    \
+          --roots keys/roots.toml --class model-1")]
+    Install(install::InstallArgs),
+    /// Goes on with an installation that was cut short, or does nothing
+    #[command(after_help = "Example:\n  \
+        stillboot resume update.sbb --disk /dev/sda --roots keys/roots.toml --class model-1\n\n\
+        Exits 5 when there is nothing to resume.")]
+    Resume(install::InstallArgs),
+    /// Simulates a power-on: what a loader would do with this disk, and does
+    Boot(boot::BootArgs),
+    /// Shows the boot record
+    Status(operate::StatusArgs),
+    /// Confirms that the running system is healthy
+    MarkGood(operate::MarkGoodArgs),
+    /// Condemns what is in a slot
+    MarkBad(operate::MarkBadArgs),
+    /// Goes back to the other good slot
+    Rollback(operate::RollbackArgs),
+    /// Keeps a slot from being replaced, or holds all updates
+    Hold(operate::HoldArgs),
+    /// Ends a hold
+    Unhold(operate::UnholdArgs),
+    /// Reads every slot in full and says whether it verifies
+    Scrub(scrub::ScrubArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let out = Output::new(cli.json, cli.quiet);
+    ExitCode::from(match run(&cli.command, &out) {
+        Ok(()) => out.finish(),
+        Err(failure) => out.fail(&failure),
+    })
+}
+
+fn run(command: &Command, out: &Output) -> Result<(), Failure> {
+    match command {
+        Command::Demo(options) => {
+            // It prints its own table or object, which says what broke.
+            let options = demo::Options { json: options.json || out.json, ..options.clone() };
+            let kept = demo::run(&options)
+                .map_err(|error| Failure::new(Exit::Failed, "demo", format_args!("{error:#}")))?;
+            if !kept {
+                out.told(Exit::Failed);
+            }
+            Ok(())
+        }
+        Command::Keygen(args) => keys::keygen(args, out),
+        Command::Keyset(keys::KeysetCommand::Show(args)) => keys::keyset_show(args, out),
+        Command::Pack(args) => pack::pack(args, out),
+        Command::Inspect(args) => inspect::inspect(args, out),
+        Command::Verify(args) => verify::verify(args, out),
+        Command::Disk(disk::DiskCommand::Create(args)) => disk::create(args, out),
+        Command::Disk(disk::DiskCommand::Show(args)) => disk::show(args, out),
+        Command::Install(args) => install::install(args, false, out),
+        Command::Resume(args) => install::install(args, true, out),
+        Command::Boot(args) => boot::boot(args, out),
+        Command::Status(args) => operate::status(args, out),
+        Command::MarkGood(args) => operate::mark_good(args, out),
+        Command::MarkBad(args) => operate::mark_bad(args, out),
+        Command::Rollback(args) => operate::rollback(args, out),
+        Command::Hold(args) => operate::hold(args, out),
+        Command::Unhold(args) => operate::unhold(args, out),
+        Command::Scrub(args) => scrub::scrub(args, out),
+    }
+}
+
+/// Help, the version, or a command line that is wrong. The parser never got to `--json` in the last
+/// case, so it is looked for by hand.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // Who closed the pipe has read enough.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let json = std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json");
+    if json {
+        let text = error.render().to_string();
+        let text = text.trim().trim_start_matches("error: ");
+        return ExitCode::from(Output::new(true, true).fail(&Failure::usage(text)));
+    }
+    let _ = error.print();
+    ExitCode::from(Exit::Usage as u8)
+}

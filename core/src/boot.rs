@@ -6,8 +6,6 @@
 //!
 //! The step numbers are those of `docs/BOOT_PROTOCOL.md`.
 
-use core::cmp::Reverse;
-
 use heapless::Vec;
 
 use crate::device::DeviceError;
@@ -15,10 +13,10 @@ use crate::format::{
     BootProof, Digest, Fault, Floor, Load, Manifest, Mark, MarkKind, Record, Role, SLOTS_MAX, Slot,
     SlotKind, SlotState, header, record as record_format,
 };
-use crate::io::{Io, Step};
+use crate::io::{Io, Step, round, round_down, round_u64};
 use crate::layout::{Layout, LayoutError, Part, Region};
 use crate::record::{Choice, Copies, Outcome};
-use crate::select::{Candidate, Candidates, Claim, Knowledge, candidates};
+use crate::select::{Candidate, Candidates, Claim, Knowledge, candidates, sort};
 use crate::verify::{
     self, ClassError, Device, IndexFold, Sha256, SoftSha256, TRUST_LEN_MAX, TrustError, Verified,
     check_class, digest_of, verify_head,
@@ -332,7 +330,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
     /// components that are not loaded into memory.
     #[must_use]
     pub fn buffer_len_min(layout: &Layout<'_>) -> usize {
-        TRUST_LEN_MAX.next_multiple_of(layout.unit()).max(Copies::buffer_len(layout))
+        round(TRUST_LEN_MAX, layout.unit() as u32).max(Copies::buffer_len(layout))
     }
 
     /// The manifest of the candidate at hand: at hand-over, the one that was verified.
@@ -546,7 +544,9 @@ impl<'a, H: Sha256> Boot<'a, H> {
     fn conclude_scan(&mut self) {
         let found = self.found;
         let mut order = Slot::ALL;
-        order.sort_unstable_by_key(|slot| (found[*slot as usize], Reverse(*slot)));
+        sort(&mut order, |slot, other| {
+            (found[slot as usize], other) < (found[other as usize], slot)
+        });
         let body = &mut self.record.body;
         for (rank, slot) in order.into_iter().enumerate() {
             body.slot_mut(slot).priority = rank as u8;
@@ -708,7 +708,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
     /// `len` rounded up to what the device can read.
     fn read_len(&self, data: Region, len: u64) -> u64 {
         let unit = self.config.layout.geometry(data.device).logical_block_bytes;
-        len.next_multiple_of(unit.into())
+        round_u64(len, unit)
     }
 
     /// Reads on in component `number` at `offset`, or concludes it.
@@ -725,7 +725,8 @@ impl<'a, H: Sha256> Boot<'a, H> {
         let left = self.read_len(data, length).saturating_sub(offset);
         if left > 0 {
             let unit = self.config.layout.unit();
-            let buffered = (self.buffer_len / unit * unit).min(LOAD_LEN_MAX as usize);
+            let buffered =
+                round_down(self.buffer_len.min(LOAD_LEN_MAX as usize) as u64, unit as u32);
             let most = if ram { LOAD_LEN_MAX } else { buffered as u32 };
             let len = left.min(most.into()) as u32;
             self.state = State::Load { number, offset, len, first };

@@ -14,7 +14,7 @@ use crate::format::{
     BootProof, Digest, Envelope, Floor, FormatError, Manifest, Mark, MarkKind, Record, Slot,
     SlotKind, SlotState, envelope, header, manifest, record as record_format,
 };
-use crate::io::{Io, IoResult, Step, round};
+use crate::io::{Io, IoResult, Step, round, round_down, round_u64};
 use crate::layout::{Layout, LayoutError, Part, Region};
 use crate::policy::{Deferral, Objection, Verdict};
 use crate::record::{Choice, Copies, Outcome};
@@ -1262,9 +1262,10 @@ impl<'a, H: Sha256> Install<'a, H> {
     fn group(&self, chunk: u64) -> Result<(u64, u64), InstallError> {
         let current = self.current()?;
         let block = self.config.layout.geometry(current.data.device).erase_block_bytes;
-        let size = u64::from((block / self.chunk_size()).max(1));
-        let first = chunk / size * size;
-        Ok((first, (first + size).min(current.chunks)))
+        // Both are powers of two.
+        let size = (block >> self.chunk_size().trailing_zeros()).max(1);
+        let first = round_down(chunk, size);
+        Ok((first, (first + u64::from(size)).min(current.chunks)))
     }
 
     fn probe(&mut self, chunk: u64) -> Result<Action, InstallError> {
@@ -1296,17 +1297,17 @@ impl<'a, H: Sha256> Install<'a, H> {
     fn erase_group(&mut self, chunk: u64) -> Result<Action, InstallError> {
         let (first, end) = self.group(chunk)?;
         let current = self.current()?;
-        let size = u64::from(self.chunk_size());
-        let block = u64::from(self.config.layout.geometry(current.data.device).erase_block_bytes);
-        let start = first * size;
-        let len = (end * size).min(current.length).next_multiple_of(block) - start;
+        let size = self.chunk_size().trailing_zeros();
+        let block = self.config.layout.geometry(current.data.device).erase_block_bytes;
+        let start = first << size;
+        let len = round_u64((end << size).min(current.length), block) - start;
         let region = Region { offset: current.data.offset + start, len, ..current.data };
         self.state = State::EraseGroup { chunk };
         Ok(Action::Io(Io::erase(region)))
     }
 
     fn obtain(&mut self, chunk: u64) -> Result<Action, InstallError> {
-        let end = chunk * u64::from(self.chunk_size()) + self.chunk_len(chunk)? as u64;
+        let end = (chunk << self.chunk_size().trailing_zeros()) + self.chunk_len(chunk)? as u64;
         if let Some(source) = self.current()?.source
             && end <= source.len
         {
@@ -1323,7 +1324,7 @@ impl<'a, H: Sha256> Install<'a, H> {
     }
 
     fn read_chunk(&self, data: Region, chunk: u64) -> Result<Io, InstallError> {
-        let offset = data.offset + chunk * u64::from(self.chunk_size());
+        let offset = data.offset + (chunk << self.chunk_size().trailing_zeros());
         let geometry = self.config.layout.geometry(data.device);
         Ok(Io::read(geometry, Region { offset, ..data }, self.chunk_len(chunk)?, 0))
     }
@@ -1343,7 +1344,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         self.accept(chunk, buffer)?;
         let len = self.chunk_len(chunk)?;
         let data = self.current()?.data;
-        let offset = data.offset + chunk * u64::from(self.chunk_size());
+        let offset = data.offset + (chunk << self.chunk_size().trailing_zeros());
         let geometry = self.config.layout.geometry(data.device);
         self.state = State::WriteChunk { chunk, borrowed };
         Ok(Action::Io(Io::write_padded(geometry, Region { offset, ..data }, buffer, 0, len)))
@@ -1370,9 +1371,9 @@ impl<'a, H: Sha256> Install<'a, H> {
         let geometry = self.config.layout.geometry(current.index.device);
         let len = self.whole_units(self.buffer_len - room) as u64;
         // A window starts on a block of the device and ends with the index.
-        let block = u64::from(geometry.logical_block_bytes.max(32));
-        let start = chunk * 32 / block * block;
-        let end = (start + len).min((current.chunks * 32).next_multiple_of(block));
+        let block = geometry.logical_block_bytes.max(32);
+        let start = round_down(chunk * 32, block);
+        let end = (start + len).min(round_u64(current.chunks * 32, block));
         let place = Region { offset: current.index.offset + start, ..current.index };
         let io = Io::read(geometry, place, (end - start) as usize, room);
         let end = (end / 32).min(current.chunks);
@@ -1443,7 +1444,7 @@ impl<'a, H: Sha256> Install<'a, H> {
             let geometry = self.config.layout.geometry(data.device);
             let left = component.length - at;
             let most = self.whole_units(self.buffer_len) as u64;
-            let len = left.next_multiple_of(geometry.logical_block_bytes.into()).min(most) as usize;
+            let len = round_u64(left, geometry.logical_block_bytes).min(most) as usize;
             self.state = State::ReadBack { number, at, len };
             let place = Region { offset: data.offset + at, ..data };
             return Ok(Action::Io(Io::read(geometry, place, len, 0)));
@@ -1521,9 +1522,10 @@ impl<'a, H: Sha256> Install<'a, H> {
     }
 
     fn chunk_len(&self, chunk: u64) -> Result<usize, InstallError> {
-        let size = u64::from(self.chunk_size());
-        let left = self.current()?.length.saturating_sub(chunk * size);
-        Ok(left.min(size) as usize)
+        let size = self.chunk_size();
+        let start = chunk << size.trailing_zeros();
+        let left = self.current()?.length.saturating_sub(start);
+        Ok(left.min(size.into()) as usize)
     }
 
     fn component_len(&self, number: usize) -> Result<u64, InstallError> {
@@ -1533,7 +1535,7 @@ impl<'a, H: Sha256> Install<'a, H> {
     fn whole_units(&self, len: usize) -> usize {
         // At least 512, so that whole index entries fit whatever the unit.
         let unit = self.config.layout.unit().max(WINDOW_LEN_MIN);
-        len / unit * unit
+        round_down(len as u64, unit as u32) as usize
     }
 
     fn need_buffer(&self, needed: usize) -> Result<(), InstallError> {
@@ -1559,12 +1561,12 @@ impl<'a, H: Sha256> Install<'a, H> {
 
 /// Bytes of the buffer that hold the head until it is written.
 fn head_room(layout: &Layout<'_>) -> usize {
-    TRUST_LEN_MAX.next_multiple_of(layout.unit())
+    round(TRUST_LEN_MAX, layout.unit() as u32)
 }
 
 /// Bytes of the buffer that hold a chunk.
 fn chunk_room(layout: &Layout<'_>, chunk_size: u32) -> usize {
-    (chunk_size as usize).next_multiple_of(layout.unit())
+    round(chunk_size as usize, layout.unit() as u32)
 }
 
 const fn layout_error(error: LayoutError) -> InstallError {

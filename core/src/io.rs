@@ -82,7 +82,22 @@ impl Io {
     }
 }
 
-/// `len` rounded up to a multiple of `unit`.
+/// `len` rounded up to a multiple of `unit`, a power of two. By mask: 64-bit division costs a
+/// microcontroller a kilobyte, and every unit of a sound geometry is a power of two.
 pub(crate) const fn round(len: usize, unit: u32) -> usize {
-    len.next_multiple_of(unit as usize)
+    round_u64(len as u64, unit) as usize
+}
+
+/// As [`round`]. On overflow [`u64::MAX`], which fits nowhere.
+pub(crate) const fn round_u64(len: u64, unit: u32) -> u64 {
+    let mask = unit as u64 - 1;
+    match len.checked_add(mask) {
+        Some(len) => len & !mask,
+        None => u64::MAX,
+    }
+}
+
+/// `len` rounded down to a multiple of `unit`, a power of two.
+pub(crate) const fn round_down(len: u64, unit: u32) -> u64 {
+    len & !(unit as u64 - 1)
 }

@@ -14,6 +14,7 @@
 use crate::device::Geometry;
 use crate::format::manifest::COMPONENTS_MAX;
 use crate::format::{Component, Manifest, Role, Slot, record};
+use crate::io::round_u64;
 use crate::verify::TRUST_LEN_MAX;
 
 /// Most devices that one layout spans.
@@ -247,8 +248,7 @@ impl<'a> Layout<'a> {
     /// `len` rounded up to whole erase blocks of `device`, or [`u64::MAX`] on overflow, which fits
     /// nowhere.
     fn round_up(&self, device: u8, len: u64) -> u64 {
-        let block = u64::from(self.geometry(device).erase_block_bytes);
-        len.checked_next_multiple_of(block).unwrap_or(u64::MAX)
+        round_u64(len, self.geometry(device).erase_block_bytes)
     }
 
     fn header_len(&self, slot: &SlotLayout<'_>) -> u64 {
@@ -331,7 +331,7 @@ impl<'a> Layout<'a> {
             any = true;
             let (_, data) = self.component(slot, manifest, number)?;
             let unit = self.geometry(data.device).write_granule_bytes;
-            if !manifest.chunk_size.is_multiple_of(unit) {
+            if manifest.chunk_size < unit {
                 return Err(LayoutError::ChunkSize { chunk_size: manifest.chunk_size, unit });
             }
         }

@@ -57,7 +57,8 @@ pub fn candidates(body: &Body, knowledge: Knowledge, present: impl Fn(Slot) -> b
                 }
             }
             // Higher priority first; the stable order of ALL breaks ties.
-            slots.sort_unstable_by_key(|slot| (u8::MAX - body.slot(*slot).priority, *slot));
+            let priority = |slot: Slot| body.slot(slot).priority;
+            sort(&mut slots, |one, other| (priority(other), one) < (priority(one), other));
             for slot in slots {
                 let _ = out.push(Candidate { slot, claim: *claim });
             }
@@ -70,14 +71,28 @@ pub fn candidates(body: &Body, knowledge: Knowledge, present: impl Fn(Slot) -> b
     // Before giving up: everything once more, whatever the record says of it.
     let mut rest: Vec<Slot, SLOTS_MAX> =
         Slot::ALL.into_iter().filter(|slot| present(*slot)).collect();
-    rest.sort_unstable_by_key(|slot| {
-        let entry = body.slot(*slot);
-        (despair(entry.state), u8::MAX - entry.priority, *slot)
-    });
+    let rank = |slot: Slot| {
+        let entry = body.slot(slot);
+        (despair(entry.state), u8::MAX - entry.priority, slot)
+    };
+    sort(&mut rest, |one, other| rank(one) < rank(other));
     for slot in rest {
         let _ = out.push(Candidate { slot, claim: Claim::LastResort });
     }
     out
+}
+
+/// Sorts the few slots there are. The sort of the standard library would be half of all the code
+/// that a decision needs.
+pub(crate) fn sort(slots: &mut [Slot], before: impl Fn(Slot, Slot) -> bool) {
+    for end in 1..slots.len() {
+        for at in (1..=end).rev() {
+            if !before(slots[at], slots[at - 1]) {
+                break;
+            }
+            slots.swap(at - 1, at);
+        }
+    }
 }
 
 /// On what grounds `slot` may be tried by the record alone.

@@ -128,7 +128,7 @@ impl Geometry {
             && self.logical_block_bytes <= self.write_granule_bytes
             && self.write_granule_bytes <= self.erase_block_bytes
             && self.erase_block_bytes <= 1 << 20
-            && self.capacity_bytes.is_multiple_of(self.logical_block_bytes as u64)
+            && is_aligned(self.capacity_bytes, self.logical_block_bytes)
     }
 
     /// Checks a read of `len` bytes at `offset` against this geometry.
@@ -157,7 +157,7 @@ impl Geometry {
     }
 
     const fn check(&self, offset: u64, len: u64, unit: u32) -> Result<(), DeviceError> {
-        if !offset.is_multiple_of(unit as u64) || !len.is_multiple_of(unit as u64) {
+        if !is_aligned(offset, unit) || !is_aligned(len, unit) {
             return Err(DeviceError::Unaligned);
         }
         match offset.checked_add(len) {
@@ -165,6 +165,11 @@ impl Geometry {
             _ => Err(DeviceError::OutOfRange),
         }
     }
+}
+
+/// Whether `value` is a multiple of `unit`, a power of two.
+const fn is_aligned(value: u64, unit: u32) -> bool {
+    value & (unit as u64 - 1) == 0
 }
 
 /// Why a device could not do what it was asked. The numbers leave the device in reports: they are

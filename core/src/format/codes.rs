@@ -68,12 +68,23 @@ macro_rules! code_enum {
             }
         }
 
+        impl crate::format::wire::Wire for $name {
+            fn take(reader: &mut crate::format::wire::Reader<'_>) -> Self {
+                Self::from_code(reader.byte())
+            }
+            fn put(&self, writer: &mut crate::format::wire::Writer<'_>) {
+                writer.byte(self.code());
+            }
+        }
+
+        #[cfg(feature = "serde")]
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_u8(self.code())
             }
         }
 
+        #[cfg(feature = "serde")]
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 u8::deserialize(deserializer).map(Self::from_code)

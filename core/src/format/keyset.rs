@@ -1,10 +1,9 @@
 //! The keys that roots vouch for, with what each may sign and how many must agree.
 
 use heapless::Vec;
-use serde::{Deserialize, Serialize};
 
 use super::codes::code_enum;
-use super::{Field, FormatError, canonical};
+use super::{Field, FormatError, wire};
 
 /// The only schema of a keyset.
 pub const SCHEMA: u8 = 1;
@@ -55,7 +54,8 @@ impl KeyRole {
 }
 
 /// One key of a keyset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Key {
     /// Ed25519 public key.
     pub public: [u8; 32],
@@ -64,7 +64,8 @@ pub struct Key {
 }
 
 /// A keyset (payload type 1). It travels inside every bundle and every slot, as a certificate does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Keyset {
     /// [`SCHEMA`].
     pub schema: u8,
@@ -76,6 +77,9 @@ pub struct Keyset {
     /// The keys, 1..=8 of them, no two alike.
     pub keys: Vec<Key, KEYS_MAX>,
 }
+
+wire::wire_struct!(Key { public, roles });
+wire::wire_struct!(Keyset { schema, version, thresholds, keys });
 
 impl Keyset {
     /// Reads and checks a keyset. That the keys are points of large order is checked where keys
@@ -90,7 +94,7 @@ impl Keyset {
             Some(&found) => return Err(FormatError::Version { found: found.into() }),
             None => return Err(FormatError::Short),
         }
-        let keyset: Self = canonical::parse(bytes)?;
+        let keyset: Self = wire::parse(bytes)?;
         keyset.check()?;
         Ok(keyset)
     }
@@ -101,7 +105,7 @@ impl Keyset {
     /// [`FormatError`] when the keyset breaks a rule or `into` is too short.
     pub fn emit(&self, into: &mut [u8]) -> Result<usize, FormatError> {
         self.check()?;
-        canonical::emit(self, into)
+        wire::emit(self, into)
     }
 
     /// The threshold of `role`; `None` where nobody has it.

@@ -1,10 +1,9 @@
 //! What an update is: for which device, how new, and the digests of all of its bytes.
 
 use heapless::{String, Vec};
-use serde::{Deserialize, Serialize};
 
 use super::codes::code_enum;
-use super::{Digest, Field, Floor, FormatError, Id, Slot, canonical};
+use super::{Digest, Field, Floor, FormatError, Id, Slot, wire};
 
 /// The only schema of a manifest, and so the highest this build reads.
 pub const SCHEMA: u8 = 1;
@@ -109,7 +108,8 @@ pub mod flags {
 }
 
 /// Where a release is offered: `track/risk/branch`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Channel {
     /// A series of releases, such as `latest` or `5.0`.
     pub track: Name,
@@ -121,7 +121,8 @@ pub struct Channel {
 
 /// Which versions of the device's data a system can use. Epochs count up when data changes in a way
 /// that older systems cannot read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Epochs {
     /// The oldest data epoch it reads.
@@ -133,7 +134,8 @@ pub struct Epochs {
 }
 
 /// One piece of a bundle.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Component {
     /// What it is for.
     pub role: Role,
@@ -149,6 +151,29 @@ pub struct Component {
     pub sha256: Digest,
 }
 
+wire::wire_struct!(Channel { track, risk, branch });
+wire::wire_struct!(Epochs { reads_min, reads_max, writes });
+wire::wire_struct!(Component { role, load, linked, length, index_root, sha256 });
+wire::wire_struct!(Manifest {
+    schema,
+    product,
+    class,
+    revision_min,
+    revision_max,
+    version,
+    sequence,
+    level,
+    min_from,
+    channel,
+    architecture,
+    not_after,
+    epochs,
+    rollout,
+    flags,
+    chunk_size,
+    components,
+});
+
 impl Component {
     /// Whether the component belongs into `slot`.
     #[must_use]
@@ -159,7 +184,11 @@ impl Component {
     /// Number of chunks of `chunk_size` bytes, the last one being shorter perhaps.
     #[must_use]
     pub const fn chunk_count(&self, chunk_size: u32) -> u64 {
-        self.length.div_ceil(chunk_size as u64)
+        {
+            // A shift, for chunk sizes are powers of two; rounded up without overflow, for lengths
+            // are at most 2^48.
+            (self.length + (chunk_size as u64 - 1)) >> chunk_size.trailing_zeros()
+        }
     }
 
     /// Length in bytes of the chunk digests.
@@ -170,7 +199,8 @@ impl Component {
 }
 
 /// A manifest (payload type 2). The SHA-256 of its bytes is the identity of the update.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Manifest {
     /// [`SCHEMA`].
     pub schema: u8,
@@ -219,7 +249,7 @@ impl Manifest {
             Some(&found) => return Err(FormatError::Version { found: found.into() }),
             None => return Err(FormatError::Short),
         }
-        let manifest: Self = canonical::parse(bytes)?;
+        let manifest: Self = wire::parse(bytes)?;
         manifest.check()?;
         Ok(manifest)
     }
@@ -230,7 +260,7 @@ impl Manifest {
     /// [`FormatError`] when the manifest breaks a rule or `into` is too short.
     pub fn emit(&self, into: &mut [u8]) -> Result<usize, FormatError> {
         self.check()?;
-        canonical::emit(self, into)
+        wire::emit(self, into)
     }
 
     /// The floor that the manifest reaches under a keyset of `keyset_version`.

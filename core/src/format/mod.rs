@@ -4,7 +4,6 @@
 //! the value gives the same bytes again. Nothing here trusts, decides or reads a device. The byte
 //! drawings are in `docs/FORMAT.md`, and golden bytes in the tests hold them.
 
-mod canonical;
 mod codes;
 pub mod envelope;
 pub mod header;
@@ -12,6 +11,7 @@ pub mod keyset;
 pub mod manifest;
 pub mod proof;
 pub mod record;
+mod wire;
 
 pub use envelope::{Envelope, PayloadType};
 pub use header::{Mark, MarkKind};
@@ -93,18 +93,8 @@ pub enum SlotKind {
 
 /// The security floor: no system below it may run. Compared by keyset version first, so that a new
 /// keyset outranks any level that a stolen, now revoked key once signed.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    serde::Serialize,
-    serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Floor {
     /// Version of the keyset that vouches for the manifest; 0 in a build without keysets.
@@ -112,6 +102,8 @@ pub struct Floor {
     /// Security level of the manifest.
     pub level: u32,
 }
+
+wire::wire_struct!(Floor { keyset_version, level });
 
 /// Why bytes are not a value of the format they were read as. Numbers are fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

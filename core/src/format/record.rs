@@ -14,13 +14,13 @@
 //! it verified, whatever stands here.
 
 use heapless::Vec;
-use serde::{Deserialize, Serialize};
 
 use super::codes::code_enum;
 use super::manifest::VersionText;
+use super::wire::{Reader, Wire, Writer};
 use super::{
-    Digest, Epochs, Field, Floor, FormatError, SLOTS_MAX, Slot, SlotKind, canonical, crc32, u16_at,
-    u32_at, u64_at,
+    Digest, Epochs, Field, Floor, FormatError, SLOTS_MAX, Slot, SlotKind, crc32, u16_at, u32_at,
+    u64_at, wire,
 };
 
 /// Magic bytes of a copy.
@@ -53,7 +53,8 @@ code_enum! {
 }
 
 /// How far a slot has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum SlotState {
     /// Nothing was ever installed.
@@ -85,7 +86,8 @@ pub enum SlotState {
 }
 
 /// What the record says of one slot.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SlotEntry {
     /// How far it has come. Applies only while the slot holds the manifest that `digest` names.
     pub state: SlotState,
@@ -106,7 +108,8 @@ pub struct SlotEntry {
 }
 
 /// An update that failed here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Failed {
     /// SHA-256 of its manifest.
@@ -120,7 +123,8 @@ pub struct Failed {
 }
 
 /// A request of the operator to install nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Hold {
     /// Unix time in seconds until which it lasts; 0 for no hold, [`u64::MAX`] for one without end.
@@ -139,7 +143,8 @@ pub struct Record {
 }
 
 /// What the boot record holds, apart from its sequence.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Body {
     /// One entry per slot, by slot number.
     pub slots: [SlotEntry; SLOTS_MAX],
@@ -153,6 +158,70 @@ pub struct Body {
     pub failed: Vec<Failed, FAILED_MAX>,
     /// The operator's hold on updates.
     pub hold: Hold,
+}
+
+wire::wire_struct!(SlotEntry { state, suspect, held, priority, digest, floor, epochs, version });
+wire::wire_struct!(Failed { digest, fault, count, at });
+wire::wire_struct!(Hold { until, since });
+wire::wire_struct!(Body { slots, floor, recovery_floor, data_epoch, failed, hold });
+
+impl Wire for SlotState {
+    fn take(reader: &mut Reader<'_>) -> Self {
+        match reader.byte() {
+            0 => Self::Empty,
+            1 => Self::Writing,
+            2 => Self::Ready { tries: reader.byte() },
+            3 => Self::Trying {
+                left: reader.byte(),
+                attempt: reader.byte(),
+                nonce: Wire::take(reader),
+            },
+            4 => Self::Good,
+            5 => Self::Bad { fault: Wire::take(reader) },
+            _ => {
+                reader.fail(FormatError::Malformed);
+                Self::Empty
+            }
+        }
+    }
+
+    fn put(&self, writer: &mut Writer<'_>) {
+        match self {
+            Self::Empty => writer.byte(0),
+            Self::Writing => writer.byte(1),
+            Self::Ready { tries } => {
+                writer.byte(2);
+                writer.byte(*tries);
+            }
+            Self::Trying { left, attempt, nonce } => {
+                writer.byte(3);
+                writer.byte(*left);
+                writer.byte(*attempt);
+                nonce.put(writer);
+            }
+            Self::Good => writer.byte(4),
+            Self::Bad { fault } => {
+                writer.byte(5);
+                fault.put(writer);
+            }
+        }
+    }
+}
+
+impl Wire for [SlotEntry; SLOTS_MAX] {
+    fn take(reader: &mut Reader<'_>) -> Self {
+        let mut entries = Self::default();
+        for entry in &mut entries {
+            *entry = Wire::take(reader);
+        }
+        entries
+    }
+
+    fn put(&self, writer: &mut Writer<'_>) {
+        for entry in self {
+            entry.put(writer);
+        }
+    }
 }
 
 impl Body {
@@ -236,7 +305,7 @@ impl Record {
         if sequence >= 1 << 63 {
             return Err(FormatError::Bounds(Field::Sequence));
         }
-        let body: Body = canonical::parse(&bytes[HEADER_LEN..end])?;
+        let body: Body = wire::parse(&bytes[HEADER_LEN..end])?;
         body.check()?;
         Ok(Self { sequence, body })
     }
@@ -251,7 +320,7 @@ impl Record {
             return Err(FormatError::Bounds(Field::Sequence));
         }
         let body_len =
-            canonical::emit(&self.body, into.get_mut(HEADER_LEN..).ok_or(FormatError::Short)?)?;
+            wire::emit(&self.body, into.get_mut(HEADER_LEN..).ok_or(FormatError::Short)?)?;
         let end = HEADER_LEN + body_len;
         if end + 4 > LEN_MAX.min(into.len()) {
             return Err(FormatError::Short);

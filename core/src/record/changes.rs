@@ -4,6 +4,7 @@ use crate::format::record::{Body, FAILED_MAX};
 use crate::format::{
     BootProof, Digest, Failed, Fault, Manifest, Slot, SlotEntry, SlotKind, SlotState,
 };
+use crate::select::sort;
 use crate::verify::Verified;
 
 /// What a confirmation came to.
@@ -154,7 +155,8 @@ impl Body {
     pub fn remember(&mut self, digest: Digest, fault: Fault, at: u64) {
         let mut entry = Failed { digest, fault, count: 1, at };
         if let Some(found) = self.failed.iter().position(|failed| failed.digest == digest) {
-            let old = self.failed.remove(found);
+            let old = self.failed[found];
+            self.forget(found);
             entry.count = old.count.saturating_add(1);
             // What was refused for good stays so: exhaustion may only have been the power.
             if old.fault != Fault::Exhausted {
@@ -164,10 +166,18 @@ impl Body {
         if self.failed.len() == FAILED_MAX {
             // The oldest that may be tried again goes first, else the oldest.
             let tired = self.failed.iter().position(|failed| failed.fault == Fault::Exhausted);
-            self.failed.remove(tired.unwrap_or(0));
+            self.forget(tired.unwrap_or(0));
         }
         // There is room: one was removed above if the ring was full.
         let _ = self.failed.push(entry);
+    }
+
+    /// Takes a failure out of the ring, keeping the order of the others.
+    fn forget(&mut self, found: usize) {
+        for at in found + 1..self.failed.len() {
+            self.failed.swap(at - 1, at);
+        }
+        self.failed.pop();
     }
 
     /// How the update `digest` failed here before, if it did.
@@ -201,7 +211,9 @@ impl Body {
         entry.state = SlotState::Good;
         entry.suspect = false;
         let epoch = entry.epochs.writes;
-        self.failed.retain(|failed| failed.digest != proof.digest);
+        if let Some(found) = self.failed.iter().position(|f| f.digest == proof.digest) {
+            self.forget(found);
+        }
         if epoch > self.data_epoch {
             self.data_epoch = epoch;
             // From now on the data migrates; who cannot read it would start into ruins.
@@ -302,9 +314,8 @@ impl Body {
     fn prefer(&mut self, slot: Slot) {
         // Ranks instead of a count that would one day run over.
         let mut order = Slot::ALL;
-        order.sort_unstable_by_key(|other| {
-            (*other == slot, self.slot(*other).priority, core::cmp::Reverse(*other))
-        });
+        let rank = |other: Slot| (other == slot, self.slot(other).priority);
+        sort(&mut order, |one, other| (rank(one), other) < (rank(other), one));
         for (rank, other) in order.into_iter().enumerate() {
             self.slot_mut(other).priority = rank as u8;
         }

@@ -10,7 +10,7 @@ pub use changes::{ConfirmRefusal, Confirmation, OperatorRefusal};
 
 use crate::device::DeviceError;
 use crate::format::{FormatError, Record, record};
-use crate::io::{Io, IoResult, Step};
+use crate::io::{Io, IoResult, Step, round};
 use crate::layout::Layout;
 
 /// The sequence of a record that is built anew after both copies were lost: above that of any copy
@@ -150,7 +150,7 @@ impl Copies {
 
     /// Bytes of the buffer, from `at` on, that reading and writing need.
     pub(crate) fn buffer_len(layout: &Layout<'_>) -> usize {
-        record::LEN_MAX.next_multiple_of(layout.unit())
+        round(record::LEN_MAX, layout.unit() as u32)
     }
 
     pub(crate) fn begin_read(&mut self, layout: &Layout<'_>) -> Io {

@@ -2,17 +2,44 @@
 #![no_std]
 #![no_main]
 
-use size_device::{ExternDevice, report};
+use size_device::{DEVICE, ExternDevice, ExternStore, OneImage, RECORD, SLOTS, report};
+use stillboot::boot::{Boot, BootConfig, Event};
 use stillboot::device::{BlockDevice, DeviceError};
+use stillboot::driver;
+use stillboot::layout::Layout;
+use stillboot::verify::SoftSha256;
 
-/// The same as `a-decision`, and verifying the slot.
+/// A whole power-on: the decision, the record, and the verification of the slot.
 ///
 /// What is measured is what this function calls, and nothing else. Every result has to end up in
 /// the returned number, or the compiler drops the work that led to it.
 fn measured(device: &mut ExternDevice) -> Result<u32, DeviceError> {
-    let mut block = [0; 512];
-    device.read(0, &mut block)?;
-    Ok(block.iter().map(|byte| u32::from(*byte)).sum())
+    let geometries = [device.geometry()];
+    let Ok(layout) = Layout::new(&geometries, RECORD, SLOTS) else { return Ok(1) };
+    let config = BootConfig {
+        device: DEVICE,
+        layout,
+        tries: 3,
+        nonce: device.geometry().capacity_bytes,
+        has_store: true,
+        check_late: false,
+        watchdog_reset: false,
+    };
+    let mut machine = Boot::<SoftSha256>::new(&config);
+    let mut buffer = [0; 4096];
+    let mut image = [0; 4096];
+    let proof = driver::boot(
+        &mut machine,
+        Event::Start,
+        &mut [device],
+        &mut ExternStore,
+        &mut OneImage(&mut image),
+        &mut buffer,
+    );
+    for line in &machine.report().lines {
+        report(line.candidate.slot as u32);
+    }
+    Ok(proof.map_or(2, |proof| u32::from(proof.attempt) + proof.nonce as u32))
 }
 
 /// Where the linker starts to look for what is used.

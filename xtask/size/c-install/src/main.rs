@@ -2,17 +2,97 @@
 #![no_std]
 #![no_main]
 
-use size_device::{ExternDevice, report};
+use size_device::{DEVICE, ExternDevice, ExternStore, OneImage, RECORD, SLOTS, report};
+use stillboot::boot::{Boot, BootConfig, Event};
 use stillboot::device::{BlockDevice, DeviceError};
+use stillboot::driver::{self, InstallHost, Source, SourceError};
+use stillboot::format::Manifest;
+use stillboot::format::record::Body;
+use stillboot::install::{Install, InstallConfig, InstallError, Reuse, Running};
+use stillboot::layout::Layout;
+use stillboot::policy::{self, Verdict};
+use stillboot::verify::{SoftSha256, Verified};
 
-/// The same as `b-verify`, and installing an update.
+/// A stream from outside the program.
+struct ExternSource(ExternDevice);
+
+impl Source for ExternSource {
+    fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {
+        self.0.read(0, into).map(|()| into.len()).map_err(|_| SourceError)
+    }
+
+    fn skip(&mut self, len: u64) -> Result<(), SourceError> {
+        self.0.erase(0, len).map_err(|_| SourceError)
+    }
+}
+
+/// The library's own policy, without a clock.
+struct Policy;
+
+impl InstallHost for Policy {
+    fn judge(&mut self, manifest: &Verified<Manifest>, body: &Body) -> Verdict {
+        policy::judge(manifest, body, None)
+    }
+}
+
+/// A whole power-on, and the installation of an update.
 ///
 /// What is measured is what this function calls, and nothing else. Every result has to end up in
 /// the returned number, or the compiler drops the work that led to it.
 fn measured(device: &mut ExternDevice) -> Result<u32, DeviceError> {
-    let mut block = [0; 512];
-    device.read(0, &mut block)?;
-    Ok(block.iter().map(|byte| u32::from(*byte)).sum())
+    let geometries = [device.geometry()];
+    let Ok(layout) = Layout::new(&geometries, RECORD, SLOTS) else { return Ok(1) };
+    let config = BootConfig {
+        device: DEVICE,
+        layout,
+        tries: 3,
+        nonce: device.geometry().capacity_bytes,
+        has_store: true,
+        check_late: false,
+        watchdog_reset: false,
+    };
+    let mut machine = Boot::<SoftSha256>::new(&config);
+    let mut buffer = [0; 8192];
+    let mut image = [0; 4096];
+    let proof = driver::boot(
+        &mut machine,
+        Event::Start,
+        &mut [device],
+        &mut ExternStore,
+        &mut OneImage(&mut image),
+        &mut buffer,
+    );
+    for line in &machine.report().lines {
+        report(line.candidate.slot as u32);
+    }
+    let Some(proof) = proof else { return Ok(2) };
+    let config = InstallConfig {
+        device: DEVICE,
+        layout,
+        running: Running::Proof(proof),
+        target: None,
+        tries: 3,
+        has_store: true,
+        reuse: Reuse { target: true, running: true },
+        repair: false,
+        allow_new_epoch: false,
+        resume_only: false,
+    };
+    let mut machine = Install::<SoftSha256>::new(&config);
+    let mut source = ExternSource(ExternDevice(1));
+    let installed = driver::install(
+        &mut machine,
+        &mut [device],
+        &mut ExternStore,
+        &mut source,
+        &mut Policy,
+        &mut buffer,
+    );
+    match installed {
+        Ok(installed) => Ok(installed.written as u32),
+        Err(InstallError::Device(error)) => Err(error),
+        Err(_) => Ok(3),
+    }
 }
 
 /// Where the linker starts to look for what is used.

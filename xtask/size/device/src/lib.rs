@@ -5,6 +5,10 @@
 use core::panic::PanicInfo;
 
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
+use stillboot::driver::{Memory, RollbackStore, StoreError};
+use stillboot::format::{Architecture, Floor, Role, Slot, SlotKind};
+use stillboot::layout::{Region, SlotLayout, SlotRegion};
+use stillboot::verify::{Device, Trust};
 
 // Found at fixed addresses, see `device.x`.
 unsafe extern "C" {
@@ -70,4 +74,61 @@ pub fn report(number: u32) {
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
     loop {}
+}
+
+/// The layout of a small microcontroller: two slots of one region each.
+pub const RECORD: [Region; 2] = [
+    Region { device: 0, offset: 0, len: 4096 },
+    Region { device: 0, offset: 4096, len: 4096 },
+];
+
+const SLOT_A: &[SlotRegion] =
+    &[SlotRegion { region: Region { device: 0, offset: 0x4000, len: 0x7_0000 }, roles: &[] }];
+const SLOT_B: &[SlotRegion] =
+    &[SlotRegion { region: Region { device: 0, offset: 0x8_0000, len: 0x7_0000 }, roles: &[] }];
+
+/// Its slots.
+pub const SLOTS: &[SlotLayout<'static>] = &[
+    SlotLayout { slot: Slot::A, regions: SLOT_A },
+    SlotLayout { slot: Slot::B, regions: SLOT_B },
+];
+
+/// Whom the device trusts, and which it is.
+pub static DEVICE: Device<'static> = Device {
+    trust: Trust::Roots { keys: &[[0x42; 32]], threshold: 1 },
+    product: [1; 16],
+    class: [2; 16],
+    revision: 1,
+    architecture: Architecture::Thumbv7em,
+};
+
+/// A store of the floor outside the program.
+#[derive(Debug)]
+pub struct ExternStore;
+
+impl RollbackStore for ExternStore {
+    fn read(&mut self, kind: SlotKind) -> Result<Option<Floor>, StoreError> {
+        // SAFETY: the call takes and returns numbers only.
+        let level = unsafe { device_capacity(16 + kind as u32) } as u32;
+        Ok(Some(Floor { keyset_version: 1, level }))
+    }
+
+    fn raise(&mut self, _kind: SlotKind, floor: Floor) -> Result<(), StoreError> {
+        report(floor.level);
+        Ok(())
+    }
+}
+
+/// Memory for one component, somewhere outside the program.
+#[derive(Debug)]
+pub struct OneImage<'a>(pub &'a mut [u8]);
+
+impl Memory for OneImage<'_> {
+    fn reserve(&mut self, _component: usize, _role: Role, len: u64) -> bool {
+        len <= self.0.len() as u64
+    }
+
+    fn bytes(&mut self, _component: usize) -> &mut [u8] {
+        self.0
+    }
 }

@@ -1,0 +1,136 @@
+//! `stillboot demo`: the whole life of one update on a disk image in a temporary folder.
+//!
+//! Everything is real but the machine: a GPT image, the bundles, the signatures, and the core that a
+//! loader and an agent link. The demo plays the rest: the hand on the plug, the system that reports
+//! health or does not, and whoever tampers with bundles. What it promises it counts, and what it
+//! counted stands in a table at the end.
+
+mod inputs;
+mod promises;
+mod release;
+mod story;
+mod timeline;
+mod world;
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, anyhow};
+use serde_json::json;
+use stillboot_sim::disk::Random;
+
+use promises::{Observed, all_kept, table, to_json};
+use story::Broken;
+use timeline::{Timeline, Tone, count};
+
+/// What `stillboot demo` is told.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Options {
+    /// A kernel to pack; up to three times for successive versions, oldest first
+    #[arg(long, value_name = "FILE")]
+    pub kernel: Vec<PathBuf>,
+    /// The initramfs that goes with it; once for all kernels, or once for each
+    #[arg(long, value_name = "FILE")]
+    pub initrd: Vec<PathBuf>,
+    /// Replay the run that printed this seed
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
+    /// Keep the disk image, the bundles and the roots, and say where
+    #[arg(long)]
+    pub keep: bool,
+    /// Print one JSON object at the end, and nothing else
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Plays the demo. Returns whether every promise was kept.
+///
+/// # Errors
+/// The inputs cannot be read, or the image cannot be made: then nothing can be said of promises.
+pub fn run(options: &Options) -> Result<bool> {
+    let seed = match options.seed {
+        Some(seed) => seed,
+        None => new_seed()?,
+    };
+    let mut timeline = Timeline::start(options.json);
+    let style = timeline.style();
+    if !options.json {
+        // First, so that whatever happens can be replayed.
+        println!("{} seed {seed}", style.bold("stillboot demo"));
+    }
+    let mut random = Random::new(seed);
+    let inputs = inputs::find(&options.kernel, &options.initrd, &mut random)?;
+    let names: Vec<&str> = inputs.systems.iter().map(|system| system.name.as_str()).collect();
+    if !options.json {
+        println!("{}\n  {}\n", inputs.origin, names.join(", "));
+    }
+
+    let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
+    let mut observed = Observed::default();
+    let ended = story::play(
+        folder.path(),
+        &inputs,
+        &mut random,
+        options.keep,
+        &mut timeline,
+        &mut observed,
+    );
+    let reached_the_end = match ended {
+        Ok(()) => true,
+        // The table says what it means: promises whose scene was not reached are not kept.
+        Err(error) if error.is::<Broken>() => {
+            timeline.event(Tone::Harm, "stopped", error.to_string());
+            false
+        }
+        Err(error) => return Err(error),
+    };
+    let promises = observed.promises();
+    let kept = reached_the_end && all_kept(&promises);
+    let seconds = timeline.seconds();
+
+    let place = match options.keep {
+        true => Some(folder.keep()),
+        false => None,
+    };
+    if options.json {
+        let report = json!({
+            "seed": seed,
+            "input": { "origin": inputs.origin, "systems": names },
+            "events": timeline.events(),
+            "promises": to_json(&promises),
+            "kept": kept,
+            "seconds": seconds,
+            "folder": place,
+        });
+        println!("{}", serde_json::to_string_pretty(&report)?);
+        return Ok(kept);
+    }
+    println!("\n{}", table(&promises, style));
+    let broken = promises.iter().filter(|promise| !promise.kept).count() as u64;
+    let verdict = match kept {
+        true => "every promise was kept".to_owned(),
+        false => format!("{} NOT kept; replay with --seed {seed}", count(broken, "promise")),
+    };
+    println!("{} in {seconds:.1} s, with seed {seed}", style.verdict(kept, &verdict));
+    if let Some(place) = place {
+        println!("kept in {}: {}", place.display(), list(&place)?);
+    }
+    Ok(kept)
+}
+
+/// Short enough to be typed again.
+fn new_seed() -> Result<u64> {
+    let mut bytes = [0; 4];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow!("no random numbers: {error}"))?;
+    Ok(u32::from_le_bytes(bytes).into())
+}
+
+/// The names of the files in `folder`.
+fn list(folder: &std::path::Path) -> Result<String> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names.join(", "))
+}

@@ -1,0 +1,191 @@
+//! `disk create` and `disk show`: the image of a disk with slots and a boot record.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use stillboot::device::BlockDevice;
+use stillboot::driver;
+use stillboot::operate::{Operate, Request};
+use stillboot_linux::disk::{self, Disk, Recipe};
+use stillboot_linux::table::Table;
+use uuid::Uuid;
+
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::{size, view};
+
+/// Commands about disks.
+#[derive(Subcommand, Debug)]
+pub enum DiskCommand {
+    /// Creates the image of a disk with empty slots
+    Create(CreateArgs),
+    /// Shows partitions, slots and both copies of the boot record
+    Show(ShowArgs),
+}
+
+/// Options of `disk create`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  \
+    stillboot disk create disk.img --slots 2 --slot-size 64M --recovery-size 32M\n\n\
+    The file is sparse, and never overwrites another.")]
+pub struct CreateArgs {
+    /// The image to make
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// How many update slots
+    #[arg(long, value_name = "N", default_value_t = 2,
+          value_parser = clap::value_parser!(u8).range(1..=3))]
+    slots: u8,
+    /// Size of each update slot
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = size::parse_some)]
+    slot_size: u64,
+    /// Size of a recovery slot; none by default
+    #[arg(long, value_name = "SIZE", value_parser = size::parse_some)]
+    recovery_size: Option<u64>,
+    /// Size of a partition of its own for each slot's root file system; none by default
+    #[arg(long, value_name = "SIZE", value_parser = size::parse_some)]
+    rootfs_size: Option<u64>,
+    /// The logical block: 512 or 4096
+    #[arg(long, value_name = "BYTES", default_value_t = 512, value_parser = logical_block)]
+    logical_block: u32,
+    /// GUID of the disk; random by default. Those of its partitions follow from it
+    #[arg(long, value_name = "UUID")]
+    guid: Option<Uuid>,
+}
+
+fn logical_block(text: &str) -> Result<u32, String> {
+    match text {
+        "512" => Ok(512),
+        "4096" => Ok(4096),
+        _ => Err(format!("expected 512 or 4096, found `{text}`")),
+    }
+}
+
+/// The largest disk that is made: beyond this a size is a slip of the pen.
+const SIZE_MAX: u64 = 1 << 44;
+
+/// Creates the image of a disk.
+pub fn create(args: &CreateArgs, out: &Output) -> Result<(), Failure> {
+    let sizes = [Some(args.slot_size), args.recovery_size, args.rootfs_size];
+    if let Some(bytes) = sizes.into_iter().flatten().find(|bytes| *bytes > SIZE_MAX) {
+        return Err(Failure::usage(format_args!(
+            "expected sizes up to {}, found {}",
+            size::show(SIZE_MAX),
+            size::show(bytes)
+        )));
+    }
+    let recipe = Recipe {
+        logical_block: args.logical_block,
+        slots: args.slots,
+        slot_bytes: args.slot_size,
+        rootfs_bytes: args.rootfs_size,
+        recovery_bytes: args.recovery_size,
+        guid: args.guid,
+    };
+    let table = disk::create(&args.file, &recipe)?;
+    out.line(format_args!("{}: disk {}", args.file.display(), table.disk_guid));
+    partition_lines(&table, out);
+    out.result(|| {
+        json!({
+            "disk": args.file, "guid": table.disk_guid.to_string(),
+            "logical_block": table.logical_block_bytes, "partitions": partitions(&table),
+        })
+    });
+    Ok(())
+}
+
+/// Options of `disk show`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  stillboot disk show disk.img")]
+pub struct ShowArgs {
+    /// The disk, or the image of one
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+/// Shows a disk.
+pub fn show(args: &ShowArgs, out: &Output) -> Result<(), Failure> {
+    let table = Table::read(&args.file, None)?;
+    let Disk { device, plan } = &mut Disk::open(&args.file, true)?;
+    let slots = plan.slots();
+    let layout = plan.layout(&slots)?;
+    let mut machine = Operate::new(&layout, Request::Read);
+    let mut buffer = vec![0; Operate::buffer_len_min(&layout)];
+    driver::operate(&mut machine, &mut [device as &mut dyn BlockDevice], &mut buffer)?;
+    let (choice, copies) = machine.copies();
+    let record = machine.record();
+
+    out.line(format_args!(
+        "disk {}, logical blocks of {} bytes",
+        table.disk_guid, table.logical_block_bytes
+    ));
+    if table.is_backup {
+        out.line("WARNING: the primary partition table is bad; this is the backup");
+    }
+    partition_lines(&table, out);
+    for (number, state) in copies.iter().enumerate() {
+        out.line(format_args!(
+            "record copy {number}  at byte {}: {}",
+            layout.record(number).offset,
+            view::copy_text(state)
+        ));
+    }
+    out.line(format_args!("boot record    {}", view::choice_text(choice)));
+    view::record_lines(out, &record.body, &layout);
+    out.result(|| {
+        let slots: Vec<_> = layout
+            .slots()
+            .iter()
+            .map(|slot| {
+                let regions: Vec<_> = slot
+                    .regions
+                    .iter()
+                    .map(|at| {
+                        let roles: Vec<_> = at.roles.iter().map(|role| role.name()).collect();
+                        json!({
+                            "offset": at.region.offset, "length": at.region.len, "roles": roles,
+                        })
+                    })
+                    .collect();
+                json!({ "slot": slot.slot.name(), "regions": regions })
+            })
+            .collect();
+        json!({
+            "guid": table.disk_guid.to_string(),
+            "logical_block": table.logical_block_bytes,
+            "backup_table": table.is_backup,
+            "partitions": partitions(&table),
+            "layout": slots,
+            "copies": copies.iter().map(view::copy).collect::<Vec<_>>(),
+            "choice": view::choice_name(choice),
+            "sequence": record.sequence,
+            "record": view::record(&record.body, &layout),
+        })
+    });
+    Ok(())
+}
+
+fn partition_lines(table: &Table, out: &Output) {
+    for partition in &table.partitions {
+        out.line(format_args!(
+            "partition {:<3}  {:<22} {:>10}  at byte {}, {}",
+            partition.index,
+            partition.name,
+            size::show(partition.len_bytes),
+            partition.start_bytes,
+            partition.part_guid
+        ));
+    }
+}
+
+fn partitions(table: &Table) -> Vec<serde_json::Value> {
+    let one = |partition: &stillboot_linux::table::Partition| {
+        json!({
+            "index": partition.index, "name": partition.name,
+            "type": partition.type_guid.to_string(), "guid": partition.part_guid.to_string(),
+            "offset": partition.start_bytes, "length": partition.len_bytes,
+        })
+    };
+    table.partitions.iter().map(one).collect()
+}

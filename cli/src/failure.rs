@@ -1,0 +1,263 @@
+//! How a command ends other than well: exit code, a fixed word for scripts, and a text for people.
+
+use std::fmt::Display;
+use std::path::Path;
+
+use stillboot::boot::Reason;
+use stillboot::device::DeviceError;
+use stillboot::install::{InstallError, Nothing, Refusal, Wait};
+use stillboot::operate::OperateError;
+use stillboot::policy::{Deferral, Objection};
+use stillboot::record::Choice;
+use stillboot_linux::OpenError;
+use stillboot_linux::bundle::BundleError;
+use stillboot_linux::disk::DiskError;
+use stillboot_linux::keys::KeyError;
+use stillboot_linux::proof::ProofError;
+use stillboot_linux::table::TableError;
+
+/// The exit codes. Scripts depend on them: numbers never change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// It was tried and did not work.
+    Failed = 1,
+    /// The command line, or a file that stands for it, is wrong.
+    Usage = 2,
+    /// Not now; the same request may be accepted later.
+    Deferred = 3,
+    /// Not as it is, however often it is asked.
+    Refused = 4,
+    /// It is so already.
+    Nothing = 5,
+}
+
+/// Why a command did not do what was asked.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub exit: Exit,
+    /// One fixed word for scripts.
+    pub kind: &'static str,
+    /// What was expected, what was found, what to do.
+    pub message: String,
+    /// What else the command found out, for `--json`: an object.
+    pub details: Option<serde_json::Value>,
+}
+
+impl Failure {
+    /// A failure without details.
+    pub fn new(exit: Exit, kind: &'static str, message: impl Display) -> Self {
+        Self { exit, kind, message: message.to_string(), details: None }
+    }
+
+    /// The command line asks for something that cannot be.
+    pub fn usage(message: impl Display) -> Self {
+        Self::new(Exit::Usage, "usage", message)
+    }
+
+    /// The operating system did not do what was asked of it.
+    pub fn system(action: &str, path: &Path, error: &std::io::Error) -> Self {
+        Self::new(Exit::Failed, "io", format_args!("cannot {action} {}: {error}", path.display()))
+    }
+
+    /// The same failure with more to read.
+    #[must_use]
+    pub fn also(mut self, text: impl Display) -> Self {
+        use std::fmt::Write as _;
+        let _ = write!(self.message, "; {text}");
+        self
+    }
+}
+
+impl From<KeyError> for Failure {
+    fn from(error: KeyError) -> Self {
+        let kind = match &error {
+            KeyError::System { .. } => "io",
+            KeyError::NotAKey { .. } | KeyError::SameKey | KeyError::Signer(_) => "key",
+            KeyError::Roots { .. } => "roots",
+            KeyError::Format(_) => "format",
+            _ => "key",
+        };
+        Self::new(Exit::Failed, kind, error)
+    }
+}
+
+impl From<BundleError> for Failure {
+    fn from(error: BundleError) -> Self {
+        let (exit, kind) = match &error {
+            BundleError::Io(_) | BundleError::Changed(_) => (Exit::Failed, "io"),
+            BundleError::Manifest(_) | BundleError::TooManyComponents(_) => (Exit::Usage, "usage"),
+            BundleError::Keyset(_) => (Exit::Failed, "format"),
+            BundleError::Key(_) => (Exit::Failed, "key"),
+            _ => (Exit::Failed, "bundle"),
+        };
+        Self::new(exit, kind, error)
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        match &error {
+            OpenError::Locked { .. } => Self::new(Exit::Deferred, "locked", error),
+            OpenError::System { .. } => Self::new(Exit::Failed, "io", error),
+            _ => Self::new(Exit::Failed, "disk", error),
+        }
+    }
+}
+
+impl From<TableError> for Failure {
+    fn from(error: TableError) -> Self {
+        let kind = if matches!(error, TableError::System { .. }) { "io" } else { "table" };
+        Self::new(Exit::Failed, kind, error)
+    }
+}
+
+impl From<DiskError> for Failure {
+    fn from(error: DiskError) -> Self {
+        match error {
+            DiskError::Open(error) => error.into(),
+            DiskError::Table(error) => error.into(),
+            error => Self::new(Exit::Failed, "disk", error).also(
+                "expected a disk as `stillboot disk create` makes it; see `stillboot disk show`",
+            ),
+        }
+    }
+}
+
+impl From<ProofError> for Failure {
+    fn from(error: ProofError) -> Self {
+        Self::new(Exit::Refused, "proof", error)
+    }
+}
+
+impl From<InstallError> for Failure {
+    fn from(error: InstallError) -> Self {
+        let (exit, kind, advice) = classify(&error);
+        let failure = Self::new(exit, kind, error);
+        if advice.is_empty() { failure } else { failure.also(advice) }
+    }
+}
+
+/// Exit code, word and advice for what an installation or a check of a bundle came to.
+fn classify(error: &InstallError) -> (Exit, &'static str, &'static str) {
+    match error {
+        InstallError::Refused(refusal) => {
+            let (kind, advice) = refusal_kind(refusal);
+            (Exit::Refused, kind, advice)
+        }
+        InstallError::Deferred(wait) => {
+            let kind = match wait {
+                Wait::Policy(Deferral::Hold { .. }) => "hold",
+                Wait::Policy(Deferral::BackOff { .. }) => "back-off",
+                Wait::Unconfirmed => "unconfirmed",
+                Wait::Held => "held",
+                Wait::StoreFailed => "store",
+                Wait::RecordLost => "record-lost",
+                _ => "deferred",
+            };
+            (Exit::Deferred, kind, "")
+        }
+        InstallError::Nothing(nothing) => {
+            let kind = match nothing {
+                Nothing::Running => "running",
+                Nothing::Ready(_) => "ready",
+                Nothing::ToResume => "to-resume",
+                _ => "nothing",
+            };
+            (Exit::Nothing, kind, "")
+        }
+        InstallError::Device(error) => (Exit::Failed, "device", device_advice(*error)),
+        InstallError::Record(error) => (Exit::Failed, "record", device_advice(*error)),
+        InstallError::Source => (Exit::Failed, "source", ""),
+        InstallError::ReadBack => {
+            (Exit::Failed, "read-back", "the slot was not switched to; replace the medium")
+        }
+        _ => (Exit::Failed, "bug", "this is a bug of stillboot: report it"),
+    }
+}
+
+fn refusal_kind(refusal: &Refusal) -> (&'static str, &'static str) {
+    match refusal {
+        Refusal::Trust(_) => ("trust", "check that --roots is the file of this bundle's product"),
+        Refusal::Class(_) => ("class", "take the bundle that was made for this device"),
+        Refusal::BelowFloor { .. } => ("below-floor", "take a release of a higher security level"),
+        Refusal::FloorJump { .. } => ("floor-jump", "ask who released it"),
+        Refusal::NotNewer { .. } => {
+            ("not-newer", "to go back to the other slot use `stillboot rollback`")
+        }
+        Refusal::Loader { .. } => ("loader", ""),
+        Refusal::Layout(_) => ("layout", "see `stillboot disk show` for what there is"),
+        Refusal::CannotReadData { .. } => ("data-epoch", "take a release that reads this data"),
+        Refusal::FallbackCannotRead { .. } => {
+            ("data-epoch", "--allow-new-epoch takes it all the same")
+        }
+        Refusal::Policy(Objection::FailedBefore(_)) => ("failed-before", "take another release"),
+        Refusal::Policy(_) => ("expired", "take a newer release"),
+        Refusal::Proof => ("proof", "give the proof of the boot that runs now"),
+        Refusal::RunningUnverified => {
+            ("running-unverified", "`stillboot scrub` shows what is wrong with it")
+        }
+        Refusal::TargetRuns => ("target-runs", "leave --slot out, or name another slot"),
+        Refusal::RecoveryNeedsGood => ("recovery-needs-good", "confirm the running slot first"),
+        Refusal::NewerRecord => ("newer-record", "use that version"),
+        Refusal::Content { .. } => ("content", "fetch the bundle again"),
+        Refusal::Ended => ("ended", "fetch the bundle again"),
+        Refusal::Trailing => ("trailing", "fetch the bundle again"),
+        _ => ("refused", ""),
+    }
+}
+
+const fn device_advice(error: DeviceError) -> &'static str {
+    match error {
+        DeviceError::Full => "the slot is incomplete and will not be booted; make room and resume",
+        _ => "the slot is incomplete and will not be booted; `stillboot resume` goes on with it",
+    }
+}
+
+impl From<OperateError> for Failure {
+    fn from(error: OperateError) -> Self {
+        let (exit, kind) = match &error {
+            OperateError::Confirm(_) => (Exit::Refused, "confirm"),
+            OperateError::Operator(_) => (Exit::Refused, "operator"),
+            OperateError::NoSuchSlot(_) => (Exit::Refused, "no-such-slot"),
+            OperateError::NoRecord(Choice::Newer) => (Exit::Refused, "newer-record"),
+            OperateError::NoRecord(Choice::Factory) => (Exit::Deferred, "no-record"),
+            OperateError::NoRecord(_) => (Exit::Deferred, "record-lost"),
+            OperateError::Device(_) => (Exit::Failed, "device"),
+            OperateError::Record(_) => (Exit::Failed, "record"),
+            _ => (Exit::Failed, "bug"),
+        };
+        let failure = Self::new(exit, kind, error);
+        match exit {
+            Exit::Refused if kind == "confirm" => failure.also(
+                "give the proof of the boot that runs now; `stillboot status` shows \
+                              what each slot expects",
+            ),
+            Exit::Refused => failure.also("`stillboot status` shows every slot"),
+            _ => failure,
+        }
+    }
+}
+
+/// The word for a reason of the boot report.
+pub const fn reason_kind(reason: &Reason) -> &'static str {
+    match reason {
+        Reason::Started => "started",
+        Reason::Device(_) => "device",
+        Reason::Unstable => "unstable",
+        Reason::Trust(_) => "trust",
+        Reason::Class(_) => "class",
+        Reason::BelowStoreFloor { .. } => "below-store-floor",
+        Reason::BelowRecordFloor { .. } => "below-record-floor",
+        Reason::OtherManifest => "other-manifest",
+        Reason::Corrupt { .. } => "corrupt",
+        Reason::NoMemory => "no-memory",
+        Reason::NotCounted(_) => "not-counted",
+        Reason::NewerRecord => "newer-record",
+        Reason::StoreFailed => "store",
+        Reason::Returned => "returned",
+        Reason::Layout(_) => "layout",
+        _ => "other",
+    }
+}

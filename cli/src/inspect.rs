@@ -1,0 +1,122 @@
+//! `inspect`: what a bundle claims to be. Trusts nothing and says so.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+use stillboot::format::{Envelope, FormatError, Keyset, Manifest, PayloadType};
+use stillboot::verify::{SoftSha256, TRUST_LEN_MAX, digest_of};
+
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+use crate::view;
+
+/// Options of `inspect`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  stillboot inspect gateway-1.2.0.sbb --json\n\n\
+    Nothing is verified here; `stillboot verify` does that.")]
+pub struct InspectArgs {
+    /// The bundle; `-` reads standard input
+    #[arg(value_name = "BUNDLE")]
+    bundle: PathBuf,
+}
+
+/// Shows a bundle's head.
+pub fn inspect(args: &InspectArgs, out: &Output) -> Result<(), Failure> {
+    let path = &args.bundle;
+    let failed = |error| Failure::system("read", path, &error);
+    let mut head = Vec::new();
+    let mut len = None;
+    if path.as_os_str() == "-" {
+        std::io::stdin().take(TRUST_LEN_MAX as u64).read_to_end(&mut head).map_err(failed)?;
+    } else {
+        let file = File::open(path).map_err(failed)?;
+        len = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|found| found.len());
+        file.take(TRUST_LEN_MAX as u64).read_to_end(&mut head).map_err(failed)?;
+    }
+    let wrong = |what: &str, error: FormatError| {
+        Failure::new(
+            Exit::Failed,
+            "format",
+            format_args!(
+                "{} is not a bundle: its {what} cannot be read: {error}; expected a file as \
+                 `stillboot pack` writes it",
+                path.display()
+            ),
+        )
+    };
+    let (first, mut rest) = Envelope::parse(&head).map_err(|error| wrong("head", error))?;
+    let mut keyset = None;
+    let envelope = match first.payload_type() {
+        PayloadType::Keyset => {
+            let parsed = Keyset::parse(first.payload()).map_err(|error| wrong("keyset", error))?;
+            keyset = Some((parsed, view::signers(&first)));
+            let second;
+            (second, rest) = Envelope::parse(rest).map_err(|error| wrong("manifest", error))?;
+            second
+        }
+        PayloadType::Manifest
+        | PayloadType::ChannelIndex
+        | PayloadType::Statement
+        | PayloadType::Unknown(_) => first,
+    };
+    if envelope.payload_type() != PayloadType::Manifest {
+        return Err(Failure::new(
+            Exit::Failed,
+            "format",
+            format_args!(
+                "{} is not a bundle: expected a manifest, found a {}",
+                path.display(),
+                envelope.payload_type()
+            ),
+        ));
+    }
+    let manifest = Manifest::parse(envelope.payload()).map_err(|error| wrong("manifest", error))?;
+    let head_len = (head.len() - rest.len()) as u64;
+    let whole = manifest.components.iter().fold(head_len, |sum, component| {
+        sum.saturating_add(component.index_len(manifest.chunk_size))
+            .saturating_add(component.length)
+    });
+    let digest = view::hex(&digest_of::<SoftSha256>(envelope.payload()));
+
+    out.line("NOT VERIFIED: this is what the file claims. `stillboot verify` checks it.");
+    out.line(format_args!("bundle {}, {whole} bytes", path.display()));
+    match len {
+        Some(len) if len < whole => {
+            out.line(format_args!("  WARNING: the file has only {len} of them: it is cut short"));
+        }
+        Some(len) if len > whole => {
+            out.line(format_args!("  WARNING: the file has {len}: bytes follow its end"));
+        }
+        _ => {}
+    }
+    if let Some((keyset, signers)) = &keyset {
+        out.line("keyset");
+        view::keyset_lines(out, keyset);
+        out.line(format_args!("  signed by     {}", signers.join(", ")));
+    } else {
+        out.line("keyset: none, for a device with a single built-in key");
+    }
+    out.line("manifest");
+    out.line(format_args!("  digest        {digest}"));
+    out.line(format_args!("  signed by     {}", view::signers(&envelope).join(", ")));
+    view::manifest_lines(out, &manifest);
+    out.result(|| {
+        json!({
+            "verified": false,
+            "digest": digest,
+            "signers": view::signers(&envelope),
+            "keyset": keyset.as_ref().map(|(keyset, signers)| {
+                let mut value = view::keyset(keyset);
+                value["signers"] = Value::from(signers.clone());
+                value
+            }),
+            "manifest": view::manifest(&manifest),
+            "length": whole,
+            "file_length": len,
+        })
+    });
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! `install` and `resume`: a bundle into the slot that is not running.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+use stillboot::device::BlockDevice;
+use stillboot::driver::{self, InstallHost, NoStore};
+use stillboot::format::record::Body;
+use stillboot::format::{Manifest, Slot, SlotKind};
+use stillboot::install::{Install, InstallConfig, InstallError, Progress as Done, Reuse, Running};
+use stillboot::policy::{self, Verdict};
+use stillboot::verify::{SoftSha256, Verified};
+use stillboot_linux::disk::Disk;
+
+use crate::args::{self, DeviceArgs, DiskArgs, read_proof};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::source::Bundle;
+use crate::{size, time, verify, view};
+
+/// The work buffer in bytes: the largest chunk, entries of its index, and room to read back in
+/// large pieces.
+const BUFFER_LEN: usize = 4 << 20;
+
+/// Options of `install` and `resume`.
+#[derive(Args, Debug)]
+pub struct InstallArgs {
+    /// The bundle; `-` reads standard input
+    #[arg(value_name = "BUNDLE")]
+    bundle: PathBuf,
+    #[command(flatten)]
+    disk: DiskArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// The proof of how the system that runs was booted; by default that of this system
+    #[arg(long, value_name = "FILE", conflicts_with = "offline")]
+    proof: Option<PathBuf>,
+    /// State that nothing runs from this disk
+    #[arg(long)]
+    offline: bool,
+    /// The slot to install to: a, b, c or recovery. Without it, the one that can best be spared
+    #[arg(long, value_name = "SLOT", value_parser = args::slot)]
+    slot: Option<Slot>,
+    /// How often the new version may be tried
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = args::tries())]
+    tries: u8,
+    /// Take chunks that the disk holds already from there
+    #[arg(long)]
+    reuse: bool,
+    /// Install the version that runs into another slot, to mend that slot
+    #[arg(long)]
+    repair: bool,
+    /// Take an update that writes data which the running version could not read any more
+    #[arg(long)]
+    allow_new_epoch: bool,
+    /// Read a file once, as a stream: a damaged one is noticed only when it is half installed
+    #[arg(long)]
+    stream: bool,
+}
+
+/// What the command line adds to an installation: the policy's clock, and progress.
+struct Host {
+    now: Option<u64>,
+    writing: Progress,
+    reading: Progress,
+}
+
+impl InstallHost for Host {
+    fn judge(&mut self, manifest: &Verified<Manifest>, body: &Body) -> Verdict {
+        policy::judge(manifest, body, self.now)
+    }
+
+    fn progress(&mut self, progress: Done) {
+        let half = progress.total / 2;
+        if half == 0 {
+            return;
+        }
+        if progress.done <= half {
+            self.writing.set_total(half);
+            self.writing.set(progress.done);
+        } else {
+            self.reading.set_total(half);
+            self.reading.set(progress.done - half);
+        }
+    }
+}
+
+/// Installs a bundle, or goes on with an installation that was cut short.
+pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<(), Failure> {
+    let roots = args.device.roots()?;
+    let device = args.device.device(&roots);
+    let running = if args.offline {
+        Running::Offline
+    } else {
+        Running::Proof(read_proof(args.proof.as_deref())?)
+    };
+    let mut bundle = Bundle::open(&args.bundle)?;
+    let Disk { device: disk, plan } = &mut args.disk.open(false)?;
+    let slots = plan.slots();
+    let config = InstallConfig {
+        device,
+        layout: plan.layout(&slots)?,
+        running,
+        target: args.slot,
+        tries: args.tries,
+        has_store: false,
+        reuse: Reuse { target: args.reuse, running: args.reuse },
+        repair: args.repair,
+        allow_new_epoch: args.allow_new_epoch,
+        resume_only,
+    };
+    // A damaged download must not cost what stands in the other slot.
+    if bundle.len().is_some() && !args.stream {
+        let kind = args.slot.map_or(SlotKind::Update, Slot::kind);
+        let manifest = verify::whole(&device, kind, &mut bundle, out)?;
+        verify::for_device(&device, &manifest)?;
+        bundle.rewind()?;
+    }
+    let mut machine = Install::<SoftSha256>::new(&config);
+    let mut buffer = vec![0; BUFFER_LEN];
+    let mut host = Host {
+        now: time::now(),
+        writing: Progress::new(out, "installing", 0),
+        reading: Progress::new(out, "reading back", 0),
+    };
+    let result = driver::install(
+        &mut machine,
+        &mut [&mut *disk as &mut dyn BlockDevice],
+        &mut NoStore,
+        &mut bundle,
+        &mut host,
+        &mut buffer,
+    );
+    let mut version = String::new();
+    if let Some(manifest) = machine.manifest() {
+        version = manifest.version.to_string();
+    }
+    drop(host);
+    let installed = result.map_err(|error| {
+        let failure = bundle.explain(error.into());
+        match (error, disk.last_error()) {
+            (InstallError::Device(_) | InstallError::Record(_), Some(error)) => {
+                failure.also(format_args!("{}: {error}", disk.path().display()))
+            }
+            _ => failure,
+        }
+    })?;
+    out.line(format_args!(
+        "version {version} is {} in slot {}",
+        if installed.resumed { "complete" } else { "installed" },
+        installed.slot
+    ));
+    out.line(format_args!("digest {}", view::hex(&installed.digest)));
+    out.line(format_args!(
+        "{} written, {} were there already",
+        size::show(installed.written),
+        size::show(installed.reused)
+    ));
+    match installed.slot.kind() {
+        SlotKind::Update => out.line(format_args!(
+            "the next boot tries it, at most {} times; `stillboot mark-good` keeps it",
+            args.tries
+        )),
+        SlotKind::Recovery => out.line("recovery is booted when nothing else can be"),
+    }
+    out.result(|| {
+        json!({
+            "slot": installed.slot.name(), "digest": view::hex(&installed.digest),
+            "version": version, "written": installed.written, "reused": installed.reused,
+            "resumed": installed.resumed, "tries": args.tries,
+        })
+    });
+    Ok(())
+}

@@ -1,0 +1,250 @@
+//! `status`, `mark-good`, `mark-bad`, `rollback`, `hold`, `unhold`: requests about the boot record.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args};
+use serde_json::json;
+use stillboot::device::BlockDevice;
+use stillboot::driver;
+use stillboot::format::{BootProof, Hold, Slot};
+use stillboot::layout::Layout;
+use stillboot::operate::{Answer, Operate, OperateError, Request};
+use stillboot::record::{Choice, ConfirmRefusal};
+use stillboot_linux::FileDevice;
+use stillboot_linux::disk::Disk;
+
+use crate::args::{self, DiskArgs, read_proof};
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+use crate::{time, view};
+
+/// Options of `status`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  stillboot status --disk disk.img --json")]
+pub struct StatusArgs {
+    #[command(flatten)]
+    disk: DiskArgs,
+}
+
+/// Shows the boot record.
+pub fn status(args: &StatusArgs, out: &Output) -> Result<(), Failure> {
+    let Disk { device, plan } = &mut args.disk.open(true)?;
+    let slots = plan.slots();
+    let layout = plan.layout(&slots)?;
+    let mut machine = Operate::new(&layout, Request::Read);
+    run(&mut machine, &layout, device)?;
+    let (choice, _) = machine.copies();
+    let record = machine.record();
+    if !matches!(choice, Choice::Current { .. }) {
+        out.line(format_args!("boot record    {}", view::choice_text(choice)));
+    }
+    view::record_lines(out, &record.body, &layout);
+    out.result(|| {
+        let mut value = view::record(&record.body, &layout);
+        value["choice"] = view::choice_name(choice).into();
+        value["sequence"] = record.sequence.into();
+        value
+    });
+    Ok(())
+}
+
+/// Options of `mark-good`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  stillboot mark-good --disk /dev/sda\n  \
+    stillboot mark-good --disk disk.img --proof proof\n\n\
+    Exits 5 if the slot is good already, 4 if the proof is not of its latest boot.")]
+pub struct MarkGoodArgs {
+    #[command(flatten)]
+    disk: DiskArgs,
+    /// The boot proof; by default that of this system
+    #[arg(long, value_name = "FILE")]
+    proof: Option<PathBuf>,
+}
+
+/// Confirms the slot that runs.
+pub fn mark_good(args: &MarkGoodArgs, out: &Output) -> Result<(), Failure> {
+    let proof = read_proof(args.proof.as_deref())?;
+    request(&args.disk, Request::MarkGood(proof), out, |_| format!("slot {} is good", proof.slot))
+}
+
+/// Options of `mark-bad`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  stillboot mark-bad b --disk disk.img\n\n\
+    The version in it is never offered to this device again.")]
+pub struct MarkBadArgs {
+    /// The slot
+    #[arg(value_name = "SLOT", value_parser = args::slot)]
+    slot: Slot,
+    #[command(flatten)]
+    disk: DiskArgs,
+}
+
+/// Condemns a slot.
+pub fn mark_bad(args: &MarkBadArgs, out: &Output) -> Result<(), Failure> {
+    request(&args.disk, Request::MarkBad(args.slot), out, |_| format!("slot {} is bad", args.slot))
+}
+
+/// Options of `rollback`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  stillboot rollback --disk /dev/sda\n  \
+    stillboot rollback --disk disk.img --slot b\n\n\
+    The slot that is left stays good and is held; `stillboot unhold b` gives it free again.")]
+pub struct RollbackArgs {
+    #[command(flatten)]
+    disk: DiskArgs,
+    /// The boot proof that names the slot to leave; by default that of this system
+    #[arg(long, value_name = "FILE", conflicts_with = "slot")]
+    proof: Option<PathBuf>,
+    /// The slot to leave
+    #[arg(long, value_name = "SLOT", value_parser = args::slot)]
+    slot: Option<Slot>,
+}
+
+/// Goes back to the other good slot.
+pub fn rollback(args: &RollbackArgs, out: &Output) -> Result<(), Failure> {
+    let say = |answer| match answer {
+        Answer::Boots(slot) => format!("slot {slot} boots next"),
+        Answer::Done | Answer::Already => "done".into(),
+    };
+    let Some(slot) = args.slot else {
+        let proof = read_proof(args.proof.as_deref())?;
+        return request_by(Some(&proof), &args.disk, Request::Rollback(proof.slot), out, say);
+    };
+    request(&args.disk, Request::Rollback(slot), out, say)
+}
+
+/// Options of `hold`.
+#[derive(Args, Debug)]
+#[command(group(ArgGroup::new("what").required(true).args(["slot", "until"])))]
+#[command(after_help = "Examples:\n  stillboot hold b --disk disk.img\n  \
+    stillboot hold --until 2030-01-31 --disk disk.img\n  \
+    stillboot hold --until forever --disk disk.img")]
+pub struct HoldArgs {
+    /// Keep this slot from being replaced
+    #[arg(value_name = "SLOT", value_parser = args::slot)]
+    slot: Option<Slot>,
+    /// Install nothing until then: a date, a time, unix seconds, or `forever`
+    #[arg(long, value_name = "TIME", value_parser = time::parse_or_forever)]
+    until: Option<u64>,
+    #[command(flatten)]
+    disk: DiskArgs,
+}
+
+/// Holds a slot, or all updates.
+pub fn hold(args: &HoldArgs, out: &Output) -> Result<(), Failure> {
+    match (args.slot, args.until) {
+        (Some(slot), _) => request(&args.disk, Request::HoldSlot(slot, true), out, |_| {
+            format!("slot {slot} is held: it will not be replaced")
+        }),
+        (None, Some(until)) => {
+            let now = time::now();
+            if until == 0 || now.is_some_and(|now| until <= now) {
+                return Err(Failure::usage(format_args!(
+                    "--until: expected a time to come, found {}",
+                    time::show(until)
+                )));
+            }
+            let hold = Hold { until, since: now.unwrap_or(0) };
+            request(&args.disk, Request::HoldUpdates(hold), out, |_| match until {
+                u64::MAX => "updates are on hold until `stillboot unhold`".into(),
+                until => format!("updates are on hold until {}", time::show(until)),
+            })
+        }
+        (None, None) => Err(Failure::usage("expected a slot or --until TIME")),
+    }
+}
+
+/// Options of `unhold`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  stillboot unhold b --disk disk.img\n  \
+    stillboot unhold --disk disk.img")]
+pub struct UnholdArgs {
+    /// The slot that may be replaced again; without it the hold on all updates ends
+    #[arg(value_name = "SLOT", value_parser = args::slot)]
+    slot: Option<Slot>,
+    #[command(flatten)]
+    disk: DiskArgs,
+}
+
+/// Ends a hold.
+pub fn unhold(args: &UnholdArgs, out: &Output) -> Result<(), Failure> {
+    match args.slot {
+        Some(slot) => request(&args.disk, Request::HoldSlot(slot, false), out, |_| {
+            format!("slot {slot} may be replaced again")
+        }),
+        None => request(&args.disk, Request::HoldUpdates(Hold::default()), out, |_| {
+            "updates are not on hold any more".into()
+        }),
+    }
+}
+
+fn request(
+    disk: &DiskArgs,
+    request: Request,
+    out: &Output,
+    say: impl FnOnce(Answer) -> String,
+) -> Result<(), Failure> {
+    request_by(None, disk, request, out, say)
+}
+
+/// Carries out a request; with a proof only if that matches the record.
+fn request_by(
+    proof: Option<&BootProof>,
+    disk: &DiskArgs,
+    request: Request,
+    out: &Output,
+    say: impl FnOnce(Answer) -> String,
+) -> Result<(), Failure> {
+    let Disk { device, plan } = &mut disk.open(false)?;
+    let slots = plan.slots();
+    let layout = plan.layout(&slots)?;
+    if let Some(proof) = proof {
+        let mut machine = Operate::new(&layout, Request::Read);
+        run(&mut machine, &layout, device)?;
+        // A proof of another disk would name the wrong slot to leave.
+        if matches!(machine.copies().0, Choice::Current { .. })
+            && machine.record().body.slot(proof.slot).digest != proof.digest
+        {
+            return Err(OperateError::Confirm(ConfirmRefusal::OtherManifest).into());
+        }
+    }
+    let mut machine = Operate::new(&layout, request);
+    let answer = run(&mut machine, &layout, device)?;
+    if answer == Answer::Already {
+        return Err(Failure::new(
+            Exit::Nothing,
+            "already",
+            "nothing to do: it is so already, and nothing was written",
+        ));
+    }
+    out.line(say(answer));
+    out.result(|| {
+        let boots = match answer {
+            Answer::Boots(slot) => Some(slot.name()),
+            Answer::Done | Answer::Already => None,
+        };
+        json!({
+            "done": true, "boots": boots,
+            "record": view::record(&machine.record().body, &layout),
+        })
+    });
+    Ok(())
+}
+
+fn run(
+    machine: &mut Operate<'_>,
+    layout: &Layout<'_>,
+    device: &mut FileDevice,
+) -> Result<Answer, Failure> {
+    let mut buffer = vec![0; Operate::buffer_len_min(layout)];
+    let result = driver::operate(machine, &mut [&mut *device as &mut dyn BlockDevice], &mut buffer);
+    result.map_err(|error| {
+        let failure = Failure::from(error);
+        match (error, device.last_error()) {
+            (OperateError::Device(_) | OperateError::Record(_), Some(error)) => {
+                failure.also(format_args!("{}: {error}", device.path().display()))
+            }
+            _ => failure,
+        }
+    })
+}

@@ -1,0 +1,470 @@
+//! `pack`: components and what is to be said of them become a signed bundle.
+//!
+//! The same input gives the same bytes: no time, no chance, no name of a file gets in.
+
+mod settings;
+
+use std::fs::File;
+use std::io::{BufReader, Cursor};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+use stillboot::format::manifest::{self, CHUNK_SIZE_MAX, CHUNK_SIZE_MIN, flags};
+use stillboot::format::{
+    Channel, Epochs, FormatError, Id, KeyRole, Keyset, Load, Manifest, Risk, Role, Slot, SlotKind,
+};
+use stillboot::verify::{Device, SoftSha256, verify_head};
+use stillboot_linux::bundle::{self, Input, Part};
+use stillboot_linux::keys::{Roots, Signer, SigningKey, id_of};
+
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::{files, keys, size, view};
+use settings::{Component, Settings};
+
+/// Longest command line, in bytes: more than any kernel takes.
+const CMDLINE_LEN_MAX: u64 = 4096;
+/// The chunk size where none is asked for: resumes finely, and its index is small.
+const CHUNK_SIZE: u64 = 256 << 10;
+
+/// Options of `pack`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    stillboot pack --roots keys/roots.toml --class model-1 --version 1.2.0 --sequence 12 \\\n    \
+      --kernel vmlinuz --initramfs initrd.img --cmdline 'console=ttyS0 panic=1' \\\n    \
+      --keyset keys/keyset.sbk --key keys/release-1.pem --out gateway-1.2.0.sbb\n  \
+    stillboot pack --config bundle.toml --out gateway-1.2.0.sbb\n\n\
+    The configuration file has the same names as the options, without the dashes:\n  \
+    product = \"gateway\"\n  class = \"model-1\"\n  version = \"1.2.0\"\n  sequence = 12\n  \
+    keyset = \"keys/keyset.sbk\"\n  key = [\"keys/release-1.pem\"]\n  \
+    [[component]]\n  role = \"kernel\"\n  file = \"vmlinuz\"\n\n\
+    Files named in it are looked for beside it. Options override it.")]
+pub struct PackArgs {
+    /// Take what is not given here from this TOML file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+    /// The bundle to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// Writes a bundle.
+pub fn pack(args: &PackArgs, out: &Output) -> Result<(), Failure> {
+    let settings = match &args.config {
+        Some(path) => args.settings.clone().or(settings::read(path)?),
+        None => args.settings.clone(),
+    };
+    let roots = settings.roots.as_deref().map(Roots::read).transpose()?;
+    let manifest = describe(&settings, roots.as_ref())?;
+    let kind = if settings.recovery { SlotKind::Recovery } else { SlotKind::Update };
+    let keyset = read_keyset(&settings)?;
+    let signing = read_keys(&settings)?;
+    let signers = signers(&signing, keyset.as_ref().map(|(_, keyset)| keyset), kind, out)?;
+    let envelope = keyset.as_ref().map_or(&[][..], |(bytes, _)| bytes);
+
+    let components = settings.components();
+    if components.is_empty() {
+        return Err(Failure::usage(
+            "there is nothing to pack: expected at least one component, such as --kernel FILE",
+        ));
+    }
+    let mut total = 0;
+    let mut parts = Vec::new();
+    for component in &components {
+        let (input, len) = open(component)?;
+        total += len;
+        parts.push(Part {
+            role: component.role,
+            load: component.load.unwrap_or(default_load(component.role)),
+            linked: component.slot,
+            input,
+        });
+    }
+    let (manifest, digest, len) = files::replace(&args.out, |file| {
+        // Everything is read twice: digests stand before the bytes.
+        let mut progress = Progress::new(out, "packing", 2 * total);
+        let mut counted = Counted { file, len: 0 };
+        let (manifest, digest) =
+            bundle::write(manifest, envelope, &signers, &mut parts, &mut counted, &mut |done| {
+                progress.set(done)
+            })
+            .map_err(|error| explain(error, &args.out))?;
+        if let Some(roots) = &roots {
+            check_head(roots, kind, envelope, &manifest, &signers)?;
+        }
+        Ok((manifest, digest, counted.len))
+    })?;
+    out.line(format_args!(
+        "{}: version {}, sequence {}, {}",
+        args.out.display(),
+        manifest.version,
+        manifest.sequence,
+        size::show(len)
+    ));
+    out.line(format_args!("digest {}", view::hex(&digest)));
+    out.result(|| {
+        json!({
+            "bundle": args.out, "length": len, "digest": view::hex(&digest),
+            "manifest": view::manifest(&manifest),
+        })
+    });
+    Ok(())
+}
+
+/// Counts what is written.
+struct Counted<'a> {
+    file: &'a mut dyn std::io::Write,
+    len: u64,
+}
+
+impl std::io::Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let n = self.file.write(bytes)?;
+        self.len += n as u64;
+        Ok(n)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// The manifest without its components.
+fn describe(settings: &Settings, roots: Option<&Roots>) -> Result<Manifest, Failure> {
+    let product = product(settings, roots)?;
+    let class = required(settings.class.as_deref(), "class")?;
+    let (revision_min, revision_max) = match settings.revision.as_deref() {
+        Some(text) => revisions(text)?,
+        None => (0, u16::MAX),
+    };
+    let version = required(settings.version.as_deref(), "version")?;
+    semver(version, "version")?;
+    let min_from = settings.min_from.as_deref().unwrap_or_default();
+    if !min_from.is_empty() {
+        semver(min_from, "min-from")?;
+    }
+    let (reads_min, reads_max) = settings.reads_epochs.as_deref().map_or(Ok((0, 0)), revisions)?;
+    let chunk_size = settings.chunk_size.as_deref().map_or(Ok(CHUNK_SIZE), size::parse);
+    let chunk_size = chunk_size.map_err(|error| Failure::usage(format!("chunk-size: {error}")))?;
+    let allowed = u64::from(CHUNK_SIZE_MIN)..=u64::from(CHUNK_SIZE_MAX);
+    if !chunk_size.is_power_of_two() || !allowed.contains(&chunk_size) {
+        return Err(Failure::usage(format_args!(
+            "chunk-size: expected a power of two from 4K to 1M, found {chunk_size} bytes"
+        )));
+    }
+    let not_after = settings.not_after.as_deref().map_or(Ok(0), crate::time::parse);
+    let rollout = settings.rollout.unwrap_or(100);
+    if rollout > 100 {
+        return Err(Failure::usage(format_args!("rollout: expected 0 to 100, found {rollout}")));
+    }
+    let mut bits = 0;
+    if settings.security {
+        bits |= flags::SECURITY;
+    }
+    if settings.dtb_required {
+        bits |= flags::DTB_REQUIRED;
+    }
+    let Some(sequence) = settings.sequence else {
+        return Err(missing("sequence"));
+    };
+    Ok(Manifest {
+        schema: manifest::SCHEMA,
+        product,
+        class: id_of(class),
+        revision_min,
+        revision_max,
+        version: label(version, "version")?,
+        sequence,
+        level: settings.level.unwrap_or(0),
+        min_from: label(min_from, "min-from")?,
+        channel: channel(settings.channel.as_deref().unwrap_or("latest/stable"))?,
+        architecture: settings
+            .architecture
+            .as_deref()
+            .map_or(Ok(manifest::Architecture::Any), crate::args::architecture)
+            .map_err(|error| Failure::usage(format!("architecture: {error}")))?,
+        not_after: not_after.map_err(|error| Failure::usage(format!("not-after: {error}")))?,
+        epochs: Epochs { reads_min, reads_max, writes: settings.writes_epoch.unwrap_or(reads_max) },
+        rollout,
+        flags: bits,
+        chunk_size: chunk_size as u32,
+        components: Default::default(),
+    })
+}
+
+fn product(settings: &Settings, roots: Option<&Roots>) -> Result<Id, Failure> {
+    match (settings.product.as_deref(), roots) {
+        (Some(name), Some(roots)) if id_of(name) != roots.product_id() => {
+            Err(Failure::usage(format_args!(
+                "product `{name}` is not the one of the roots, `{}`: give one of the two",
+                roots.product
+            )))
+        }
+        (Some(name), _) => Ok(id_of(name)),
+        (None, Some(roots)) => Ok(roots.product_id()),
+        (None, None) => Err(Failure::usage(
+            "the product is missing: expected --product NAME, or --roots FILE to take it from",
+        )),
+    }
+}
+
+fn required<'a>(value: Option<&'a str>, name: &str) -> Result<&'a str, Failure> {
+    value.filter(|text| !text.is_empty()).ok_or_else(|| missing(name))
+}
+
+fn missing(name: &str) -> Failure {
+    Failure::usage(format_args!(
+        "the {name} is missing: expected --{name}, or `{name}` in the --config file"
+    ))
+}
+
+fn semver(text: &str, name: &str) -> Result<(), Failure> {
+    semver::Version::parse(text).map(|_| ()).map_err(|error| {
+        Failure::usage(format_args!(
+            "{name}: expected a semantic version such as 1.2.3, found `{text}`: {error}"
+        ))
+    })
+}
+
+/// Text that fits a manifest's field.
+fn label<T: std::str::FromStr>(text: &str, name: &str) -> Result<T, Failure> {
+    if !manifest::is_label(text) {
+        return Err(Failure::usage(format_args!(
+            "{name}: expected letters, digits and .-+_~ only, found `{text}`"
+        )));
+    }
+    text.parse().map_err(|_| {
+        Failure::usage(format_args!("{name}: `{text}` is longer than a manifest has room for"))
+    })
+}
+
+/// `MIN,MAX` or one number for both.
+fn revisions(text: &str) -> Result<(u16, u16), Failure> {
+    let wrong = || {
+        Failure::usage(format_args!(
+            "expected MIN,MAX or one number, each 0 to 65535 and MIN not above MAX, found `{text}`"
+        ))
+    };
+    let (min, max) = text.split_once(',').unwrap_or((text, text));
+    let number = |text: &str| text.trim().parse::<u16>().map_err(|_| wrong());
+    let (min, max) = (number(min)?, number(max)?);
+    if min > max { Err(wrong()) } else { Ok((min, max)) }
+}
+
+fn channel(text: &str) -> Result<Channel, Failure> {
+    let mut parts = text.split('/');
+    let (track, risk) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let branch = parts.next().unwrap_or_default();
+    let risk = match Risk::from_name(risk) {
+        Some(risk) if parts.next().is_none() && !track.is_empty() => risk,
+        _ => {
+            return Err(Failure::usage(format_args!(
+                "channel: expected TRACK/RISK or TRACK/RISK/BRANCH with a risk of stable, \
+                 candidate, beta or edge, found `{text}`"
+            )));
+        }
+    };
+    Ok(Channel { track: label(track, "channel")?, risk, branch: label(branch, "channel")? })
+}
+
+fn read_keyset(settings: &Settings) -> Result<Option<(Vec<u8>, Keyset)>, Failure> {
+    match (&settings.keyset, settings.single_key) {
+        (Some(_), true) => {
+            Err(Failure::usage("--single-key is for devices without keysets: leave --keyset out"))
+        }
+        (None, true) => Ok(None),
+        (None, false) => Err(missing("keyset")),
+        (Some(path), false) => {
+            let bytes = files::read(path)?;
+            let (_, keyset) = keys::parse_keyset(&bytes, path)?;
+            Ok(Some((bytes, keyset)))
+        }
+    }
+}
+
+fn read_keys(settings: &Settings) -> Result<Vec<(&Path, SigningKey)>, Failure> {
+    if settings.key.is_empty() {
+        return Err(missing("key"));
+    }
+    settings.key.iter().map(|path| Ok((path.as_path(), SigningKey::read(path)?))).collect()
+}
+
+/// Each key with the role it signs in. A signature that no device would count is an error here,
+/// where it can still be mended.
+fn signers<'a>(
+    keys: &'a [(&Path, SigningKey)],
+    keyset: Option<&Keyset>,
+    kind: SlotKind,
+    out: &Output,
+) -> Result<Vec<(KeyRole, &'a dyn Signer)>, Failure> {
+    let wanted: &[KeyRole] = match kind {
+        SlotKind::Update => &[KeyRole::Release, KeyRole::EdgeRelease],
+        SlotKind::Recovery => &[KeyRole::Recovery],
+    };
+    let mut signers: Vec<(KeyRole, &dyn Signer)> = Vec::new();
+    for (path, key) in keys {
+        let public = key.public();
+        let role = match keyset {
+            None => wanted.first().copied(),
+            Some(keyset) => {
+                let bits = keyset.keys.iter().find(|k| k.public == public).map_or(0, |k| k.roles);
+                wanted.iter().copied().find(|role| bits & role.bit() != 0)
+            }
+        };
+        let Some(role) = role else {
+            return Err(Failure::new(
+                Exit::Failed,
+                "key",
+                format_args!(
+                    "{}: key {} has not the role {} in the keyset: no device would count its \
+                     signature; see `stillboot keyset show`",
+                    path.display(),
+                    view::key(&public),
+                    wanted[0]
+                ),
+            ));
+        };
+        signers.push((role, key));
+    }
+    if let Some(keyset) = keyset {
+        let reaches = |role: &KeyRole| {
+            let count = signers.iter().filter(|(r, _)| r == role).count();
+            keyset.threshold(*role).is_some_and(|needed| count >= usize::from(needed))
+        };
+        if !wanted.iter().any(reaches) {
+            let needed = keyset.threshold(wanted[0]).unwrap_or(0);
+            out.warn(format_args!(
+                "devices want {needed} signatures by {} keys, this bundle carries {}: give more \
+                 --key",
+                wanted[0],
+                signers.len()
+            ));
+        }
+    }
+    Ok(signers)
+}
+
+const fn default_load(role: Role) -> Load {
+    match role {
+        Role::Kernel | Role::Initramfs | Role::Cmdline | Role::Dtbs | Role::Uki | Role::Image => {
+            Load::Ram
+        }
+        Role::Rootfs | Role::Data | Role::Unknown(_) => Load::Late,
+    }
+}
+
+/// Opens a component; returns it and its length.
+fn open(component: &Component) -> Result<(Box<dyn Input>, u64), Failure> {
+    let (name, bytes) = match (&component.file, &component.text) {
+        (Some(path), None) if component.role != Role::Cmdline => {
+            let failed = |error| Failure::system("read", path, &error);
+            let file = File::open(path).map_err(failed)?;
+            let found = file.metadata().map_err(failed)?;
+            if !found.is_file() {
+                return Err(Failure::usage(format_args!(
+                    "{}: expected a regular file to pack as {}",
+                    path.display(),
+                    component.role
+                )));
+            }
+            if found.len() == 0 {
+                return Err(Failure::usage(format_args!(
+                    "{} is empty: expected the bytes of the {}",
+                    path.display(),
+                    component.role
+                )));
+            }
+            return Ok((Box::new(BufReader::with_capacity(1 << 20, file)), found.len()));
+        }
+        (Some(path), None) => {
+            let mut bytes = files::read(path)?;
+            // Editors end the last line; kernels do not want it.
+            if bytes.last() == Some(&b'\n') {
+                bytes.pop();
+            }
+            (path.display().to_string(), bytes)
+        }
+        (None, Some(text)) if component.role == Role::Cmdline => {
+            ("the command line".to_owned(), text.clone().into_bytes())
+        }
+        _ => {
+            return Err(Failure::usage(format_args!(
+                "component {}: expected a file (text is for the cmdline only)",
+                component.role
+            )));
+        }
+    };
+    let wrong = |what: String| {
+        Failure::usage(format_args!(
+            "{name}: expected one line of 1 to {CMDLINE_LEN_MAX} bytes, found {what}"
+        ))
+    };
+    if bytes.is_empty() || bytes.len() as u64 > CMDLINE_LEN_MAX {
+        return Err(wrong(format!("{} bytes", bytes.len())));
+    }
+    if let Some(byte) = bytes.iter().find(|byte| matches!(byte, 0 | b'\n' | b'\r')) {
+        return Err(wrong(format!("a byte {byte:#04x} in it")));
+    }
+    let len = bytes.len() as u64;
+    Ok((Box::new(Cursor::new(bytes)), len))
+}
+
+/// Rules of the manifest that are broken only once the components are measured.
+fn explain(error: bundle::BundleError, path: &Path) -> Failure {
+    match error {
+        bundle::BundleError::Io(error) => Failure::system("write", path, &error),
+        error @ bundle::BundleError::Manifest(FormatError::Duplicate(_)) => Failure::from(error)
+            .also(
+                "each slot takes one component of a role: give --component \
+                                       with slot=a and slot=b for variants",
+            ),
+        error => error.into(),
+    }
+}
+
+/// With the roots at hand, the head is verified as a device will: a bundle that none would take is
+/// better noticed here.
+fn check_head(
+    roots: &Roots,
+    kind: SlotKind,
+    keyset: &[u8],
+    manifest: &Manifest,
+    signers: &[(KeyRole, &dyn Signer)],
+) -> Result<(), Failure> {
+    if keyset.is_empty() {
+        return Ok(());
+    }
+    let mut payload = vec![0; stillboot::format::envelope::PAYLOAD_LEN_MAX];
+    let len = manifest.emit(&mut payload).map_err(bundle::BundleError::Manifest)?;
+    let envelope = stillboot_linux::keys::sign_envelope(
+        stillboot::format::PayloadType::Manifest,
+        &manifest.product,
+        &payload[..len],
+        signers,
+    )?;
+    let device = Device {
+        trust: roots.trust(),
+        product: roots.product_id(),
+        class: manifest.class,
+        revision: manifest.revision_min,
+        architecture: manifest.architecture,
+    };
+    match verify_head::<SoftSha256>(&device, kind, &[keyset, &envelope].concat()) {
+        Ok(_) => Ok(()),
+        // Missing signatures were warned of: they can be added.
+        Err(stillboot::verify::TrustError::ManifestSignature(_)) => Ok(()),
+        Err(error) => Err(Failure::new(
+            Exit::Failed,
+            "trust",
+            format_args!("no device with these roots would take this bundle: {error}"),
+        )),
+    }
+}
+
+/// A slot's name, for settings.
+fn slot(name: &str) -> Result<Slot, String> {
+    crate::args::slot(name)
+}

@@ -1,0 +1,289 @@
+//! What is to be said of a bundle: the same names as options and in a TOML file.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Deserialize;
+use stillboot::format::{Load, Role, Slot};
+
+use crate::failure::Failure;
+use crate::files;
+
+/// Everything that is said of a bundle. What is not given stays empty, so that the options of the
+/// command line can be laid over those of a file.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Settings {
+    /// The product: a name, or its UUID; by default that of --roots
+    #[arg(long, value_name = "NAME", help_heading = "What it is")]
+    pub product: Option<String>,
+    /// The device class it is for: a name, or its UUID
+    #[arg(long, value_name = "NAME", help_heading = "What it is")]
+    pub class: Option<String>,
+    /// Hardware revisions it runs on; all by default
+    #[arg(long, value_name = "MIN,MAX", help_heading = "What it is")]
+    pub revision: Option<String>,
+    /// The version, a semantic version
+    #[arg(long, value_name = "VERSION", help_heading = "What it is")]
+    pub version: Option<String>,
+    /// Its number: higher than that of every earlier release
+    #[arg(long, value_name = "N", help_heading = "What it is")]
+    pub sequence: Option<u64>,
+    /// Security level: raise it to keep older releases from coming back [default: 0]
+    #[arg(long, value_name = "N", help_heading = "What it is")]
+    pub level: Option<u32>,
+    /// The oldest version that may be updated directly
+    #[arg(long, value_name = "VERSION", help_heading = "What it is")]
+    pub min_from: Option<String>,
+    /// Where it is offered [default: latest/stable]
+    #[arg(long, value_name = "TRACK/RISK[/BRANCH]", help_heading = "What it is")]
+    pub channel: Option<String>,
+    /// What it runs on, such as x86_64 or aarch64 [default: any]
+    #[arg(long, value_name = "NAME", help_heading = "What it is")]
+    pub architecture: Option<String>,
+    /// When it may not be installed any more: a date, a time, or unix seconds
+    #[arg(long, value_name = "TIME", help_heading = "What it is")]
+    pub not_after: Option<String>,
+    /// Data epochs it reads [default: 0]
+    #[arg(long, value_name = "MIN,MAX", help_heading = "What it is")]
+    pub reads_epochs: Option<String>,
+    /// The data epoch it writes; by default the newest it reads
+    #[arg(long, value_name = "N", help_heading = "What it is")]
+    pub writes_epoch: Option<u16>,
+    /// Percentage of devices that may take it [default: 100]
+    #[arg(long, value_name = "PERCENT", help_heading = "What it is")]
+    pub rollout: Option<u8>,
+    /// It closes a security hole
+    #[arg(long, help_heading = "What it is")]
+    pub security: bool,
+    /// It must not start without the device tree that matches the machine
+    #[arg(long, help_heading = "What it is")]
+    pub dtb_required: bool,
+    /// Size of a chunk, a power of two from 4K to 1M [default: 256K]
+    #[arg(long, value_name = "SIZE", help_heading = "What it is")]
+    pub chunk_size: Option<String>,
+
+    /// A kernel
+    #[arg(long, value_name = "FILE", help_heading = "Components")]
+    pub kernel: Option<PathBuf>,
+    /// The kernel's initial file system
+    #[arg(long, value_name = "FILE", help_heading = "Components")]
+    pub initramfs: Option<PathBuf>,
+    /// The kernel's command line
+    #[arg(long, value_name = "TEXT", help_heading = "Components", conflicts_with = "cmdline_file")]
+    pub cmdline: Option<String>,
+    /// A file with the kernel's command line
+    #[arg(long, value_name = "FILE", help_heading = "Components")]
+    pub cmdline_file: Option<PathBuf>,
+    /// A set of device trees
+    #[arg(long, value_name = "FILE", help_heading = "Components")]
+    pub dtbs: Option<PathBuf>,
+    /// A unified kernel image
+    #[arg(long, value_name = "FILE", help_heading = "Components")]
+    pub uki: Option<PathBuf>,
+    /// A root file system
+    #[arg(long, value_name = "FILE", help_heading = "Components")]
+    pub rootfs: Option<PathBuf>,
+    /// Any other executable image
+    #[arg(long, value_name = "FILE", help_heading = "Components")]
+    pub image: Option<PathBuf>,
+    /// Data
+    #[arg(long, value_name = "FILE", help_heading = "Components")]
+    pub data: Option<PathBuf>,
+    /// A component in full: role=ROLE,file=FILE[,load=ram|xip|late][,slot=a|b|c|recovery]
+    #[arg(long, value_name = "SPEC", help_heading = "Components", value_parser = component)]
+    pub component: Vec<Component>,
+
+    /// The keyset that devices check the release key against
+    #[arg(long, value_name = "FILE", help_heading = "Signing")]
+    pub keyset: Option<PathBuf>,
+    /// For devices that trust one built-in key: no keyset
+    #[arg(long, help_heading = "Signing")]
+    pub single_key: bool,
+    /// A secret key to sign with; several may be given
+    #[arg(long, value_name = "FILE", help_heading = "Signing")]
+    pub key: Vec<PathBuf>,
+    /// Sign for the recovery slot
+    #[arg(long, help_heading = "Signing")]
+    pub recovery: bool,
+    /// The product's roots: gives the product, and the bundle is checked against them
+    #[arg(long, value_name = "FILE", help_heading = "Signing")]
+    pub roots: Option<PathBuf>,
+}
+
+/// One component.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Component {
+    /// What it is for.
+    #[serde(deserialize_with = "role_field")]
+    pub role: Role,
+    /// Where its bytes are.
+    #[serde(default)]
+    pub file: Option<PathBuf>,
+    /// Its bytes, for a command line.
+    #[serde(default)]
+    pub text: Option<String>,
+    /// How it is loaded.
+    #[serde(default, deserialize_with = "load_field")]
+    pub load: Option<Load>,
+    /// The only slot it is linked for.
+    #[serde(default, deserialize_with = "slot_field")]
+    pub slot: Option<Slot>,
+}
+
+/// Reads the file at `path`; the files it names are looked for beside it.
+pub fn read(path: &Path) -> Result<Settings, Failure> {
+    let text = files::read_text(path)?;
+    let mut settings: Settings = toml::from_str(&text)
+        .map_err(|error| Failure::usage(format_args!("{}: {error}", path.display())))?;
+    if settings.cmdline.is_some() && settings.cmdline_file.is_some() {
+        return Err(Failure::usage(format_args!(
+            "{}: expected `cmdline` or `cmdline-file`, found both",
+            path.display()
+        )));
+    }
+    let beside = path.parent().unwrap_or(Path::new(""));
+    for file in settings.files_mut() {
+        *file = beside.join(&*file);
+    }
+    Ok(settings)
+}
+
+impl Settings {
+    /// What is given here, and from `other` what is not.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        // One command line replaces the other, whichever way each was given.
+        let (cmdline, cmdline_file) = match (self.cmdline, self.cmdline_file) {
+            (None, None) => (other.cmdline, other.cmdline_file),
+            given => given,
+        };
+        let or_all = |mine: Vec<PathBuf>, others| if mine.is_empty() { others } else { mine };
+        // A component of the same role and slot replaces the file's.
+        let mut component = other.component;
+        component.retain(|theirs| {
+            !self.component.iter().any(|c| c.role == theirs.role && c.slot == theirs.slot)
+        });
+        component.extend(self.component);
+        Self {
+            product: self.product.or(other.product),
+            class: self.class.or(other.class),
+            revision: self.revision.or(other.revision),
+            version: self.version.or(other.version),
+            sequence: self.sequence.or(other.sequence),
+            level: self.level.or(other.level),
+            min_from: self.min_from.or(other.min_from),
+            channel: self.channel.or(other.channel),
+            architecture: self.architecture.or(other.architecture),
+            not_after: self.not_after.or(other.not_after),
+            reads_epochs: self.reads_epochs.or(other.reads_epochs),
+            writes_epoch: self.writes_epoch.or(other.writes_epoch),
+            rollout: self.rollout.or(other.rollout),
+            security: self.security || other.security,
+            dtb_required: self.dtb_required || other.dtb_required,
+            chunk_size: self.chunk_size.or(other.chunk_size),
+            kernel: self.kernel.or(other.kernel),
+            initramfs: self.initramfs.or(other.initramfs),
+            cmdline,
+            cmdline_file,
+            dtbs: self.dtbs.or(other.dtbs),
+            uki: self.uki.or(other.uki),
+            rootfs: self.rootfs.or(other.rootfs),
+            image: self.image.or(other.image),
+            data: self.data.or(other.data),
+            component,
+            keyset: self.keyset.or(other.keyset),
+            single_key: self.single_key || other.single_key,
+            key: or_all(self.key, other.key),
+            recovery: self.recovery || other.recovery,
+            roots: self.roots.or(other.roots),
+        }
+    }
+
+    /// All components, in the order of their roles, then as given.
+    pub fn components(&self) -> Vec<Component> {
+        let simple = [
+            (Role::Kernel, &self.kernel),
+            (Role::Initramfs, &self.initramfs),
+            (Role::Cmdline, &self.cmdline_file),
+            (Role::Dtbs, &self.dtbs),
+            (Role::Uki, &self.uki),
+            (Role::Rootfs, &self.rootfs),
+            (Role::Image, &self.image),
+            (Role::Data, &self.data),
+        ];
+        let mut all = Vec::new();
+        for (role, file) in simple {
+            let text = self.cmdline.clone().filter(|_| role == Role::Cmdline);
+            if file.is_some() || text.is_some() {
+                all.push(Component { role, file: file.clone(), text, load: None, slot: None });
+            }
+        }
+        all.extend(self.component.iter().cloned());
+        all
+    }
+
+    fn files_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let options = [
+            &mut self.kernel,
+            &mut self.initramfs,
+            &mut self.cmdline_file,
+            &mut self.dtbs,
+            &mut self.uki,
+            &mut self.rootfs,
+            &mut self.image,
+            &mut self.data,
+            &mut self.keyset,
+            &mut self.roots,
+        ];
+        let components = self.component.iter_mut().filter_map(|c| c.file.as_mut());
+        options.into_iter().flatten().chain(components).chain(&mut self.key)
+    }
+}
+
+/// A component from an option's text.
+fn component(text: &str) -> Result<Component, String> {
+    let (mut role, mut file, mut load, mut slot) = (None, None, None, None);
+    for part in text.split(',') {
+        let (key, value) = part.split_once('=').ok_or_else(|| {
+            format!("expected role=ROLE,file=FILE[,load=LOAD][,slot=SLOT], found `{part}`")
+        })?;
+        match key {
+            "role" => role = Some(parse_role(value)?),
+            "file" => file = Some(PathBuf::from(value)),
+            "load" => load = Some(parse_load(value)?),
+            "slot" => slot = Some(super::slot(value)?),
+            _ => return Err(format!("expected role, file, load or slot, found `{key}`")),
+        }
+    }
+    let role = role.ok_or("expected role=ROLE, found none")?;
+    let file = Some(file.ok_or("expected file=FILE, found none")?);
+    Ok(Component { role, file, text: None, load, slot })
+}
+
+fn parse_role(name: &str) -> Result<Role, String> {
+    Role::from_name(name).ok_or_else(|| {
+        let names: Vec<_> = Role::ALL.iter().map(|role| role.name()).collect();
+        format!("unknown component type `{name}`: expected one of {}", names.join(", "))
+    })
+}
+
+fn parse_load(name: &str) -> Result<Load, String> {
+    Load::from_name(name).ok_or_else(|| format!("expected load ram, xip or late, found `{name}`"))
+}
+
+fn role_field<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Role, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    parse_role(&name).map_err(serde::de::Error::custom)
+}
+
+fn load_field<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Load>, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    parse_load(&name).map(Some).map_err(serde::de::Error::custom)
+}
+
+fn slot_field<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Slot>, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    super::slot(&name).map(Some).map_err(serde::de::Error::custom)
+}

@@ -1,0 +1,112 @@
+//! Progress of long work on standard error: a bar on a terminal, now and then a line elsewhere.
+//! Work of less than a second shows nothing.
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget};
+
+use crate::output::{Output, ProgressStyle};
+use crate::size;
+
+/// Work shorter than this is not worth a word.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often a bar is looked at: more would slow the work down.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// The progress of one phase.
+pub struct Progress {
+    style: ProgressStyle,
+    what: String,
+    total: u64,
+    began: Instant,
+    looked: Instant,
+    /// Tenths that were told already; `None` before the first word.
+    told: Option<u64>,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// A phase of `total` bytes, 0 if that is not known yet.
+    pub fn new(out: &Output, what: impl Into<String>, total: u64) -> Self {
+        let now = Instant::now();
+        Self {
+            style: out.progress(),
+            what: what.into(),
+            total,
+            began: now,
+            looked: now,
+            told: None,
+            bar: None,
+        }
+    }
+
+    /// Sets the total once it is known.
+    pub fn set_total(&mut self, total: u64) {
+        self.total = total;
+    }
+
+    /// Tells that `done` bytes are done.
+    pub fn set(&mut self, done: u64) {
+        match self.style {
+            ProgressStyle::Silent => {}
+            ProgressStyle::Bar => self.draw(done),
+            ProgressStyle::Lines => self.tell(done),
+        }
+    }
+
+    fn draw(&mut self, done: u64) {
+        let now = Instant::now();
+        if now - self.looked < INTERVAL || now - self.began < PATIENCE {
+            return;
+        }
+        self.looked = now;
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = ProgressBar::with_draw_target(Some(self.total), ProgressDrawTarget::stderr());
+            let style = indicatif::ProgressStyle::with_template(
+                "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {eta}",
+            );
+            // The template is a constant: were it wrong, the default style would do.
+            let bar = match style {
+                Ok(style) => bar.with_style(style),
+                Err(_) => bar,
+            };
+            bar.with_message(self.what.clone()).with_elapsed(now - self.began)
+        });
+        bar.set_length(self.total.max(done));
+        bar.set_position(done);
+    }
+
+    fn tell(&mut self, done: u64) {
+        let now = Instant::now();
+        if now - self.looked < INTERVAL || now - self.began < PATIENCE {
+            return;
+        }
+        self.looked = now;
+        let tenths = (done.saturating_mul(10)).checked_div(self.total).unwrap_or(0).min(10);
+        if self.told.is_some_and(|told| told >= tenths) {
+            return;
+        }
+        self.told = Some(tenths);
+        let _ = if self.total == 0 {
+            writeln!(std::io::stderr(), "{} ...", self.what)
+        } else {
+            writeln!(
+                std::io::stderr(),
+                "{}: {} of {} ({} %)",
+                self.what,
+                size::show(done),
+                size::show(self.total),
+                tenths * 10
+            )
+        };
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! `scrub`: reads every slot in full and says whether it would still boot. Writes nothing.
+
+use clap::Args;
+use serde_json::json;
+use stillboot::boot::Reason;
+use stillboot::device::BlockDevice;
+use stillboot::driver;
+use stillboot::format::{Slot, SlotState};
+use stillboot::layout::{Layout, Part};
+use stillboot::operate::{Operate, Request};
+use stillboot::record::Choice;
+use stillboot::verify::{Device, SoftSha256, TRUST_LEN_MAX, verify_head};
+use stillboot_linux::FileDevice;
+use stillboot_linux::disk::Disk;
+
+use crate::args::{DeviceArgs, DiskArgs};
+use crate::failure::{Exit, Failure, reason_kind};
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::view;
+
+/// Bytes read at a time.
+const BUFFER_LEN: usize = 4 << 20;
+
+/// Options of `scrub`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  \
+    stillboot scrub --disk disk.img --roots keys/roots.toml --class model-1\n\n\
+    Exits 1 if a slot that should boot does not verify; `stillboot install --repair` mends one.")]
+pub struct ScrubArgs {
+    #[command(flatten)]
+    disk: DiskArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// What became of one slot.
+struct Finding {
+    slot: Slot,
+    state: SlotState,
+    /// Whether the slot should boot.
+    counts: bool,
+    problem: Option<(&'static str, String)>,
+}
+
+/// Checks every slot that is not empty.
+pub fn scrub(args: &ScrubArgs, out: &Output) -> Result<(), Failure> {
+    let roots = args.device.roots()?;
+    let device = args.device.device(&roots);
+    let Disk { device: disk, plan } = &mut args.disk.open(true)?;
+    let slots = plan.slots();
+    let layout = plan.layout(&slots)?;
+    let mut machine = Operate::new(&layout, Request::Read);
+    let mut buffer = vec![0; BUFFER_LEN];
+    driver::operate(&mut machine, &mut [&mut *disk as &mut dyn BlockDevice], &mut buffer)?;
+    let known = matches!(machine.copies().0, Choice::Current { .. });
+    let body = &machine.record().body;
+
+    let mut findings = Vec::new();
+    for at in layout.slots() {
+        let slot = at.slot;
+        let entry = body.slot(slot);
+        // Without a record every slot may hold something.
+        if known && entry.state == SlotState::Empty {
+            continue;
+        }
+        let total = length(&device, &layout, slot, disk, &mut buffer).unwrap_or(0);
+        let mut progress = Progress::new(out, format!("checking slot {slot}"), total);
+        let result = driver::scrub::<SoftSha256>(
+            &device,
+            &layout,
+            slot,
+            &mut [&mut *disk as &mut dyn BlockDevice],
+            &mut |done| progress.set(done),
+            &mut buffer,
+        );
+        drop(progress);
+        let problem = match result {
+            Err(reason) => Some((reason_kind(&reason), reason.to_string())),
+            Ok(manifest) if known && *manifest.digest() != entry.digest => {
+                let reason = Reason::OtherManifest;
+                Some((reason_kind(&reason), "holds another manifest than the record says".into()))
+            }
+            Ok(_) => None,
+        };
+        let counts = known
+            && match entry.state {
+                SlotState::Good | SlotState::Ready { .. } | SlotState::Trying { .. } => true,
+                SlotState::Empty | SlotState::Writing | SlotState::Bad { .. } => false,
+            };
+        findings.push(Finding { slot, state: entry.state, counts, problem });
+    }
+    report(&findings, out)
+}
+
+fn report(findings: &[Finding], out: &Output) -> Result<(), Failure> {
+    for finding in findings {
+        let what = match &finding.problem {
+            None => "verifies, every byte",
+            Some((_, text)) => text,
+        };
+        out.line(format_args!(
+            "slot {} ({}): {what}",
+            finding.slot,
+            view::state_name(&finding.state)
+        ));
+    }
+    let values: Vec<_> = findings
+        .iter()
+        .map(|finding| {
+            json!({
+                "slot": finding.slot.name(),
+                "state": view::state_name(&finding.state),
+                "verifies": finding.problem.is_none(),
+                "problem": finding.problem.as_ref().map(|(kind, _)| *kind),
+                "text": finding.problem.as_ref().map(|(_, text)| text.as_str()),
+            })
+        })
+        .collect();
+    let bad: Vec<_> = findings
+        .iter()
+        .filter(|finding| finding.counts && finding.problem.is_some())
+        .map(|finding| finding.slot.name())
+        .collect();
+    if !bad.is_empty() {
+        let mut failure = Failure::new(
+            Exit::Failed,
+            "does-not-verify",
+            format_args!(
+                "slot {} should boot and does not verify; mend it with `stillboot install \
+                 --repair` while another slot runs",
+                bad.join(" and ")
+            ),
+        );
+        failure.details = Some(json!({ "slots": values }));
+        return Err(failure);
+    }
+    if findings.is_empty() {
+        return Err(Failure::new(Exit::Nothing, "nothing", "nothing to do: every slot is empty"));
+    }
+    out.result(|| json!({ "slots": values }));
+    Ok(())
+}
+
+/// How many bytes the slot's components have, if its head says so.
+fn length(
+    device: &Device<'_>,
+    layout: &Layout<'_>,
+    slot: Slot,
+    disk: &mut FileDevice,
+    buffer: &mut [u8],
+) -> Option<u64> {
+    let region = layout.part(slot, Part::Trust).ok()?;
+    let unit = layout.geometry(region.device).logical_block_bytes as usize;
+    let head = buffer.get_mut(..TRUST_LEN_MAX.next_multiple_of(unit))?;
+    disk.read(region.offset, head).ok()?;
+    let (manifest, _) =
+        verify_head::<SoftSha256>(device, slot.kind(), &head[..TRUST_LEN_MAX]).ok()?;
+    Some(manifest.components_of(slot).map(|(_, component)| component.length).sum())
+}

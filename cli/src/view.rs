@@ -1,0 +1,373 @@
+//! How values look: one JSON shape each for scripts, and lines for people.
+
+use serde_json::{Value, json};
+use stillboot::format::manifest::flags;
+use stillboot::format::record::{Body, SlotEntry, SlotState};
+use stillboot::format::{Component, Envelope, Floor, Id, KeyRole, Keyset, Manifest, Slot};
+use stillboot::layout::Layout;
+use stillboot::record::{Choice, CopyState};
+use stillboot::select::Claim;
+use stillboot::verify::{SoftSha256, key_id};
+use uuid::Uuid;
+
+use crate::output::Output;
+use crate::{size, time};
+
+/// Lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// An id as a UUID.
+pub fn id(id: &Id) -> String {
+    Uuid::from_bytes(*id).to_string()
+}
+
+/// A key's id.
+pub fn key(public: &[u8; 32]) -> String {
+    hex(&key_id::<SoftSha256>(public))
+}
+
+/// A floor.
+pub fn floor(floor: &Floor) -> Value {
+    json!({ "keyset_version": floor.keyset_version, "level": floor.level })
+}
+
+/// A floor for people.
+pub fn floor_text(floor: &Floor) -> String {
+    format!("keyset {} level {}", floor.keyset_version, floor.level)
+}
+
+/// The slot that a component is linked for.
+pub fn linked(component: &Component) -> Option<Slot> {
+    let number = usize::from(component.linked).checked_sub(1)?;
+    Slot::ALL.get(number).copied()
+}
+
+/// A manifest, for people and scripts: not installable.
+pub fn manifest(manifest: &Manifest) -> Value {
+    let epochs = &manifest.epochs;
+    let components: Vec<_> = manifest
+        .components
+        .iter()
+        .map(|component| {
+            json!({
+                "role": component.role.name(),
+                "load": component.load.name(),
+                "slot": linked(component).map(Slot::name),
+                "length": component.length,
+                "index_root": hex(&component.index_root),
+                "sha256": hex(&component.sha256),
+            })
+        })
+        .collect();
+    json!({
+        "schema": manifest.schema,
+        "product": id(&manifest.product),
+        "class": id(&manifest.class),
+        "revision": { "min": manifest.revision_min, "max": manifest.revision_max },
+        "version": manifest.version.as_str(),
+        "sequence": manifest.sequence,
+        "level": manifest.level,
+        "min_from": Some(manifest.min_from.as_str()).filter(|text| !text.is_empty()),
+        "channel": channel(manifest),
+        "architecture": manifest.architecture.name(),
+        "not_after": Some(manifest.not_after).filter(|time| *time != 0),
+        "epochs": {
+            "reads_min": epochs.reads_min, "reads_max": epochs.reads_max, "writes": epochs.writes,
+        },
+        "rollout": manifest.rollout,
+        "flags": flag_names(manifest.flags),
+        "chunk_size": manifest.chunk_size,
+        "components": components,
+    })
+}
+
+/// A manifest in lines.
+pub fn manifest_lines(out: &Output, manifest: &Manifest) {
+    let epochs = &manifest.epochs;
+    out.line(format_args!("  version       {}", manifest.version));
+    out.line(format_args!("  sequence      {}", manifest.sequence));
+    out.line(format_args!("  level         {}", manifest.level));
+    out.line(format_args!("  product       {}", id(&manifest.product)));
+    out.line(format_args!("  class         {}", id(&manifest.class)));
+    out.line(format_args!(
+        "  revisions     {} to {}",
+        manifest.revision_min, manifest.revision_max
+    ));
+    out.line(format_args!("  architecture  {}", manifest.architecture));
+    out.line(format_args!("  channel       {}", channel(manifest)));
+    out.line(format_args!("  rollout       {} %", manifest.rollout));
+    match manifest.min_from.as_str() {
+        "" => out.line("  updates from  any version"),
+        version => out.line(format_args!("  updates from  {version}")),
+    }
+    match manifest.not_after {
+        0 => out.line("  not after     never expires"),
+        until => out.line(format_args!("  not after     {}", time::show(until))),
+    }
+    out.line(format_args!(
+        "  data epochs   reads {} to {}, writes {}",
+        epochs.reads_min, epochs.reads_max, epochs.writes
+    ));
+    let flags = flag_names(manifest.flags);
+    out.line(format_args!(
+        "  flags         {}",
+        if flags.is_empty() { "none".into() } else { flags.join(", ") }
+    ));
+    out.line(format_args!("  chunk size    {}", size::show(manifest.chunk_size.into())));
+    for (number, component) in manifest.components.iter().enumerate() {
+        let slot =
+            linked(component).map_or(String::new(), |slot| format!(", for slot {slot} only"));
+        out.line(format_args!(
+            "  component {number}   {}, {} bytes, load {}{slot}",
+            component.role, component.length, component.load
+        ));
+        out.line(format_args!("    sha256      {}", hex(&component.sha256)));
+        out.line(format_args!("    index root  {}", hex(&component.index_root)));
+    }
+}
+
+/// A manifest's channel as text.
+pub fn channel(manifest: &Manifest) -> String {
+    let channel = &manifest.channel;
+    let branch = if channel.branch.is_empty() { "" } else { "/" };
+    format!("{}/{}{branch}{}", channel.track, channel.risk, channel.branch)
+}
+
+fn flag_names(bits: u32) -> Vec<&'static str> {
+    [(flags::SECURITY, "security"), (flags::DTB_REQUIRED, "dtb-required")]
+        .into_iter()
+        .filter(|(bit, _)| bits & bit != 0)
+        .map(|(_, name)| name)
+        .collect()
+}
+
+/// The roles that bits of a key stand for.
+pub fn role_names(bits: u8) -> Vec<&'static str> {
+    KeyRole::OF_KEYSETS.iter().filter(|role| bits & role.bit() != 0).map(|r| r.name()).collect()
+}
+
+/// A keyset.
+pub fn keyset(keyset: &Keyset) -> Value {
+    let keys: Vec<_> = keyset
+        .keys
+        .iter()
+        .map(|found| {
+            json!({
+                "id": key(&found.public),
+                "public": hex(&found.public),
+                "roles": role_names(found.roles),
+            })
+        })
+        .collect();
+    let thresholds: serde_json::Map<_, _> = KeyRole::OF_KEYSETS
+        .iter()
+        .zip(keyset.thresholds)
+        .filter(|(_, threshold)| *threshold > 0)
+        .map(|(role, threshold)| (role.name().to_owned(), threshold.into()))
+        .collect();
+    json!({ "version": keyset.version, "keys": keys, "thresholds": thresholds })
+}
+
+/// A keyset in lines.
+pub fn keyset_lines(out: &Output, keyset: &Keyset) {
+    out.line(format_args!("  version       {}", keyset.version));
+    for found in &keyset.keys {
+        out.line(format_args!(
+            "  key           {}  {}",
+            key(&found.public),
+            role_names(found.roles).join(", ")
+        ));
+    }
+    for (role, threshold) in KeyRole::OF_KEYSETS.iter().zip(keyset.thresholds) {
+        if threshold > 0 {
+            out.line(format_args!("  threshold     {threshold} for {role}"));
+        }
+    }
+}
+
+/// The ids of the keys that signed an envelope, or claim to have.
+pub fn signers(envelope: &Envelope<'_>) -> Vec<String> {
+    envelope.signatures().map(|(id, _)| hex(&id)).collect()
+}
+
+/// The word for a slot's state.
+pub const fn state_name(state: &SlotState) -> &'static str {
+    match state {
+        SlotState::Empty => "empty",
+        SlotState::Writing => "writing",
+        SlotState::Ready { .. } => "ready",
+        SlotState::Trying { .. } => "trying",
+        SlotState::Good => "good",
+        SlotState::Bad { .. } => "bad",
+    }
+}
+
+/// A slot's state for people.
+pub fn state_text(state: &SlotState) -> String {
+    match state {
+        SlotState::Empty => "empty".into(),
+        SlotState::Writing => "writing: an install is under way or was cut short".into(),
+        SlotState::Ready { tries } => format!("ready: boots next, {tries} tries"),
+        SlotState::Trying { left, attempt, .. } => {
+            format!("on trial: attempt {attempt}, {left} tries left")
+        }
+        SlotState::Good => "good".into(),
+        SlotState::Bad { fault } => format!("bad: {fault}"),
+    }
+}
+
+/// What the record says of one slot.
+pub fn slot(slot: Slot, entry: &SlotEntry) -> Value {
+    let mut value = json!({
+        "slot": slot.name(),
+        "state": state_name(&entry.state),
+        "suspect": entry.suspect,
+        "held": entry.held,
+        "priority": entry.priority,
+        "digest": Some(hex(&entry.digest)).filter(|_| entry.digest != [0; 32]),
+        "floor": floor(&entry.floor),
+        "version": Some(entry.version.as_str()).filter(|text| !text.is_empty()),
+    });
+    let mut put = |name: &str, detail: Value| {
+        if let Some(object) = value.as_object_mut() {
+            object.insert(name.into(), detail);
+        }
+    };
+    match entry.state {
+        SlotState::Ready { tries } => put("tries_left", tries.into()),
+        SlotState::Trying { left, attempt, nonce } => {
+            put("tries_left", left.into());
+            put("attempt", attempt.into());
+            put("nonce", format!("{nonce:016x}").into());
+        }
+        SlotState::Bad { fault } => put("fault", fault.name().into()),
+        SlotState::Empty | SlotState::Writing | SlotState::Good => {}
+    }
+    value
+}
+
+/// The boot record, as far as the device has slots for it.
+pub fn record(body: &Body, layout: &Layout<'_>) -> Value {
+    let slots: Vec<_> = layout.slots().iter().map(|at| slot(at.slot, body.slot(at.slot))).collect();
+    let failed: Vec<_> = body
+        .failed
+        .iter()
+        .map(|failed| {
+            json!({
+                "digest": hex(&failed.digest), "fault": failed.fault.name(),
+                "count": failed.count, "at": Some(failed.at).filter(|at| *at != 0),
+            })
+        })
+        .collect();
+    let hold = match body.hold.until {
+        0 => Value::Null,
+        u64::MAX => json!({ "until": "forever", "since": body.hold.since }),
+        until => json!({ "until": until, "since": body.hold.since }),
+    };
+    json!({
+        "slots": slots,
+        "floor": floor(&body.floor),
+        "recovery_floor": floor(&body.recovery_floor),
+        "data_epoch": body.data_epoch,
+        "failed": failed,
+        "hold": hold,
+    })
+}
+
+/// The boot record in lines.
+pub fn record_lines(out: &Output, body: &Body, layout: &Layout<'_>) {
+    for at in layout.slots() {
+        let entry = body.slot(at.slot);
+        let mut notes = String::new();
+        if entry.suspect {
+            notes.push_str(", suspect");
+        }
+        if entry.held {
+            notes.push_str(", held");
+        }
+        let version = if entry.version.is_empty() { "-" } else { entry.version.as_str() };
+        out.line(format_args!(
+            "slot {:<9} {version:<12} {}{notes}",
+            at.slot.name(),
+            state_text(&entry.state)
+        ));
+        if entry.digest != [0; 32] {
+            out.line(format_args!("               {}", hex(&entry.digest)));
+        }
+    }
+    out.line(format_args!("floor          {}", floor_text(&body.floor)));
+    if layout.has(Slot::Recovery) {
+        out.line(format_args!("recovery floor {}", floor_text(&body.recovery_floor)));
+    }
+    out.line(format_args!("data epoch     {}", body.data_epoch));
+    match body.hold.until {
+        0 => out.line("hold           none"),
+        u64::MAX => out.line("hold           until further notice"),
+        until => out.line(format_args!("hold           until {}", time::show(until))),
+    }
+    for failed in &body.failed {
+        out.line(format_args!(
+            "failed here    {} ({}, {} times)",
+            hex(&failed.digest),
+            failed.fault,
+            failed.count
+        ));
+    }
+}
+
+/// What both copies of the record amount to.
+pub const fn choice_name(choice: Choice) -> &'static str {
+    match choice {
+        Choice::Current { .. } => "current",
+        Choice::Newer => "newer",
+        Choice::Factory => "factory",
+        Choice::Lost => "lost",
+    }
+}
+
+/// What both copies of the record amount to, for people.
+pub fn choice_text(choice: Choice) -> String {
+    match choice {
+        Choice::Current { copy } => format!("copy {copy} is true"),
+        Choice::Newer => "a newer version of this software keeps it: it is only read".into(),
+        Choice::Factory => "never written: a new device".into(),
+        Choice::Lost => "both copies are lost: the next boot makes it anew".into(),
+    }
+}
+
+/// What one copy of the record is.
+pub fn copy(state: &CopyState) -> Value {
+    match state {
+        CopyState::Blank => json!({ "state": "blank" }),
+        CopyState::Invalid => json!({ "state": "invalid" }),
+        CopyState::Newer { version } => json!({ "state": "newer", "version": version }),
+        CopyState::Valid { sequence } => json!({ "state": "valid", "sequence": sequence }),
+        CopyState::Unreadable(error) => {
+            json!({ "state": "unreadable", "error": error.to_string() })
+        }
+    }
+}
+
+/// What one copy of the record is, for people.
+pub fn copy_text(state: &CopyState) -> String {
+    match state {
+        CopyState::Blank => "blank".into(),
+        CopyState::Invalid => "invalid: torn or damaged".into(),
+        CopyState::Newer { version } => format!("of the newer format version {version}"),
+        CopyState::Valid { sequence } => format!("valid, sequence {sequence}"),
+        CopyState::Unreadable(error) => format!("unreadable: {error}"),
+    }
+}
+
+/// The word for a candidate's claim.
+pub const fn claim_name(claim: Claim) -> &'static str {
+    match claim {
+        Claim::Trial => "trial",
+        Claim::Good => "good",
+        Claim::Suspect => "suspect",
+        Claim::Recovery => "recovery",
+        Claim::LastResort => "last resort",
+    }
+}

@@ -1,0 +1,238 @@
+//! The encoding of keysets, manifests and boot records: postcard's, read and written by hand.
+//!
+//! Numbers are LEB128 of the fewest bytes, a `u8` is itself, arrays stand as they are, texts and
+//! lists follow their length, an enum follows the number of its variant. Each value has exactly one
+//! encoding, and nothing else is accepted. Tests hold these bytes equal to those of the `postcard`
+//! crate, whose general machinery would cost a boot loader 5 KiB more.
+
+use heapless::{String, Vec};
+
+use super::FormatError;
+
+/// Reads values off the front of some bytes. An error sticks, and everything read after it is zero:
+/// so that the many small reads need no branch each, which halves their code.
+pub(super) struct Reader<'a> {
+    rest: &'a [u8],
+    error: Option<FormatError>,
+}
+
+impl Reader<'_> {
+    #[inline(never)]
+    pub(super) fn byte(&mut self) -> u8 {
+        match self.rest.split_first() {
+            Some((first, rest)) => {
+                self.rest = rest;
+                *first
+            }
+            None => self.fail(FormatError::Short),
+        }
+    }
+
+    /// Notes the first error, and ends the reading.
+    #[inline(never)]
+    pub(super) fn fail(&mut self, error: FormatError) -> u8 {
+        self.error.get_or_insert(error);
+        self.rest = &[];
+        0
+    }
+
+    /// A number of at most `bits` bits.
+    #[inline(never)]
+    fn number(&mut self, bits: u32) -> u64 {
+        let mut value = 0;
+        let mut shift = 0;
+        loop {
+            let byte = self.byte();
+            let part = u64::from(byte & 0x7f);
+            // Bits that the type does not have would be lost, and two encodings mean one value.
+            let lost = bits - shift < 7 && part >> (bits - shift) != 0;
+            value |= part << shift;
+            shift += 7;
+            let more = byte & 0x80 != 0;
+            if lost || (more && shift >= bits) {
+                return self.fail(FormatError::Malformed).into();
+            }
+            if !more {
+                // A last byte of nothing is padding.
+                if byte == 0 && shift > 7 {
+                    self.fail(FormatError::NotCanonical);
+                }
+                return value;
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn fill(&mut self, into: &mut [u8]) {
+        for byte in into {
+            *byte = self.byte();
+        }
+    }
+
+    /// The length of a list or text of at most `max` elements.
+    #[inline(never)]
+    fn len(&mut self, max: usize) -> usize {
+        let len = self.number(64);
+        if len > max as u64 {
+            return self.fail(FormatError::Malformed).into();
+        }
+        // At most `max`, which is a `usize`.
+        len as usize
+    }
+}
+
+/// Writes values one after the other; what does not fit is counted all the same.
+pub(super) struct Writer<'a> {
+    out: &'a mut [u8],
+    len: usize,
+}
+
+impl Writer<'_> {
+    pub(super) fn byte(&mut self, byte: u8) {
+        if let Some(place) = self.out.get_mut(self.len) {
+            *place = byte;
+        }
+        self.len += 1;
+    }
+
+    #[inline(never)]
+    fn number(&mut self, mut value: u64) {
+        while value > 0x7f {
+            self.byte(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.byte(value as u8);
+    }
+
+    #[inline(never)]
+    fn bytes(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.byte(*byte);
+        }
+    }
+}
+
+/// A value with one encoding.
+pub(super) trait Wire: Sized {
+    fn take(reader: &mut Reader<'_>) -> Self;
+    fn put(&self, writer: &mut Writer<'_>);
+}
+
+/// Decodes `bytes`, all of them.
+pub(super) fn parse<T: Wire>(bytes: &[u8]) -> Result<T, FormatError> {
+    let mut reader = Reader { rest: bytes, error: None };
+    let value = T::take(&mut reader);
+    match reader.error {
+        Some(error) => Err(error),
+        None if reader.rest.is_empty() => Ok(value),
+        None => Err(FormatError::Trailing),
+    }
+}
+
+/// Encodes `value` at the start of `into`, and returns the length.
+pub(super) fn emit<T: Wire>(value: &T, into: &mut [u8]) -> Result<usize, FormatError> {
+    let room = into.len();
+    let mut writer = Writer { out: into, len: 0 };
+    value.put(&mut writer);
+    if writer.len <= room { Ok(writer.len) } else { Err(FormatError::Short) }
+}
+
+impl Wire for u8 {
+    fn take(reader: &mut Reader<'_>) -> Self {
+        reader.byte()
+    }
+    fn put(&self, writer: &mut Writer<'_>) {
+        writer.byte(*self);
+    }
+}
+
+impl Wire for bool {
+    fn take(reader: &mut Reader<'_>) -> Self {
+        match reader.byte() {
+            0 => false,
+            1 => true,
+            _ => reader.fail(FormatError::Malformed) != 0,
+        }
+    }
+    fn put(&self, writer: &mut Writer<'_>) {
+        writer.byte((*self).into());
+    }
+}
+
+macro_rules! wire_number {
+    ($($number:ty)+) => { $(
+        impl Wire for $number {
+            fn take(reader: &mut Reader<'_>) -> Self {
+                // `number` has checked that no bit is lost.
+                reader.number(<$number>::BITS) as $number
+            }
+            fn put(&self, writer: &mut Writer<'_>) {
+                writer.number((*self).into());
+            }
+        }
+    )+ };
+}
+
+wire_number!(u16 u32 u64);
+
+impl<const N: usize> Wire for [u8; N] {
+    fn take(reader: &mut Reader<'_>) -> Self {
+        let mut bytes = [0; N];
+        reader.fill(&mut bytes);
+        bytes
+    }
+    fn put(&self, writer: &mut Writer<'_>) {
+        writer.bytes(self);
+    }
+}
+
+impl<const N: usize> Wire for String<N> {
+    fn take(reader: &mut Reader<'_>) -> Self {
+        let mut text = Self::new();
+        for _ in 0..reader.len(N) {
+            // Names and versions are ASCII; what else may stand in them, their owner checks.
+            let byte = reader.byte();
+            if !byte.is_ascii() || text.push(byte.into()).is_err() {
+                reader.fail(FormatError::Malformed);
+            }
+        }
+        text
+    }
+    fn put(&self, writer: &mut Writer<'_>) {
+        writer.number(self.len() as u64);
+        writer.bytes(self.as_bytes());
+    }
+}
+
+impl<T: Wire, const N: usize> Wire for Vec<T, N> {
+    fn take(reader: &mut Reader<'_>) -> Self {
+        let mut list = Self::new();
+        for _ in 0..reader.len(N) {
+            // There is room: the length is at most N.
+            let _ = list.push(T::take(reader));
+        }
+        list
+    }
+    fn put(&self, writer: &mut Writer<'_>) {
+        writer.number(self.len() as u64);
+        for value in self {
+            value.put(writer);
+        }
+    }
+}
+
+/// Encodes a struct as its fields, in the order given here.
+macro_rules! wire_struct {
+    ($name:ident { $($field:ident),+ $(,)? }) => {
+        impl crate::format::wire::Wire for $name {
+            fn take(reader: &mut crate::format::wire::Reader<'_>) -> Self {
+                Self { $($field: crate::format::wire::Wire::take(reader)),+ }
+            }
+            fn put(&self, writer: &mut crate::format::wire::Writer<'_>) {
+                $(crate::format::wire::Wire::put(&self.$field, writer);)+
+            }
+        }
+    };
+}
+
+pub(super) use wire_struct;
