@@ -1,6 +1,6 @@
 //! The power fails while an update is installed, confirmed or tried; afterwards it goes on.
 
-use stillboot::device::DeviceError;
+use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use stillboot::format::{Slot, SlotKind, SlotState};
 use stillboot::install::{InstallError, Nothing, Running};
 use stillboot::operate::Request;
@@ -193,4 +193,138 @@ fn resume_after_the_running_system_was_confirmed_on_its_last_try() {
     world.install(&publisher.simple(2, SlotKind::Update).unwrap(), Some(proof)).unwrap();
     assert_eq!(confirm(&mut world).slot, Slot::B);
     assert_eq!(world.power_on().unwrap().slot(), Some(Slot::B));
+}
+
+/// A device that fails once, at a chosen read or write, and works before and after.
+#[derive(Clone)]
+struct FailsOnce {
+    disk: RamDisk,
+    /// Requests until it fails; `None` for a device that works.
+    reads_left: Option<u32>,
+    writes_left: Option<u32>,
+    error: DeviceError,
+}
+
+fn due(left: &mut Option<u32>) -> bool {
+    match left {
+        Some(0) => {
+            *left = None;
+            true
+        }
+        Some(left) => {
+            *left -= 1;
+            false
+        }
+        None => false,
+    }
+}
+
+impl BlockDevice for FailsOnce {
+    fn geometry(&self) -> Geometry {
+        self.disk.geometry()
+    }
+    fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError> {
+        if due(&mut self.reads_left) {
+            return Err(self.error);
+        }
+        self.disk.read(offset, into)
+    }
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+        if due(&mut self.writes_left) {
+            return Err(self.error);
+        }
+        self.disk.write(offset, bytes)
+    }
+    fn erase(&mut self, offset: u64, len: u64) -> Result<(), DeviceError> {
+        self.disk.erase(offset, len)
+    }
+    fn flush(&mut self) -> Result<(), DeviceError> {
+        self.disk.flush()
+    }
+}
+
+fn fails_once<'a>(world: &World<'a, RamDisk>, error: DeviceError) -> World<'a, FailsOnce> {
+    let disks = world
+        .disks
+        .iter()
+        .map(|disk| FailsOnce { disk: disk.fork(), reads_left: None, writes_left: None, error })
+        .collect();
+    let mut failing = World::new(world.device, world.ground.clone(), disks);
+    failing.nonce = world.nonce;
+    failing
+}
+
+#[test]
+fn a_full_disk_and_every_single_write_error_leave_the_running_slot_alone() {
+    let publisher = Publisher::new(1);
+    let update = publisher.simple(2, SlotKind::Update).unwrap();
+    let mut world = blank(&publisher, media()[0].1, AB);
+    let proof = commission(&mut world, &publisher.simple(1, SlotKind::Update).unwrap());
+    let start = fails_once(&world, DeviceError::Full);
+    let mut refused = 0;
+    for at in 0.. {
+        let mut world = start.clone();
+        world.disks[0].writes_left = Some(at);
+        let result = world.install(&update, Some(proof));
+        let full = DeviceError::Full;
+        match result {
+            Err(InstallError::Device(error) | InstallError::Record(error)) => {
+                assert_eq!(error, full, "write {at}");
+                refused += 1;
+            }
+            Ok(_) => {
+                assert!(world.disks[0].writes_left.is_some(), "write {at} failed unnoticed");
+                break;
+            }
+            Err(error) => panic!("write {at}: {error}"),
+        }
+        let runs = world.power_on().unwrap().proof.unwrap();
+        assert_eq!(runs.digest, proof.digest, "write {at}");
+        world.install(&update, Some(runs)).unwrap_or_else(|error| panic!("write {at}: {error}"));
+    }
+    assert!(refused > 8, "only {refused} writes");
+}
+
+#[test]
+fn a_read_error_costs_an_update_at_most_and_condemns_nothing() {
+    let publisher = Publisher::new(1);
+    let update = publisher.simple(2, SlotKind::Update).unwrap();
+    let mut world = blank(&publisher, media()[0].1, AB);
+    let proof = commission(&mut world, &publisher.simple(1, SlotKind::Update).unwrap());
+    let start = fails_once(&world, DeviceError::Io);
+    for at in 0.. {
+        let mut world = start.clone();
+        world.disks[0].reads_left = Some(at);
+        let result = world.install(&update, Some(proof));
+        if world.disks[0].reads_left.is_some() {
+            result.unwrap();
+            break;
+        }
+        // Reading a copy of the record is tried twice, so the first two failures cost nothing.
+        assert!(
+            matches!(result, Ok(_) | Err(InstallError::Device(DeviceError::Io))),
+            "read {at}: {result:?}"
+        );
+        let runs = world.power_on().unwrap().proof.unwrap();
+        if result.is_err() {
+            assert_eq!(runs.digest, proof.digest, "read {at}");
+        }
+    }
+    // The same at power-on, with two good slots.
+    world.install(&update, Some(proof)).unwrap();
+    confirm(&mut world);
+    let start = fails_once(&world, DeviceError::Io);
+    for at in 0.. {
+        let mut world = start.clone();
+        let before = world.disks[0].disk.content_hash();
+        world.disks[0].reads_left = Some(at);
+        let slot = world.power_on().unwrap().slot();
+        if world.disks[0].reads_left.is_some() {
+            assert_eq!(slot, Some(Slot::B));
+            break;
+        }
+        assert!(slot.is_some(), "read {at}");
+        assert_eq!(world.disks[0].disk.content_hash(), before, "read {at}: nothing is written");
+        assert_eq!(world.power_on().unwrap().slot(), Some(Slot::B), "read {at}: the next time");
+    }
 }
