@@ -10,8 +10,8 @@ use heapless::Vec;
 
 use crate::device::DeviceError;
 use crate::format::{
-    BootProof, Digest, Fault, Floor, Load, Manifest, Mark, MarkKind, Record, Role, SLOTS_MAX, Slot,
-    SlotKind, SlotState, header, record as record_format,
+    BootProof, Component, Digest, Fault, Floor, Load, Manifest, Mark, MarkKind, Record, Role,
+    SLOTS_MAX, Slot, SlotEntry, SlotKind, SlotState, header, record as record_format,
 };
 use crate::io::{Io, Step, round, round_down, round_u64};
 use crate::layout::{Layout, LayoutError, Part, Region};
@@ -85,6 +85,8 @@ pub enum Action {
         role: Role,
         /// Bytes needed, rounded up to whole logical blocks.
         len: u64,
+        /// The first of its slot: forget what was loaded from another slot, which did not verify.
+        first: bool,
     },
     /// Read into the component's memory; answer [`Event::Loaded`] with those bytes, or
     /// [`Event::Failed`].
@@ -225,6 +227,7 @@ enum State {
     Scan {
         at: usize,
         part: ScanPart,
+        again: bool,
     },
     /// Counting a try.
     Spend,
@@ -249,6 +252,8 @@ enum State {
     RaiseStore(Floor),
     /// Writing what has changed before hand-over.
     Settle,
+    /// Writing a record that says that there is nothing, so that something can be installed.
+    SettleEmpty,
     HandedOver,
     Stopped,
 }
@@ -286,6 +291,12 @@ pub struct Boot<'a, H = SoftSha256> {
     current: Option<Candidate>,
     manifest: Option<Verified<Manifest>>,
     fold: IndexFold<H>,
+    /// Nothing was loaded from the candidate yet.
+    first_reserve: bool,
+    /// A slot of the kind could not be read, so what floor it reaches is not known.
+    unseen: [bool; 2],
+    /// Slots of which a try was counted in this power-on, as bits.
+    counted: u8,
     /// What the candidate's state was before a try of it was spent.
     unspent: SlotState,
     /// Length of the buffer that the caller lends.
@@ -314,6 +325,9 @@ impl<'a, H: Sha256> Boot<'a, H> {
             current: None,
             manifest: None,
             fold: IndexFold::new(0, 1),
+            first_reserve: true,
+            unseen: [false; 2],
+            counted: 0,
             unspent: SlotState::Empty,
             buffer_len: 0,
             report: Report {
@@ -357,11 +371,14 @@ impl<'a, H: Sha256> Boot<'a, H> {
     pub fn step(&mut self, event: Event<'_>, buffer: &mut [u8]) -> Action {
         self.buffer_len = buffer.len();
         match self.state {
+            State::Start if buffer.len() < Self::buffer_len_min(&self.config.layout) => self.stop(),
             State::Start => {
                 self.state = State::ReadRecord;
                 Action::Io(self.copies.begin_read(&self.config.layout))
             }
-            State::ReadRecord | State::Spend | State::Settle => self.step_record(event, buffer),
+            State::ReadRecord | State::Spend | State::Settle | State::SettleEmpty => {
+                self.step_record(event, buffer)
+            }
             State::ReadFloor(kind) => {
                 match event {
                     Event::Floor(floor) => self.store[kind as usize] = floor.unwrap_or_default(),
@@ -373,7 +390,10 @@ impl<'a, H: Sha256> Boot<'a, H> {
                     SlotKind::Recovery => self.begin(),
                 }
             }
-            State::Scan { at, part } => self.step_scan(at, part, event, buffer),
+            State::Scan { at, part, again: false } if matches!(event, Event::Failed(_)) => {
+                self.scan_part(at, part, true)
+            }
+            State::Scan { at, part, .. } => self.step_scan(at, part, event, buffer),
             State::Head { first } => self.step_head(first, event, buffer),
             State::Reserve { number } => match event {
                 Event::Done => self.load(number, 0, None),
@@ -381,7 +401,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
             },
             State::Load { number, offset, len, first } => {
                 match event {
-                    Event::Loaded(bytes) => self.fold.bytes(bytes),
+                    Event::Loaded(bytes) if bytes.len() == len as usize => self.fold.bytes(bytes),
                     Event::Done => self.fold.bytes(&buffer[..len as usize]),
                     Event::Failed(error) => return self.skip(Reason::Device(error)),
                     _ => return self.skip(Reason::NoMemory),
@@ -414,6 +434,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
         match (self.state, outcome) {
             (State::Spend, Outcome::Written) => {
                 self.dirty = false;
+                self.counted |= self.current.map_or(0, |candidate| bit(candidate.slot));
                 self.read_head()
             }
             // Step 3: what cannot be counted is not tried.
@@ -433,6 +454,10 @@ impl<'a, H: Sha256> Boot<'a, H> {
                 // A good slot is started all the same: the change is made again next time.
                 self.report.record_write_failed = Some(error);
                 self.hand_over()
+            }
+            (State::SettleEmpty, Outcome::WriteFailed(error)) => {
+                self.report.record_write_failed = Some(error);
+                self.stop()
             }
             (_, Outcome::Read(choice)) => {
                 self.report.record = choice;
@@ -454,9 +479,11 @@ impl<'a, H: Sha256> Boot<'a, H> {
     fn begin(&mut self) -> Action {
         match self.report.record {
             Choice::Current { .. } => {
+                let trying = |entry: &SlotEntry| matches!(entry.state, SlotState::Trying { .. });
+                let trial = self.record.body.slots.iter().any(trying);
                 self.dirty = self.record.body.expire_trials();
                 self.order(Knowledge::Record);
-                if self.config.watchdog_reset {
+                if self.config.watchdog_reset && !trial {
                     // Without a trial at hand it was the first good slot that hung.
                     let first = self.candidates.first().copied();
                     if let Some(Candidate { slot, claim: Claim::Good }) = first {
@@ -484,7 +511,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
 
     fn scan(&mut self, at: usize) -> Action {
         match self.config.layout.slots().get(at) {
-            Some(layout) => self.scan_part(at, layout.slot, ScanPart::Head),
+            Some(_) => self.scan_part(at, ScanPart::Head, false),
             None => {
                 self.conclude_scan();
                 self.order(Knowledge::Headers);
@@ -493,8 +520,9 @@ impl<'a, H: Sha256> Boot<'a, H> {
         }
     }
 
-    fn scan_part(&mut self, at: usize, slot: Slot, part: ScanPart) -> Action {
-        self.state = State::Scan { at, part };
+    fn scan_part(&mut self, at: usize, part: ScanPart, again: bool) -> Action {
+        let slot = self.config.layout.slots()[at].slot;
+        self.state = State::Scan { at, part, again };
         match part {
             ScanPart::Head => self.read_part(slot, Part::Trust, TRUST_LEN_MAX),
             ScanPart::Commit => self.read_part(slot, Part::Commit, header::LEN),
@@ -520,15 +548,17 @@ impl<'a, H: Sha256> Boot<'a, H> {
                 let head =
                     verify_head::<H>(&self.config.device, slot.kind(), &buffer[..TRUST_LEN_MAX]);
                 match head {
-                    Ok((manifest, _)) if read => {
+                    Ok((manifest, _))
+                        if read && check_class(&self.config.device, &manifest).is_ok() =>
+                    {
                         self.manifest = Some(manifest);
-                        self.scan_part(at, slot, ScanPart::Commit)
+                        self.scan_part(at, ScanPart::Commit, false)
                     }
                     _ => self.scan(at + 1),
                 }
             }
             (ScanPart::Commit, Some(manifest)) if marked(MarkKind::Committed, manifest) => {
-                self.scan_part(at, slot, ScanPart::Confirmed)
+                self.scan_part(at, ScanPart::Confirmed, false)
             }
             (ScanPart::Confirmed, Some(manifest)) => {
                 let confirmed = marked(MarkKind::Confirmed, manifest);
@@ -563,6 +593,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
                 body.data_epoch = body.data_epoch.max(writes);
             }
         }
+        body.retire_unreadable(None);
         self.dirty = !self.read_only();
     }
 
@@ -570,6 +601,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
 
     fn next_candidate(&mut self) -> Action {
         self.manifest = None;
+        self.first_reserve = true;
         while let Some(candidate) = self.candidates.get(self.next).copied() {
             self.next += 1;
             if self.out & bit(candidate.slot) != 0 {
@@ -585,6 +617,10 @@ impl<'a, H: Sha256> Boot<'a, H> {
                     if self.report.store_failed {
                         self.line(Reason::StoreFailed);
                         continue;
+                    }
+                    // Looked at again after a false floor was set aside: it is counted already.
+                    if self.counted & bit(candidate.slot) != 0 {
+                        return self.read_head();
                     }
                     self.unspent = self.record.body.slot(candidate.slot).state;
                     if self.record.body.spend_try(candidate.slot, self.config.nonce).is_none() {
@@ -610,6 +646,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
             let at = kind as usize;
             if self.refused_by_floor[at]
                 && !self.report.store_failed
+                && !self.unseen[at]
                 && !self.ignore_floor[at]
                 && self.highest[at] < self.record.body.floor_of(kind)
             {
@@ -618,6 +655,11 @@ impl<'a, H: Sha256> Boot<'a, H> {
                 self.next = 0;
                 return self.next_candidate();
             }
+        }
+        // Both copies lost and nothing to start: without a record nothing could be installed
+        // either. What merely could not be read may still be there the next time.
+        if self.report.record == Choice::Lost && self.unseen == [false; 2] && self.dirty {
+            return self.write_record(State::SettleEmpty);
         }
         self.stop()
     }
@@ -638,6 +680,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
     fn step_head(&mut self, first: Option<Digest>, event: Event<'_>, buffer: &[u8]) -> Action {
         let Some(Candidate { slot, claim }) = self.current else { return self.stop() };
         if let Event::Failed(error) = event {
+            self.unseen[slot.kind() as usize] = true;
             return self.skip(Reason::Device(error));
         }
         let head = &buffer[..TRUST_LEN_MAX];
@@ -652,12 +695,24 @@ impl<'a, H: Sha256> Boot<'a, H> {
                         self.read_part(slot, Part::Trust, TRUST_LEN_MAX)
                     }
                     Some(first) if first == digest => self.condemn(Reason::Trust(error)),
-                    Some(_) => self.skip(Reason::Unstable),
+                    Some(_) => {
+                        self.unseen[slot.kind() as usize] = true;
+                        self.skip(Reason::Unstable)
+                    }
                 };
             }
         };
         if let Err(error) = check_class(&self.config.device, &manifest) {
             return self.skip(Reason::Class(error));
+        }
+        // A head that has nothing for this slot would "verify" without a byte being checked.
+        let checked = |c: &Component| c.load != Load::Late || self.config.check_late;
+        let fits = self.config.layout.check_fit(slot, &manifest).and_then(|()| {
+            let any = manifest.components_of(slot).any(|(_, component)| checked(component));
+            if any { Ok(()) } else { Err(LayoutError::NothingForSlot) }
+        });
+        if let Err(error) = fits {
+            return self.skip(Reason::Layout(error));
         }
         let kind = slot.kind();
         let at = kind as usize;
@@ -699,7 +754,8 @@ impl<'a, H: Sha256> Boot<'a, H> {
             Load::Ram => {
                 self.state = State::Reserve { number };
                 let len = self.read_len(data, length);
-                Action::Reserve { component: number, role, len }
+                let first = core::mem::replace(&mut self.first_reserve, false);
+                Action::Reserve { component: number, role, len, first }
             }
             Load::Xip | Load::Late | Load::Unknown(_) => self.load(number, 0, None),
         }
@@ -881,7 +937,9 @@ impl<'a, H: Sha256> Boot<'a, H> {
     /// Step 7.
     fn returned(&mut self) -> Action {
         // The line that said it was started is amended, not followed by another.
-        self.report.lines.pop();
+        if self.report.lines.last().is_some_and(|line| line.reason == Reason::Started) {
+            self.report.lines.pop();
+        }
         if let Some(Candidate { slot, claim: Claim::Trial }) = self.current {
             self.record.body.fail(slot, Fault::Returned);
             self.dirty = true;

@@ -7,8 +7,8 @@ use crate::boot::{self, Boot};
 use crate::device::{BlockDevice, DeviceError};
 use crate::format::{Envelope, Floor, Manifest, Role, Slot, SlotKind, envelope};
 use crate::install::{self, Install, InstallError, Installed, Progress, Refusal};
-use crate::io::{Io, IoResult};
-use crate::layout::{Layout, Part};
+use crate::io::{Io, IoResult, round};
+use crate::layout::{Layout, LayoutError, Part};
 use crate::operate::{self, Answer, Operate, OperateError};
 use crate::policy::Verdict;
 use crate::verify::{
@@ -51,8 +51,10 @@ impl RollbackStore for NoStore {
 
 /// Where components of load class `ram` go: the very memory they are started from.
 pub trait Memory {
-    /// Provides `len` bytes for component number `component`. Called again for the same component
-    /// when another slot is tried: the earlier memory is then free.
+    /// Forgets everything that was loaded: it is of a slot that did not verify.
+    fn clear(&mut self);
+
+    /// Provides `len` bytes for component number `component`.
     fn reserve(&mut self, component: usize, role: Role, len: u64) -> bool;
 
     /// The memory that was provided for the component.
@@ -99,38 +101,40 @@ pub fn boot<H: Sha256>(
     use boot::{Action, Event};
     let mut action = machine.step(event, buffer);
     loop {
-        let event =
-            match action {
-                Action::Io(io) => match carry_out(&io, devices, buffer) {
-                    Ok(()) => Event::Done,
-                    Err(error) => Event::Failed(error),
-                },
-                Action::ReadFloor(kind) => match store.read(kind) {
-                    Ok(floor) => Event::Floor(floor),
-                    Err(StoreError) => Event::StoreFailed,
-                },
-                Action::RaiseFloor(kind, floor) => match store.raise(kind, floor) {
-                    Ok(()) => Event::Done,
-                    Err(StoreError) => Event::StoreFailed,
-                },
-                Action::Reserve { component, role, len } => {
-                    if memory.reserve(component, role, len) { Event::Done } else { Event::NoMemory }
+        let event = match action {
+            Action::Io(io) => match carry_out(&io, devices, buffer) {
+                Ok(()) => Event::Done,
+                Err(error) => Event::Failed(error),
+            },
+            Action::ReadFloor(kind) => match store.read(kind) {
+                Ok(floor) => Event::Floor(floor),
+                Err(StoreError) => Event::StoreFailed,
+            },
+            Action::RaiseFloor(kind, floor) => match store.raise(kind, floor) {
+                Ok(()) => Event::Done,
+                Err(StoreError) => Event::StoreFailed,
+            },
+            Action::Reserve { component, role, len, first } => {
+                if first {
+                    memory.clear();
                 }
-                Action::Load { component, device, from, to, len } => {
-                    let range = to as usize..(to + u64::from(len)) as usize;
-                    let target = memory.bytes(component).get_mut(range);
-                    match (devices.get_mut(usize::from(device)), target) {
-                        (_, None) => Event::NoMemory,
-                        (None, _) => Event::Failed(DeviceError::OutOfRange),
-                        (Some(device), Some(target)) => match device.read(from, target) {
-                            Ok(()) => Event::Loaded(target),
-                            Err(error) => Event::Failed(error),
-                        },
-                    }
+                if memory.reserve(component, role, len) { Event::Done } else { Event::NoMemory }
+            }
+            Action::Load { component, device, from, to, len } => {
+                let range = to as usize..(to + u64::from(len)) as usize;
+                let target = memory.bytes(component).get_mut(range);
+                match (devices.get_mut(usize::from(device)), target) {
+                    (_, None) => Event::NoMemory,
+                    (None, _) => Event::Failed(DeviceError::OutOfRange),
+                    (Some(device), Some(target)) => match device.read(from, target) {
+                        Ok(()) => Event::Loaded(target),
+                        Err(error) => Event::Failed(error),
+                    },
                 }
-                Action::HandOver(proof) => return Some(proof),
-                Action::Stop => return None,
-            };
+            }
+            Action::HandOver(proof) => return Some(proof),
+            Action::Stop => return None,
+        };
         action = machine.step(event, buffer);
     }
 }
@@ -143,10 +147,10 @@ pub trait Source {
     /// [`SourceError`].
     fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError>;
 
-    /// Passes over `len` bytes. Passing over the end is noticed by the next read at the latest.
+    /// Passes over `len` bytes.
     ///
     /// # Errors
-    /// [`SourceError`].
+    /// [`SourceError`], also when the stream ends before.
     fn skip(&mut self, len: u64) -> Result<(), SourceError>;
 }
 
@@ -169,8 +173,8 @@ impl<R: embedded_io::Read> Source for Stream<R> {
         while len > 0 {
             let most = len.min(scrap.len() as u64) as usize;
             match self.read(&mut scrap[..most])? {
-                // The end: the read that follows finds it too.
-                0 => return Ok(()),
+                // Ended in the midst of what the bundle promised.
+                0 => return Err(SourceError),
                 // A reader that claims more than it was given room for is broken.
                 n if n > most => return Err(SourceError),
                 n => len -= n as u64,
@@ -293,6 +297,10 @@ pub fn verify_bundle<H: Sha256>(
     buffer: &mut [u8],
 ) -> Result<Verified<Manifest>, InstallError> {
     let refused = InstallError::Refused;
+    if buffer.len() < TRUST_LEN_MAX {
+        let (needed, available) = (TRUST_LEN_MAX, buffer.len());
+        return Err(refused(Refusal::Layout(LayoutError::Buffer { needed, available })));
+    }
     let mut receive = |into: &mut [u8]| match fill(source, into) {
         Ok(len) if len == into.len() => Ok(()),
         Ok(_) => Err(refused(Refusal::Ended)),
@@ -365,12 +373,18 @@ pub fn scrub<H: Sha256>(
     buffer: &mut [u8],
 ) -> Result<Verified<Manifest>, boot::Reason> {
     use boot::Reason;
+    let needed = round(TRUST_LEN_MAX, layout.unit() as u32);
+    if buffer.len() < needed {
+        let available = buffer.len();
+        return Err(Reason::Layout(LayoutError::Buffer { needed, available }));
+    }
     let region = layout.part(slot, Part::Trust).map_err(Reason::Layout)?;
     let head = Io::read(layout.geometry(region.device), region, TRUST_LEN_MAX, 0);
     carry_out(&head, devices, buffer).map_err(Reason::Device)?;
     let (manifest, _) =
         verify_head::<H>(device, slot.kind(), &buffer[..TRUST_LEN_MAX]).map_err(Reason::Trust)?;
     check_class(device, &manifest).map_err(Reason::Class)?;
+    layout.check_fit(slot, &manifest).map_err(Reason::Layout)?;
     let most = (buffer.len() / layout.unit() * layout.unit()) as u64;
     let mut done = 0;
     for (number, component) in manifest.components_of(slot) {

@@ -310,7 +310,7 @@ impl core::fmt::Display for Refusal {
                 "the boot proof does not match the boot record: it is of another disk or boot",
             ),
             Self::RunningUnverified => f.write_str("the slot that runs does not verify any more"),
-            Self::TargetRuns => f.write_str("that slot is the one that runs"),
+            Self::TargetRuns => f.write_str("that slot is the one that runs, or would boot"),
             Self::RecoveryNeedsGood => {
                 f.write_str("recovery is replaced only while a confirmed slot runs")
             }
@@ -660,6 +660,9 @@ impl<'a, H: Sha256> Install<'a, H> {
             }
             State::DestroyFlush => {
                 done(event)?;
+                if self.resumed {
+                    return self.component(0);
+                }
                 self.state = State::WriteHead { phase: Rewrite::Erase };
                 Ok(Action::Io(Io::erase(self.part(Part::Trust)?)))
             }
@@ -985,8 +988,8 @@ impl<'a, H: Sha256> Install<'a, H> {
         let mut floor = self.record.body.floor_of(self.kind());
         // The floor never lies above a good slot, so one that does is damage or forgery.
         let good = self.running.is_some_and(|slot| slot.kind() == self.kind());
-        if good && floor > self.running_floor {
-            floor = Floor::default();
+        if good {
+            floor = floor.min(self.running_floor);
         }
         let floor = floor.max(self.store);
         if found < floor {
@@ -1014,7 +1017,9 @@ impl<'a, H: Sha256> Install<'a, H> {
         self.need_buffer(needed)?;
         let (epochs, epoch) = (manifest.epochs, self.record.body.data_epoch);
         if self.kind() == SlotKind::Update {
-            if epoch < epochs.reads_min || epoch > epochs.reads_max {
+            // A new device has no data yet.
+            let has_data = running_update.is_some() || epoch != 0;
+            if has_data && (epoch < epochs.reads_min || epoch > epochs.reads_max) {
                 return refuse(Refusal::CannotReadData {
                     epoch,
                     reads_min: epochs.reads_min,
@@ -1045,6 +1050,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         let body = &self.record.body;
         let ready = |slot: Slot| {
             layout.has(slot)
+                && slot.kind() == self.kind()
                 && body.slot(slot).digest == *manifest.digest()
                 && matches!(body.slot(slot).state, SlotState::Ready { .. })
         };
@@ -1055,7 +1061,7 @@ impl<'a, H: Sha256> Install<'a, H> {
             if !layout.has(slot) {
                 return Err(layout_error(LayoutError::NoSuchSlot(slot)));
             }
-            if self.running == Some(slot) && !matches!(self.config.running, Running::Offline) {
+            if self.running == Some(slot) {
                 return Err(InstallError::Refused(Refusal::TargetRuns));
             }
             if body.slot(slot).held {
@@ -1127,7 +1133,10 @@ impl<'a, H: Sha256> Install<'a, H> {
             return self.start_over();
         }
         self.resumed = true;
-        self.component(0)
+        // The cut may have come before the marks of what stood there were destroyed.
+        let part = Part::Commit;
+        self.state = State::Destroy { part, phase: Rewrite::Erase };
+        Ok(Action::Io(Io::erase(self.part(part)?)))
     }
 
     /// Step 2.

@@ -296,6 +296,10 @@ impl<'a> Layout<'a> {
             indexes = indexes.saturating_add(len);
         }
         let (index, home) = found.ok_or(LayoutError::NothingForSlot)?;
+        // Also where no component stands in the first region: its neighbour begins right after it.
+        if indexes > first.len {
+            return Err(LayoutError::TooSmall { needed: indexes, available: first.len });
+        }
         // Components of the same region follow each other; in the first they follow the indexes.
         let mut start = if home == 0 { indexes } else { 0 };
         let region = layout.regions[home].region;

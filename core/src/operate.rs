@@ -7,7 +7,7 @@
 use crate::device::DeviceError;
 use crate::format::{BootProof, Hold, Mark, MarkKind, Record, Slot, header};
 use crate::io::{Io, IoResult, Step};
-use crate::layout::{Layout, Part};
+use crate::layout::{Layout, Part, Region};
 use crate::record::{
     Choice, ConfirmRefusal, Confirmation, Copies, CopyState, OperatorRefusal, Outcome,
 };
@@ -29,6 +29,8 @@ pub enum Request {
     HoldUpdates(Hold),
     /// A good slot had to be ended by a watchdog or missed its deadline.
     Suspect(Slot),
+    /// It is this time, in unix seconds: note it with failures that a loader without a clock saw.
+    NoteTime(u64),
 }
 
 /// What came of it.
@@ -105,6 +107,13 @@ pub enum Action {
 enum State {
     Start,
     ReadRecord,
+    /// Making an end of the marks of a slot, so that it does not pass for good when the record is
+    /// lost.
+    Destroy {
+        slot: Slot,
+        part: Part,
+        written: bool,
+    },
     EraseMark(BootProof),
     WriteMark(BootProof),
     FlushMark,
@@ -190,11 +199,27 @@ impl<'a> Operate<'a> {
                     Step::Done(Outcome::WriteFailed(error)) => Err(OperateError::Record(error)),
                 }
             }
+            State::Destroy { slot, part, written } => {
+                result.map_err(device)?;
+                let region = self.part(slot, part)?;
+                let geometry = self.layout.geometry(region.device);
+                if !written && geometry.erased.is_none() {
+                    self.state = State::Destroy { slot, part, written: true };
+                    buffer[..header::LEN].fill(0);
+                    let io = Io::write_padded(geometry, region, buffer, 0, header::LEN);
+                    return Ok(Action::Io(io));
+                }
+                if part == Part::Confirmed {
+                    return self.destroy(slot, Part::Commit);
+                }
+                self.state = State::FlushMark;
+                Ok(Action::Io(Io::Flush { device: region.device }))
+            }
             State::EraseMark(proof) => {
                 result.map_err(device)?;
                 let mark = Mark { kind: MarkKind::Confirmed, digest: proof.digest }.emit();
                 buffer[..header::LEN].copy_from_slice(&mark);
-                let region = self.confirmed(proof.slot)?;
+                let region = self.part(proof.slot, Part::Confirmed)?;
                 let geometry = self.layout.geometry(region.device);
                 self.state = State::WriteMark(proof);
                 Ok(Action::Io(Io::write_padded(geometry, region, buffer, 0, header::LEN)))
@@ -202,7 +227,8 @@ impl<'a> Operate<'a> {
             State::WriteMark(proof) => {
                 result.map_err(device)?;
                 self.state = State::FlushMark;
-                Ok(Action::Io(Io::Flush { device: self.confirmed(proof.slot)?.device }))
+                let device = self.part(proof.slot, Part::Confirmed)?.device;
+                Ok(Action::Io(Io::Flush { device }))
             }
             State::FlushMark => {
                 result.map_err(device)?;
@@ -212,8 +238,15 @@ impl<'a> Operate<'a> {
         }
     }
 
-    fn confirmed(&self, slot: Slot) -> Result<crate::layout::Region, OperateError> {
-        self.layout.part(slot, Part::Confirmed).map_err(|_| OperateError::NoSuchSlot(slot))
+    fn part(&self, slot: Slot, part: Part) -> Result<Region, OperateError> {
+        self.layout.part(slot, part).map_err(|_| OperateError::NoSuchSlot(slot))
+    }
+
+    /// Confirmed block first: a slot that is confirmed and not committed counts for nothing.
+    fn destroy(&mut self, slot: Slot, part: Part) -> Result<Action, OperateError> {
+        let region = self.part(slot, part)?;
+        self.state = State::Destroy { slot, part, written: false };
+        Ok(Action::Io(Io::erase(region)))
     }
 
     fn write_record(&mut self) -> Action {
@@ -240,7 +273,7 @@ impl<'a> Operate<'a> {
             | Request::Rollback(slot)
             | Request::HoldSlot(slot, _)
             | Request::Suspect(slot) => Some(slot),
-            Request::HoldUpdates(_) | Request::Read => None,
+            Request::HoldUpdates(_) | Request::NoteTime(_) | Request::Read => None,
         };
         if let Some(slot) = slot
             && !self.layout.has(slot)
@@ -256,14 +289,14 @@ impl<'a> Operate<'a> {
                     Confirmation::Confirmed => {
                         // C2 before C3: once the record says good, the block must be there too.
                         self.state = State::EraseMark(proof);
-                        let region = self.confirmed(proof.slot)?;
+                        let region = self.part(proof.slot, Part::Confirmed)?;
                         return Ok(Action::Io(Io::erase(region)));
                     }
                 }
             }
             Request::MarkBad(slot) => {
                 body.mark_bad(slot).map_err(OperateError::Operator)?;
-                true
+                return self.destroy(slot, Part::Confirmed);
             }
             Request::Rollback(slot) => {
                 let target = body.rollback(slot).map_err(OperateError::Operator)?;
@@ -276,6 +309,7 @@ impl<'a> Operate<'a> {
             }
             Request::HoldUpdates(hold) => core::mem::replace(&mut body.hold, hold) != hold,
             Request::Suspect(slot) => body.suspect(slot),
+            Request::NoteTime(now) => body.stamp_failures(now),
         };
         if !changed {
             self.state = State::Ended;

@@ -100,8 +100,10 @@ pub fn judge(manifest: &Verified<Manifest>, body: &Body, now: Option<u64>) -> Ve
             return Verdict::Refused(Objection::FailedBefore(failed.fault));
         }
         let wait = BACK_OFF_S[usize::from(failed.count.max(1) - 1).min(BACK_OFF_S.len() - 1)];
-        let until = failed.at.saturating_add(wait);
-        if failed.at != 0 && now.is_some_and(|now| now < until) {
+        // A loader has no clock: until somebody who has one notes the time, it failed just now.
+        let failed_at = if failed.at == 0 { now.unwrap_or(0) } else { failed.at };
+        let until = failed_at.saturating_add(wait);
+        if now.is_some_and(|now| now < until) {
             return Verdict::Deferred(Deferral::BackOff { until });
         }
     }

@@ -120,6 +120,10 @@ pub struct HeapMemory {
 }
 
 impl Memory for HeapMemory {
+    fn clear(&mut self) {
+        self.parts.clear();
+    }
+
     fn reserve(&mut self, component: usize, _role: Role, len: u64) -> bool {
         if self.limit.is_some_and(|limit| len > limit) {
             return false;
@@ -161,8 +165,8 @@ impl Source for Bytes<'_> {
     }
 
     fn skip(&mut self, len: u64) -> Result<(), SourceError> {
-        let len = self.rest.len().min(usize::try_from(len).unwrap_or(usize::MAX));
-        self.rest = &self.rest[len..];
+        let len = usize::try_from(len).map_err(|_| SourceError)?;
+        self.rest = self.rest.get(len..).ok_or(SourceError)?;
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Every way the boot record changes, as a function on its body.
 
-use crate::format::record::{Body, FAILED_MAX};
+use crate::format::record::{Body, FAILED_MAX, TRIES_MAX};
 use crate::format::{
     BootProof, Digest, Failed, Fault, Manifest, Slot, SlotEntry, SlotKind, SlotState,
 };
@@ -77,6 +77,9 @@ impl Body {
     pub(crate) fn expire_trials(&mut self) -> bool {
         let mut changed = false;
         for slot in Slot::ALL {
+            if slot.kind() == SlotKind::Recovery {
+                continue;
+            }
             if let SlotState::Trying { left: 0, .. } = self.slot(slot).state {
                 self.fail(slot, Fault::Exhausted);
                 changed = true;
@@ -117,6 +120,11 @@ impl Body {
             _ => 1,
         };
         entry.describe(manifest);
+        if slot.kind() == SlotKind::Recovery {
+            // Recovery is never counted: there must be something left that always starts.
+            entry.state = SlotState::Good;
+            return 0;
+        }
         entry.state = SlotState::Trying { left: 0, attempt, nonce };
         attempt
     }
@@ -135,18 +143,19 @@ impl Body {
         entry.state = if confirmed || slot.kind() == SlotKind::Recovery {
             SlotState::Good
         } else {
-            SlotState::Ready { tries }
+            SlotState::Ready { tries: tries.clamp(1, TRIES_MAX) }
         };
     }
 
-    /// Marks `slot` bad. Its update is remembered as failed unless it had been good: then the
-    /// medium is at fault, and the same update must be welcome as the repair.
+    /// Marks `slot` bad, and remembers its update as failed. Not one that is corrupt: it was read
+    /// back whole when it was installed, so the medium is at fault, and the same update must be
+    /// welcome as the repair.
     pub(crate) fn fail(&mut self, slot: Slot, fault: Fault) {
         let entry = self.slot_mut(slot);
-        let (digest, was_good) = (entry.digest, entry.state == SlotState::Good);
+        let digest = entry.digest;
         entry.state = SlotState::Bad { fault };
         entry.suspect = false;
-        if !was_good || fault == Fault::MarkedBad {
+        if fault != Fault::Corrupt {
             self.remember(digest, fault, 0);
         }
     }
@@ -178,6 +187,17 @@ impl Body {
             self.failed.swap(at - 1, at);
         }
         self.failed.pop();
+    }
+
+    /// Gives failures that a loader without a clock noted the time `now`, unix time in seconds.
+    /// Returns whether anything changed.
+    pub fn stamp_failures(&mut self, now: u64) -> bool {
+        let mut changed = false;
+        for failed in self.failed.iter_mut().filter(|failed| failed.at == 0) {
+            failed.at = now;
+            changed = true;
+        }
+        changed
     }
 
     /// How the update `digest` failed here before, if it did.
@@ -216,19 +236,29 @@ impl Body {
         }
         if epoch > self.data_epoch {
             self.data_epoch = epoch;
-            // From now on the data migrates; who cannot read it would start into ruins.
-            for slot in Slot::ALL {
-                let entry = self.slot_mut(slot);
-                if slot != proof.slot
-                    && slot.kind() == SlotKind::Update
-                    && entry.state == SlotState::Good
-                    && entry.epochs.reads_max < epoch
-                {
-                    entry.state = SlotState::Bad { fault: Fault::DataEpoch };
-                }
-            }
+            self.retire_unreadable(Some(proof.slot));
         }
         Ok(Confirmation::Confirmed)
+    }
+
+    /// Takes every slot but `confirmed` out of use that cannot read the data any more: it migrates
+    /// from now on, and who cannot read it would start into ruins.
+    pub(crate) fn retire_unreadable(&mut self, confirmed: Option<Slot>) {
+        let epoch = self.data_epoch;
+        for slot in Slot::ALL {
+            let entry = self.slot_mut(slot);
+            let in_use = match entry.state {
+                SlotState::Good | SlotState::Ready { .. } | SlotState::Trying { .. } => true,
+                SlotState::Empty | SlotState::Writing | SlotState::Bad { .. } => false,
+            };
+            if Some(slot) != confirmed
+                && slot.kind() == SlotKind::Update
+                && in_use
+                && entry.epochs.reads_max < epoch
+            {
+                entry.state = SlotState::Bad { fault: Fault::DataEpoch };
+            }
+        }
     }
 
     /// The operator or the running system calls the update in `slot` bad, for good.
@@ -260,12 +290,27 @@ impl Body {
         changed
     }
 
-    /// Goes back from `slot`: a trial ends as marked bad; a good slot stays good and is held, and
-    /// the other good slot goes first. Returns the slot that boots next.
+    /// Goes back from `slot`. An update that waits in another slot is called off, and that is all.
+    /// Else a trial in `slot` ends as marked bad; a good `slot` stays good and is held, and the
+    /// other good one goes first. Returns the slot that boots next.
     ///
     /// # Errors
     /// [`OperatorRefusal`] when there is no other good slot.
     pub fn rollback(&mut self, slot: Slot) -> Result<Slot, OperatorRefusal> {
+        let waits = |body: &Self, other: Slot| {
+            other != slot
+                && other.kind() == SlotKind::Update
+                && matches!(
+                    body.slot(other).state,
+                    SlotState::Ready { .. } | SlotState::Trying { .. }
+                )
+        };
+        if self.slot(slot).state == SlotState::Good
+            && let Some(other) = Slot::ALL.into_iter().find(|other| waits(self, *other))
+        {
+            self.fail(other, Fault::MarkedBad);
+            return Ok(slot);
+        }
         let target = self.other_good(slot).ok_or(OperatorRefusal::NothingElseGood)?;
         match self.slot(slot).state {
             SlotState::Ready { .. } | SlotState::Trying { .. } => {

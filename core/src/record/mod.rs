@@ -13,8 +13,10 @@ use crate::format::{FormatError, Record, record};
 use crate::io::{Io, IoResult, Step, round};
 use crate::layout::Layout;
 
-/// The sequence of a record that is built anew after both copies were lost: above that of any copy
-/// that was only unreadable for a while, so that no old one comes back.
+/// The sequence of a record that is built anew after both copies were lost: above that of a copy
+/// that was only unreadable for a while, so that it does not come back as the newer one. Two such
+/// losses with no write between them are not told apart; the write that follows ends the danger,
+/// for it replaces the old copy.
 const SEQUENCE_AFTER_LOSS: u64 = 1 << 40;
 
 /// What one copy turned out to be.
@@ -50,7 +52,7 @@ pub enum Choice {
     },
     /// A later format is in use: nothing may be written, so nothing may be tried.
     Newer,
-    /// Never written: a new device.
+    /// Never written, or cut short in the very first write: a new device.
     Factory,
     /// Both were lost.
     Lost,
@@ -68,8 +70,11 @@ pub fn choose(copies: [CopyState; 2]) -> Choice {
         }
         [Valid { .. }, Blank | Invalid | Unreadable(_)] => Choice::Current { copy: 0 },
         [Blank | Invalid | Unreadable(_), Valid { .. }] => Choice::Current { copy: 1 },
-        [Blank, Blank] => Choice::Factory,
-        [Blank | Invalid | Unreadable(_), Blank | Invalid | Unreadable(_)] => Choice::Lost,
+        // A copy that was never written means that one write was begun at most: the first.
+        [Blank, Blank | Invalid] | [Invalid, Blank] => Choice::Factory,
+        [Invalid, Invalid]
+        | [Unreadable(_), Blank | Invalid | Unreadable(_)]
+        | [Blank | Invalid, Unreadable(_)] => Choice::Lost,
     }
 }
 
@@ -184,12 +189,22 @@ impl Copies {
         Io::read(layout.geometry(region.device), region, record::LEN_MAX, self.at)
     }
 
-    fn write(&mut self, layout: &Layout<'_>, record: &Record, buffer: &mut [u8], copy: u8) -> Io {
+    fn write(
+        &mut self,
+        layout: &Layout<'_>,
+        record: &Record,
+        buffer: &mut [u8],
+        copy: u8,
+    ) -> Step<Outcome> {
         let region = layout.record(copy.into());
-        // A body of this size cannot fail to fit: LEN_MAX holds the largest one, which a test shows.
-        let len = record.emit(&mut buffer[self.at..self.at + record::LEN_MAX]).unwrap_or(0);
+        // Written as nothing, a record that breaks a rule would count as written.
+        let Ok(len) = record.emit(&mut buffer[self.at..self.at + record::LEN_MAX]) else {
+            self.phase = Phase::Idle;
+            return Step::Done(Outcome::WriteFailed(DeviceError::OutOfRange));
+        };
         self.phase = Phase::Write { copy };
-        Io::write_padded(layout.geometry(region.device), region, buffer, self.at, len)
+        let geometry = layout.geometry(region.device);
+        Step::Io(Io::write_padded(geometry, region, buffer, self.at, len))
     }
 
     /// Takes the result of the operation that was asked for, and asks for the next.
@@ -239,7 +254,7 @@ impl Copies {
                 self.phase = Phase::Idle;
                 Step::Done(Outcome::Read(choice))
             }
-            (Phase::Erase { copy }, Ok(())) => Step::Io(self.write(layout, record, buffer, copy)),
+            (Phase::Erase { copy }, Ok(())) => self.write(layout, record, buffer, copy),
             (Phase::Write { copy }, Ok(())) => {
                 self.phase = Phase::Flush { copy };
                 Step::Io(Io::Flush { device: layout.record(copy.into()).device })

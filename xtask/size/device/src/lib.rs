@@ -124,6 +124,8 @@ impl RollbackStore for ExternStore {
 pub struct OneImage<'a>(pub &'a mut [u8]);
 
 impl Memory for OneImage<'_> {
+    fn clear(&mut self) {}
+
     fn reserve(&mut self, _component: usize, _role: Role, len: u64) -> bool {
         len <= self.0.len() as u64
     }
