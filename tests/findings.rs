@@ -1,0 +1,310 @@
+//! Bugs that were found in the core, each with the story that showed it.
+
+use stillboot::boot::Reason;
+use stillboot::device::Geometry;
+use stillboot::format::record::Body;
+use stillboot::format::{Epochs, Fault, Load, Role, Slot, SlotEntry, SlotKind, SlotState};
+use stillboot::install::{InstallError, Refusal, Running, Wait};
+use stillboot::layout::LayoutError;
+use stillboot::operate::{Answer, Request};
+use stillboot::policy::Deferral;
+use stillboot::record::Choice;
+use stillboot_sim::disk::RamDisk;
+use stillboot_sim::release::content;
+use stillboot_sim::world::Bytes;
+use stillboot_sim::{Ground, Piece, Publisher, World};
+use stillboot_tests::{RamWorld, blank, boot, commission, confirm, media, state};
+
+const AB: &[Slot] = &[Slot::A, Slot::B];
+
+fn simple(publisher: &Publisher, sequence: u64) -> Vec<u8> {
+    publisher.simple(sequence, SlotKind::Update).unwrap()
+}
+
+fn forge(world: &mut RamWorld<'_>, sequence: Option<u64>, change: impl FnOnce(&mut Body)) {
+    let (mut record, ..) = world.record().unwrap();
+    change(&mut record.body);
+    record.sequence = sequence.unwrap_or(record.sequence);
+    for copy in 0..2 {
+        let mut bytes = [0; 1024];
+        record.emit(&mut bytes).unwrap();
+        world.disks[0].poke(world.ground.record(copy).offset, &bytes);
+    }
+}
+
+fn lose_record(world: &mut RamWorld<'_>) {
+    for copy in 0..2 {
+        let region = world.ground.record(copy);
+        world.disks[0].poke(region.offset, &[7; 1024]);
+    }
+}
+
+/// A head copied from another slot, of a bundle that has nothing for this one, "verified" without
+/// one byte being checked.
+#[test]
+fn slot_without_a_component_of_its_own_never_starts() {
+    let publisher = Publisher::new(1);
+    let mut world = blank(&publisher, media()[3].1, AB);
+    let image = content(1, 9000);
+    let piece = Piece { role: Role::Image, load: Load::Xip, linked: Some(Slot::A), bytes: &image };
+    let bundle = publisher.bundle(publisher.manifest(1), SlotKind::Update, &[piece]).unwrap();
+    commission(&mut world, &bundle);
+    let slots: Vec<_> = world.ground.slots().iter().map(|s| s.regions[0].region).collect();
+    let head = world.disks[0].bytes(slots[0].offset + 2 * 2048, 4096);
+    world.disks[0].poke(slots[1].offset + 2 * 2048, &head);
+    world.disks[0].poke(slots[0].offset + 5 * 2048 + 2048 + 10, &[0xee; 64]);
+    let power_on = world.power_on().unwrap();
+    assert_eq!(power_on.proof, None, "{:?}", power_on.report.lines);
+    let b = power_on.report.lines.iter().find(|line| line.candidate.slot == Slot::B).unwrap();
+    assert_eq!(b.reason, Reason::Layout(LayoutError::NothingForSlot));
+}
+
+/// The very first write of the record was torn; install waited for a boot, and the boot for an
+/// install.
+#[test]
+fn torn_first_record_write_does_not_lock_the_device_out() {
+    let publisher = Publisher::new(1);
+    for copy in 0..2 {
+        let mut world = blank(&publisher, media()[0].1, AB);
+        let region = world.ground.record(copy);
+        world.disks[0].poke(region.offset, b"SBRC\x01");
+        assert_eq!(world.power_on().unwrap().report.record, Choice::Factory);
+        world.install(&simple(&publisher, 1), None).unwrap();
+        assert_eq!(confirm(&mut world).slot, Slot::A);
+    }
+}
+
+#[test]
+fn both_copies_lost_with_nothing_to_boot_end_in_a_record_that_can_be_installed_to() {
+    let publisher = Publisher::new(1);
+    let mut world = blank(&publisher, media()[0].1, AB);
+    lose_record(&mut world);
+    let bundle = simple(&publisher, 1);
+    assert_eq!(world.install(&bundle, None), Err(InstallError::Deferred(Wait::RecordLost)));
+    assert_eq!(world.power_on().unwrap().slot(), None);
+    world.install(&bundle, None).unwrap();
+    confirm(&mut world);
+}
+
+/// A record that could not be encoded was written as nothing and counted as written, so a trial ran
+/// uncounted.
+#[test]
+fn a_try_that_cannot_be_recorded_is_not_made() {
+    let publisher = Publisher::new(1);
+    let mut world = blank(&publisher, media()[0].1, AB);
+    let proof = commission(&mut world, &simple(&publisher, 1));
+    world.install(&simple(&publisher, 2), Some(proof)).unwrap();
+    forge(&mut world, Some((1 << 63) - 1), |_| {});
+    for _ in 0..5 {
+        let power_on = world.power_on().unwrap();
+        assert_eq!(power_on.slot(), Some(Slot::A));
+        assert!(matches!(power_on.report.lines[0].reason, Reason::NotCounted(_)));
+    }
+}
+
+#[test]
+fn tries_out_of_range_are_brought_into_it() {
+    let publisher = Publisher::new(1);
+    for (given, kept) in [(0, 1), (20, 15)] {
+        let mut world = blank(&publisher, media()[0].1, AB);
+        world.install(&simple(&publisher, 1), None).unwrap();
+        lose_record(&mut world);
+        world.tries = given;
+        assert_eq!(boot(&mut world).attempt, 1);
+        let trying = state(&mut world, Slot::A);
+        assert!(matches!(trying, SlotState::Trying { left, .. } if left == kept - 1), "{trying:?}");
+    }
+}
+
+/// With every component in another region nobody checked that the indexes stay in the first.
+#[test]
+fn indexes_stay_in_the_first_region() {
+    let publisher = Publisher::new(1);
+    let mut ground = Ground::new(Geometry::disk(512, 0), AB, 16 << 10);
+    ground.add_device(Geometry::disk(512, 0), &[Role::Rootfs], 2 << 20);
+    let disks = ground.geometries().iter().map(|g| RamDisk::new(*g, 0)).collect();
+    let mut world: RamWorld<'_> = World::new(publisher.device(), ground, disks);
+    let rootfs = content(1, 1_900_000);
+    let piece = Piece { role: Role::Rootfs, load: Load::Late, linked: None, bytes: &rootfs };
+    let bundle = publisher.bundle(publisher.manifest(1), SlotKind::Update, &[piece]).unwrap();
+    let before = world.disks[0].content_hash();
+    let result = world.install(&bundle, None);
+    assert!(
+        matches!(result, Err(InstallError::Refused(Refusal::Layout(LayoutError::TooSmall { .. })))),
+        "{result:?}"
+    );
+    assert_eq!(world.disks[0].content_hash(), before);
+}
+
+/// The watchdog ended the last try of B; A, which had done nothing, was made suspect.
+#[test]
+fn a_watchdog_that_ends_a_trial_blames_no_good_slot() {
+    let publisher = Publisher::new(1);
+    let mut world = blank(&publisher, media()[0].1, AB);
+    let proof = commission(&mut world, &simple(&publisher, 1));
+    world.install(&simple(&publisher, 2), Some(proof)).unwrap();
+    for _ in 0..3 {
+        assert_eq!(boot(&mut world).slot, Slot::B);
+        world.watchdog_reset = true;
+    }
+    assert_eq!(boot(&mut world).slot, Slot::A);
+    assert!(!world.record().unwrap().0.body.slot(Slot::A).suspect);
+}
+
+/// Loaders have no clock and note failures at time 0, which the back-off passed over.
+#[test]
+fn back_off_works_though_the_loader_has_no_clock() {
+    let publisher = Publisher::new(1);
+    let mut world = blank(&publisher, media()[0].1, AB);
+    let proof = commission(&mut world, &simple(&publisher, 1));
+    let now = 1_800_000_000;
+    world.host.now = Some(now);
+    let update = simple(&publisher, 2);
+    let fail = |world: &mut RamWorld<'_>| (0..4).for_each(|_| drop(boot(world)));
+    world.install(&update, Some(proof)).unwrap();
+    fail(&mut world);
+    assert_eq!(world.operate(Request::NoteTime(now)), Ok(Answer::Done));
+    assert_eq!(world.operate(Request::NoteTime(now)), Ok(Answer::Already));
+    // The first failure may have been the power.
+    world.install(&update, Some(proof)).unwrap();
+    fail(&mut world);
+    let until = now + 8 * 3600;
+    let wait = InstallError::Deferred(Wait::Policy(Deferral::BackOff { until }));
+    assert_eq!(world.install(&update, Some(proof)), Err(wait));
+    world.operate(Request::NoteTime(now)).unwrap();
+    world.host.now = Some(until);
+    world.install(&update, Some(proof)).unwrap();
+}
+
+#[test]
+fn what_was_marked_bad_stays_out_when_the_record_is_lost() {
+    let publisher = Publisher::new(1);
+    for (name, geometry) in media() {
+        let mut world = blank(&publisher, geometry, AB);
+        let proof = commission(&mut world, &simple(&publisher, 1));
+        world.install(&simple(&publisher, 2), Some(proof)).unwrap();
+        confirm(&mut world);
+        world.operate(Request::MarkBad(Slot::B)).unwrap();
+        lose_record(&mut world);
+        assert_eq!(boot(&mut world).slot, Slot::A, "{name}");
+        assert_eq!(state(&mut world, Slot::B), SlotState::Empty, "{name}");
+    }
+}
+
+#[test]
+fn data_epoch_rule_holds_after_the_record_is_lost() {
+    let publisher = Publisher::new(1);
+    let mut world = blank(&publisher, media()[0].1, AB);
+    let proof = commission(&mut world, &simple(&publisher, 1));
+    let kernel = content(1, 900);
+    let mut manifest = publisher.manifest(2);
+    manifest.epochs = Epochs { reads_min: 0, reads_max: 1, writes: 1 };
+    let piece = Piece { role: Role::Kernel, load: Load::Ram, linked: None, bytes: &kernel };
+    let update = publisher.bundle(manifest, SlotKind::Update, &[piece]).unwrap();
+    let mut source = Bytes::new(&update, usize::MAX);
+    world
+        .install_with(&mut source, Running::Proof(proof), |config| config.allow_new_epoch = true)
+        .unwrap();
+    confirm(&mut world);
+    lose_record(&mut world);
+    assert_eq!(boot(&mut world).slot, Slot::B);
+    assert_eq!(state(&mut world, Slot::A), SlotState::Bad { fault: Fault::DataEpoch });
+}
+
+#[test]
+fn a_new_device_takes_a_system_that_reads_only_later_data() {
+    let publisher = Publisher::new(1);
+    let mut world = blank(&publisher, media()[0].1, AB);
+    let kernel = content(1, 900);
+    let mut manifest = publisher.manifest(1);
+    manifest.epochs = Epochs { reads_min: 1, reads_max: 1, writes: 1 };
+    let piece = Piece { role: Role::Kernel, load: Load::Ram, linked: None, bytes: &kernel };
+    let bundle = publisher.bundle(manifest, SlotKind::Update, &[piece]).unwrap();
+    world.install(&bundle, None).unwrap();
+    confirm(&mut world);
+    assert_eq!(world.record().unwrap().0.body.data_epoch, 1);
+}
+
+/// The medium damaged an update that had been read back whole: the update was banned for it.
+#[test]
+fn damage_to_a_trial_is_not_held_against_the_update() {
+    let publisher = Publisher::new(1);
+    let mut world = blank(&publisher, media()[0].1, AB);
+    let proof = commission(&mut world, &simple(&publisher, 1));
+    let update = simple(&publisher, 2);
+    world.install(&update, Some(proof)).unwrap();
+    let b = world.ground.slots()[1].regions[0].region;
+    world.disks[0].poke(b.offset + 6 * 4096 + 10, &[0xee; 8]);
+    assert_eq!(boot(&mut world).slot, Slot::A);
+    assert_eq!(state(&mut world, Slot::B), SlotState::Bad { fault: Fault::Corrupt });
+    world.install(&update, Some(proof)).unwrap();
+    assert_eq!(confirm(&mut world).slot, Slot::B);
+}
+
+#[test]
+fn recovery_is_never_counted() {
+    let publisher = Publisher::new(1);
+    let mut world = blank(&publisher, media()[0].1, &[Slot::A, Slot::B, Slot::Recovery]);
+    let recovery = publisher.simple(9, SlotKind::Recovery).unwrap();
+    let mut source = Bytes::new(&recovery, usize::MAX);
+    let target = Some(Slot::Recovery);
+    world.install_with(&mut source, Running::Offline, |c| c.target = target).unwrap();
+    forge(&mut world, None, |body| *body.slot_mut(Slot::Recovery) = SlotEntry::default());
+    for _ in 0..5 {
+        assert_eq!(boot(&mut world).slot, Slot::Recovery);
+        assert_eq!(state(&mut world, Slot::Recovery), SlotState::Good);
+    }
+    assert!(world.record().unwrap().0.body.failed.is_empty());
+}
+
+#[test]
+fn rollback_calls_off_an_update_that_waits_and_says_what_boots() {
+    let publisher = Publisher::new(1);
+    for slots in [AB, &[Slot::A, Slot::B, Slot::C]] {
+        let mut world = blank(&publisher, media()[0].1, slots);
+        let mut proof = commission(&mut world, &simple(&publisher, 1));
+        if slots.len() == 3 {
+            world.install(&simple(&publisher, 2), Some(proof)).unwrap();
+            confirm(&mut world);
+            proof = boot(&mut world);
+        }
+        world.install(&simple(&publisher, 3), Some(proof)).unwrap();
+        let answer = world.operate(Request::Rollback(proof.slot));
+        assert_eq!(answer, Ok(Answer::Boots(proof.slot)));
+        assert_eq!(boot(&mut world).slot, proof.slot);
+    }
+}
+
+/// Offline, the slot that would boot was overwritten when it was named as the target.
+#[test]
+fn offline_install_never_overwrites_the_slot_that_would_boot() {
+    let publisher = Publisher::new(1);
+    let mut world = blank(&publisher, media()[0].1, AB);
+    commission(&mut world, &simple(&publisher, 1));
+    let update = simple(&publisher, 2);
+    let mut source = Bytes::new(&update, usize::MAX);
+    let result = world.install_with(&mut source, Running::Offline, |c| c.target = Some(Slot::A));
+    assert_eq!(result, Err(InstallError::Refused(Refusal::TargetRuns)));
+}
+
+/// Cut between the record and the marks, a repair was resumed with the old marks in place.
+#[test]
+fn a_resumed_repair_destroys_the_old_marks_first() {
+    let publisher = Publisher::new(1);
+    let mut world = blank(&publisher, media()[0].1, AB);
+    let proof = commission(&mut world, &simple(&publisher, 1));
+    let update = simple(&publisher, 2);
+    world.install(&update, Some(proof)).unwrap();
+    confirm(&mut world);
+    assert_eq!(world.operate(Request::Rollback(Slot::B)), Ok(Answer::Boots(Slot::A)));
+    let back = boot(&mut world);
+    world.operate(Request::HoldSlot(Slot::B, false)).unwrap();
+    // As the record is right after the first write of step 2.
+    forge(&mut world, None, |body| body.slot_mut(Slot::B).state = SlotState::Writing);
+    // The stream ends before the last byte, so the installation cannot finish.
+    let short = &update[..update.len() - 1];
+    assert!(world.install(short, Some(back)).is_err());
+    lose_record(&mut world);
+    assert_eq!(boot(&mut world).slot, Slot::A);
+    assert_eq!(state(&mut world, Slot::B), SlotState::Empty, "no mark stands any more");
+}
