@@ -294,13 +294,7 @@ impl Manifest {
         if !is_label(&self.min_from) {
             return Err(Bounds(Field::MinFrom));
         }
-        let channel = &self.channel;
-        if channel.track.is_empty() || !is_label(&channel.track) || !is_label(&channel.branch) {
-            return Err(Bounds(Field::Channel));
-        }
-        if !channel.risk.is_known() {
-            return Err(Unknown { field: Field::Risk, code: channel.risk.code().into() });
-        }
+        self.channel.check()?;
         if !self.architecture.is_known() {
             let code = self.architecture.code().into();
             return Err(Unknown { field: Field::Architecture, code });
@@ -341,6 +335,19 @@ impl Manifest {
         }
         if chunks > CHUNKS_MAX {
             return Err(Bounds(Field::IndexLen));
+        }
+        Ok(())
+    }
+}
+
+impl Channel {
+    pub(super) fn check(&self) -> Result<(), FormatError> {
+        if self.track.is_empty() || !is_label(&self.track) || !is_label(&self.branch) {
+            return Err(FormatError::Bounds(Field::Channel));
+        }
+        if !self.risk.is_known() {
+            let code = self.risk.code().into();
+            return Err(FormatError::Unknown { field: Field::Risk, code });
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ pub mod keyset;
 pub mod manifest;
 pub mod proof;
 pub mod record;
+pub mod statement;
 mod wire;
 
 pub use envelope::{Envelope, PayloadType};
@@ -19,6 +20,7 @@ pub use keyset::{Key, KeyRole, Keyset};
 pub use manifest::{Architecture, Channel, Component, Epochs, Load, Manifest, Risk, Role};
 pub use proof::BootProof;
 pub use record::{Failed, Fault, Hold, Record, SlotEntry, SlotState};
+pub use statement::{Statement, StatementKind};
 
 /// A SHA-256 digest.
 pub type Digest = [u8; 32];
@@ -178,6 +180,8 @@ pub enum Field {
     Tries = 28,
     KeysetVersion = 29,
     BodyLen = 30,
+    StatementKind = 31,
+    Name = 32,
 }
 
 impl core::fmt::Display for FormatError {

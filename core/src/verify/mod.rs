@@ -14,7 +14,7 @@ pub use signature::{SignatureError, count_signatures, key_id};
 
 use crate::format::{
     Digest, Envelope, Field, Floor, FormatError, Id, Key, KeyRole, Keyset, Manifest, PayloadType,
-    Risk, SlotKind, envelope, manifest,
+    Risk, SlotKind, Statement, envelope, envelope::KeyId, manifest,
 };
 
 /// Longest trust area in bytes: a keyset envelope and a manifest envelope.
@@ -62,6 +62,8 @@ pub enum Authority {
     Recovery,
     /// The one built-in key.
     SingleKey,
+    /// Keys of the role that makes such statements.
+    Statement,
 }
 
 /// A value whose bytes were signed by enough of the right keys.
@@ -140,8 +142,14 @@ pub enum TrustError {
     ManifestSignature(SignatureError),
     /// The manifest is signed by edge release keys, and its risk is not `edge`.
     EdgeOnly,
-    /// The manifest is for another product, though signed.
+    /// It is for another product, though signed.
     WrongProduct,
+    /// A statement breaks its format.
+    Statement(FormatError),
+    /// A statement is not signed by the role of its kind.
+    StatementSignature(SignatureError),
+    /// A key of the test suite, which everybody has, in a release build.
+    TestKey,
 }
 
 impl core::fmt::Display for TrustError {
@@ -162,6 +170,11 @@ impl core::fmt::Display for TrustError {
                 f.write_str("signed by edge release keys only, which count for risk edge alone")
             }
             Self::WrongProduct => f.write_str("made for another product"),
+            Self::Statement(error) => write!(f, "statement: {error}"),
+            Self::StatementSignature(error) => write!(f, "statement: {error}"),
+            Self::TestKey => f.write_str(
+                "a key of the test suite, which everybody has; release builds refuse it",
+            ),
         }
     }
 }
@@ -188,6 +201,7 @@ pub fn verify_keyset<H: Sha256>(
     {
         return Err(TrustError::NoTrust);
     }
+    refuse_test_keys::<H>(keys.iter())?;
     expect_payload(envelope, PayloadType::Keyset)?;
     count_signatures::<H>(envelope, KeyRole::Root, &device.product, keys.iter(), threshold)
         .map_err(TrustError::KeysetSignature)?;
@@ -197,6 +211,7 @@ pub fn verify_keyset<H: Sha256>(
     if keyset.keys.iter().any(weak) {
         return Err(TrustError::Keyset(FormatError::Bounds(Field::Key)));
     }
+    refuse_test_keys::<H>(keyset.keys.iter().map(|key| &key.public))?;
     Ok(keyset)
 }
 
@@ -226,6 +241,7 @@ pub fn verify_head<H: Sha256>(
     expect_payload(&envelope, PayloadType::Manifest)?;
     let authority = match (device.trust, &keyset) {
         (Trust::Key(key), _) => {
+            refuse_test_keys::<H>(core::iter::once(key))?;
             let role = match kind {
                 SlotKind::Update => KeyRole::Release,
                 SlotKind::Recovery => KeyRole::Recovery,
@@ -253,6 +269,56 @@ pub fn verify_head<H: Sha256>(
         value,
     };
     Ok((verified, head.len() - rest.len()))
+}
+
+/// Verifies a statement envelope under the keyset of the bundle it speaks of.
+///
+/// # Errors
+/// [`TrustError`].
+pub fn verify_statement<H: Sha256>(
+    device: &Device<'_>,
+    keyset: &Keyset,
+    envelope: &Envelope<'_>,
+) -> Result<Verified<Statement>, TrustError> {
+    expect_payload(envelope, PayloadType::Statement)?;
+    // Only to learn in which role it must be signed; it is believed after that was checked.
+    let value = Statement::parse(envelope.payload()).map_err(TrustError::Statement)?;
+    let role = value.kind.role().ok_or(TrustError::Statement(FormatError::Malformed))?;
+    let missing = SignatureError::NoSuchRole { role };
+    let threshold = keyset.threshold(role).ok_or(TrustError::StatementSignature(missing))?;
+    let keys = keyset.keys.iter().filter(|key| key.roles & role.bit() != 0);
+    let keys = keys.map(|key| &key.public);
+    count_signatures::<H>(envelope, role, &device.product, keys, threshold)
+        .map_err(TrustError::StatementSignature)?;
+    if value.product != device.product {
+        return Err(TrustError::WrongProduct);
+    }
+    Ok(Verified {
+        digest: digest_of::<H>(envelope.payload()),
+        keyset_version: keyset.version,
+        authority: Authority::Statement,
+        value,
+    })
+}
+
+/// Key ids of the keys that the test suite signs with, and that everybody can sign with: Ed25519
+/// seeds of SHA-256 of `stillboot test key 1` to `4`.
+pub const TEST_KEY_IDS: [KeyId; 4] = [
+    [0x47, 0xca, 0xc8, 0xe1, 0xfc, 0xe1, 0xe3, 0xd7],
+    [0x8b, 0xad, 0x5a, 0x56, 0x25, 0xf3, 0xba, 0xe6],
+    [0x44, 0xdb, 0x8a, 0x7f, 0xdc, 0x37, 0x8e, 0xa8],
+    [0xcc, 0x49, 0x3a, 0x74, 0x6f, 0xcd, 0xad, 0x2a],
+];
+
+/// Refuses keys of the test suite in release builds. No configuration switches this off.
+fn refuse_test_keys<'k, H: Sha256>(
+    mut keys: impl Iterator<Item = &'k [u8; 32]>,
+) -> Result<(), TrustError> {
+    if cfg!(debug_assertions) {
+        return Ok(());
+    }
+    let any = keys.any(|key| TEST_KEY_IDS.contains(&key_id::<H>(key)));
+    if any { Err(TrustError::TestKey) } else { Ok(()) }
 }
 
 /// Which role's threshold the manifest's signatures reach.

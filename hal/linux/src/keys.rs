@@ -9,7 +9,7 @@ use ed25519_compact::{KeyPair, PublicKey, SecretKey, Seed};
 use serde::{Deserialize, Serialize};
 use stillboot::format::envelope::KeyId;
 use stillboot::format::{Envelope, Id, KeyRole, PayloadType, envelope};
-use stillboot::verify::{SoftSha256, Trust, key_id};
+use stillboot::verify::{SoftSha256, Trust, digest_of, key_id};
 use uuid::Uuid;
 
 /// Why keys could not be read, written or used.
@@ -88,6 +88,12 @@ impl SigningKey {
     #[must_use]
     pub fn from_seed(seed: [u8; 32]) -> Self {
         Self(KeyPair::from_seed(Seed::new(seed)))
+    }
+
+    /// Key `number`, 1 to 4, of the test suite: everybody has it, and release builds refuse it.
+    #[must_use]
+    pub fn test(number: u8) -> Self {
+        Self::from_seed(digest_of::<SoftSha256>(format!("stillboot test key {number}").as_bytes()))
     }
 
     /// A new key, from the system's random numbers.
@@ -273,4 +279,15 @@ fn read(path: &Path) -> Result<String, KeyError> {
         action: "read",
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_core_knows_the_keys_of_the_test_suite() {
+        let ids = [1, 2, 3, 4].map(|n| key_id::<SoftSha256>(&SigningKey::test(n).public()));
+        assert_eq!(ids, stillboot::verify::TEST_KEY_IDS, "{ids:02x?}");
+    }
 }
