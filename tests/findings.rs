@@ -308,3 +308,55 @@ fn a_resumed_repair_destroys_the_old_marks_first() {
     assert_eq!(boot(&mut world).slot, Slot::A);
     assert_eq!(state(&mut world, Slot::B), SlotState::Empty, "no mark stands any more");
 }
+
+/// The good slot could not be read this once, and nothing else reached the floor: the floor was
+/// ignored, and an older system below it started.
+#[test]
+fn a_floor_is_not_ignored_while_a_slot_cannot_be_read() {
+    use stillboot::device::{BlockDevice, DeviceError};
+
+    /// Cannot read one range.
+    struct Hole(RamDisk, std::ops::Range<u64>);
+    impl BlockDevice for Hole {
+        fn geometry(&self) -> Geometry {
+            self.0.geometry()
+        }
+        fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError> {
+            if self.1.contains(&offset) {
+                return Err(DeviceError::Io);
+            }
+            self.0.read(offset, into)
+        }
+        fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+            self.0.write(offset, bytes)
+        }
+        fn erase(&mut self, offset: u64, len: u64) -> Result<(), DeviceError> {
+            self.0.erase(offset, len)
+        }
+        fn flush(&mut self) -> Result<(), DeviceError> {
+            self.0.flush()
+        }
+    }
+
+    let publisher = Publisher::new(1);
+    let mut world = blank(&publisher, media()[0].1, AB);
+    let leveled = |sequence, level| {
+        let bytes = content(sequence, 900);
+        let mut manifest = publisher.manifest(sequence);
+        manifest.level = level;
+        let piece = Piece { role: Role::Kernel, load: Load::Ram, linked: None, bytes: &bytes };
+        publisher.bundle(manifest, SlotKind::Update, &[piece]).unwrap()
+    };
+    let proof = commission(&mut world, &leveled(1, 1));
+    world.install(&leveled(2, 5), Some(proof)).unwrap();
+    confirm(&mut world);
+    world.operate(Request::MarkBad(Slot::A)).unwrap();
+    boot(&mut world);
+    assert_eq!(world.record().unwrap().0.body.floor.level, 5);
+    let b = world.ground.slots()[1].regions[0].region;
+    let hole = Hole(world.disks[0].fork(), b.offset..b.offset + b.len);
+    let mut holed = World::new(world.device, world.ground.clone(), vec![hole]);
+    let power_on = holed.power_on().unwrap();
+    assert_eq!(power_on.proof, None, "{:?}", power_on.report);
+    assert_eq!(boot(&mut world).slot, Slot::B, "the next power-on fares better");
+}
