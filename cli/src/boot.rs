@@ -60,6 +60,10 @@ fn parse_nonce(text: &str) -> Result<u64, String> {
 struct Loaded(Vec<(Role, Vec<u8>)>);
 
 impl Memory for Loaded {
+    fn clear(&mut self) {
+        self.0.clear();
+    }
+
     fn reserve(&mut self, component: usize, role: Role, len: u64) -> bool {
         while self.0.len() <= component {
             self.0.push((role, Vec::new()));

@@ -53,14 +53,15 @@ pub fn scrub(args: &ScrubArgs, out: &Output) -> Result<(), Failure> {
     let mut machine = Operate::new(&layout, Request::Read);
     let mut buffer = vec![0; BUFFER_LEN];
     driver::operate(&mut machine, &mut [&mut *disk as &mut dyn BlockDevice], &mut buffer)?;
-    let known = matches!(machine.copies().0, Choice::Current { .. });
+    // A lost record, or one that only a newer version reads, tells nothing of the slots.
+    let known = matches!(machine.copies().0, Choice::Current { .. } | Choice::Factory);
     let body = &machine.record().body;
 
     let mut findings = Vec::new();
     for at in layout.slots() {
         let slot = at.slot;
         let entry = body.slot(slot);
-        // Without a record every slot may hold something.
+        // Where nothing is known every slot may hold something.
         if known && entry.state == SlotState::Empty {
             continue;
         }

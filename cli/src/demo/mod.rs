@@ -13,7 +13,7 @@ mod timeline;
 mod world;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
 use serde_json::json;
@@ -54,16 +54,12 @@ pub fn run(options: &Options) -> Result<bool> {
     };
     let mut timeline = Timeline::start(options.json);
     let style = timeline.style();
-    if !options.json {
-        // First, so that whatever happens can be replayed.
-        println!("{} seed {seed}", style.bold("stillboot demo"));
-    }
+    // First, so that whatever happens can be replayed.
+    timeline.say(&format!("{} seed {seed}", style.bold("stillboot demo")));
     let mut random = Random::new(seed);
     let inputs = inputs::find(&options.kernel, &options.initrd, &mut random)?;
     let names: Vec<&str> = inputs.systems.iter().map(|system| system.name.as_str()).collect();
-    if !options.json {
-        println!("{}\n  {}\n", inputs.origin, names.join(", "));
-    }
+    timeline.say(&format!("{}\n  {}\n", inputs.origin, names.join(", ")));
 
     let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
     let mut observed = Observed::default();
@@ -102,19 +98,20 @@ pub fn run(options: &Options) -> Result<bool> {
             "seconds": seconds,
             "folder": place,
         });
-        println!("{}", serde_json::to_string_pretty(&report)?);
-        return Ok(kept);
+        timeline.print(&report.to_string());
     }
-    println!("\n{}", table(&promises, style));
+    timeline.say(&format!("\n{}", table(&promises, style)));
     let broken = promises.iter().filter(|promise| !promise.kept).count() as u64;
     let verdict = match kept {
         true => "every promise was kept".to_owned(),
-        false => format!("{} NOT kept; replay with --seed {seed}", count(broken, "promise")),
+        false => format!("{} NOT kept", count(broken, "promise")),
     };
-    println!("{} in {seconds:.1} s, with seed {seed}", style.verdict(kept, &verdict));
+    let verdict = style.verdict(kept, &verdict);
+    timeline.say(&format!("{verdict} in {seconds:.1} s, with seed {seed}"));
     if let Some(place) = place {
-        println!("kept in {}: {}", place.display(), list(&place)?);
+        timeline.say(&format!("kept in {}: {}", place.display(), list(&place)?));
     }
+    timeline.heard().context("cannot write to standard output")?;
     Ok(kept)
 }
 
@@ -126,7 +123,7 @@ fn new_seed() -> Result<u64> {
 }
 
 /// The names of the files in `folder`.
-fn list(folder: &std::path::Path) -> Result<String> {
+fn list(folder: &Path) -> Result<String> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder)? {
         names.push(entry?.file_name().to_string_lossy().into_owned());

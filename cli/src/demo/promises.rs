@@ -22,7 +22,7 @@ pub struct Observed {
     pub new_in_turn: u64,
     /// Power-ons that ran any other version than was due.
     pub out_of_turn: u64,
-    /// Goes at the update whose power was cut.
+    /// Runs of the update, the first and those that went on.
     pub goes: u64,
     /// Bytes fetched for it altogether.
     pub fetched: u64,
@@ -30,7 +30,8 @@ pub struct Observed {
     pub needed: u64,
     /// Most bytes that had to be fetched, given the cuts and what the drive may lose by each.
     pub fetched_max: u64,
-    /// Whether the slot then held the same bytes as after an update without cuts.
+    /// Whether the slot then held the same bytes as after an update without cuts, and everything but
+    /// slot and record the same as before.
     pub same_as_uncut: Option<bool>,
     /// Systems that were started.
     pub started: u64,
@@ -79,8 +80,10 @@ pub struct Observed {
     pub late_contained: u64,
     /// Whether the other slot ran when a bit of the active one was flipped on the disk.
     pub other_slot_ran: Option<bool>,
-    /// Bytes written to mend it, and bytes kept.
-    pub mended: Option<(u64, u64)>,
+    /// Bytes that came from the bundle to mend it, and bytes that did not have to.
+    pub mend: Option<(u64, u64)>,
+    /// Whether the slot then held what it had held before.
+    pub mended: Option<bool>,
 }
 
 /// One row of the table.
@@ -131,13 +134,13 @@ impl Observed {
                     "{} fetched for {} in {}",
                     size(self.fetched),
                     size(self.needed),
-                    count(self.goes, "go").replace("gos", "goes"),
+                    count(self.goes, "run"),
                 ),
                 self.goes > 1 && self.fetched <= self.fetched_max,
             ),
             row(
                 "... and ends with the bytes of one that was not",
-                said(self.same_as_uncut, "same digest of the slot", "digests differ"),
+                said(self.same_as_uncut, "same slot, same everything else", "the disks differ"),
                 self.same_as_uncut == Some(true),
             ),
             row(
@@ -213,13 +216,16 @@ impl Observed {
             ),
             row(
                 "... and the same update mends it",
-                match self.mended {
-                    Some((written, kept)) => {
-                        format!("{} written, {} kept", size(written), size(kept))
-                    }
+                match self.mend {
+                    Some((fetched, found)) => format!(
+                        "{} from the bundle, {} from the disk; {}",
+                        size(fetched),
+                        size(found),
+                        said(self.mended, "as before", "not as before"),
+                    ),
                     None => NOT_REACHED.to_owned(),
                 },
-                self.mended.is_some_and(|(written, kept)| written > 0 && kept > written),
+                self.mended == Some(true),
             ),
         ]
     }
@@ -314,7 +320,8 @@ mod tests {
             late: 1,
             late_contained: 1,
             other_slot_ran: Some(true),
-            mended: Some((1, 10)),
+            mend: Some((1, 10)),
+            mended: Some(true),
         }
     }
 
@@ -346,7 +353,7 @@ mod tests {
             |o| o.late_contained -= 1,
             |o| o.other_slot_ran = Some(false),
             |o| o.mended = None,
-            |o| o.mended = Some((10, 1)),
+            |o| o.mended = Some(false),
         ];
         for (number, break_one) in breaks.into_iter().enumerate() {
             let mut observed = kept();
@@ -359,7 +366,7 @@ mod tests {
     #[test]
     fn table_lines_up_and_names_what_broke() {
         let mut observed = kept();
-        observed.mended = None;
+        (observed.mend, observed.mended) = (None, None);
         let text = table(&observed.promises(), Style::plain());
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 1 + observed.promises().len());

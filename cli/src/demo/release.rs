@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use anyhow::{Context as _, Result, anyhow};
 use stillboot::format::{
-    Architecture, Channel, Component, Digest, Epochs, Id, Key, KeyRole, Keyset, Load, Manifest, Risk, Role,
-    keyset, manifest,
+    Architecture, Channel, Component, Digest, Epochs, Id, Key, KeyRole, Keyset, Load, Manifest,
+    Risk, Role, keyset, manifest,
 };
 use stillboot_linux::bundle::{self, Part};
 use stillboot_linux::keys::{Roots, Signer as _, SigningKey, id_of};

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
 use stillboot::boot::{Line, Reason, Report};
-use stillboot::format::{Fault, Role, Slot, SlotState};
+use stillboot::format::{Digest, Fault, Role, Slot, SlotState};
 use stillboot::install::{InstallError, Refusal, Reuse, Running};
 use stillboot::layout::Region;
 use stillboot::operate::{Answer, Request};
@@ -55,20 +56,37 @@ const MENDED: usize = 3;
 const REUSE: Reuse = Reuse { target: true, running: true };
 
 /// Power cuts while an update begins.
-const HEAD_CUTS: u64 = 8;
+const HEAD_CUTS: Often = Often { most: 8, least: 4 };
 
-/// The most power cuts while its bytes arrive; fewer for images that take long to check.
-const BODY_CUTS: u64 = 40;
+/// Power cuts while its bytes arrive.
+const BODY_CUTS: Often = Often { most: 48, least: 8 };
 
-/// How many bytes may be hashed on account of these cuts. Each power-on hashes a whole system.
-const BODY_BYTES: u64 = 700 << 20;
-
-/// How many tampered bundles are checked in each of their parts: envelopes, index, anywhere.
-const FLIPS: [u64; 3] = [8, 4, 12];
+/// How many tampered bundles are checked: a bit flipped in the envelopes, in the index after them,
+/// and anywhere.
+const FLIPS: [Often; 3] =
+    [Often { most: 8, least: 4 }, Often { most: 4, least: 2 }, Often { most: 12, least: 4 }];
 
 /// How many bundles with a bit flipped in the envelopes, and after them, are streamed into an
 /// installation.
-const STREAMED_FLIPS: (u64, u64) = (4, 5);
+const STREAMED_FLIPS: (Often, Often) = (Often { most: 4, least: 2 }, Often { most: 5, least: 2 });
+
+/// How often something is done. Each time hashes a whole system, so that with large ones it is done
+/// less often: the demo is to take seconds.
+#[derive(Clone, Copy, Debug)]
+struct Often {
+    most: u64,
+    least: u64,
+}
+
+impl Often {
+    /// Up to here a system is not large.
+    const BYTES: u64 = 20 << 20;
+
+    /// For systems of `bytes`.
+    fn for_size(self, bytes: u64) -> u64 {
+        (self.most * Self::BYTES / bytes.max(1)).clamp(self.least, self.most)
+    }
+}
 
 /// Plays all scenes in `folder`.
 ///
@@ -116,7 +134,7 @@ pub fn play(
     if keep {
         fs::write(folder.join("roots.toml"), keys.roots().to_toml()?)?;
         for release in &releases {
-            fs::write(folder.join(format!("{}.bundle", release.version)), &*release.bytes)?;
+            fs::write(folder.join(format!("{}.sbb", release.version)), &*release.bytes)?;
         }
     }
 
@@ -193,23 +211,25 @@ impl Story<'_> {
     fn cut_again_and_again(&mut self, first: &Started, peaceful: &Attempt) -> Result<Started> {
         let release = &self.releases[SECOND];
         let (payload, bundle) = (release.payload_len(), release.bytes.len() as u64);
-        let mut goes_on = Vec::new();
-        for _ in 0..HEAD_CUTS {
-            goes_on.push((Phase::Begins, When::Change(self.random.below(peaceful.head_changes))));
+        let mut cuts = Vec::new();
+        for _ in 0..HEAD_CUTS.for_size(payload) {
+            cuts.push((Phase::Begins, When::Change(self.random.below(peaceful.head_changes))));
         }
-        let body = (BODY_BYTES / payload).clamp(BODY_CUTS / 4, BODY_CUTS);
+        let body = BODY_CUTS.for_size(payload);
         let mut places: Vec<u64> = (0..body).map(|_| self.random.below(payload)).collect();
         places.sort_unstable();
         for bytes in places {
             let phase = Phase::Arrives { quarter: bytes * 4 / payload };
-            goes_on.push((phase, When::InPlace { bytes, then: self.random.below(4) }));
+            // Each chunk is an erase and a write. Aim at the writes: the erase of a disk does nothing.
+            let then = 1 + 2 * self.random.below(3);
+            cuts.push((phase, When::InPlace { bytes, then }));
         }
         for then in 0..peaceful.tail_changes {
-            goes_on.push((Phase::Ends, When::InPlace { bytes: payload, then }));
+            cuts.push((Phase::Ends, When::InPlace { bytes: payload, then }));
         }
 
         let mut scene = Cuts::of(Phase::Begins);
-        for (phase, when) in goes_on {
+        for (phase, when) in cuts {
             if scene.phase != phase {
                 scene.tell(self.timeline);
                 scene = Cuts::of(phase);
@@ -289,11 +309,11 @@ impl Story<'_> {
         self.observed.needed = bundle;
         self.observed.fetched_max = bundle + self.observed.goes * (bundle - payload + LOSS_MAX);
         let detail = format!(
-            "2.0.0 into slot {}: {} of {} fetched again for {}",
+            "2.0.0 into slot {}: {} fetched in {}, a bundle of {}",
             started.proof.slot,
-            size(self.observed.fetched.saturating_sub(bundle)),
+            size(self.observed.fetched),
+            count(self.observed.goes, "run"),
             size(bundle),
-            count(self.observed.cuts(), "cut"),
         );
         self.timeline.event(Tone::Well, "installed", detail);
         self.tell_start(&started);
@@ -339,8 +359,9 @@ impl Story<'_> {
     /// Whatever is not for this device, or is not what was signed, is refused.
     fn refuse(&mut self, second: &Started) -> Result<Started> {
         self.refuse_tampered_files()?;
-        self.refuse_foreign(second)?;
-        self.refuse_tampered_streams(second)?;
+        let disk = self.world.digest_but(&[])?;
+        self.refuse_foreign(second, &disk)?;
+        self.refuse_tampered_streams(second, &disk)?;
         let booted = self.boot()?;
         if !booted.is(&self.releases[SECOND]) || booted.started.proof.slot != second.proof.slot {
             return Err(broken("2.0.0 did not start again after all these"));
@@ -357,7 +378,10 @@ impl Story<'_> {
         for (count, from, to) in
             [(FLIPS[0], 0, head), (FLIPS[1], head, head + index), (FLIPS[2], 0, end)]
         {
-            bits.extend((0..count).map(|_| 8 * from + self.random.below(8 * (to - from))));
+            bits.extend(
+                (0..count.for_size(release.payload_len()))
+                    .map(|_| 8 * from + self.random.below(8 * (to - from))),
+            );
         }
         let mut refused = 0;
         for bit in &bits {
@@ -379,24 +403,28 @@ impl Story<'_> {
     }
 
     /// Bundles that are intact, and not for this device.
-    fn refuse_foreign(&mut self, second: &Started) -> Result<()> {
-        let system = &self.inputs.systems[self.inputs.systems.len() - 1];
+    fn refuse_foreign(&mut self, second: &Started, disk: &Digest) -> Result<()> {
+        let last = &self.inputs.systems[self.inputs.systems.len() - 1];
+        // What they hold is never looked at, so it need not be much.
+        let most = last.initramfs.len().min(1 << 20);
+        let initramfs = Rc::new(last.initramfs[..most].to_vec());
+        let system = &System { initramfs, ..last.clone() };
         let architecture = self.inputs.architecture;
         let newer = Label { version: "9.0.0", sequence: 9, class: CLASS };
         let class = Label { class: OTHER_CLASS, ..newer };
         let class = Release::pack(system, class, architecture, &self.keys)?;
-        self.refuse_one("wrong class", "9.0.0", &class.bytes, second, |refusal| {
+        self.refuse_one("wrong class", "9.0.0", &class.bytes, (second, disk), |refusal| {
             matches!(refusal, Refusal::Class(_))
         })?;
         drop(class);
         let older = self.releases[FIRST].bytes.clone();
-        self.refuse_one("downgrade", "1.0.0", &older, second, |refusal| {
+        self.refuse_one("downgrade", "1.0.0", &older, (second, disk), |refusal| {
             matches!(refusal, Refusal::NotNewer { .. })
         })?;
         drop(older);
         let strangers = Keys::new(self.random);
         let unknown = Release::pack(system, newer, architecture, &strangers)?;
-        self.refuse_one("unknown key", "9.0.0", &unknown.bytes, second, |refusal| {
+        self.refuse_one("unknown key", "9.0.0", &unknown.bytes, (second, disk), |refusal| {
             matches!(refusal, Refusal::Trust(TrustError::KeysetSignature(_)))
         })
     }
@@ -406,10 +434,10 @@ impl Story<'_> {
         event: &str,
         version: &str,
         bytes: &[u8],
-        second: &Started,
+        (second, disk): (&Started, &Digest),
         is_due: fn(&Refusal) -> bool,
     ) -> Result<()> {
-        let error = self.offer_early(Wire::new(bytes), second)?;
+        let error = self.offer_early(Wire::new(bytes), second, disk)?;
         self.observed.foreign += 1;
         if let InstallError::Refused(refusal) = &error
             && is_due(refusal)
@@ -420,9 +448,14 @@ impl Story<'_> {
         Ok(())
     }
 
-    /// Offers what must be refused before the first write, and looks at every byte of the disk.
-    fn offer_early(&mut self, wire: Wire<'_>, second: &Started) -> Result<InstallError> {
-        let before = self.world.digest_but(&[])?;
+    /// Offers what must be refused before the first write, and looks at every byte of the disk, whose
+    /// digest is `disk`.
+    fn offer_early(
+        &mut self,
+        wire: Wire<'_>,
+        second: &Started,
+        disk: &Digest,
+    ) -> Result<InstallError> {
         let terms = Terms { running: Running::Proof(second.proof), reuse: REUSE, cut: None };
         let error = match self.world.install(wire, terms)?.result {
             Ok(installed) => {
@@ -432,20 +465,22 @@ impl Story<'_> {
             Err(error) => error,
         };
         self.observed.early += 1;
-        self.observed.early_untouched += u64::from(self.world.digest_but(&[])? == before);
+        self.observed.early_untouched += u64::from(self.world.digest_but(&[])? == *disk);
         Ok(error)
     }
 
     /// The same wrong bits without a check beforehand: the installation itself finds them, those in
     /// the envelopes before it writes, those after them when they arrive.
-    fn refuse_tampered_streams(&mut self, second: &Started) -> Result<()> {
+    fn refuse_tampered_streams(&mut self, second: &Started, disk: &Digest) -> Result<()> {
+        let payload = self.releases[MENDED].payload_len();
         let (early, late) = STREAMED_FLIPS;
+        let (early, late) = (early.for_size(payload), late.for_size(payload));
         let (head, _) = self.releases[MENDED].head_len();
         let mut refused = 0;
         for _ in 0..early {
             let bit = self.random.below(8 * head);
             let bytes = self.releases[MENDED].bytes.clone();
-            let error = self.offer_early(Wire::flipped(&bytes, bit), second)?;
+            let error = self.offer_early(Wire::flipped(&bytes, bit), second, disk)?;
             refused += u64::from(matches!(error, InstallError::Refused(_)));
         }
 
@@ -496,6 +531,8 @@ impl Story<'_> {
     /// update mends the first.
     fn rot(&mut self, mended: &Started) -> Result<()> {
         let slot = mended.proof.slot;
+        let place = self.world.slot(slot);
+        let whole = self.world.digest_of(&place)?;
         let byte = self.world.flip(slot, &mended.manifest, 0)?;
         let detail = format!("one bit of byte {byte} of the kernel in slot {slot} flips");
         self.timeline.event(Tone::Harm, "bit rot", detail);
@@ -510,17 +547,17 @@ impl Story<'_> {
 
         let running = Running::Proof(booted.started.proof);
         let terms = Terms { running, reuse: REUSE, cut: None };
-        let (written, kept) = self.install(MENDED, terms, "repair")?;
+        self.observed.mend = Some(self.install(MENDED, terms, "repair")?);
         let started = self.start(MENDED)?;
         self.commit(MENDED, &started)?;
-        self.observed.mended = Some((written, kept));
+        self.observed.mended = Some(self.world.digest_of(&place)? == whole);
         Ok(())
     }
 
     // What several scenes do.
 
-    /// Installs a release that must go in. Gives the bytes that were written, and those that were
-    /// there already.
+    /// Installs a release that must go in. Gives the bytes that came from the bundle, and those that
+    /// were on the disk already, in the target or the running slot.
     fn install(&mut self, number: usize, terms: Terms, event: &str) -> Result<(u64, u64)> {
         let release = &self.releases[number];
         let attempt = self.world.install(Wire::new(&release.bytes), terms)?;
@@ -528,7 +565,7 @@ impl Story<'_> {
             .result
             .map_err(|error| broken(format!("{} was not installed: {error}", release.version)))?;
         let detail = format!(
-            "{} into slot {}: {} written, {} there already",
+            "{} into slot {}: {} from the bundle, {} from the disk",
             release.version,
             installed.slot,
             size(installed.written),
@@ -651,7 +688,8 @@ impl Cuts {
             }
             Phase::Ends => "as it is flushed, committed, switched to".to_owned(),
         };
-        let what = format!("{} {when}: 1.0.0 runs {} times", count(self.cuts, "cut"), self.old);
+        let (cuts, old) = (count(self.cuts, "cut"), count(self.old, "time"));
+        let what = format!("{cuts} {when}: 1.0.0 runs {old}");
         timeline.event(Tone::Harm, "power cuts", what);
     }
 }
@@ -663,4 +701,16 @@ fn reasons(report: &Report) -> String {
     }
     let line = |line: &Line| format!("slot {} {}", line.candidate.slot, line.reason);
     report.lines.iter().map(line).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_systems_are_cut_less_often_but_never_too_seldom() {
+        for (mib, expected) in [(0, 48), (1, 48), (20, 48), (40, 24), (100, 9), (1000, 8)] {
+            assert_eq!(BODY_CUTS.for_size(mib << 20), expected, "{mib} MiB");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What happened and when, one line each.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -23,12 +23,15 @@ pub struct Timeline {
     /// Print nothing: the events go into one JSON value at the end.
     silent: bool,
     events: Vec<Value>,
+    /// The first error of writing to standard output.
+    unheard: Option<io::Error>,
 }
 
 impl Timeline {
     /// Starts now.
     pub fn start(silent: bool) -> Self {
-        Self { start: Instant::now(), style: Style::detect(), silent, events: Vec::new() }
+        let (style, events) = (Style::detect(), Vec::new());
+        Self { start: Instant::now(), style, silent, events, unheard: None }
     }
 
     /// Something happened.
@@ -39,9 +42,30 @@ impl Timeline {
             "event": event,
             "detail": detail,
         }));
+        let painted = self.style.tone(tone, event);
+        self.say(&line(seconds, &painted, event.len(), detail));
+    }
+
+    /// A line for people.
+    pub fn say(&mut self, text: &str) {
         if !self.silent {
-            println!("{}", line(seconds, &self.style.tone(tone, event), event.len(), detail));
+            self.print(text);
         }
+    }
+
+    /// A line for whoever listens.
+    pub fn print(&mut self, text: &str) {
+        if self.unheard.is_none() {
+            self.unheard = writeln!(io::stdout(), "{text}").err();
+        }
+    }
+
+    /// Results that nobody got are no success.
+    ///
+    /// # Errors
+    /// The first error of writing to standard output.
+    pub fn heard(self) -> io::Result<()> {
+        self.unheard.map_or(Ok(()), Err)
     }
 
     /// Seconds since the start.
@@ -61,7 +85,7 @@ impl Timeline {
 }
 
 /// The width of the second column.
-const EVENT_WIDTH: usize = 11;
+const EVENT_WIDTH: usize = 12;
 
 /// `painted` is the event with `len` characters and what makes it coloured.
 fn line(seconds: f64, painted: &str, len: usize, detail: &str) -> String {
@@ -133,9 +157,9 @@ mod tests {
     #[test]
     fn columns_line_up_whatever_the_colour() {
         let plain = line(1.0, "boot", 4, "slot a");
-        assert_eq!(plain, "  1.000 s  boot        slot a");
+        assert_eq!(plain, "  1.000 s  boot         slot a");
         let coloured = line(12.3456, "\x1b[1mpower cut\x1b[0m", 9, "x");
-        assert_eq!(coloured, " 12.346 s  \x1b[1mpower cut\x1b[0m   x");
+        assert_eq!(coloured, " 12.346 s  \x1b[1mpower cut\x1b[0m    x");
     }
 
     #[test]

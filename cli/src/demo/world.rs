@@ -195,6 +195,8 @@ impl World {
             watchdog_reset: false,
         };
         let mut machine = Boot::<SoftSha256>::new(&config);
+        // Else what an earlier power-on left there could pass for what this one loads.
+        self.memory.clear();
         let before = self.socket.power().operations();
         let proof = driver::boot(
             &mut machine,
@@ -256,9 +258,13 @@ impl World {
             &mut host,
             &mut self.buffer,
         );
-        let power = self.socket.power();
+        let mut power = self.socket.power();
         let end = power.operations();
         let cut = terms.cut.filter(|_| power.is_off()).map(|(_, cut)| cut);
+        if cut.is_none() {
+            // A cut that was planned for later than the end must not hit somebody else.
+            power.power_on();
+        }
         Ok(Attempt {
             result,
             fetched: wire.fetched,
@@ -524,12 +530,15 @@ impl BlockDevice for Socket {
 struct Ram(Vec<Vec<u8>>);
 
 impl Memory for Ram {
+    fn clear(&mut self) {
+        self.0.iter_mut().for_each(Vec::clear);
+    }
+
     fn reserve(&mut self, component: usize, _role: Role, len: u64) -> bool {
         let Ok(len) = usize::try_from(len) else { return false };
         if self.0.len() <= component {
             self.0.resize_with(component + 1, Vec::new);
         }
-        // What an earlier power-on left there stays, as it does in real memory.
         self.0[component].resize(len, 0);
         true
     }
@@ -595,13 +604,15 @@ mod tests {
     #[test]
     fn gaps_are_what_ranges_leave() {
         for (ranges, expected) in [
-            (vec![], vec![0..10]),
-            (vec![0..10], vec![]),
-            (vec![2..4, 6..8], vec![0..2, 4..6, 8..10]),
-            (vec![6..10, 0..6], vec![]),
-            (vec![5..6, 1..5], vec![0..1, 6..10]),
+            (&[][..], &[(0, 10)][..]),
+            (&[(0, 10)], &[]),
+            (&[(2, 4), (6, 8)], &[(0, 2), (4, 6), (8, 10)]),
+            (&[(6, 10), (0, 6)], &[]),
+            (&[(5, 6), (1, 5)], &[(0, 1), (6, 10)]),
         ] {
-            assert_eq!(gaps(ranges.clone(), 10), expected, "{ranges:?}");
+            let of = |pairs: &[(u64, u64)]| pairs.iter().map(|(from, to)| *from..*to).collect();
+            let expected: Vec<Range<u64>> = of(expected);
+            assert_eq!(gaps(of(ranges), 10), expected, "{ranges:?}");
         }
     }
 
@@ -610,7 +621,7 @@ mod tests {
         let bytes: Vec<u8> = (0..100).collect();
         for chunk in [1, 7, 100] {
             let mut wire = Wire::flipped(&bytes, 8 * 42 + 3);
-            let mut out = vec![0; 100];
+            let mut out = [0; 100];
             for into in out.chunks_mut(chunk) {
                 assert_eq!(wire.read(into).unwrap(), into.len());
             }

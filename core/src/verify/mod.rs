@@ -10,7 +10,7 @@ mod signature;
 use core::ops::Deref;
 
 pub use digest::{IndexFold, Sha256, SoftSha256, digest_of};
-pub use signature::{SignatureError, count_signatures, key_id};
+pub use signature::{SignatureError, SignatureFault, count_signatures, key_id, verify_signature};
 
 use crate::format::{
     Digest, Envelope, Field, Floor, FormatError, Id, Key, KeyRole, Keyset, Manifest, PayloadType,

