@@ -33,8 +33,15 @@ fn small(publisher: &Publisher, sequence: u64) -> Vec<u8> {
 fn verify(device: &Device<'_>, bundle: &[u8]) -> Result<(), InstallError> {
     let mut buffer = vec![0; 8192];
     let mut source = Bytes::new(bundle, usize::MAX);
-    verify_bundle::<SoftSha256>(device, SlotKind::Update, &mut source, &mut |_| {}, &mut buffer)
-        .map(|_| ())
+    verify_bundle::<SoftSha256>(
+        device,
+        SlotKind::Update,
+        &mut source,
+        true,
+        &mut |_| {},
+        &mut buffer,
+    )
+    .map(|_| ())
 }
 
 #[test]

@@ -114,7 +114,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     // A damaged download must not cost what stands in the other slot.
     if bundle.len().is_some() && !args.stream {
         let kind = args.slot.map_or(SlotKind::Update, Slot::kind);
-        let manifest = verify::whole(&device, kind, &mut bundle, out)?;
+        let manifest = verify::whole(&device, kind, &mut bundle, false, out)?;
         verify::for_device(&device, &manifest)?;
         bundle.rewind()?;
     }

@@ -56,7 +56,7 @@ pub fn verify(args: &VerifyArgs, out: &Output) -> Result<(), Failure> {
     };
     let kind = if args.recovery { SlotKind::Recovery } else { SlotKind::Update };
     let mut bundle = Bundle::open(&args.bundle)?;
-    let manifest = whole(&device, kind, &mut bundle, out)?;
+    let manifest = whole(&device, kind, &mut bundle, true, out)?;
     if args.class.is_some() {
         for_device(&device, &manifest)?;
     }
@@ -73,11 +73,13 @@ pub fn verify(args: &VerifyArgs, out: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Verifies all of `bundle`, from where it stands to its end.
+/// Verifies all of `bundle`, from where it stands to its end; with `plain` also the plain SHA-256 of
+/// its components.
 pub fn whole(
     device: &Device<'_>,
     kind: SlotKind,
     bundle: &mut Bundle,
+    plain: bool,
     out: &Output,
 ) -> Result<Verified<Manifest>, Failure> {
     let mut buffer = vec![0; BUFFER_LEN];
@@ -86,6 +88,7 @@ pub fn whole(
         device,
         kind,
         bundle,
+        plain,
         &mut |done| progress.set(done),
         &mut buffer,
     );

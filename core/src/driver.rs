@@ -283,7 +283,9 @@ pub fn operate(
     }
 }
 
-/// Checks a whole bundle without a device: signatures, every index, every chunk, exact length.
+/// Checks a whole bundle without a device: signatures, every index, every chunk, exact length. With
+/// `plain`, each component's plain SHA-256 too, which devices never ask for, at the price of hashing
+/// everything twice.
 ///
 /// `buffer` holds at least [`TRUST_LEN_MAX`] bytes; the longer, the faster.
 ///
@@ -293,6 +295,7 @@ pub fn verify_bundle<H: Sha256>(
     device: &Device<'_>,
     kind: SlotKind,
     source: &mut dyn Source,
+    plain: bool,
     progress: &mut dyn FnMut(u64),
     buffer: &mut [u8],
 ) -> Result<Verified<Manifest>, InstallError> {
@@ -330,7 +333,7 @@ pub fn verify_bundle<H: Sha256>(
         let index_len = component.index_len(manifest.chunk_size);
         for (len, is_index) in [(index_len, true), (component.length, false)] {
             let mut fold = IndexFold::<H>::new(component.length, manifest.chunk_size);
-            let mut plain = H::new();
+            let mut digest = H::new();
             let mut left = len;
             while left > 0 {
                 // Whole entries at a time: 32 divides any buffer cut to a multiple of 32.
@@ -340,13 +343,15 @@ pub fn verify_bundle<H: Sha256>(
                     fold.entries(&buffer[..take]);
                 } else {
                     fold.bytes(&buffer[..take]);
-                    plain.update(&buffer[..take]);
+                    if plain {
+                        digest.update(&buffer[..take]);
+                    }
                     done += take as u64;
                     progress(done);
                 }
                 left -= take as u64;
             }
-            let plain_differs = !is_index && plain.finish() != component.sha256;
+            let plain_differs = plain && !is_index && digest.finish() != component.sha256;
             if fold.finish() != component.index_root || plain_differs {
                 return Err(refused(Refusal::Content { component: number }));
             }

@@ -350,9 +350,10 @@ impl core::fmt::Display for InstallError {
             Self::Nothing(Nothing::Ready(slot)) => {
                 write!(f, "nothing to do: this version stands ready in slot {slot}")
             }
-            Self::Nothing(Nothing::ToResume) => {
-                f.write_str("nothing to do: no installation of this bundle was cut short")
-            }
+            Self::Nothing(Nothing::ToResume) => f.write_str(
+                "nothing to do: no installation of this bundle got far enough to be resumed; \
+                 install it",
+            ),
             Self::Device(error) => write!(f, "the slot cannot be written or read: {error}"),
             Self::Record(error) => write!(f, "the boot record cannot be written: {error}"),
             Self::Source => f.write_str("the source of the bundle failed"),

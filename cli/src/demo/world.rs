@@ -326,7 +326,8 @@ impl World {
         let device = identity(&self.roots, self.architecture);
         let ignore = &mut |_| {};
         let kind = SlotKind::Update;
-        driver::verify_bundle::<SoftSha256>(&device, kind, &mut wire, ignore, &mut self.buffer)?;
+        let buffer = &mut self.buffer;
+        driver::verify_bundle::<SoftSha256>(&device, kind, &mut wire, true, ignore, buffer)?;
         Ok(())
     }
 
