@@ -97,3 +97,8 @@ pub mod policy;
 pub mod record;
 pub mod select;
 pub mod verify;
+
+/// Compiles the code in the README, so that it stays true.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

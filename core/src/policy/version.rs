@@ -480,9 +480,7 @@ impl Rule {
             return Err(RuleRefusal::Older { rule: step, running, offered });
         }
         let near = match step {
-            Step::Patch => {
-                offered.major() == running.major() && offered.minor() == running.minor()
-            }
+            Step::Patch => offered.major() == running.major() && offered.minor() == running.minor(),
             Step::Minor => offered.major() == running.major(),
             Step::Major => true,
         };
@@ -533,10 +531,9 @@ impl Range {
             if let Some(rest) = text.strip_prefix(sign) {
                 let at = at + sign.len();
                 let fail = |fault| RuleError { at, fault };
-                let version = Version::parse(rest)
-                    .map_err(|VersionError { at: inner, fault }| RuleError {
-                        at: at + inner,
-                        fault: RuleFault::Version(fault),
+                let version =
+                    Version::parse(rest).map_err(|VersionError { at: inner, fault }| {
+                        RuleError { at: at + inner, fault: RuleFault::Version(fault) }
                     })?;
                 if !version.build.is_empty() {
                     return Err(fail(RuleFault::Build));
@@ -615,9 +612,15 @@ impl Range {
 type Term = (&'static str, fn(&Version<'_>) -> Option<Range>);
 
 const TERMS: [Term; 7] = [
-    (">=", |v| Some(Range { low: Some(Bound::new(End::Low, &v.numbers, v.pre, true)), high: None })),
-    ("<=", |v| Some(Range { low: None, high: Some(Bound::new(End::High, &v.numbers, v.pre, true)) })),
-    (">", |v| Some(Range { low: Some(Bound::new(End::Low, &v.numbers, v.pre, false)), high: None })),
+    (">=", |v| {
+        Some(Range { low: Some(Bound::new(End::Low, &v.numbers, v.pre, true)), high: None })
+    }),
+    ("<=", |v| {
+        Some(Range { low: None, high: Some(Bound::new(End::High, &v.numbers, v.pre, true)) })
+    }),
+    (">", |v| {
+        Some(Range { low: Some(Bound::new(End::Low, &v.numbers, v.pre, false)), high: None })
+    }),
     ("<", |v| {
         let pre = if v.pre.is_empty() { FIRST_PRE } else { v.pre };
         Some(Range { low: None, high: Some(Bound::new(End::High, &v.numbers, pre, false)) })
@@ -680,8 +683,9 @@ impl Bound {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Label<const N: usize = 32> {
     text: [u8; N],
-    len: usize,
-    /// Whether there was more than `N` bytes.
+    /// At most `N`, and so at most 255 bytes whatever `N` is.
+    len: u8,
+    /// Whether there were more bytes.
     cut: bool,
 }
 
@@ -699,7 +703,8 @@ impl<const N: usize> Label<N> {
     #[must_use]
     pub fn as_str(&self) -> &str {
         // Only whole characters are ever put in.
-        self.text.get(..self.len).and_then(|text| core::str::from_utf8(text).ok()).unwrap_or("")
+        let text = self.text.get(..usize::from(self.len)).unwrap_or(&[]);
+        core::str::from_utf8(text).unwrap_or("")
     }
 }
 
@@ -708,13 +713,14 @@ impl<const N: usize> fmt::Write for Label<N> {
         for character in text.chars() {
             let mut bytes = [0; 4];
             let bytes = character.encode_utf8(&mut bytes).as_bytes();
-            let end = self.len + bytes.len();
-            let Some(into) = self.text.get_mut(self.len..end) else {
+            let start = usize::from(self.len);
+            let into = self.text.get_mut(start..start + bytes.len());
+            let (Some(into), Ok(len)) = (into, u8::try_from(start + bytes.len())) else {
                 self.cut = true;
                 return Err(fmt::Error);
             };
             into.copy_from_slice(bytes);
-            self.len = end;
+            self.len = len;
         }
         Ok(())
     }
@@ -885,7 +891,10 @@ impl Display for RuleRefusal {
                 "the version rule compares versions, and what is offered has no semantic version",
             ),
             Self::Older { rule, running, offered } => {
-                write!(f, "the version rule is {rule}: {offered} is older than {running}, which runs")
+                write!(
+                    f,
+                    "the version rule is {rule}: {offered} is older than {running}, which runs"
+                )
             }
             Self::TooFar { rule, running, offered } => {
                 write!(f, "the version rule is {rule}: {offered} is too far from {running}")

@@ -522,9 +522,7 @@ impl Display for WindowFault {
             Self::Hour => "hours are 00 to 23, and 24:00 may only be an end",
             Self::Minute => "minutes are 00 to 59, and 24:00 is the end of the day",
             Self::NoEnd => "expected - or ~ and the end of the window",
-            Self::NoLength => {
-                "the window ends when it starts: write 00:00-24:00 for a whole day"
-            }
+            Self::NoLength => "the window ends when it starts: write 00:00-24:00 for a whole day",
             Self::PartCount => "expected a number of parts from 1 to 24",
             Self::PartLength => "the parts would be shorter than a minute",
             Self::Zone => "offsets from UTC are at most 14:00",
