@@ -160,9 +160,11 @@ fn back_off_works_though_the_loader_has_no_clock() {
     let now = 1_800_000_000;
     world.host.now = Some(now);
     let update = simple(&publisher, 2);
-    let fail = |world: &mut RamWorld<'_>| (0..4).for_each(|_| {
-        boot(world);
-    });
+    let fail = |world: &mut RamWorld<'_>| {
+        (0..4).for_each(|_| {
+            boot(world);
+        })
+    };
     world.install(&update, Some(proof)).unwrap();
     fail(&mut world);
     assert_eq!(world.operate(Request::NoteTime(now)), Ok(Answer::Done));
