@@ -172,7 +172,7 @@ fn back_off_works_though_the_loader_has_no_clock() {
     // The first failure may have been the power.
     world.install(&update, Some(proof)).unwrap();
     fail(&mut world);
-    let until = now + 8 * 3600;
+    let until = now + 2 * 8 * 3600;
     let wait = InstallError::Deferred(Wait::Policy(Deferral::BackOff { until }));
     assert_eq!(world.install(&update, Some(proof)), Err(wait));
     world.operate(Request::NoteTime(now)).unwrap();

@@ -6,16 +6,19 @@ use clap::Args;
 use serde_json::json;
 use stillboot::device::BlockDevice;
 use stillboot::driver::{self, InstallHost, NoStore};
-use stillboot::format::record::Body;
-use stillboot::format::{Manifest, Slot, SlotKind};
-use stillboot::install::{Install, InstallConfig, InstallError, Progress as Done, Reuse, Running};
-use stillboot::policy::{self, Verdict};
-use stillboot::verify::{SoftSha256, Verified};
+use stillboot::format::{Slot, SlotKind};
+use stillboot::install::{
+    Install, InstallConfig, InstallError, Offer, Progress as Done, Reuse, Running,
+};
+use stillboot::operate::{Operate, Request};
+use stillboot::policy::Verdict;
+use stillboot::verify::SoftSha256;
 use stillboot_linux::disk::Disk;
 
 use crate::args::{self, DeviceArgs, DiskArgs, read_proof};
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::policy::{Judge, PolicyArgs};
 use crate::progress::Progress;
 use crate::source::Bundle;
 use crate::{size, time, verify, view};
@@ -34,6 +37,8 @@ pub struct InstallArgs {
     disk: DiskArgs,
     #[command(flatten)]
     device: DeviceArgs,
+    #[command(flatten)]
+    policy: PolicyArgs,
     /// The proof of how the system that runs was booted; by default that of this system
     #[arg(long, value_name = "FILE", conflicts_with = "offline")]
     proof: Option<PathBuf>,
@@ -60,16 +65,16 @@ pub struct InstallArgs {
     stream: bool,
 }
 
-/// What the command line adds to an installation: the policy's clock, and progress.
-struct Host {
-    now: Option<u64>,
+/// What the command line adds to an installation: the operator's policy, and progress.
+struct Host<'a> {
+    judge: Judge<'a>,
     writing: Progress,
     reading: Progress,
 }
 
-impl InstallHost for Host {
-    fn judge(&mut self, manifest: &Verified<Manifest>, body: &Body) -> Verdict {
-        policy::judge(manifest, body, self.now)
+impl InstallHost for Host<'_> {
+    fn judge(&mut self, offer: &Offer<'_>) -> Verdict {
+        self.judge.judge(offer)
     }
 
     fn progress(&mut self, progress: Done) {
@@ -118,10 +123,22 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
         verify::for_device(&device, &manifest)?;
         bundle.rewind()?;
     }
-    let mut machine = Install::<SoftSha256>::new(&config);
     let mut buffer = vec![0; BUFFER_LEN];
+    // Loaders have no clock: what failed since the last look gets a time now, for the back-off.
+    if let Some(now) = time::now() {
+        let mut note = Operate::new(&config.layout, Request::NoteTime(now));
+        // Without a record there is nothing to note, and the installation says what is wrong.
+        let _ = driver::operate(&mut note, &mut [&mut *disk as &mut dyn BlockDevice], &mut buffer);
+    }
+    let mut machine = Install::<SoftSha256>::new(&config);
     let mut host = Host {
-        now: time::now(),
+        judge: Judge {
+            device,
+            policy: args.policy.policy(out)?,
+            statements: args.policy.statements(&args.bundle)?,
+            failure: None,
+            findings: Vec::new(),
+        },
         writing: Progress::new(out, "installing", 0),
         reading: Progress::new(out, "reading back", 0),
     };
@@ -136,6 +153,9 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     let mut version = String::new();
     if let Some(manifest) = machine.manifest() {
         version = manifest.version.to_string();
+    }
+    if let Some(failure) = host.judge.failure.take() {
+        return Err(failure);
     }
     drop(host);
     let installed = result.map_err(|error| {

@@ -17,6 +17,7 @@ mod keys;
 mod operate;
 mod output;
 mod pack;
+mod policy;
 mod progress;
 mod scrub;
 mod size;
@@ -83,6 +84,13 @@ enum Command {
         stillboot resume update.sbb --disk /dev/sda --roots keys/roots.toml --class model-1\n\n\
         Exits 5 when there is nothing to resume.")]
     Resume(install::InstallArgs),
+    /// Asks the policy about a bundle
+    #[command(
+        subcommand,
+        after_help = "Example:\n  stillboot policy check update.sbb --disk disk.img \
+            --roots keys/roots.toml --class model-1 --offline"
+    )]
+    Policy(policy::PolicyCommand),
     /// Simulates a power-on: what a loader would do with this disk, and does
     Boot(boot::BootArgs),
     /// Shows the boot record
@@ -134,6 +142,7 @@ fn run(command: &Command, out: &Output) -> Result<(), Failure> {
         Command::Disk(disk::DiskCommand::Show(args)) => disk::show(args, out),
         Command::Install(args) => install::install(args, false, out),
         Command::Resume(args) => install::install(args, true, out),
+        Command::Policy(policy::PolicyCommand::Check(args)) => policy::check(args, out),
         Command::Boot(args) => boot::boot(args, out),
         Command::Status(args) => operate::status(args, out),
         Command::MarkGood(args) => operate::mark_good(args, out),

@@ -6,7 +6,7 @@
 use crate::boot::{self, Boot};
 use crate::device::{BlockDevice, DeviceError};
 use crate::format::{Envelope, Floor, Manifest, Role, Slot, SlotKind, envelope};
-use crate::install::{self, Install, InstallError, Installed, Progress, Refusal};
+use crate::install::{self, Install, InstallError, Installed, Offer, Progress, Refusal};
 use crate::io::{Io, IoResult, round};
 use crate::layout::{Layout, LayoutError, Part};
 use crate::operate::{self, Answer, Operate, OperateError};
@@ -200,12 +200,8 @@ fn fill(source: &mut dyn Source, into: &mut [u8]) -> Result<usize, SourceError> 
 
 /// What an installation asks of its surroundings besides devices and the stream.
 pub trait InstallHost {
-    /// What the policy says of a verified manifest.
-    fn judge(
-        &mut self,
-        manifest: &Verified<Manifest>,
-        body: &crate::format::record::Body,
-    ) -> Verdict;
+    /// What the policy says of an update. Asked once, before anything is written.
+    fn judge(&mut self, offer: &Offer<'_>) -> Verdict;
 
     /// Called after every step, to show how far it has come.
     fn progress(&mut self, progress: Progress) {
@@ -254,8 +250,8 @@ pub fn install<H: Sha256>(
                 Ok(floor) => Event::Floor(floor),
                 Err(StoreError) => Event::StoreFailed,
             },
-            Action::Judge => match machine.manifest() {
-                Some(manifest) => Event::Judged(host.judge(manifest, &machine.record().body)),
+            Action::Judge => match machine.offer(buffer) {
+                Some(offer) => Event::Judged(host.judge(&offer)),
                 None => Event::SourceFailed,
             },
             Action::Finish(installed) => return Ok(installed),

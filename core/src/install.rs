@@ -367,6 +367,19 @@ impl core::fmt::Display for InstallError {
 
 impl core::error::Error for InstallError {}
 
+/// An update that passed everything that cannot be argued with, for the policy to judge.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer<'a> {
+    /// The update.
+    pub manifest: &'a Verified<Manifest>,
+    /// Its head as it came: the keyset in it verifies the statements about it.
+    pub head: &'a [u8],
+    /// The version text of the slot that runs, or would boot; `None` on a new device.
+    pub running_version: Option<&'a str>,
+    /// The device's record.
+    pub body: &'a record_format::Body,
+}
+
 /// How far an installation has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
@@ -573,6 +586,19 @@ impl<'a, H: Sha256> Install<'a, H> {
     #[must_use]
     pub const fn manifest(&self) -> Option<&Verified<Manifest>> {
         self.manifest.as_ref()
+    }
+
+    /// What the policy is asked about: at [`Action::Judge`], with the buffer as it is then.
+    #[must_use]
+    pub fn offer<'b>(&'b self, buffer: &'b [u8]) -> Option<Offer<'b>> {
+        let body = &self.record.body;
+        let running = self.running.map(|slot| body.slot(slot).version.as_str());
+        Some(Offer {
+            manifest: self.manifest.as_ref()?,
+            head: buffer.get(..self.head_len)?,
+            running_version: running,
+            body,
+        })
     }
 
     /// The boot record as it stands.

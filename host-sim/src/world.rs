@@ -8,12 +8,11 @@ use stillboot::device::{BlockDevice, Geometry};
 use stillboot::driver::{
     self, InstallHost, Memory, RollbackStore, Source, SourceError, StoreError,
 };
-use stillboot::format::record::Body;
-use stillboot::format::{BootProof, Floor, Manifest, Record, Role, Slot, SlotKind};
-use stillboot::install::{Install, InstallConfig, InstallError, Installed, Reuse, Running};
+use stillboot::format::{BootProof, Floor, Manifest, Record, Role, Slot, SlotKind, Statement};
+use stillboot::install::{Install, InstallConfig, InstallError, Installed, Offer, Reuse, Running};
 use stillboot::layout::{Layout, LayoutError, Region, SlotLayout, SlotRegion};
 use stillboot::operate::{Answer, Operate, OperateError, Request};
-use stillboot::policy::{self, Verdict};
+use stillboot::policy::{self, Clock, Facts, Policy, Verdict};
 use stillboot::record::{Choice, CopyState};
 use stillboot::verify::{Device, SoftSha256, Verified};
 
@@ -172,15 +171,28 @@ impl Source for Bytes<'_> {
 }
 
 /// The library's policy at a given time.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct SimHost {
-    /// Unix time in seconds, if there is a clock.
+    /// Unix time in seconds, if there is a clock that is right.
     pub now: Option<u64>,
+    /// What the clock is otherwise.
+    pub clock: Clock,
+    /// What the operator wants.
+    pub policy: Policy,
+    /// Statements that come with the update.
+    pub statements: Vec<Verified<Statement>>,
 }
 
 impl InstallHost for SimHost {
-    fn judge(&mut self, manifest: &Verified<Manifest>, body: &Body) -> Verdict {
-        policy::judge(manifest, body, self.now)
+    fn judge(&mut self, offer: &Offer<'_>) -> Verdict {
+        let facts = Facts {
+            manifest: offer.manifest,
+            statements: &self.statements,
+            running_version: offer.running_version,
+            body: offer.body,
+            clock: self.now.map_or(self.clock, Clock::Trusted),
+        };
+        policy::judge(&self.policy, &facts)
     }
 }
 
@@ -340,7 +352,7 @@ impl<'a, D: BlockDevice> World<'a, D> {
         change(&mut config);
         let mut machine = Install::<SoftSha256>::new(&config);
         let mut buffer = vec![0; Install::<SoftSha256>::buffer_len_min(&layout, 16 << 10)];
-        let mut host = self.host;
+        let mut host = self.host.clone();
         let (mut disks, mut store) = self.parts();
         driver::install(&mut machine, &mut disks, &mut store, source, &mut host, &mut buffer)
     }

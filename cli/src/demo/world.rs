@@ -10,16 +10,14 @@ use anyhow::{Result, bail};
 use stillboot::boot::{Boot, BootConfig, Event, Report};
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use stillboot::driver::{self, InstallHost, Memory, NoStore, Source, SourceError};
-use stillboot::format::{
-    Architecture, BootProof, Digest, Manifest, Record, Role, Slot, SlotKind, record,
-};
+use stillboot::format::{Architecture, BootProof, Digest, Manifest, Record, Role, Slot, SlotKind};
 use stillboot::install::{
-    Install, InstallConfig, InstallError, Installed, Progress, Reuse, Running,
+    Install, InstallConfig, InstallError, Installed, Offer, Progress, Reuse, Running,
 };
 use stillboot::layout::Region;
 use stillboot::operate::{Answer, Operate, OperateError, Request};
-use stillboot::policy::{self, Verdict};
-use stillboot::verify::{Device, Sha256 as _, SoftSha256, Verified};
+use stillboot::policy::{self, Clock, Facts, Policy, Verdict};
+use stillboot::verify::{Device, Sha256 as _, SoftSha256};
 use stillboot_linux::disk::{Disk, Plan};
 use stillboot_linux::keys::{Roots, id_of};
 use stillboot_sim::disk::{Change, Cut, FileDisk, PowerCut, Random, Tear, WriteCache};
@@ -580,9 +578,16 @@ impl Host {
 }
 
 impl InstallHost for Host {
-    fn judge(&mut self, manifest: &Verified<Manifest>, body: &record::Body) -> Verdict {
+    fn judge(&mut self, offer: &Offer<'_>) -> Verdict {
         // Without a clock: what is accepted must not depend on when the demo is run.
-        policy::judge(manifest, body, None)
+        let facts = Facts {
+            manifest: offer.manifest,
+            statements: &[],
+            running_version: offer.running_version,
+            body: offer.body,
+            clock: Clock::Absent,
+        };
+        policy::judge(&Policy::default(), &facts)
     }
 
     fn progress(&mut self, progress: Progress) {

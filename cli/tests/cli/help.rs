@@ -19,6 +19,8 @@ fn help_of_every_command_shows_an_example() {
         "disk show",
         "install",
         "resume",
+        "policy",
+        "policy check",
         "boot",
         "status",
         "mark-good",

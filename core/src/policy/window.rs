@@ -35,6 +35,7 @@
 //! anyone counting it.
 
 use core::fmt::{self, Display, Formatter};
+use core::num::NonZeroU8;
 use core::ops::Range;
 
 use heapless::Vec;
@@ -70,7 +71,7 @@ pub struct Window {
     /// Minutes, from 1 to one day.
     length_min: u16,
     /// At most [`PARTS_MAX`], and at least a minute long each.
-    parts: u8,
+    parts: NonZeroU8,
     /// Whether the opening is drawn.
     spread: bool,
     /// Minutes that local time is ahead of UTC.
@@ -258,9 +259,9 @@ impl Window {
         let opening = midnight + i32::from(self.start_min) * MINUTE_S;
         let length = i32::from(self.length_min) * MINUTE_S;
         let [part, spread] = draw(device, local.day.wrapping_add_signed(day.into()));
-        let parts = i32::from(self.parts);
+        let parts = self.parts.get();
         // Below 24, so the cast keeps it; a day times 24 is far below the range of i32.
-        let part = (part % u64::from(self.parts)) as i32;
+        let (part, parts) = ((part % u64::from(parts)) as i32, i32::from(parts));
         let mut start = part * length / parts;
         let end = (part + 1) * length / parts;
         if self.spread {
@@ -293,11 +294,11 @@ impl Window {
         }
         // Both are at most one day, and the second branch adds one.
         let length = if end > start { end - start } else { end + DAY_MIN - start };
-        let mut parts = 1;
+        let mut parts = NonZeroU8::MIN;
         if cursor.eat(b'/') {
             let parts_at = cursor.at;
             parts = cursor.parts()?;
-            if u16::from(parts) > length {
+            if u16::from(parts.get()) > length {
                 return Err(WindowError { at: parts_at, fault: WindowFault::PartLength });
             }
         }
@@ -416,7 +417,7 @@ impl Cursor<'_> {
         Ok(hour * 60 + minute)
     }
 
-    fn parts(&mut self) -> Result<u8, WindowError> {
+    fn parts(&mut self) -> Result<NonZeroU8, WindowError> {
         let rest = self.text.get(self.at..).unwrap_or(&[]);
         let len = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let (parts, canonical) = match *rest.get(..len).unwrap_or(&[]) {
@@ -424,11 +425,13 @@ impl Cursor<'_> {
             [ten, one] => ((ten - b'0') * 10 + (one - b'0'), ten != b'0'),
             [..] => (0, false),
         };
-        if !canonical || parts == 0 || parts > PARTS_MAX {
-            return Err(self.error(WindowFault::PartCount));
+        match NonZeroU8::new(parts) {
+            Some(parts) if canonical && parts.get() <= PARTS_MAX => {
+                self.at += len;
+                Ok(parts)
+            }
+            Some(_) | None => Err(self.error(WindowFault::PartCount)),
         }
-        self.at += len;
-        Ok(parts)
     }
 
     /// Minutes ahead of UTC; 0 where no zone is given.
@@ -475,7 +478,7 @@ impl Display for Window {
         f.write_str(if self.spread { "~" } else { "-" })?;
         let end = self.start_min + self.length_min;
         fmt_time(f, if end > DAY_MIN { end - DAY_MIN } else { end })?;
-        if self.parts > 1 {
+        if self.parts.get() > 1 {
             write!(f, "/{}", self.parts)?;
         }
         if self.zone_min != 0 {

@@ -6,12 +6,10 @@ use size_device::{DEVICE, ExternDevice, ExternStore, OneImage, RECORD, SLOTS, re
 use stillboot::boot::{Boot, BootConfig, Event};
 use stillboot::device::{BlockDevice, DeviceError};
 use stillboot::driver::{self, InstallHost, Source, SourceError};
-use stillboot::format::Manifest;
-use stillboot::format::record::Body;
-use stillboot::install::{Install, InstallConfig, InstallError, Reuse, Running};
+use stillboot::install::{Install, InstallConfig, InstallError, Offer, Reuse, Running};
 use stillboot::layout::Layout;
 use stillboot::policy::{self, Verdict};
-use stillboot::verify::{SoftSha256, Verified};
+use stillboot::verify::SoftSha256;
 
 /// A stream from outside the program.
 struct ExternSource(ExternDevice);
@@ -26,12 +24,12 @@ impl Source for ExternSource {
     }
 }
 
-/// The library's own policy, without a clock.
+/// The part of the policy that a device without an operator needs.
 struct Policy;
 
 impl InstallHost for Policy {
-    fn judge(&mut self, manifest: &Verified<Manifest>, body: &Body) -> Verdict {
-        policy::judge(manifest, body, None)
+    fn judge(&mut self, offer: &Offer<'_>) -> Verdict {
+        policy::judge_failures(offer.manifest, offer.body, None, false)
     }
 }
 

@@ -77,10 +77,8 @@ fn panic(_: &PanicInfo<'_>) -> ! {
 }
 
 /// The layout of a small microcontroller: two slots of one region each.
-pub const RECORD: [Region; 2] = [
-    Region { device: 0, offset: 0, len: 4096 },
-    Region { device: 0, offset: 4096, len: 4096 },
-];
+pub const RECORD: [Region; 2] =
+    [Region { device: 0, offset: 0, len: 4096 }, Region { device: 0, offset: 4096, len: 4096 }];
 
 const SLOT_A: &[SlotRegion] =
     &[SlotRegion { region: Region { device: 0, offset: 0x4000, len: 0x7_0000 }, roles: &[] }];
@@ -88,10 +86,8 @@ const SLOT_B: &[SlotRegion] =
     &[SlotRegion { region: Region { device: 0, offset: 0x8_0000, len: 0x7_0000 }, roles: &[] }];
 
 /// Its slots.
-pub const SLOTS: &[SlotLayout<'static>] = &[
-    SlotLayout { slot: Slot::A, regions: SLOT_A },
-    SlotLayout { slot: Slot::B, regions: SLOT_B },
-];
+pub const SLOTS: &[SlotLayout<'static>] =
+    &[SlotLayout { slot: Slot::A, regions: SLOT_A }, SlotLayout { slot: Slot::B, regions: SLOT_B }];
 
 /// Whom the device trusts, and which it is.
 pub static DEVICE: Device<'static> = Device {

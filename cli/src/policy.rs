@@ -1,0 +1,369 @@
+//! What the operator wants: the policy file, the flags that beat it, statements, `policy check`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::json;
+use stillboot::device::BlockDevice;
+use stillboot::driver::{self, InstallHost, NoStore};
+use stillboot::format::{Envelope, Slot};
+use stillboot::install::{Install, InstallConfig, Offer, Reuse, Running};
+use stillboot::policy::channel::Follow;
+use stillboot::policy::version::Rule as VersionRule;
+use stillboot::policy::window::Windows;
+use stillboot::policy::{self, Clock, Deferral, Facts, Policy, Verdict};
+use stillboot::verify::{Device, SoftSha256, TrustError, verify_keyset, verify_statement};
+use stillboot_linux::disk::Disk;
+use stillboot_linux::keys::id_of;
+
+use crate::args::{self, DeviceArgs, DiskArgs, read_proof};
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+use crate::source::Bundle;
+use crate::{files, time};
+
+/// The policy file that is read where none is named.
+const DEFAULT_FILE: &str = "/etc/stillboot.toml";
+
+/// Options that say what the operator wants. Flags beat the policy file, and that the defaults.
+#[derive(Args, Debug, Default)]
+pub struct PolicyArgs {
+    /// The policy file (TOML), or an update.conf (key=value); by default /etc/stillboot.toml if it
+    /// is there
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// The channel to follow: track/risk/branch, a risk or a track
+    #[arg(long, value_name = "CHANNEL")]
+    channel: Option<String>,
+    /// Which versions to take: any, patch, minor, major, a range such as 5.0.x, or sha256:DIGEST
+    #[arg(long, value_name = "RULE")]
+    versions: Option<String>,
+    /// When updates may be installed, such as `mon-fri,02:00-05:00+01:00`
+    #[arg(long, value_name = "WINDOWS")]
+    window: Option<String>,
+    /// What tells this device from its kind in staged rollouts: a name, or a UUID; by default the
+    /// machine id
+    #[arg(long, value_name = "ID")]
+    device_id: Option<String>,
+    /// A statement about the bundle: its channel now, an approval (repeatable). Files beside the
+    /// bundle that are named like it and end in .sbs are read too
+    #[arg(long, value_name = "FILE")]
+    statement: Vec<PathBuf>,
+    /// Do not wait for window, hold, rollout or back-off; trust, class and floor are never skipped
+    #[arg(long)]
+    force: bool,
+}
+
+/// The policy file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    /// The channel to follow.
+    channel: Option<String>,
+    /// Which versions to take.
+    versions: Option<String>,
+    /// When updates may be installed.
+    apply_window: Option<String>,
+    /// When the device may be restarted into one.
+    reboot_window: Option<String>,
+    /// Days after which a hold no longer keeps security updates out.
+    postpone_max_days: Option<u32>,
+    /// Whether an approval is needed.
+    approval_required: bool,
+    /// What tells this device from its kind.
+    device_id: Option<String>,
+}
+
+/// Keys of an `update.conf` that say nothing of when and what to install.
+const OTHER_KEYS: [&str; 4] = ["server", "pubkey", "healthcheck_url", "auto_rollback_after"];
+
+impl File {
+    fn read(path: &Path, out: &Output) -> Result<Self, Failure> {
+        let text = files::read_text(path)?;
+        if path.extension().is_some_and(|extension| extension == "conf") {
+            return Ok(Self::from_conf(&text, path, out));
+        }
+        toml::from_str(&text).map_err(|error| wrong(path, error))
+    }
+
+    /// The `key=value` form; what it says beside the policy is another program's business.
+    fn from_conf(text: &str, path: &Path, out: &Output) -> Self {
+        let mut file = Self::default();
+        for line in text.lines() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let (key, value) = line.split_once('=').unwrap_or((line, ""));
+            let value = value.trim().trim_matches('"');
+            let given = (!value.is_empty()).then(|| value.to_owned());
+            match key.trim() {
+                "channel" => file.channel = given,
+                "maintenance_window" => file.apply_window = given,
+                other if OTHER_KEYS.contains(&other) => {}
+                // Unknown keys are passed over in that format; a misspelled one should be seen.
+                other => out.warn(format_args!("{}: unknown key `{other}`", path.display())),
+            }
+        }
+        file
+    }
+}
+
+fn wrong(path: &Path, error: impl core::fmt::Display) -> Failure {
+    Failure::new(Exit::Usage, "policy", format!("{}: {error}", path.display()))
+}
+
+fn bad(what: &str, text: &str, error: impl core::fmt::Display) -> Failure {
+    Failure::new(Exit::Usage, "policy", format!("{what} `{text}`: {error}"))
+}
+
+impl PolicyArgs {
+    /// The policy that file and flags make together.
+    pub fn policy(&self, out: &Output) -> Result<Policy, Failure> {
+        let named = self.policy.clone();
+        let path = named.or_else(|| Path::new(DEFAULT_FILE).exists().then(|| DEFAULT_FILE.into()));
+        let file = path.map(|path| File::read(&path, out)).transpose()?.unwrap_or_default();
+        let mut policy = Policy { force: self.force, ..Policy::default() };
+        if let Some(text) = self.channel.as_ref().or(file.channel.as_ref()) {
+            policy.follow = Follow::parse(text).map_err(|error| bad("channel", text, error))?;
+        }
+        if let Some(text) = self.versions.as_ref().or(file.versions.as_ref()) {
+            let rule = VersionRule::parse(text);
+            policy.versions = rule.map_err(|error| bad("version rule", text, error))?;
+        }
+        let windows = |text: &String| {
+            Windows::parse(text).map_err(|error| bad("maintenance window", text, error))
+        };
+        if let Some(text) = self.window.as_ref().or(file.apply_window.as_ref()) {
+            policy.apply = windows(text)?;
+        }
+        if let Some(text) = &file.reboot_window {
+            policy.reboot = windows(text)?;
+        }
+        policy.postpone_max_s = file.postpone_max_days.map(|days| u64::from(days) * 86_400);
+        policy.approval_required = file.approval_required;
+        let machine_id = || fs::read_to_string("/etc/machine-id").ok();
+        let id = self.device_id.clone().or(file.device_id).or_else(machine_id);
+        policy.device_id = id.map_or([0; 16], |id| id_of(id.trim()));
+        Ok(policy)
+    }
+
+    /// The statements given, and those beside `bundle`.
+    pub fn statements(&self, bundle: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>, Failure> {
+        let mut paths = self.statement.clone();
+        if let (Some(folder), Some(name)) = (bundle.parent(), bundle.file_name()) {
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            let mut beside: Vec<PathBuf> = fs::read_dir(folder)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path())
+                .filter(|path| {
+                    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                    file.starts_with(&*name.to_string_lossy()) && file.ends_with(".sbs")
+                })
+                .collect();
+            // The last channel statement counts: an order that does not depend on the file system.
+            beside.sort();
+            paths.splice(0..0, beside);
+        }
+        paths.into_iter().map(|path| files::read(&path).map(|bytes| (path, bytes))).collect()
+    }
+}
+
+/// Asks the policy, with the statements verified under the keyset of the bundle.
+pub struct Judge<'a> {
+    /// Whom the device trusts.
+    pub device: Device<'a>,
+    /// What the operator wants.
+    pub policy: Policy,
+    /// Files of statements and their bytes.
+    pub statements: Vec<(PathBuf, Vec<u8>)>,
+    /// Why a statement was not accepted: then nothing is installed.
+    pub failure: Option<Failure>,
+    /// What each rule said.
+    pub findings: Vec<(policy::Rule, Verdict)>,
+}
+
+impl Judge<'_> {
+    /// The verdict on `offer`.
+    pub fn judge(&mut self, offer: &Offer<'_>) -> Verdict {
+        let statements = match self.verified(offer.head) {
+            Ok(statements) => statements,
+            Err(failure) => {
+                self.failure = Some(failure);
+                // Any verdict but "proceed" will do: the failure is what is reported.
+                return Verdict::Deferred(Deferral::NotApproved);
+            }
+        };
+        let facts = Facts {
+            manifest: offer.manifest,
+            statements: &statements,
+            running_version: offer.running_version,
+            body: offer.body,
+            clock: time::now().map_or(Clock::NotTrusted, Clock::Trusted),
+        };
+        self.findings = policy::findings(&self.policy, &facts).into_iter().collect();
+        policy::judge(&self.policy, &facts)
+    }
+
+    fn verified(
+        &self,
+        head: &[u8],
+    ) -> Result<Vec<stillboot::verify::Verified<stillboot::format::Statement>>, Failure> {
+        if self.statements.is_empty() {
+            return Ok(Vec::new());
+        }
+        let refuse = |path: &Path, error: TrustError| {
+            let message = format!("{}: not trusted: {error}", path.display());
+            Failure::new(Exit::Refused, "statement", message)
+        };
+        let first = self.statements[0].0.clone();
+        let (keyset, _) =
+            Envelope::parse(head).map_err(|error| refuse(&first, TrustError::Keyset(error)))?;
+        let keyset = verify_keyset::<SoftSha256>(&self.device, &keyset)
+            .map_err(|error| refuse(&first, error))?;
+        let mut verified = Vec::new();
+        for (path, bytes) in &self.statements {
+            let statement = Envelope::parse(bytes)
+                .map_err(TrustError::Statement)
+                .and_then(|(envelope, rest)| {
+                    if !rest.is_empty() {
+                        let trailing = stillboot::format::FormatError::Trailing;
+                        return Err(TrustError::Statement(trailing));
+                    }
+                    verify_statement::<SoftSha256>(&self.device, &keyset, &envelope)
+                })
+                .map_err(|error| refuse(path, error))?;
+            verified.push(statement);
+        }
+        Ok(verified)
+    }
+}
+
+/// What can be asked of the policy.
+#[derive(clap::Subcommand, Debug)]
+pub enum PolicyCommand {
+    /// Shows which rule would decide what about a bundle, and changes nothing
+    Check(Box<CheckArgs>),
+}
+
+/// Options of `policy check`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  stillboot policy check update.sbb --disk disk.img \
+    --roots roots.toml --class model-1 --offline\n\n\
+    Exits 0 if the update would be installed now, 3 if it would wait, 4 if it would be refused.")]
+pub struct CheckArgs {
+    /// The bundle
+    #[arg(value_name = "BUNDLE")]
+    bundle: PathBuf,
+    #[command(flatten)]
+    disk: DiskArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    /// The proof of how the system that runs was booted; by default that of this system
+    #[arg(long, value_name = "FILE", conflicts_with = "offline")]
+    proof: Option<PathBuf>,
+    /// State that nothing runs from this disk
+    #[arg(long)]
+    offline: bool,
+    /// The slot to install to: a, b, c or recovery
+    #[arg(long, value_name = "SLOT", value_parser = args::slot)]
+    slot: Option<Slot>,
+}
+
+/// Takes the question to the policy and lets nothing be written.
+struct Asker<'a> {
+    judge: Judge<'a>,
+    verdict: Option<Verdict>,
+}
+
+impl InstallHost for Asker<'_> {
+    fn judge(&mut self, offer: &Offer<'_>) -> Verdict {
+        self.verdict = Some(self.judge.judge(offer));
+        Verdict::Deferred(Deferral::NotApproved)
+    }
+}
+
+/// Shows which rule would decide what, and changes nothing.
+pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
+    let roots = args.device.roots()?;
+    let device = args.device.device(&roots);
+    let policy = args.policy.policy(out)?;
+    let statements = args.policy.statements(&args.bundle)?;
+    let running = if args.offline {
+        Running::Offline
+    } else {
+        Running::Proof(read_proof(args.proof.as_deref())?)
+    };
+    let mut bundle = Bundle::open(&args.bundle)?;
+    let Disk { device: disk, plan } = &mut args.disk.open(true)?;
+    let slots = plan.slots();
+    let config = InstallConfig {
+        device,
+        layout: plan.layout(&slots)?,
+        running,
+        target: args.slot,
+        tries: 1,
+        has_store: false,
+        reuse: Reuse::default(),
+        repair: false,
+        allow_new_epoch: false,
+        resume_only: false,
+    };
+    let mut machine = Install::<SoftSha256>::new(&config);
+    let mut buffer = vec![0; 4 << 20];
+    let judge = Judge { device, policy, statements, failure: None, findings: Vec::new() };
+    let mut host = Asker { judge, verdict: None };
+    let result = driver::install(
+        &mut machine,
+        &mut [&mut *disk as &mut dyn BlockDevice],
+        &mut NoStore,
+        &mut bundle,
+        &mut host,
+        &mut buffer,
+    );
+    if let Some(failure) = host.judge.failure {
+        return Err(failure);
+    }
+    let Some(verdict) = host.verdict else {
+        // It did not come to the policy: what cannot be argued with has decided.
+        return match result {
+            Err(error) => Err(bundle.explain(error.into())),
+            Ok(_) => Ok(()),
+        };
+    };
+    out.line(format_args!("{:<14} passed", "trust to data"));
+    let mut rows = Vec::new();
+    for (rule, verdict) in &host.judge.findings {
+        let (state, why) = describe(verdict);
+        out.line(format_args!("{:<14} {state}{why}", rule.name()));
+        rows.push(
+            json!({ "rule": rule.name(), "verdict": state, "why": why.trim_start_matches(": ") }),
+        );
+    }
+    let (state, why) = describe(&verdict);
+    out.line(format_args!("{:<14} {state}{why}", "verdict"));
+    out.result(|| json!({ "verdict": state, "rules": rows }));
+    match verdict {
+        Verdict::Proceed => Ok(()),
+        Verdict::Deferred(deferral) => {
+            Err(Failure::new(Exit::Deferred, "policy", format!("deferred: {deferral}")))
+        }
+        Verdict::Refused(objection) => {
+            Err(Failure::new(Exit::Refused, "policy", format!("refused: {objection}")))
+        }
+    }
+}
+
+fn describe(verdict: &Verdict) -> (&'static str, String) {
+    match verdict {
+        Verdict::Proceed => ("passed", String::new()),
+        Verdict::Deferred(deferral) => ("deferred", format!(": {deferral}")),
+        Verdict::Refused(objection) => ("refused", format!(": {objection}")),
+    }
+}

@@ -1,0 +1,439 @@
+//! May this update be installed now? Pure: a manifest, the record, statements and the time in, a
+//! verdict out.
+//!
+//! What a verified manifest must satisfy whatever the operator wants (trust, class, floor, order,
+//! fit, data) is checked in [`install`](crate::install) and cannot be argued with. Here stands what
+//! depends on time and wishes. [`judge`] gives the verdict, [`findings`] what each rule says.
+
+pub mod channel;
+pub mod rollout;
+pub mod version;
+pub mod window;
+
+use heapless::Vec;
+
+use crate::format::manifest::flags;
+use crate::format::record::Body;
+use crate::format::{Channel, Fault, Manifest, Statement, StatementKind};
+use crate::verify::{SoftSha256, Verified};
+
+use channel::{ChannelRefusal, Follow};
+use version::{Label, Version};
+use window::{WindowState, Windows};
+
+/// What the operator of a device wants.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// Which offers the device takes.
+    pub follow: Follow,
+    /// Which versions it takes.
+    pub versions: version::Rule,
+    /// When updates may be installed.
+    pub apply: Windows,
+    /// When the device may be restarted into one; the library does not restart anything itself.
+    pub reboot: Windows,
+    /// Seconds after which a hold no longer keeps security updates out; `None` for never.
+    pub postpone_max_s: Option<u64>,
+    /// Whether an approval statement is needed.
+    pub approval_required: bool,
+    /// What tells this device from others of its kind: places it in staged rollouts and windows.
+    pub device_id: [u8; 16],
+    /// Do not wait: skips what is a matter of timing (window, hold, rollout, back-off), and nothing
+    /// else.
+    pub force: bool,
+}
+
+/// What the time is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Clock {
+    /// There is no clock: nothing that depends on time can be told.
+    #[default]
+    Absent,
+    /// There is one, and it was not set by anything trustworthy since power-on: it may become right.
+    NotTrusted,
+    /// Unix time in seconds.
+    Trusted(u64),
+}
+
+impl Clock {
+    /// The time, if it can be trusted.
+    #[must_use]
+    pub const fn now(self) -> Option<u64> {
+        match self {
+            Self::Trusted(now) => Some(now),
+            Self::Absent | Self::NotTrusted => None,
+        }
+    }
+}
+
+/// What is known of an update and of the device it is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The update.
+    pub manifest: &'a Verified<Manifest>,
+    /// Statements that came with it; those about other updates are passed over.
+    pub statements: &'a [Verified<Statement>],
+    /// The version that runs, if one does.
+    pub running_version: Option<&'a str>,
+    /// The device's record.
+    pub body: &'a Body,
+    /// The time, the same for a whole update.
+    pub clock: Clock,
+}
+
+/// What the policy says of an update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Verdict {
+    /// Install it.
+    Proceed,
+    /// Not now; asking again later makes sense.
+    Deferred(Deferral),
+    /// Not as it is.
+    Refused(Objection),
+}
+
+/// Why an update has to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Deferral {
+    /// The operator holds updates back.
+    Hold {
+        /// Unix time in seconds when the hold ends; [`u64::MAX`] for never.
+        until: u64,
+    },
+    /// It failed here before, and is tried again only later.
+    BackOff {
+        /// Unix time in seconds when it may be tried again.
+        until: u64,
+    },
+    /// No maintenance window is open.
+    Window {
+        /// Unix time in seconds when the next one opens.
+        opens_at: u64,
+    },
+    /// The rollout has not come to this device yet.
+    Rollout {
+        /// Percentage of devices that may take it.
+        percentage: u8,
+    },
+    /// Nobody has approved it.
+    NotApproved,
+    /// A rule depends on the time, and the clock is not to be trusted or absent.
+    ClockNotTrusted,
+}
+
+impl Deferral {
+    /// When asking again makes sense: unix time in seconds, `None` where only an event can tell.
+    #[must_use]
+    pub const fn retry_at(self) -> Option<u64> {
+        match self {
+            Self::Hold { until: u64::MAX }
+            | Self::Rollout { .. }
+            | Self::NotApproved
+            | Self::ClockNotTrusted => None,
+            Self::Hold { until } | Self::BackOff { until } => Some(until),
+            Self::Window { opens_at } => Some(opens_at),
+        }
+    }
+}
+
+/// Why an update will not be accepted as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Objection {
+    /// It failed here before, in a way that trying again will not mend.
+    FailedBefore(Fault),
+    /// It may not be installed any more.
+    Expired {
+        /// The manifest's limit, unix time in seconds.
+        not_after: u64,
+        /// The present, unix time in seconds.
+        now: u64,
+    },
+    /// It is not on the channel that the device follows.
+    Channel(ChannelRefusal),
+    /// The version rule does not take it.
+    Version(version::RuleRefusal),
+    /// What runs is too old to be updated to it directly.
+    TooOld {
+        /// The oldest version that may be.
+        min_from: Label,
+        /// What runs, or `unknown`.
+        running: Label,
+    },
+}
+
+impl core::fmt::Display for Deferral {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Hold { until: u64::MAX } => {
+                f.write_str("updates are on hold until further notice")
+            }
+            Self::Hold { until } => write!(f, "updates are on hold until unix time {until}"),
+            Self::BackOff { until } => write!(
+                f,
+                "this update failed here before; it may be tried again at unix time {until}"
+            ),
+            Self::Window { opens_at } => {
+                write!(f, "no maintenance window is open; the next opens at unix time {opens_at}")
+            }
+            Self::Rollout { percentage } => {
+                write!(f, "it is rolled out to {percentage} % of devices, and this is not one yet")
+            }
+            Self::NotApproved => {
+                f.write_str("it needs an approval statement, and none that is valid came with it")
+            }
+            Self::ClockNotTrusted => {
+                f.write_str("a rule depends on the time, and the clock cannot be trusted")
+            }
+        }
+    }
+}
+
+impl core::fmt::Display for Objection {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::FailedBefore(fault) => write!(f, "this update failed here before: {fault}"),
+            Self::Expired { not_after, now } => write!(
+                f,
+                "it expired: it may be installed until unix time {not_after}, now is {now}"
+            ),
+            Self::Channel(refusal) => refusal.fmt(f),
+            Self::Version(refusal) => refusal.fmt(f),
+            Self::TooOld { min_from, running } => write!(
+                f,
+                "it can be installed from version {min_from} on, and {running} runs; install a \
+                 version between them first"
+            ),
+        }
+    }
+}
+
+/// The rules, in the order in which they speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Rule {
+    /// Track, risk and branch.
+    Channel,
+    /// How far from what runs.
+    Version,
+    /// The oldest version that may be updated directly.
+    MinFrom,
+    /// What failed here before.
+    FailedBefore,
+    /// The manifest's last day.
+    Expiry,
+    /// An approval.
+    Approval,
+    /// The operator's hold.
+    Hold,
+    /// The share of devices.
+    Rollout,
+    /// Maintenance windows.
+    Window,
+}
+
+impl Rule {
+    /// All rules.
+    pub const ALL: [Self; 9] = [
+        Self::Channel,
+        Self::Version,
+        Self::MinFrom,
+        Self::FailedBefore,
+        Self::Expiry,
+        Self::Approval,
+        Self::Hold,
+        Self::Rollout,
+        Self::Window,
+    ];
+
+    /// The rule's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Channel => "channel",
+            Self::Version => "version",
+            Self::MinFrom => "min-from",
+            Self::FailedBefore => "failed before",
+            Self::Expiry => "expiry",
+            Self::Approval => "approval",
+            Self::Hold => "hold",
+            Self::Rollout => "rollout",
+            Self::Window => "window",
+        }
+    }
+}
+
+/// Seconds to wait after the first, second, ... failure of the same update. The first may have been
+/// the power: it is tried again at once. A failure after a reboot, which is what exhausted tries
+/// are, counts double from the second on.
+const BACK_OFF_S: [u64; 9] = {
+    const H: u64 = 3600;
+    [0, 8 * H, 12 * H, 24 * H, 48 * H, 96 * H, 168 * H, 252 * H, 336 * H]
+};
+
+/// What every rule says of an update, in the order of [`Rule::ALL`].
+#[must_use]
+pub fn findings(policy: &Policy, facts: &Facts<'_>) -> Vec<(Rule, Verdict), 9> {
+    Rule::ALL.into_iter().map(|rule| (rule, apply(rule, policy, facts))).collect()
+}
+
+/// Judges an update: the first refusal there is, else the first deferral, else [`Verdict::Proceed`].
+#[must_use]
+pub fn judge(policy: &Policy, facts: &Facts<'_>) -> Verdict {
+    let mut verdict = Verdict::Proceed;
+    for rule in Rule::ALL {
+        match apply(rule, policy, facts) {
+            refused @ Verdict::Refused(_) => return refused,
+            deferred @ Verdict::Deferred(_) if verdict == Verdict::Proceed => verdict = deferred,
+            Verdict::Deferred(_) | Verdict::Proceed => {}
+        }
+    }
+    verdict
+}
+
+/// Judges by what failed here before alone: what a device without an operator needs.
+#[must_use]
+pub fn judge_failures(
+    manifest: &Verified<Manifest>,
+    body: &Body,
+    now: Option<u64>,
+    force: bool,
+) -> Verdict {
+    let Some(failed) = body.failed_before(manifest.digest()) else { return Verdict::Proceed };
+    if failed.fault != Fault::Exhausted {
+        return Verdict::Refused(Objection::FailedBefore(failed.fault));
+    }
+    let step = usize::from(failed.count.max(1) - 1).min(BACK_OFF_S.len() - 1);
+    // Exhausted means that it failed after reboots, every time.
+    let wait = 2 * BACK_OFF_S[step];
+    // A loader has no clock: until somebody who has one notes the time, it failed just now.
+    let failed_at = if failed.at == 0 { now.unwrap_or(0) } else { failed.at };
+    let until = failed_at.saturating_add(wait);
+    if !force && now.is_some_and(|now| now < until) {
+        return Verdict::Deferred(Deferral::BackOff { until });
+    }
+    Verdict::Proceed
+}
+
+/// What one rule says.
+fn apply(rule: Rule, policy: &Policy, facts: &Facts<'_>) -> Verdict {
+    use Verdict::{Deferred, Proceed, Refused};
+    let manifest = facts.manifest;
+    let now = facts.clock.now();
+    let (channel, rollout) = offered_as(facts);
+    match rule {
+        Rule::Channel => match policy.follow.accepts(channel) {
+            Ok(()) => Proceed,
+            Err(refusal) => Refused(Objection::Channel(refusal)),
+        },
+        Rule::Version => {
+            let running = facts.running_version.and_then(|text| Version::parse(text).ok());
+            let offered = Version::parse(&manifest.version).ok();
+            match policy.versions.allows(running, offered, manifest.digest()) {
+                Ok(()) => Proceed,
+                // A new device runs nothing that an update could be too far from.
+                Err(version::RuleRefusal::RunningUnknown(_)) if facts.running_version.is_none() => {
+                    Proceed
+                }
+                Err(refusal) => Refused(Objection::Version(refusal)),
+            }
+        }
+        Rule::MinFrom => min_from(manifest, facts.running_version),
+        Rule::FailedBefore => judge_failures(manifest, facts.body, now, policy.force),
+        Rule::Expiry => match (manifest.not_after, facts.clock) {
+            (0, _) | (_, Clock::Absent) => Proceed,
+            (_, Clock::NotTrusted) => Deferred(Deferral::ClockNotTrusted),
+            (not_after, Clock::Trusted(now)) if now > not_after => {
+                Refused(Objection::Expired { not_after, now })
+            }
+            (_, Clock::Trusted(_)) => Proceed,
+        },
+        Rule::Approval => {
+            let approved = valid(facts, StatementKind::Approval).next().is_some();
+            if approved || !policy.approval_required {
+                Proceed
+            } else {
+                Deferred(Deferral::NotApproved)
+            }
+        }
+        Rule::Hold => hold(policy, facts),
+        Rule::Rollout => {
+            let included =
+                rollout::included::<SoftSha256>(rollout, &policy.device_id, manifest.digest());
+            if included || policy.force {
+                Proceed
+            } else {
+                Deferred(Deferral::Rollout { percentage: rollout })
+            }
+        }
+        Rule::Window => {
+            if policy.force || policy.apply.is_empty() {
+                return Proceed;
+            }
+            let Some(now) = now else { return Deferred(Deferral::ClockNotTrusted) };
+            match policy.apply.state(now, &policy.device_id) {
+                WindowState::Open { .. } => Proceed,
+                WindowState::Closed { opens_at } => Deferred(Deferral::Window { opens_at }),
+            }
+        }
+    }
+}
+
+/// Statements of `kind` about this update that have not expired.
+fn valid<'a>(
+    facts: &Facts<'a>,
+    kind: StatementKind,
+) -> impl Iterator<Item = &'a Verified<Statement>> {
+    let (digest, now) = (*facts.manifest.digest(), facts.clock.now());
+    facts.statements.iter().filter(move |statement| {
+        let expired = statement.not_after != 0 && now.is_some_and(|now| now > statement.not_after);
+        statement.kind == kind && statement.digest == digest && !expired
+    })
+}
+
+/// The channel and rollout that count: a channel statement's, the last of several, else the
+/// manifest's.
+fn offered_as<'a>(facts: &Facts<'a>) -> (&'a Channel, u8) {
+    match valid(facts, StatementKind::Channel).last() {
+        Some(statement) => (&statement.channel, statement.rollout),
+        None => (&facts.manifest.channel, facts.manifest.rollout),
+    }
+}
+
+fn min_from(manifest: &Verified<Manifest>, running: Option<&str>) -> Verdict {
+    let Some(running_text) = running else { return Verdict::Proceed };
+    if manifest.min_from.is_empty() {
+        return Verdict::Proceed;
+    }
+    let enough = match (Version::parse(running_text), Version::parse(&manifest.min_from)) {
+        (Ok(running), Ok(min)) => running.cmp_precedence(&min).is_ge(),
+        // What cannot be compared is not shown to be new enough.
+        _ => false,
+    };
+    if enough {
+        return Verdict::Proceed;
+    }
+    Verdict::Refused(Objection::TooOld {
+        min_from: Label::of(&manifest.min_from),
+        running: Label::of(&running_text),
+    })
+}
+
+fn hold(policy: &Policy, facts: &Facts<'_>) -> Verdict {
+    let hold = facts.body.hold;
+    let now = facts.clock.now();
+    if policy.force || hold.until == 0 || now.is_some_and(|now| now >= hold.until) {
+        return Verdict::Proceed;
+    }
+    let waited = now.map_or(0, |now| now.saturating_sub(hold.since));
+    let security = facts.manifest.flags & flags::SECURITY != 0;
+    if security && policy.postpone_max_s.is_some_and(|max| waited >= max) {
+        return Verdict::Proceed;
+    }
+    Verdict::Deferred(Deferral::Hold { until: hold.until })
+}
