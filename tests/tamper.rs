@@ -467,7 +467,6 @@ fn weak_keys_are_refused_when_the_keyset_is_loaded() {
     let mut weak = [0; 32];
     weak[0] = 1;
     keyset.keys.push(Key { public: weak, roles: KeyRole::Channel.bit() }).unwrap();
-    keyset.thresholds[3] = 1;
     let mut head = publisher.signed_keyset(&keyset).unwrap();
     let bundle = small(&publisher, 2);
     let (_, rest) = Envelope::parse(&bundle).unwrap();
@@ -479,11 +478,8 @@ fn weak_keys_are_refused_when_the_keyset_is_loaded() {
 #[test]
 fn edge_release_keys_count_for_edge_alone() {
     let publisher = Publisher::new(1);
-    let edge = SigningKey::from_seed([77; 32]);
-    let mut keyset = publisher.keyset();
-    keyset.keys.push(Key { public: edge.public(), roles: KeyRole::EdgeRelease.bit() }).unwrap();
-    keyset.thresholds[2] = 1;
-    let keyset = publisher.signed_keyset(&keyset).unwrap();
+    let edge = &publisher.edge;
+    let keyset = publisher.signed_keyset(&publisher.keyset()).unwrap();
     let bundle = small(&publisher, 2);
     let (sound, _) =
         verify_head::<SoftSha256>(&publisher.device(), SlotKind::Update, &bundle).unwrap();
@@ -506,7 +502,7 @@ fn edge_release_keys_count_for_edge_alone() {
             PayloadType::Manifest,
             &publisher.device().product,
             &payload[..len],
-            &[(role, &edge)],
+            &[(role, edge)],
         );
         let mut head = keyset.clone();
         head.extend_from_slice(&envelope.unwrap());

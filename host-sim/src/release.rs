@@ -4,12 +4,12 @@ use std::io::Cursor;
 
 use stillboot::format::manifest::CHUNK_SIZE_MIN;
 use stillboot::format::{
-    Architecture, Channel, Epochs, Key, KeyRole, Keyset, Load, Manifest, Risk, Role, Slot,
-    SlotKind, keyset, manifest,
+    Architecture, Channel, Digest, Epochs, Key, KeyRole, Keyset, Load, Manifest, PayloadType, Risk,
+    Role, Slot, SlotKind, Statement, StatementKind, envelope, keyset, manifest, statement,
 };
 use stillboot::verify::{Device, Trust};
 use stillboot_linux::bundle::{self, BundleError, Part};
-use stillboot_linux::keys::{Signer, SigningKey, id_of};
+use stillboot_linux::keys::{Signer, SigningKey, id_of, sign_envelope};
 
 use crate::disk::Random;
 
@@ -22,6 +22,12 @@ pub struct Publisher {
     pub release: SigningKey,
     /// Signs the recovery slot.
     pub recovery: SigningKey,
+    /// Signs manifests of risk `edge`.
+    pub edge: SigningKey,
+    /// Signs channel statements.
+    pub channel: SigningKey,
+    /// Signs approvals.
+    pub approver: SigningKey,
     /// Version of the keyset that goes into bundles.
     pub keyset_version: u32,
     product: [u8; 16],
@@ -40,8 +46,19 @@ impl Publisher {
         let roots = vec![key()];
         let root_publics = roots.iter().map(Signer::public).collect();
         let (release, recovery) = (key(), key());
+        let (edge, channel, approver) = (key(), key(), key());
         let product = id_of("simulated product");
-        Self { roots, root_publics, release, recovery, keyset_version: 1, product }
+        Self {
+            roots,
+            root_publics,
+            release,
+            recovery,
+            edge,
+            channel,
+            approver,
+            keyset_version: 1,
+            product,
+        }
     }
 
     /// A device that trusts this publisher.
@@ -61,13 +78,57 @@ impl Publisher {
     pub fn keyset(&self) -> Keyset {
         let key =
             |signer: &SigningKey, role: KeyRole| Key { public: signer.public(), roles: role.bit() };
-        let keys = [key(&self.release, KeyRole::Release), key(&self.recovery, KeyRole::Recovery)];
+        let keys = [
+            key(&self.release, KeyRole::Release),
+            key(&self.recovery, KeyRole::Recovery),
+            key(&self.edge, KeyRole::EdgeRelease),
+            key(&self.channel, KeyRole::Channel),
+            key(&self.approver, KeyRole::Approver),
+        ];
         Keyset {
             schema: keyset::SCHEMA,
             version: self.keyset_version,
-            thresholds: [1, 1, 0, 0, 0, 0],
+            thresholds: [1, 1, 1, 1, 1, 0],
             keys: keys.into_iter().collect(),
         }
+    }
+
+    /// Replaces the release key and issues the next keyset: the old key counts no more. Returns it,
+    /// for it is the one that was stolen.
+    pub fn rotate_release(&mut self, seed: [u8; 32]) -> SigningKey {
+        self.keyset_version += 1;
+        core::mem::replace(&mut self.release, SigningKey::from_seed(seed))
+    }
+
+    /// A statement of `kind` about the manifest of `digest`, by the key of its role.
+    ///
+    /// # Errors
+    /// [`BundleError`] for a statement that breaks a rule.
+    pub fn statement(
+        &self,
+        kind: StatementKind,
+        digest: Digest,
+        change: impl FnOnce(&mut Statement),
+    ) -> Result<Vec<u8>, BundleError> {
+        let mut statement = Statement {
+            schema: statement::SCHEMA,
+            kind,
+            digest,
+            product: self.product,
+            channel: self.manifest(1).channel,
+            rollout: 100,
+            not_after: 0,
+            name: heapless::String::new(),
+        };
+        change(&mut statement);
+        let mut payload = [0; envelope::PAYLOAD_LEN_MAX];
+        let len = statement.emit(&mut payload).map_err(BundleError::Manifest)?;
+        let (role, signer): (_, &dyn Signer) = match kind {
+            StatementKind::Approval => (KeyRole::Approver, &self.approver),
+            _ => (KeyRole::Channel, &self.channel),
+        };
+        let signers = [(role, signer)];
+        Ok(sign_envelope(PayloadType::Statement, &self.product, &payload[..len], &signers)?)
     }
 
     /// The keyset's envelope, signed by the roots.

@@ -1,0 +1,313 @@
+//! The policy: what each rule says, what beats what, and what `force` does not skip.
+
+use stillboot::format::manifest::flags;
+use stillboot::format::record::Body;
+use stillboot::format::{
+    Envelope, Fault, Hold, Load, Manifest, Risk, Role, SlotKind, Statement, StatementKind,
+};
+use stillboot::policy::channel::Follow;
+use stillboot::policy::version::Rule as VersionRule;
+use stillboot::policy::window::Windows;
+use stillboot::policy::{
+    Clock, Deferral, Facts, Objection, Policy, Rule, Verdict, findings, judge,
+};
+use stillboot::verify::{SoftSha256, Verified, verify_head, verify_statement};
+use stillboot_sim::release::content;
+use stillboot_sim::{Piece, Publisher};
+
+/// Wednesday, 2026-11-18, 12:00 UTC.
+const NOON: u64 = 1_795_003_200;
+
+struct Case {
+    publisher: Publisher,
+    manifest: Verified<Manifest>,
+    statements: Vec<Verified<Statement>>,
+    policy: Policy,
+    body: Body,
+    running: Option<&'static str>,
+    clock: Clock,
+}
+
+impl Case {
+    fn new(change: impl FnOnce(&mut Manifest)) -> Self {
+        let publisher = Publisher::new(1);
+        let mut manifest = publisher.manifest(2);
+        change(&mut manifest);
+        let bytes = content(1, 100);
+        let piece = Piece { role: Role::Kernel, load: Load::Ram, linked: None, bytes: &bytes };
+        let bundle = publisher.bundle(manifest, SlotKind::Update, &[piece]).unwrap();
+        let device = publisher.device();
+        let (manifest, _) = verify_head::<SoftSha256>(&device, SlotKind::Update, &bundle).unwrap();
+        Self {
+            publisher,
+            manifest,
+            statements: Vec::new(),
+            policy: Policy::default(),
+            body: Body::default(),
+            running: Some("1.0.0"),
+            clock: Clock::Trusted(NOON),
+        }
+    }
+
+    fn state(&mut self, kind: StatementKind, change: impl FnOnce(&mut Statement)) {
+        let digest = *self.manifest.digest();
+        let bytes = self.publisher.statement(kind, digest, change).unwrap();
+        let (envelope, _) = Envelope::parse(&bytes).unwrap();
+        let keyset = self.publisher.keyset();
+        let device = self.publisher.device();
+        let verified = verify_statement::<SoftSha256>(&device, &keyset, &envelope).unwrap();
+        self.statements.push(verified);
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            manifest: &self.manifest,
+            statements: &self.statements,
+            running_version: self.running,
+            body: &self.body,
+            clock: self.clock,
+        }
+    }
+
+    fn judge(&self) -> Verdict {
+        judge(&self.policy, &self.facts())
+    }
+
+    /// What one rule says.
+    fn rule(&self, rule: Rule) -> Verdict {
+        findings(&self.policy, &self.facts()).into_iter().find(|(r, _)| *r == rule).unwrap().1
+    }
+}
+
+#[test]
+fn nothing_stands_in_the_way_of_an_ordinary_update() {
+    let case = Case::new(|_| {});
+    assert_eq!(case.judge(), Verdict::Proceed);
+    assert!(findings(&case.policy, &case.facts()).iter().all(|(_, v)| *v == Verdict::Proceed));
+}
+
+#[test]
+fn channel_statement_replaces_channel_and_rollout_and_nothing_else() {
+    let mut case = Case::new(|m| {
+        m.channel.risk = Risk::Beta;
+        m.rollout = 0;
+    });
+    assert!(matches!(case.rule(Rule::Channel), Verdict::Refused(Objection::Channel(_))));
+    assert!(matches!(case.rule(Rule::Rollout), Verdict::Deferred(Deferral::Rollout { .. })));
+    case.state(StatementKind::Channel, |s| s.channel.risk = Risk::Candidate);
+    assert!(matches!(case.rule(Rule::Channel), Verdict::Refused(Objection::Channel(_))));
+    case.state(StatementKind::Channel, |s| s.channel.risk = Risk::Stable);
+    assert_eq!(case.judge(), Verdict::Proceed);
+    // An expired statement counts no more, and the one before it does.
+    case.statements.pop();
+    case.state(StatementKind::Channel, |s| s.not_after = NOON - 1);
+    assert!(matches!(case.rule(Rule::Channel), Verdict::Refused(Objection::Channel(_))));
+}
+
+#[test]
+fn statement_about_another_update_is_passed_over() {
+    let mut case = Case::new(|m| m.channel.risk = Risk::Edge);
+    case.state(StatementKind::Channel, |s| s.digest[0] ^= 1);
+    assert!(matches!(case.judge(), Verdict::Refused(Objection::Channel(_))));
+}
+
+#[test]
+fn who_follows_edge_takes_stable_and_not_the_reverse() {
+    let mut case = Case::new(|_| {});
+    case.policy.follow = Follow::parse("edge").unwrap();
+    assert_eq!(case.judge(), Verdict::Proceed);
+    let case = Case::new(|m| m.channel.risk = Risk::Edge);
+    assert!(matches!(case.judge(), Verdict::Refused(Objection::Channel(_))));
+}
+
+#[test]
+fn version_rules_bound_the_step() {
+    for (rule, running, passes) in [
+        ("any", "1.0.0", true),
+        ("patch", "1.0.0", false),
+        ("minor", "1.0.0", false),
+        ("major", "1.0.0", true),
+        ("2.0.x", "1.0.0", true),
+        ("1.x", "1.0.0", false),
+        ("patch", "2.0.0-rc.1", true),
+        ("major", "3.0.0", false),
+    ] {
+        let mut case = Case::new(|_| {});
+        case.policy.versions = VersionRule::parse(rule).unwrap();
+        case.running = Some(running);
+        assert_eq!(case.judge() == Verdict::Proceed, passes, "{rule} from {running}");
+    }
+    let mut case = Case::new(|_| {});
+    let digest: String = case.manifest.digest().iter().map(|b| format!("{b:02x}")).collect();
+    case.policy.versions = VersionRule::parse(&format!("sha256:{digest}")).unwrap();
+    assert_eq!(case.judge(), Verdict::Proceed);
+    case.policy.versions = VersionRule::parse(&format!("sha256:{}", "0".repeat(64))).unwrap();
+    assert!(matches!(case.judge(), Verdict::Refused(Objection::Version(_))));
+}
+
+#[test]
+fn min_from_asks_for_a_version_between() {
+    for (min_from, running, passes) in [
+        ("1.0.0", Some("1.0.0"), true),
+        ("1.0.1", Some("1.0.0"), false),
+        ("1.0.0", Some("1.0.0-rc.9"), false),
+        ("1.0.0", Some("nonsense"), false),
+        ("1.0.0", None, true),
+        ("", Some("nonsense"), true),
+    ] {
+        let mut case = Case::new(|m| m.min_from = min_from.chars().collect());
+        case.running = running;
+        let verdict = case.rule(Rule::MinFrom);
+        assert_eq!(verdict == Verdict::Proceed, passes, "{min_from} from {running:?}: {verdict:?}");
+    }
+}
+
+#[test]
+fn expiry_with_a_right_clock_a_doubtful_one_and_none() {
+    let mut case = Case::new(|m| m.not_after = NOON);
+    for (clock, verdict) in [
+        (Clock::Trusted(NOON), Verdict::Proceed),
+        (
+            Clock::Trusted(NOON + 1),
+            Verdict::Refused(Objection::Expired { not_after: NOON, now: NOON + 1 }),
+        ),
+        (Clock::NotTrusted, Verdict::Deferred(Deferral::ClockNotTrusted)),
+        (Clock::Absent, Verdict::Proceed),
+    ] {
+        case.clock = clock;
+        assert_eq!(case.judge(), verdict, "{clock:?}");
+    }
+}
+
+#[test]
+fn back_off_grows_with_each_failure_and_ends_for_good_after_mark_bad() {
+    const H: u64 = 3600;
+    let waits = [0, 8 * H, 12 * H, 24 * H, 48 * H, 96 * H, 168 * H, 252 * H, 336 * H, 336 * H]
+        .map(|w| 2 * w);
+    let mut case = Case::new(|_| {});
+    let digest = *case.manifest.digest();
+    for (failures, wait) in waits.into_iter().enumerate() {
+        case.body.remember(digest, Fault::Exhausted, NOON);
+        case.clock = Clock::Trusted(NOON + wait);
+        assert_eq!(case.judge(), Verdict::Proceed, "{failures}");
+        if wait > 0 {
+            case.clock = Clock::Trusted(NOON + wait - 1);
+            let until = NOON + wait;
+            let deferred = Verdict::Deferred(Deferral::BackOff { until });
+            assert_eq!(case.judge(), deferred, "{failures}");
+            assert_eq!(Deferral::BackOff { until }.retry_at(), Some(until));
+        }
+    }
+    case.policy.force = true;
+    assert_eq!(case.judge(), Verdict::Proceed);
+    case.body.remember(digest, Fault::MarkedBad, NOON);
+    assert_eq!(case.judge(), Verdict::Refused(Objection::FailedBefore(Fault::MarkedBad)));
+    // A later exhaustion does not soften that.
+    case.body.remember(digest, Fault::Exhausted, NOON);
+    assert_eq!(case.judge(), Verdict::Refused(Objection::FailedBefore(Fault::MarkedBad)));
+}
+
+#[test]
+fn hold_gives_way_to_security_updates_after_the_longest_postponement() {
+    let security = |m: &mut Manifest| m.flags = flags::SECURITY;
+    for (is_security, max, until, passes) in [
+        (false, None, u64::MAX, false),
+        (true, None, u64::MAX, false),
+        (true, Some(1000), u64::MAX, true),
+        (true, Some(1001), u64::MAX, false),
+        (false, Some(1000), u64::MAX, false),
+        (false, None, NOON, true),
+        (false, None, NOON + 1, false),
+    ] {
+        let mut case = Case::new(|m| {
+            if is_security {
+                security(m);
+            }
+        });
+        case.body.hold = Hold { until, since: NOON - 1000 };
+        case.policy.postpone_max_s = max;
+        assert_eq!(case.judge() == Verdict::Proceed, passes, "{is_security} {max:?} {until}");
+        // Without a clock that is right the hold stands.
+        case.clock = Clock::NotTrusted;
+        assert!(matches!(case.judge(), Verdict::Deferred(Deferral::Hold { .. })));
+    }
+}
+
+#[test]
+fn windows_open_and_close_and_need_a_clock() {
+    let mut case = Case::new(|_| {});
+    case.policy.apply = Windows::parse("mon-fri,11:00-13:00").unwrap();
+    assert_eq!(case.judge(), Verdict::Proceed);
+    case.policy.apply = Windows::parse("sat,02:00-05:00").unwrap();
+    let opens_at = NOON + 3 * 86_400 - 10 * 3600;
+    assert_eq!(case.judge(), Verdict::Deferred(Deferral::Window { opens_at }));
+    case.clock = Clock::Trusted(opens_at);
+    assert_eq!(case.judge(), Verdict::Proceed);
+    case.clock = Clock::NotTrusted;
+    assert_eq!(case.judge(), Verdict::Deferred(Deferral::ClockNotTrusted));
+    case.policy.force = true;
+    assert_eq!(case.judge(), Verdict::Proceed);
+}
+
+#[test]
+fn approval_is_waited_for() {
+    let mut case = Case::new(|_| {});
+    case.policy.approval_required = true;
+    assert_eq!(case.judge(), Verdict::Deferred(Deferral::NotApproved));
+    // An approval is no matter of timing.
+    case.policy.force = true;
+    assert_eq!(case.judge(), Verdict::Deferred(Deferral::NotApproved));
+    case.state(StatementKind::Approval, |s| s.digest[31] ^= 1);
+    assert_eq!(case.judge(), Verdict::Deferred(Deferral::NotApproved));
+    case.state(StatementKind::Approval, |_| {});
+    assert_eq!(case.judge(), Verdict::Proceed);
+}
+
+#[test]
+fn rollout_takes_in_ever_more_devices() {
+    let mut case = Case::new(|_| {});
+    let mut last = 0;
+    for percentage in [0, 1, 10, 50, 100] {
+        case.statements.clear();
+        case.state(StatementKind::Channel, |s| s.rollout = percentage);
+        let mut included = 0;
+        for device in 0..200_u8 {
+            case.policy.device_id = [device; 16];
+            included += usize::from(case.judge() == Verdict::Proceed);
+        }
+        assert!(included >= last);
+        last = included;
+        assert_eq!(included == 0, percentage == 0);
+    }
+    assert_eq!(last, 200);
+}
+
+#[test]
+fn force_skips_timing_and_never_channel_version_or_expiry() {
+    let mut case = Case::new(|m| {
+        m.rollout = 0;
+        m.flags = 0;
+    });
+    case.policy.force = true;
+    case.body.hold = Hold { until: u64::MAX, since: 0 };
+    case.policy.apply = Windows::parse("sat,02:00-05:00").unwrap();
+    case.body.remember(*case.manifest.digest(), Fault::Exhausted, NOON);
+    assert_eq!(case.judge(), Verdict::Proceed);
+    for change in [
+        &(|m: &mut Manifest| m.channel.risk = Risk::Edge) as &dyn Fn(&mut Manifest),
+        &|m| m.not_after = 5,
+        &|m| m.min_from = "1.5.0".chars().collect(),
+    ] {
+        let mut case = Case::new(change);
+        case.policy.force = true;
+        assert!(matches!(case.judge(), Verdict::Refused(_)));
+    }
+}
+
+#[test]
+fn a_refusal_speaks_before_a_deferral() {
+    let mut case = Case::new(|m| m.not_after = 5);
+    case.body.hold = Hold { until: u64::MAX, since: 0 };
+    case.policy.approval_required = true;
+    assert!(matches!(case.judge(), Verdict::Refused(Objection::Expired { .. })));
+}
