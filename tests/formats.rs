@@ -7,9 +7,9 @@ use proptest::prelude::*;
 use stillboot::format::manifest::COMPONENTS_MAX;
 use stillboot::format::record::{Body, FAILED_MAX, LEN_MAX, TRIES_MAX};
 use stillboot::format::{
-    Architecture, BootProof, Channel, Component, Digest, Envelope, Epochs, Failed, Fault, Floor,
-    FormatError, Hold, Key, KeyRole, Keyset, Load, Manifest, Mark, MarkKind, PayloadType, Record,
-    Risk, Role, SLOTS_MAX, Slot, SlotEntry, SlotState, envelope,
+    Architecture, BootProof, Channel, Component, Digest, Envelope, Epochs, Failed, Fault, Field,
+    Floor, FormatError, Hold, Key, KeyRole, Keyset, Load, Manifest, Mark, MarkKind, PayloadType,
+    Record, Risk, Role, SLOTS_MAX, Slot, SlotEntry, SlotState, Statement, StatementKind, envelope,
 };
 use stillboot::verify::{IndexFold, Sha256, SoftSha256, digest_of, key_id};
 
@@ -109,6 +109,45 @@ const GOLDEN_KEYSET: [&str; 3] = [
 ];
 
 #[test]
+fn golden_statement_bytes() {
+    let statement = Statement {
+        schema: 1,
+        kind: StatementKind::SignOff,
+        digest: [0x77; 32],
+        product: [0x11; 16],
+        channel: Channel { track: text("latest"), risk: Risk::Candidate, branch: text("") },
+        rollout: 10,
+        not_after: 300,
+        name: text("tests"),
+    };
+    let mut bytes = [0; 1024];
+    let len = statement.emit(&mut bytes).unwrap();
+    let expected =
+        format!("0103{}{}066c617465737401000aac02057465737473", "77".repeat(32), "11".repeat(16));
+    assert_eq!(hex(&bytes[..len]), expected);
+    assert_eq!(Statement::parse(&bytes[..len]), Ok(statement.clone()));
+    let mut theirs = [0; 1024];
+    assert_eq!(&bytes[..len], postcard::to_slice(&statement, &mut theirs).unwrap());
+    let with = |change: &dyn Fn(&mut Statement)| {
+        let mut statement = statement.clone();
+        change(&mut statement);
+        statement.emit(&mut [0; 1024]).map(|_| ())
+    };
+    let bounds = |field| Err(FormatError::Bounds(field));
+    assert_eq!(with(&|s| s.rollout = 101), bounds(Field::Rollout));
+    assert_eq!(with(&|s| s.name.clear()), bounds(Field::Name));
+    assert_eq!(with(&|s| s.kind = StatementKind::Channel), bounds(Field::Name));
+    assert_eq!(with(&|s| s.channel.track.clear()), bounds(Field::Channel));
+    assert_eq!(with(&|s| s.schema = 2), Err(FormatError::Version { found: 2 }));
+    let unknown = FormatError::Unknown { field: Field::StatementKind, code: 4 };
+    assert_eq!(with(&|s| s.kind = StatementKind::Unknown(4)), Err(unknown));
+    for end in 0..len {
+        assert!(Statement::parse(&bytes[..end]).is_err());
+    }
+    assert_eq!(Statement::parse(&bytes[..len + 1]), Err(FormatError::Trailing));
+}
+
+#[test]
 fn golden_envelope_bytes() {
     let mut bytes = [0; 1024];
     let signatures = [([1; 8], [0xee; 64]), ([2; 8], [0xff; 64])];
@@ -169,6 +208,10 @@ fn golden_codes() {
     assert_eq!(
         codes(Fault::ALL, Fault::code, Fault::name),
         "corrupt=1 marked-bad=2 returned=3 exhausted=4 data-epoch=5 "
+    );
+    assert_eq!(
+        codes(StatementKind::ALL, StatementKind::code, StatementKind::name),
+        "channel=1 approval=2 sign-off=3 "
     );
     assert_eq!(Slot::ALL.map(|slot| slot as u8), [0, 1, 2, 3]);
     assert_eq!(Slot::ALL.map(Slot::name), ["a", "b", "c", "recovery"]);

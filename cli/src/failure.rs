@@ -150,6 +150,10 @@ fn classify(error: &InstallError) -> (Exit, &'static str, &'static str) {
             let kind = match wait {
                 Wait::Policy(Deferral::Hold { .. }) => "hold",
                 Wait::Policy(Deferral::BackOff { .. }) => "back-off",
+                Wait::Policy(Deferral::Window { .. }) => "window",
+                Wait::Policy(Deferral::Rollout { .. }) => "rollout",
+                Wait::Policy(Deferral::NotApproved) => "not-approved",
+                Wait::Policy(Deferral::ClockNotTrusted) => "clock",
                 Wait::Unconfirmed => "unconfirmed",
                 Wait::Held => "held",
                 Wait::StoreFailed => "store",
@@ -193,6 +197,13 @@ fn refusal_kind(refusal: &Refusal) -> (&'static str, &'static str) {
             ("data-epoch", "--allow-new-epoch takes it all the same")
         }
         Refusal::Policy(Objection::FailedBefore(_)) => ("failed-before", "take another release"),
+        Refusal::Policy(Objection::Channel(_)) => {
+            ("channel", "--channel or the policy file says which channel this device follows")
+        }
+        Refusal::Policy(Objection::Version(_)) => {
+            ("version", "--versions or the policy file says which versions this device takes")
+        }
+        Refusal::Policy(Objection::TooOld { .. }) => ("min-from", ""),
         Refusal::Policy(_) => ("expired", "take a newer release"),
         Refusal::Proof => ("proof", "give the proof of the boot that runs now"),
         Refusal::RunningUnverified => {

@@ -349,15 +349,13 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     let (state, why) = describe(&verdict);
     out.line(format_args!("{:<14} {state}{why}", "verdict"));
     out.result(|| json!({ "verdict": state, "rules": rows }));
+    // The table has said it; the exit code is the one that `install` would end with.
     match verdict {
-        Verdict::Proceed => Ok(()),
-        Verdict::Deferred(deferral) => {
-            Err(Failure::new(Exit::Deferred, "policy", format!("deferred: {deferral}")))
-        }
-        Verdict::Refused(objection) => {
-            Err(Failure::new(Exit::Refused, "policy", format!("refused: {objection}")))
-        }
+        Verdict::Proceed => {}
+        Verdict::Deferred(_) => out.told(Exit::Deferred),
+        Verdict::Refused(_) => out.told(Exit::Refused),
     }
+    Ok(())
 }
 
 fn describe(verdict: &Verdict) -> (&'static str, String) {

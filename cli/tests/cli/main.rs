@@ -5,5 +5,6 @@ mod exit_codes;
 mod help;
 mod kill;
 mod pack;
+mod policy;
 mod story;
 mod support;
