@@ -15,6 +15,7 @@ mod shell;
 mod size;
 mod steps;
 mod test;
+mod test_keys;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -57,6 +58,8 @@ enum Chore {
     },
     /// Licences of all dependencies, and what must never be below the core.
     Licences,
+    /// A release build of the tool refuses keys of the test suite.
+    TestKeys,
     /// Compile with the oldest supported toolchain, or lint for what it lacks.
     Msrv,
 }
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Chore::Size { raise } => size::run(raise),
         Chore::Licences => licences::run(),
         Chore::Msrv => msrv::run(),
+        Chore::TestKeys => test_keys::run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

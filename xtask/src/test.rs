@@ -47,6 +47,7 @@ fn steps() -> Vec<Step> {
             .cargo(&["run", "--quiet", "--release", "--", "demo"])
             .after("clippy")
             .must_print(),
+        Step::new("test keys", Lane::Release).xtask(&["test-keys"]).after("demo").must_print(),
     ]
 }
 

@@ -8,3 +8,4 @@ mod pack;
 mod policy;
 mod story;
 mod support;
+mod test_keys;

@@ -1,0 +1,61 @@
+//! The bundle under `tests/data/test-keys` is signed with keys that everybody has. Debug builds
+//! take it, as here; that release builds refuse it, `cargo xtask test-keys` shows.
+
+use std::path::{Path, PathBuf};
+
+use stillboot::format::{Key, KeyRole, Keyset, Load, Role, keyset};
+use stillboot_linux::bundle::{self, Part};
+use stillboot_linux::keys::{Roots, Signer, SigningKey};
+
+use crate::support::World;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/test-keys")
+}
+
+/// The files' bytes, made anew.
+fn make() -> (String, Vec<u8>) {
+    let (root, release) = (SigningKey::test(1), SigningKey::test(2));
+    let roots = Roots { product: "test".into(), threshold: 1, keys: vec![root.public()] };
+    let keyset = Keyset {
+        schema: keyset::SCHEMA,
+        version: 1,
+        thresholds: [1, 0, 0, 0, 0, 0],
+        keys: [Key { public: release.public(), roles: KeyRole::Release.bit() }]
+            .into_iter()
+            .collect(),
+    };
+    let signed = bundle::sign_keyset(&keyset, &roots.product_id(), &[&root]).unwrap();
+    let mut manifest = stillboot_sim::Publisher::new(1).manifest(1);
+    manifest.product = roots.product_id();
+    manifest.class = stillboot_linux::keys::id_of("test");
+    manifest.revision_min = 0;
+    let mut parts = [Part {
+        role: Role::Kernel,
+        load: Load::Ram,
+        linked: None,
+        input: Box::new(std::io::Cursor::new(b"no kernel at all")),
+    }];
+    let mut out = Vec::new();
+    let signers: [(KeyRole, &dyn Signer); 1] = [(KeyRole::Release, &release)];
+    bundle::write(manifest, &signed, &signers, &mut parts, &mut out, &mut |_| {}).unwrap();
+    (roots.to_toml().unwrap(), out)
+}
+
+#[test]
+fn debug_builds_take_test_keys_and_the_files_are_what_makes_them() {
+    let (roots, bundle) = make();
+    let folder = folder();
+    if std::env::var_os("STILLBOOT_BLESS").is_some() {
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("roots.toml"), &roots).unwrap();
+        std::fs::write(folder.join("bundle.sbb"), &bundle).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(folder.join("roots.toml")).unwrap(), roots);
+    assert!(std::fs::read(folder.join("bundle.sbb")).unwrap() == bundle);
+    let world = World::new();
+    let (roots, bundle) = (folder.join("roots.toml"), folder.join("bundle.sbb"));
+    let verify = ["verify", bundle.to_str().unwrap(), "--roots", roots.to_str().unwrap()];
+    let code = if cfg!(debug_assertions) { 0 } else { 4 };
+    world.run_exact(&verify).expect(code);
+}
