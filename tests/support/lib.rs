@@ -1,5 +1,7 @@
 //! What tests across crates share: a small world on RAM disks, and ways to look into it.
 
+pub mod forge;
+
 use stillboot::device::Geometry;
 use stillboot::format::{BootProof, Slot, SlotState};
 use stillboot::operate::Request;

@@ -4,6 +4,7 @@
 //! its parts, each usable alone.
 
 mod apt;
+mod bench;
 mod check;
 mod initramfs;
 mod kernels;
@@ -58,6 +59,12 @@ enum Chore {
     },
     /// Licences of all dependencies, and what must never be below the core.
     Licences,
+    /// Time an installation against hashing and copying the same bytes.
+    Bench {
+        /// Size of the update.
+        #[arg(long, default_value_t = 512)]
+        mib: u64,
+    },
     /// A release build of the tool refuses keys of the test suite.
     TestKeys,
     /// Compile with the oldest supported toolchain, or lint for what it lacks.
@@ -73,6 +80,7 @@ fn main() -> ExitCode {
         Chore::Size { raise } => size::run(raise),
         Chore::Licences => licences::run(),
         Chore::Msrv => msrv::run(),
+        Chore::Bench { mib } => bench::run(mib),
         Chore::TestKeys => test_keys::run(),
     };
     match outcome {
