@@ -9,7 +9,7 @@ use stillboot::policy::channel::Follow;
 use stillboot::policy::version::Rule as VersionRule;
 use stillboot::policy::window::Windows;
 use stillboot::policy::{
-    Clock, Deferral, Facts, Objection, Policy, Rule, Verdict, findings, judge,
+    Clock, Deferral, Facts, Objection, Policy, Rule, Verdict, findings, judge, may_reboot,
 };
 use stillboot::verify::{SoftSha256, Verified, verify_head, verify_statement};
 use stillboot_sim::release::content;
@@ -247,6 +247,20 @@ fn windows_open_and_close_and_need_a_clock() {
     assert_eq!(case.judge(), Verdict::Deferred(Deferral::ClockNotTrusted));
     case.policy.force = true;
     assert_eq!(case.judge(), Verdict::Proceed);
+}
+
+#[test]
+fn apply_and_reboot_windows_are_apart() {
+    let mut case = Case::new(|_| {});
+    case.policy.apply = Windows::parse("wed,11:00-13:00").unwrap();
+    case.policy.reboot = Windows::parse("sat,02:00-05:00").unwrap();
+    assert_eq!(case.judge(), Verdict::Proceed);
+    let opens_at = NOON + 3 * 86_400 - 10 * 3600;
+    let closed = Verdict::Deferred(Deferral::Window { opens_at });
+    assert_eq!(may_reboot(&case.policy, case.clock), closed);
+    assert_eq!(may_reboot(&case.policy, Clock::Trusted(opens_at)), Verdict::Proceed);
+    let doubtful = Verdict::Deferred(Deferral::ClockNotTrusted);
+    assert_eq!(may_reboot(&case.policy, Clock::Absent), doubtful);
 }
 
 #[test]

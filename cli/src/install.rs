@@ -10,9 +10,10 @@ use stillboot::format::{Slot, SlotKind};
 use stillboot::install::{
     Install, InstallConfig, InstallError, Offer, Progress as Done, Reuse, Running,
 };
+use stillboot::layout::Layout;
 use stillboot::operate::{Operate, Request};
 use stillboot::policy::Verdict;
-use stillboot::verify::SoftSha256;
+use stillboot::verify::{Device, SoftSha256};
 use stillboot_linux::disk::Disk;
 
 use crate::args::{self, DeviceArgs, DiskArgs, read_proof};
@@ -25,20 +26,20 @@ use crate::{size, time, verify, view};
 
 /// The work buffer in bytes: the largest chunk, entries of its index, and room to read back in
 /// large pieces.
-const BUFFER_LEN: usize = 4 << 20;
+pub const BUFFER_LEN: usize = 4 << 20;
 
-/// Options of `install` and `resume`.
+/// Which update, for which device: what `install`, `resume` and `policy check` share.
 #[derive(Args, Debug)]
-pub struct InstallArgs {
+pub struct UpdateArgs {
     /// The bundle; `-` reads standard input
     #[arg(value_name = "BUNDLE")]
-    bundle: PathBuf,
+    pub bundle: PathBuf,
     #[command(flatten)]
-    disk: DiskArgs,
+    pub disk: DiskArgs,
     #[command(flatten)]
-    device: DeviceArgs,
+    pub device: DeviceArgs,
     #[command(flatten)]
-    policy: PolicyArgs,
+    pub policy: PolicyArgs,
     /// The proof of how the system that runs was booted; by default that of this system
     #[arg(long, value_name = "FILE", conflicts_with = "offline")]
     proof: Option<PathBuf>,
@@ -48,6 +49,51 @@ pub struct InstallArgs {
     /// The slot to install to: a, b, c or recovery. Without it, the one that can best be spared
     #[arg(long, value_name = "SLOT", value_parser = args::slot)]
     slot: Option<Slot>,
+}
+
+impl UpdateArgs {
+    /// What an installation starts from; `device` and `layout` are of these very arguments.
+    pub fn config<'a>(
+        &self,
+        device: Device<'a>,
+        layout: Layout<'a>,
+    ) -> Result<InstallConfig<'a>, Failure> {
+        let running = if self.offline {
+            Running::Offline
+        } else {
+            Running::Proof(read_proof(self.proof.as_deref())?)
+        };
+        Ok(InstallConfig {
+            device,
+            layout,
+            running,
+            target: self.slot,
+            tries: 1,
+            has_store: false,
+            reuse: Reuse::default(),
+            repair: false,
+            allow_new_epoch: false,
+            resume_only: false,
+        })
+    }
+
+    /// The policy, and the statements about the bundle.
+    pub fn judge<'a>(&self, device: Device<'a>, out: &Output) -> Result<Judge<'a>, Failure> {
+        Ok(Judge {
+            device,
+            policy: self.policy.policy(out)?,
+            statements: self.policy.statements(&self.bundle)?,
+            failure: None,
+            findings: Vec::new(),
+        })
+    }
+}
+
+/// Options of `install` and `resume`.
+#[derive(Args, Debug)]
+pub struct InstallArgs {
+    #[command(flatten)]
+    update: UpdateArgs,
     /// How often the new version may be tried
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = args::tries())]
     tries: u8,
@@ -94,31 +140,24 @@ impl InstallHost for Host<'_> {
 
 /// Installs a bundle, or goes on with an installation that was cut short.
 pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<(), Failure> {
-    let roots = args.device.roots()?;
-    let device = args.device.device(&roots);
-    let running = if args.offline {
-        Running::Offline
-    } else {
-        Running::Proof(read_proof(args.proof.as_deref())?)
-    };
-    let mut bundle = Bundle::open(&args.bundle)?;
-    let Disk { device: disk, plan } = &mut args.disk.open(false)?;
+    let update = &args.update;
+    let roots = update.device.roots()?;
+    let device = update.device.device(&roots);
+    let judge = update.judge(device, out)?;
+    let mut bundle = Bundle::open(&update.bundle)?;
+    let Disk { device: disk, plan } = &mut update.disk.open(false)?;
     let slots = plan.slots();
     let config = InstallConfig {
-        device,
-        layout: plan.layout(&slots)?,
-        running,
-        target: args.slot,
         tries: args.tries,
-        has_store: false,
         reuse: Reuse { target: args.reuse, running: args.reuse },
         repair: args.repair,
         allow_new_epoch: args.allow_new_epoch,
         resume_only,
+        ..update.config(device, plan.layout(&slots)?)?
     };
     // A damaged download must not cost what stands in the other slot.
     if bundle.len().is_some() && !args.stream {
-        let kind = args.slot.map_or(SlotKind::Update, Slot::kind);
+        let kind = update.slot.map_or(SlotKind::Update, Slot::kind);
         let manifest = verify::whole(&device, kind, &mut bundle, false, out)?;
         verify::for_device(&device, &manifest)?;
         bundle.rewind()?;
@@ -132,13 +171,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     }
     let mut machine = Install::<SoftSha256>::new(&config);
     let mut host = Host {
-        judge: Judge {
-            device,
-            policy: args.policy.policy(out)?,
-            statements: args.policy.statements(&args.bundle)?,
-            failure: None,
-            findings: Vec::new(),
-        },
+        judge,
         writing: Progress::new(out, "installing", 0),
         reading: Progress::new(out, "reading back", 0),
     };

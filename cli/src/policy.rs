@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde_json::json;
 use stillboot::device::BlockDevice;
 use stillboot::driver::{self, InstallHost, NoStore};
-use stillboot::format::{Envelope, Slot};
-use stillboot::install::{Install, InstallConfig, Offer, Reuse, Running};
+use stillboot::format::Envelope;
+use stillboot::install::{Install, Offer};
 use stillboot::policy::channel::Follow;
 use stillboot::policy::version::Rule as VersionRule;
 use stillboot::policy::window::Windows;
@@ -18,8 +18,8 @@ use stillboot::verify::{Device, SoftSha256, TrustError, verify_keyset, verify_st
 use stillboot_linux::disk::Disk;
 use stillboot_linux::keys::id_of;
 
-use crate::args::{self, DeviceArgs, DiskArgs, read_proof};
 use crate::failure::{Exit, Failure};
+use crate::install::{self, UpdateArgs};
 use crate::output::Output;
 use crate::source::Bundle;
 use crate::{files, time};
@@ -256,24 +256,8 @@ pub enum PolicyCommand {
     --roots roots.toml --class model-1 --offline\n\n\
     Exits 0 if the update would be installed now, 3 if it would wait, 4 if it would be refused.")]
 pub struct CheckArgs {
-    /// The bundle
-    #[arg(value_name = "BUNDLE")]
-    bundle: PathBuf,
     #[command(flatten)]
-    disk: DiskArgs,
-    #[command(flatten)]
-    device: DeviceArgs,
-    #[command(flatten)]
-    policy: PolicyArgs,
-    /// The proof of how the system that runs was booted; by default that of this system
-    #[arg(long, value_name = "FILE", conflicts_with = "offline")]
-    proof: Option<PathBuf>,
-    /// State that nothing runs from this disk
-    #[arg(long)]
-    offline: bool,
-    /// The slot to install to: a, b, c or recovery
-    #[arg(long, value_name = "SLOT", value_parser = args::slot)]
-    slot: Option<Slot>,
+    update: UpdateArgs,
 }
 
 /// Takes the question to the policy and lets nothing be written.
@@ -291,33 +275,16 @@ impl InstallHost for Asker<'_> {
 
 /// Shows which rule would decide what, and changes nothing.
 pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
-    let roots = args.device.roots()?;
-    let device = args.device.device(&roots);
-    let policy = args.policy.policy(out)?;
-    let statements = args.policy.statements(&args.bundle)?;
-    let running = if args.offline {
-        Running::Offline
-    } else {
-        Running::Proof(read_proof(args.proof.as_deref())?)
-    };
-    let mut bundle = Bundle::open(&args.bundle)?;
-    let Disk { device: disk, plan } = &mut args.disk.open(true)?;
+    let update = &args.update;
+    let roots = update.device.roots()?;
+    let device = update.device.device(&roots);
+    let judge = update.judge(device, out)?;
+    let mut bundle = Bundle::open(&update.bundle)?;
+    let Disk { device: disk, plan } = &mut update.disk.open(true)?;
     let slots = plan.slots();
-    let config = InstallConfig {
-        device,
-        layout: plan.layout(&slots)?,
-        running,
-        target: args.slot,
-        tries: 1,
-        has_store: false,
-        reuse: Reuse::default(),
-        repair: false,
-        allow_new_epoch: false,
-        resume_only: false,
-    };
+    let config = update.config(device, plan.layout(&slots)?)?;
     let mut machine = Install::<SoftSha256>::new(&config);
-    let mut buffer = vec![0; 4 << 20];
-    let judge = Judge { device, policy, statements, failure: None, findings: Vec::new() };
+    let mut buffer = vec![0; install::BUFFER_LEN];
     let mut host = Asker { judge, verdict: None };
     let result = driver::install(
         &mut machine,
@@ -348,7 +315,11 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     }
     let (state, why) = describe(&verdict);
     out.line(format_args!("{:<14} {state}{why}", "verdict"));
-    out.result(|| json!({ "verdict": state, "rules": rows }));
+    // The restart into it is decided by windows of its own, when it is due.
+    let clock = time::now().map_or(Clock::NotTrusted, Clock::Trusted);
+    let (reboot, reboot_why) = describe(&policy::may_reboot(&host.judge.policy, clock));
+    out.line(format_args!("{:<14} {reboot}{reboot_why}", "reboot now"));
+    out.result(|| json!({ "verdict": state, "rules": rows, "reboot": reboot }));
     // The table has said it; the exit code is the one that `install` would end with.
     match verdict {
         Verdict::Proceed => {}

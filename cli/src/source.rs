@@ -105,8 +105,12 @@ impl Source for Bundle {
     fn skip(&mut self, mut len: u64) -> Result<(), SourceError> {
         match &mut self.reader {
             Reader::File { file, at, len: end } => {
-                // A seek past the end succeeds; stopping at the end lets the next read notice.
-                let to = at.saturating_add(len).min(*end);
+                // A seek past the end succeeds, and nothing would ever notice.
+                let to = at.saturating_add(len);
+                if to > *end {
+                    self.last_error = Some(io::ErrorKind::UnexpectedEof.into());
+                    return Err(SourceError);
+                }
                 match file.seek(SeekFrom::Start(to)) {
                     Ok(to) => *at = to,
                     Err(error) => {
@@ -122,7 +126,11 @@ impl Source for Bundle {
                 while len > 0 {
                     let most = len.min(scrap.len() as u64) as usize;
                     match self.read(&mut scrap[..most]) {
-                        Ok(0) => break,
+                        Ok(0) => {
+                            self.last_error = Some(io::ErrorKind::UnexpectedEof.into());
+                            result = Err(SourceError);
+                            break;
+                        }
                         Ok(n) => len -= n as u64,
                         Err(error) => {
                             result = Err(error);

@@ -50,6 +50,14 @@ pub fn digest(bundle: &[u8]) -> Digest {
     digest_of::<SoftSha256>(&payload(bundle))
 }
 
+/// As [`digest`], of what may have no manifest at all.
+#[must_use]
+pub fn find_digest(bundle: &[u8]) -> Option<Digest> {
+    let (_, rest) = Envelope::parse(bundle).ok()?;
+    let (manifest, _) = Envelope::parse(rest).ok()?;
+    Some(digest_of::<SoftSha256>(manifest.payload()))
+}
+
 /// `bundle` with these bytes as its manifest, signed in `role` by `signer`.
 ///
 /// # Panics
@@ -114,6 +122,8 @@ pub fn plant(world: &mut RamWorld<'_>, slot: Slot, bundle: &[u8]) {
     let layout = ground.layout(&slots).expect("layout");
     let trust = layout.part(slot, Part::Trust).expect("slot");
     let disk = &mut world.disks[usize::from(trust.device)];
+    // What stood there before must not complete what is planted.
+    disk.poke(trust.offset, &vec![0; trust.len as usize]);
     let Some((head, payload, body)) = Envelope::parse(bundle).ok().and_then(|(_, rest)| {
         let (manifest, body) = Envelope::parse(rest).ok()?;
         Some((&bundle[..bundle.len() - body.len()], manifest.payload(), body))
@@ -200,8 +210,7 @@ pub fn power_on_with(
     let mut machine = Boot::<SoftSha256>::new(&config);
     let mut buffer = vec![0; Boot::<SoftSha256>::buffer_len_min(&config.layout)];
     let mut disks: Vec<_> = world.disks.iter_mut().map(|d| d as &mut dyn BlockDevice).collect();
-    let proof =
-        driver::boot(&mut machine, Event::Start, &mut disks, store, memory, &mut buffer);
+    let proof = driver::boot(&mut machine, Event::Start, &mut disks, store, memory, &mut buffer);
     (proof, machine.report().clone())
 }
 

@@ -296,6 +296,25 @@ pub fn judge(policy: &Policy, facts: &Facts<'_>) -> Verdict {
     verdict
 }
 
+/// May the device be restarted into an installed update now? Only the reboot windows have a say,
+/// and `force`; whoever restarts devices asks before doing so.
+#[must_use]
+pub fn may_reboot(policy: &Policy, clock: Clock) -> Verdict {
+    within(policy, &policy.reboot, clock)
+}
+
+/// What a list of windows says.
+fn within(policy: &Policy, windows: &Windows, clock: Clock) -> Verdict {
+    if policy.force || windows.is_empty() {
+        return Verdict::Proceed;
+    }
+    let Some(now) = clock.now() else { return Verdict::Deferred(Deferral::ClockNotTrusted) };
+    match windows.state(now, &policy.device_id) {
+        WindowState::Open { .. } => Verdict::Proceed,
+        WindowState::Closed { opens_at } => Verdict::Deferred(Deferral::Window { opens_at }),
+    }
+}
+
 /// Judges by what failed here before alone: what a device without an operator needs.
 #[must_use]
 pub fn judge_failures(
@@ -371,16 +390,7 @@ fn apply(rule: Rule, policy: &Policy, facts: &Facts<'_>) -> Verdict {
                 Deferred(Deferral::Rollout { percentage: rollout })
             }
         }
-        Rule::Window => {
-            if policy.force || policy.apply.is_empty() {
-                return Proceed;
-            }
-            let Some(now) = now else { return Deferred(Deferral::ClockNotTrusted) };
-            match policy.apply.state(now, &policy.device_id) {
-                WindowState::Open { .. } => Proceed,
-                WindowState::Closed { opens_at } => Deferred(Deferral::Window { opens_at }),
-            }
-        }
+        Rule::Window => within(policy, &policy.apply, facts.clock),
     }
 }
 
