@@ -20,8 +20,8 @@ use stillboot_sim::release::content;
 use stillboot_sim::world::{Bytes, SimStore};
 use stillboot_sim::{Piece, Publisher, World};
 use stillboot_tests::forge::{
-    counted, digest, find_digest, forge_record, lose_record, payload, plant, raw, recommend, signed_as, split,
-    with_manifest,
+    counted, digest, find_digest, forge_record, lose_record, payload, plant, raw, recommend,
+    signed_as, split, with_manifest,
 };
 use stillboot_tests::{RamWorld, blank, boot, commission, media};
 
@@ -105,12 +105,9 @@ fn cases(publisher: &Publisher) -> Vec<Case> {
     let good = sound(publisher);
     let (keyset, manifest, body) = split(&good);
     let product = publisher.device().product;
-    let with = |change: &dyn Fn(&mut stillboot::format::Manifest)| {
-        with_manifest(publisher, &good, change)
-    };
-    let by = |role, signer: &dyn Signer| {
-        signed_as(publisher, &good, &payload(&good), role, signer)
-    };
+    let with =
+        |change: &dyn Fn(&mut stillboot::format::Manifest)| with_manifest(publisher, &good, change);
+    let by = |role, signer: &dyn Signer| signed_as(publisher, &good, &payload(&good), role, signer);
     let other_keyset = |role, signer: &dyn Signer| {
         let bytes = raw_keyset(publisher);
         let signers = [(role, signer)];
@@ -254,7 +251,14 @@ fn cases(publisher: &Publisher) -> Vec<Case> {
         ),
         // How new.
         head("older", bundle(publisher, 4, 5), "Refused(NotNewer", "", false, false),
-        head("as new, but another", with(&|m| m.sequence = 5), "Refused(NotNewer", "", false, false),
+        head(
+            "as new, but another",
+            with(&|m| m.sequence = 5),
+            "Refused(NotNewer",
+            "",
+            false,
+            false,
+        ),
         head(
             "below the floor",
             with(&|m| m.level = 4),
@@ -315,7 +319,14 @@ fn cases(publisher: &Publisher) -> Vec<Case> {
             false,
         ),
         // What the operator wants.
-        head("expired", with(&|m| m.not_after = NOW - 1), "Refused(Policy(Expired", "", false, true),
+        head(
+            "expired",
+            with(&|m| m.not_after = NOW - 1),
+            "Refused(Policy(Expired",
+            "",
+            false,
+            true,
+        ),
         head(
             "of another risk",
             with(&|m| m.channel.risk = Risk::Candidate),

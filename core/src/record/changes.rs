@@ -74,7 +74,7 @@ impl SlotEntry {
 impl Body {
     /// Boot step 2: a trial that was under its last attempt when the power came back is over.
     /// Returns whether anything changed.
-    pub(crate) fn expire_trials(&mut self) -> bool {
+    pub fn expire_trials(&mut self) -> bool {
         let mut changed = false;
         for slot in Slot::ALL {
             if slot.kind() == SlotKind::Recovery {
@@ -90,7 +90,7 @@ impl Body {
 
     /// Boot step 3: spends a try of `slot`. Returns the number of the attempt, or `None` if there
     /// is no try left.
-    pub(crate) fn spend_try(&mut self, slot: Slot, nonce: u64) -> Option<u8> {
+    pub fn spend_try(&mut self, slot: Slot, nonce: u64) -> Option<u8> {
         let entry = self.slot_mut(slot);
         let (left, attempt) = match entry.state {
             SlotState::Ready { tries } => (tries.checked_sub(1)?, 1),

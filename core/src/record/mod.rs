@@ -78,8 +78,9 @@ pub fn choose(copies: [CopyState; 2]) -> Choice {
     }
 }
 
-/// What a copy's bytes are, and the record if they are one.
-fn inspect(bytes: &[u8]) -> (CopyState, Option<Record>) {
+/// What the bytes of a copy are, and the record if they are one.
+#[must_use]
+pub fn inspect(bytes: &[u8]) -> (CopyState, Option<Record>) {
     match Record::parse(bytes) {
         Ok(record) => (CopyState::Valid { sequence: record.sequence }, Some(record)),
         Err(FormatError::Version { found }) if found > record::VERSION => {

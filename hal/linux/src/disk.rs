@@ -10,7 +10,7 @@
 
 use std::path::Path;
 
-use stillboot::device::{BlockDevice as _, Geometry};
+use stillboot::device::{BlockDevice as _, DeviceError, Geometry, Partition};
 use stillboot::format::{Role, Slot};
 use stillboot::layout::{Layout, LayoutError, Region, SlotLayout, SlotRegion};
 use uuid::Uuid;
@@ -47,6 +47,9 @@ pub enum DiskError {
     /// There is no slot.
     #[error("there is no slot on the disk: expected partitions named stillboot-a and stillboot-b")]
     NoSlots,
+    /// A partition cannot be used as a device.
+    #[error("the partition cannot be used: {0}")]
+    Partition(#[from] DeviceError),
     /// The slots do not make a layout.
     #[error("the partitions of the disk cannot be used: {0}")]
     Layout(LayoutError),
@@ -156,6 +159,36 @@ pub fn slot_partition(slot: Slot) -> String {
     format!("stillboot-{}", slot.name())
 }
 
+/// How a partition is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// By its name in the partition table.
+    Name(String),
+    /// By its own GUID (`PARTUUID`).
+    PartUuid(Uuid),
+}
+
+/// Opens one partition of the disk, or image of one, at `path` as a device of its own. The lock is
+/// that of the whole disk.
+///
+/// # Errors
+/// [`DiskError`]: also for a partition that is there twice, or not aligned to 4096 bytes.
+pub fn open_partition(
+    path: &Path,
+    selector: &Selector,
+    read_only: bool,
+) -> Result<Partition<FileDevice>, DiskError> {
+    let table = Table::read(path, None)?;
+    let found = match selector {
+        Selector::Name(name) => table.find_name(name)?,
+        Selector::PartUuid(guid) => table.find_part_guid(*guid)?,
+    };
+    let options = OpenOptions { read_only, logical_block: Some(table.logical_block_bytes) };
+    let device = FileDevice::open(path, options)?;
+    let len = found.len_bytes / 4096 * 4096;
+    Ok(Partition::new(device, found.start_bytes, len)?)
+}
+
 /// What a new disk holds.
 #[derive(Clone, Debug)]
 pub struct Recipe {
@@ -201,4 +234,42 @@ pub fn create(path: &Path, recipe: &Recipe) -> Result<Table, DiskError> {
     // One MiB before the first partition and one after the last hold both partition tables.
     let size = data + 2 * mib;
     Ok(table::create(path, size, recipe.logical_block, &specs, Some(disk_guid))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use stillboot::device::{BlockDevice as _, conformance};
+
+    use super::*;
+
+    #[test]
+    fn partitions_open_by_name_and_by_partuuid_and_obey_the_contract() {
+        for logical_block in [512, 4096] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("disk.img");
+            let recipe = Recipe {
+                logical_block,
+                slots: 2,
+                slot_bytes: 4 << 20,
+                rootfs_bytes: None,
+                recovery_bytes: Some(1 << 20),
+                guid: None,
+            };
+            let table = create(&path, &recipe).unwrap();
+            let b = table.find_name("stillboot-b").unwrap().part_guid;
+            for selector in [Selector::Name("stillboot-b".into()), Selector::PartUuid(b)] {
+                let mut device = open_partition(&path, &selector, false).unwrap();
+                assert_eq!(device.geometry().capacity_bytes, 4 << 20);
+                assert_eq!(device.geometry().logical_block_bytes, logical_block);
+                conformance::check(&mut device, &mut vec![0; 64 << 10]).unwrap();
+            }
+            // The neighbours are as they were made.
+            let mut a = open_partition(&path, &Selector::Name("stillboot-a".into()), true).unwrap();
+            let mut bytes = vec![1; 4096];
+            a.read((4 << 20) - 4096, &mut bytes).unwrap();
+            assert!(bytes.iter().all(|byte| *byte == 0));
+            let missing = Selector::Name("stillboot-c".into());
+            assert!(open_partition(&path, &missing, false).is_err());
+        }
+    }
 }

@@ -2,40 +2,42 @@
 #![no_std]
 #![no_main]
 
-use size_device::{ExternDevice, RECORD, SLOTS, report};
+use size_device::{ExternDevice, RECORD, report};
 use stillboot::device::{BlockDevice, DeviceError};
-use stillboot::driver;
-use stillboot::format::{BootProof, Slot};
-use stillboot::layout::Layout;
-use stillboot::operate::{Operate, OperateError, Request};
-use stillboot::select::{Knowledge, candidates};
+use stillboot::format::{Record, Slot};
+use stillboot::record::{Choice, choose, inspect};
+use stillboot::select::{Claim, Knowledge, candidates};
 
-/// Reads the boot record, makes the order of the slots and confirms the one that runs.
+/// Reads both copies of the boot record, makes the order of the slots, and counts the try of a trial
+/// in the copy that is not true: what a loader needs that has verified its slots by other means.
 ///
 /// What is measured is what this function calls, and nothing else. Every result has to end up in
 /// the returned number, or the compiler drops the work that led to it.
 fn measured(device: &mut ExternDevice) -> Result<u32, DeviceError> {
-    let geometries = [device.geometry()];
-    let Ok(layout) = Layout::new(&geometries, RECORD, SLOTS) else { return Ok(1) };
-    let mut buffer = [0; 1024];
-    device.read(0x10_0000, &mut buffer)?;
-    let proof = BootProof {
-        slot: if buffer[0] == 0 { Slot::A } else { Slot::B },
-        digest: [buffer[1]; 32],
-        attempt: buffer[2],
-        nonce: u64::from(buffer[3]),
-        keyset_version: u32::from(buffer[4]),
-        record_version: 1,
-        manifest_schema: 1,
+    let mut bytes = [0; 1024];
+    device.read(RECORD[0].offset, &mut bytes)?;
+    let (zero, first) = inspect(&bytes);
+    device.read(RECORD[1].offset, &mut bytes)?;
+    let (one, second) = inspect(&bytes);
+    let (copy, record) = match choose([zero, one]) {
+        Choice::Current { copy: 0 } => (0, first),
+        Choice::Current { copy: _ } => (1, second),
+        Choice::Factory | Choice::Lost | Choice::Newer => return Ok(1),
     };
-    let mut machine = Operate::new(&layout, Request::MarkGood(proof));
-    match driver::operate(&mut machine, &mut [device], &mut buffer) {
-        Ok(_) => {}
-        Err(OperateError::Record(error)) => return Err(error),
-        Err(_) => return Ok(2),
+    let Some(Record { sequence, mut body }) = record else { return Ok(2) };
+    body.expire_trials();
+    let order = candidates(&body, Knowledge::Record, |slot| matches!(slot, Slot::A | Slot::B));
+    let Some(best) = order.first() else { return Ok(3) };
+    if best.claim == Claim::Trial {
+        body.spend_try(best.slot, device.geometry().capacity_bytes);
+        let record = Record { sequence: sequence + 1, body };
+        let Ok(_) = record.emit(&mut bytes) else { return Ok(4) };
+        let target = RECORD[1 - copy];
+        device.erase(target.offset, target.len)?;
+        device.write(target.offset, &bytes)?;
+        device.flush()?;
     }
-    let order = candidates(&machine.record().body, Knowledge::Record, |slot| layout.has(slot));
-    Ok(order.first().map_or(3, |first| 4 + first.slot as u32))
+    Ok(5 + best.slot as u32)
 }
 
 /// Where the linker starts to look for what is used.
