@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod disk;
+pub mod fuzz;
 pub mod release;
 pub mod world;
 
