@@ -6,6 +6,7 @@
 mod apt;
 mod bench;
 mod check;
+mod fuzz;
 mod initramfs;
 mod kernels;
 mod licences;
@@ -59,6 +60,14 @@ enum Chore {
     },
     /// Licences of all dependencies, and what must never be below the core.
     Licences,
+    /// Run the fuzz targets; needs a nightly toolchain and cargo-fuzz.
+    Fuzz {
+        /// Only this one.
+        target: Option<String>,
+        /// Seconds for each.
+        #[arg(long, default_value_t = 600)]
+        seconds: u64,
+    },
     /// Time an installation against hashing and copying the same bytes.
     Bench {
         /// Size of the update.
@@ -80,6 +89,7 @@ fn main() -> ExitCode {
         Chore::Size { raise } => size::run(raise),
         Chore::Licences => licences::run(),
         Chore::Msrv => msrv::run(),
+        Chore::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Chore::Bench { mib } => bench::run(mib),
         Chore::TestKeys => test_keys::run(),
     };
