@@ -3,7 +3,8 @@
 use stillboot::format::manifest::flags;
 use stillboot::format::record::Body;
 use stillboot::format::{
-    Envelope, Fault, Hold, Load, Manifest, Risk, Role, SlotKind, Statement, StatementKind,
+    Envelope, Fault, Hold, KeyRole, Load, Manifest, PayloadType, Risk, Role, SlotKind, Statement,
+    StatementKind,
 };
 use stillboot::policy::channel::Follow;
 use stillboot::policy::version::Rule as VersionRule;
@@ -12,6 +13,7 @@ use stillboot::policy::{
     Clock, Deferral, Facts, Objection, Policy, Rule, Verdict, findings, judge, may_reboot,
 };
 use stillboot::verify::{SoftSha256, Verified, verify_head, verify_statement};
+use stillboot_linux::keys::{Signer, sign_envelope};
 use stillboot_sim::release::content;
 use stillboot_sim::{Piece, Publisher};
 
@@ -102,6 +104,25 @@ fn channel_statement_replaces_channel_and_rollout_and_nothing_else() {
     case.statements.pop();
     case.state(StatementKind::Channel, |s| s.not_after = NOON - 1);
     assert!(matches!(case.rule(Rule::Channel), Verdict::Refused(Objection::Channel(_))));
+}
+
+/// What only edge release keys signed stays on edge, even if a channel key says otherwise.
+#[test]
+fn channel_statement_lifts_no_edge_release_out_of_edge() {
+    let mut case = Case::new(|m| m.channel.risk = Risk::Edge);
+    let mut payload = [0; 1024];
+    let len = case.manifest.emit(&mut payload).unwrap();
+    let device = case.publisher.device();
+    let mut head = case.publisher.signed_keyset(&case.publisher.keyset()).unwrap();
+    let signers: [(KeyRole, &dyn Signer); 1] = [(KeyRole::EdgeRelease, &case.publisher.edge)];
+    let envelope = sign_envelope(PayloadType::Manifest, &device.product, &payload[..len], &signers);
+    head.extend_from_slice(&envelope.unwrap());
+    let (manifest, _) = verify_head::<SoftSha256>(&device, SlotKind::Update, &head).unwrap();
+    case.manifest = manifest;
+    case.state(StatementKind::Channel, |s| s.channel.risk = Risk::Stable);
+    assert!(matches!(case.judge(), Verdict::Refused(Objection::Channel(_))));
+    case.policy.follow = Follow::parse("edge").unwrap();
+    assert_eq!(case.judge(), Verdict::Proceed);
 }
 
 #[test]

@@ -1,19 +1,19 @@
-//! `keygen` and `keyset`: the keys of a product, and who may sign what.
+//! `keygen`: the keys of a product, and its first keyset.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde_json::json;
-use stillboot::format::{Architecture, Envelope, Key, KeyRole, Keyset, keyset};
-use stillboot::verify::{Device, SoftSha256, verify_keyset};
+use stillboot::format::keyset::{self, KEYS_MAX};
+use stillboot::format::{Key, KeyRole, Keyset};
 use stillboot_linux::bundle::sign_keyset;
 use stillboot_linux::keys::{Roots, Signer, SigningKey, public_to_pem};
 
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
-use crate::{files, view};
+use crate::view;
 
 /// Options of `keygen`.
 #[derive(Args, Debug)]
@@ -43,6 +43,22 @@ pub struct KeygenArgs {
     #[arg(long, value_name = "T", default_value_t = 1,
           value_parser = clap::value_parser!(u8).range(1..=4))]
     release_threshold: u8,
+    /// How many keys that sign releases of risk edge only
+    #[arg(long, value_name = "N", default_value_t = 0,
+          value_parser = clap::value_parser!(u8).range(0..=7))]
+    edge: u8,
+    /// How many keys that sign where releases are offered: promotions and indexes
+    #[arg(long, value_name = "N", default_value_t = 0,
+          value_parser = clap::value_parser!(u8).range(0..=7))]
+    channel: u8,
+    /// How many keys that approve releases for the devices of an operator
+    #[arg(long, value_name = "N", default_value_t = 0,
+          value_parser = clap::value_parser!(u8).range(0..=7))]
+    approver: u8,
+    /// How many keys that sign off tests and the like
+    #[arg(long, value_name = "N", default_value_t = 0,
+          value_parser = clap::value_parser!(u8).range(0..=7))]
+    sign_off: u8,
 }
 
 /// A new key and the role it is for.
@@ -69,12 +85,23 @@ pub fn keygen(args: &KeygenArgs, out: &Output) -> Result<(), Failure> {
     if args.product.is_empty() {
         return Err(Failure::usage("expected a name or a UUID after --product, found nothing"));
     }
-    let mut keys = Vec::new();
-    for (role, name, count) in [
-        (KeyRole::Root, "root", args.roots),
+    let counts = [
         (KeyRole::Release, "release", args.releases),
         (KeyRole::Recovery, "recovery", 1),
-    ] {
+        (KeyRole::EdgeRelease, "edge", args.edge),
+        (KeyRole::Channel, "channel", args.channel),
+        (KeyRole::Approver, "approver", args.approver),
+        (KeyRole::SignOff, "sign-off", args.sign_off),
+    ];
+    let all: usize = counts.iter().map(|(_, _, count)| usize::from(*count)).sum();
+    if all > KEYS_MAX {
+        return Err(Failure::usage(format_args!(
+            "expected at most {KEYS_MAX} keys besides the roots, with the one for recovery, found \
+             {all}"
+        )));
+    }
+    let mut keys = Vec::new();
+    for (role, name, count) in [(KeyRole::Root, "root", args.roots)].into_iter().chain(counts) {
         for number in 1..=count {
             let key = SigningKey::generate()?;
             keys.push(NewKey { role, name: format!("{name}-{number}"), key });
@@ -90,7 +117,11 @@ pub fn keygen(args: &KeygenArgs, out: &Output) -> Result<(), Failure> {
     let first = Keyset {
         schema: keyset::SCHEMA,
         version: 1,
-        thresholds: [args.release_threshold, 1, 0, 0, 0, 0],
+        // One of each suffices but for releases; `stillboot keyset next` changes that.
+        thresholds: counts.map(|(role, _, count)| match role {
+            KeyRole::Release => args.release_threshold,
+            _ => count.min(1),
+        }),
         keys: members.map(|new| Key { public: new.key.public(), roles: new.role.bit() }).collect(),
     };
     let signers: Vec<&dyn Signer> =
@@ -130,19 +161,19 @@ pub fn keygen(args: &KeygenArgs, out: &Output) -> Result<(), Failure> {
 
     for new in &keys {
         out.line(format_args!(
-            "{:<9} {}  {}",
+            "{:<12} {}  {}",
             new.role.name(),
             view::key(&new.key.public()),
             args.out.join(format!("{}.pem", new.name)).display()
         ));
     }
     out.line(format_args!(
-        "roots     {} of {} must agree, in {}",
+        "roots        {} of {} must agree, in {}",
         args.threshold,
         args.roots,
         args.out.join("roots.toml").display()
     ));
-    out.line(format_args!("keyset    version 1, in {}", args.out.join("keyset.sbk").display()));
+    out.line(format_args!("keyset       version 1, in {}", args.out.join("keyset.sbk").display()));
     out.line("Keep the root keys offline; whoever has them can replace all others.");
     out.result(|| {
         let keys: Vec<_> = keys
@@ -190,81 +221,4 @@ fn write_new(path: &Path, bytes: &[u8], written: &mut Vec<PathBuf>) -> Result<()
     let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
     written.push(path.to_path_buf());
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)
-}
-
-/// Commands about keysets.
-#[derive(Subcommand, Debug)]
-pub enum KeysetCommand {
-    /// Shows the keys of a keyset, and whether the roots signed it
-    Show(KeysetShowArgs),
-}
-
-/// Options of `keyset show`.
-#[derive(Args, Debug)]
-#[command(after_help = "Example:\n  stillboot keyset show keys/keyset.sbk --roots keys/roots.toml")]
-pub struct KeysetShowArgs {
-    /// The keyset
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-    /// The roots to verify it against; without them it is shown as it claims to be
-    #[arg(long, value_name = "FILE")]
-    roots: Option<PathBuf>,
-}
-
-/// Shows a keyset.
-pub fn keyset_show(args: &KeysetShowArgs, out: &Output) -> Result<(), Failure> {
-    let bytes = files::read(&args.file)?;
-    let (envelope, found) = parse_keyset(&bytes, &args.file)?;
-    if let Some(path) = &args.roots {
-        let roots = Roots::read(path)?;
-        let device = Device {
-            trust: roots.trust(),
-            product: roots.product_id(),
-            class: [0; 16],
-            revision: 0,
-            architecture: Architecture::Any,
-        };
-        verify_keyset::<SoftSha256>(&device, &envelope).map_err(|error| {
-            Failure::new(
-                Exit::Refused,
-                "trust",
-                format_args!("{} is not trusted: {error}", args.file.display()),
-            )
-        })?;
-        out.line("Signed by the roots:");
-    } else {
-        out.line("NOT VERIFIED: this is what the file claims. --roots FILE verifies it.");
-    }
-    view::keyset_lines(out, &found);
-    out.line(format_args!("  signed by     {}", view::signers(&envelope).join(", ")));
-    out.result(|| {
-        json!({
-            "verified": args.roots.is_some(), "keyset": view::keyset(&found),
-            "signers": view::signers(&envelope),
-        })
-    });
-    Ok(())
-}
-
-/// A file that holds a keyset and nothing else. Nothing is verified here.
-pub fn parse_keyset<'a>(bytes: &'a [u8], path: &Path) -> Result<(Envelope<'a>, Keyset), Failure> {
-    let wrong = |error: &dyn std::fmt::Display| {
-        Failure::new(
-            Exit::Failed,
-            "format",
-            format_args!(
-                "{} is not a keyset: expected one as `stillboot keygen` writes it; {error}",
-                path.display()
-            ),
-        )
-    };
-    let (envelope, rest) = Envelope::parse(bytes).map_err(|error| wrong(&error))?;
-    if !rest.is_empty() {
-        return Err(wrong(&format_args!("{} bytes follow its end", rest.len())));
-    }
-    if envelope.payload_type() != stillboot::format::PayloadType::Keyset {
-        return Err(wrong(&format_args!("found a {} envelope", envelope.payload_type())));
-    }
-    let keyset = Keyset::parse(envelope.payload()).map_err(|error| wrong(&error))?;
-    Ok((envelope, keyset))
 }

@@ -14,12 +14,16 @@ mod files;
 mod inspect;
 mod install;
 mod keys;
+mod keyset;
+mod latest;
 mod operate;
 mod output;
 mod pack;
 mod policy;
 mod progress;
+mod promote;
 mod scrub;
+mod sign;
 mod size;
 mod source;
 mod time;
@@ -59,11 +63,22 @@ enum Command {
     Demo(demo::Options),
     /// Makes the keys of a product and its first keyset
     Keygen(keys::KeygenArgs),
-    /// Shows keysets
+    /// Makes keysets, rotates and revokes keys, shows who may sign what
     #[command(subcommand, after_help = "Example:\n  stillboot keyset show keys/keyset.sbk")]
-    Keyset(keys::KeysetCommand),
+    Keyset(keyset::KeysetCommand),
     /// Packs components into a signed bundle
     Pack(Box<pack::PackArgs>),
+    /// Adds a signature to a bundle, keyset or statement
+    Sign(sign::SignArgs),
+    /// Issues the statement that a bundle is offered one step closer to stable
+    Promote(Box<promote::PromoteArgs>),
+    /// Issues statements about a bundle: that it passed something, that it is approved
+    #[command(
+        subcommand,
+        after_help = "Example:\n  stillboot statement sign-off update.sbb \
+        --roots keys/roots.toml \\\n    --name tests --key keys/sign-off-1.pem --out tests.sbs"
+    )]
+    Statement(promote::StatementCommand),
     /// Shows what a bundle claims to be, without verifying it
     Inspect(inspect::InspectArgs),
     /// Verifies every byte of a bundle
@@ -134,8 +149,11 @@ fn run(command: &Command, out: &Output) -> Result<(), Failure> {
             Ok(())
         }
         Command::Keygen(args) => keys::keygen(args, out),
-        Command::Keyset(keys::KeysetCommand::Show(args)) => keys::keyset_show(args, out),
+        Command::Keyset(command) => keyset::run(command, out),
         Command::Pack(args) => pack::pack(args, out),
+        Command::Sign(args) => sign::sign(args, out),
+        Command::Promote(args) => promote::promote(args, out),
+        Command::Statement(command) => promote::statement(command, out),
         Command::Inspect(args) => inspect::inspect(args, out),
         Command::Verify(args) => verify::verify(args, out),
         Command::Disk(disk::DiskCommand::Create(args)) => disk::create(args, out),

@@ -16,13 +16,16 @@ use stillboot::format::{
 };
 use stillboot::verify::{Device, SoftSha256, verify_head};
 use stillboot_linux::bundle::{self, Input, Part};
-use stillboot_linux::keys::{Roots, Signer, SigningKey, id_of};
+use stillboot_linux::keys::{Roots, Signer, id_of};
 
 use crate::failure::{Exit, Failure};
+use crate::latest::LatestArgs;
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::{files, keys, size, view};
-use settings::{Component, Settings};
+use crate::sign::{Named, SignerArgs};
+use crate::{files, keyset, size, view};
+use settings::Component;
+pub use settings::Settings;
 
 /// Longest command line, in bytes: more than any kernel takes.
 const CMDLINE_LEN_MAX: u64 = 4096;
@@ -35,7 +38,10 @@ const CHUNK_SIZE: u64 = 256 << 10;
     stillboot pack --roots keys/roots.toml --class model-1 --version 1.2.0 --sequence 12 \\\n    \
       --kernel vmlinuz --initramfs initrd.img --cmdline 'console=ttyS0 panic=1' \\\n    \
       --keyset keys/keyset.sbk --key keys/release-1.pem --out gateway-1.2.0.sbb\n  \
-    stillboot pack --config bundle.toml --out gateway-1.2.0.sbb\n\n\
+    stillboot pack --config bundle.toml --out gateway-1.2.0.sbb\n  \
+    stillboot pack --from-latest-json latest.json --sig latest.json.sig --latest-key os.pub \\\n    \
+      --kernel vmlinuz --initramfs kubesolo-os.gz --class model-1 --sequence 12 \\\n    \
+      --roots keys/roots.toml --keyset keys/keyset.sbk --key keys/release-1.pem --out os.sbb\n\n\
     The configuration file has the same names as the options, without the dashes:\n  \
     product = \"gateway\"\n  class = \"model-1\"\n  version = \"1.2.0\"\n  sequence = 12\n  \
     keyset = \"keys/keyset.sbk\"\n  key = [\"keys/release-1.pem\"]\n  \
@@ -47,6 +53,10 @@ pub struct PackArgs {
     config: Option<PathBuf>,
     #[command(flatten)]
     settings: Settings,
+    #[command(flatten)]
+    signers: SignerArgs,
+    #[command(flatten)]
+    latest: LatestArgs,
     /// The bundle to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -54,15 +64,19 @@ pub struct PackArgs {
 
 /// Writes a bundle.
 pub fn pack(args: &PackArgs, out: &Output) -> Result<(), Failure> {
-    let settings = match &args.config {
+    let mut settings = match &args.config {
         Some(path) => args.settings.clone().or(settings::read(path)?),
         None => args.settings.clone(),
     };
+    let promised = args.latest.lay_over(&mut settings, out)?;
     let roots = settings.roots.as_deref().map(Roots::read).transpose()?;
     let manifest = describe(&settings, roots.as_ref())?;
     let kind = if settings.recovery { SlotKind::Recovery } else { SlotKind::Update };
     let keyset = read_keyset(&settings)?;
-    let signing = read_keys(&settings)?;
+    if settings.key.is_empty() && args.signers.signer.is_empty() {
+        return Err(missing("key"));
+    }
+    let signing = args.signers.signers(&settings.key, "--key")?;
     let signers = signers(&signing, keyset.as_ref().map(|(_, keyset)| keyset), kind, out)?;
     let envelope = keyset.as_ref().map_or(&[][..], |(bytes, _)| bytes);
 
@@ -93,6 +107,9 @@ pub fn pack(args: &PackArgs, out: &Output) -> Result<(), Failure> {
                 progress.set(done)
             })
             .map_err(|error| explain(error, &args.out))?;
+        if let Some(promised) = &promised {
+            promised.check(&manifest)?;
+        }
         if let Some(roots) = &roots {
             check_head(roots, kind, envelope, &manifest, &signers)?;
         }
@@ -254,7 +271,7 @@ fn revisions(text: &str) -> Result<(u16, u16), Failure> {
     if min > max { Err(wrong()) } else { Ok((min, max)) }
 }
 
-fn channel(text: &str) -> Result<Channel, Failure> {
+pub fn channel(text: &str) -> Result<Channel, Failure> {
     let mut parts = text.split('/');
     let (track, risk) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let branch = parts.next().unwrap_or_default();
@@ -279,23 +296,16 @@ fn read_keyset(settings: &Settings) -> Result<Option<(Vec<u8>, Keyset)>, Failure
         (None, false) => Err(missing("keyset")),
         (Some(path), false) => {
             let bytes = files::read(path)?;
-            let (_, keyset) = keys::parse_keyset(&bytes, path)?;
+            let (_, keyset) = keyset::parse(&bytes, path)?;
             Ok(Some((bytes, keyset)))
         }
     }
 }
 
-fn read_keys(settings: &Settings) -> Result<Vec<(&Path, SigningKey)>, Failure> {
-    if settings.key.is_empty() {
-        return Err(missing("key"));
-    }
-    settings.key.iter().map(|path| Ok((path.as_path(), SigningKey::read(path)?))).collect()
-}
-
 /// Each key with the role it signs in. A signature that no device would count is an error here,
 /// where it can still be mended.
 fn signers<'a>(
-    keys: &'a [(&Path, SigningKey)],
+    keys: &'a [Named],
     keyset: Option<&Keyset>,
     kind: SlotKind,
     out: &Output,
@@ -305,8 +315,8 @@ fn signers<'a>(
         SlotKind::Recovery => &[KeyRole::Recovery],
     };
     let mut signers: Vec<(KeyRole, &dyn Signer)> = Vec::new();
-    for (path, key) in keys {
-        let public = key.public();
+    for named in keys {
+        let public = named.signer.public();
         let role = match keyset {
             None => wanted.first().copied(),
             Some(keyset) => {
@@ -321,13 +331,13 @@ fn signers<'a>(
                 format_args!(
                     "{}: key {} has not the role {} in the keyset: no device would count its \
                      signature; see `stillboot keyset show`",
-                    path.display(),
+                    named.name,
                     view::key(&public),
                     wanted[0]
                 ),
             ));
         };
-        signers.push((role, key));
+        signers.push((role, &*named.signer));
     }
     if let Some(keyset) = keyset {
         let reaches = |role: &KeyRole| {

@@ -161,7 +161,10 @@ mod tests {
         bundle.skip(9).unwrap();
         assert_eq!(bundle.read(&mut byte), Ok(1));
         bundle.rewind().unwrap();
-        bundle.skip(u64::MAX).unwrap();
+        bundle.skip(10).unwrap();
         assert_eq!(bundle.read(&mut byte), Ok(0));
+        for beyond in [1, u64::MAX] {
+            assert_eq!(bundle.skip(beyond), Err(SourceError));
+        }
     }
 }

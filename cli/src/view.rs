@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use stillboot::format::manifest::flags;
 use stillboot::format::record::{Body, SlotEntry, SlotState};
 use stillboot::format::{Component, Envelope, Floor, Id, KeyRole, Keyset, Manifest, Slot};
+use stillboot::json::ManifestView;
 use stillboot::layout::Layout;
 use stillboot::record::{Choice, CopyState};
 use stillboot::select::Claim;
@@ -46,41 +47,8 @@ pub fn linked(component: &Component) -> Option<Slot> {
 
 /// A manifest, for people and scripts: not installable.
 pub fn manifest(manifest: &Manifest) -> Value {
-    let epochs = &manifest.epochs;
-    let components: Vec<_> = manifest
-        .components
-        .iter()
-        .map(|component| {
-            json!({
-                "role": component.role.name(),
-                "load": component.load.name(),
-                "slot": linked(component).map(Slot::name),
-                "length": component.length,
-                "index_root": hex(&component.index_root),
-                "sha256": hex(&component.sha256),
-            })
-        })
-        .collect();
-    json!({
-        "schema": manifest.schema,
-        "product": id(&manifest.product),
-        "class": id(&manifest.class),
-        "revision": { "min": manifest.revision_min, "max": manifest.revision_max },
-        "version": manifest.version.as_str(),
-        "sequence": manifest.sequence,
-        "level": manifest.level,
-        "min_from": Some(manifest.min_from.as_str()).filter(|text| !text.is_empty()),
-        "channel": channel(manifest),
-        "architecture": manifest.architecture.name(),
-        "not_after": Some(manifest.not_after).filter(|time| *time != 0),
-        "epochs": {
-            "reads_min": epochs.reads_min, "reads_max": epochs.reads_max, "writes": epochs.writes,
-        },
-        "rollout": manifest.rollout,
-        "flags": flag_names(manifest.flags),
-        "chunk_size": manifest.chunk_size,
-        "components": components,
-    })
+    // Names, numbers and lists of them: nothing that a JSON value could not hold.
+    serde_json::to_value(ManifestView(manifest)).unwrap_or_default()
 }
 
 /// A manifest in lines.

@@ -25,6 +25,7 @@
 //! | [`io`] | what the machines ask for instead of doing it |
 //! | [`device`] | what a block device must do, and may do when the power fails |
 //! | [`driver`] | the only I/O: carries out what the machines ask for |
+//! | `json` | with the feature of that name: the channel index, views, foreign releases; never boots |
 //!
 //! # Linking it
 //!
@@ -91,6 +92,8 @@ pub mod driver;
 pub mod format;
 pub mod install;
 pub mod io;
+#[cfg(feature = "json")]
+pub mod json;
 pub mod layout;
 pub mod operate;
 pub mod policy;

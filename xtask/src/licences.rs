@@ -69,7 +69,7 @@ pub fn run() -> Result<()> {
         wrong.extend(licences(&metadata));
         wrong.extend(custom_error_messages(&metadata));
     }
-    for features in ["", "defmt", "embedded-storage"] {
+    for features in ["", "defmt", "embedded-storage", "json"] {
         wrong.extend(core_tree(features)?);
     }
     if wrong.is_empty() {

@@ -28,8 +28,10 @@ fn steps() -> Vec<Step> {
         clippy().after("setup"),
         no_std("no_std", "").after("setup"),
         no_std("no_std storage", "embedded-storage").after("setup"),
+        no_std("no_std json", "json").after("setup"),
         clippy_features("clippy defmt", "defmt").after("clippy"),
         clippy_features("clippy storage", "embedded-storage").after("clippy"),
+        clippy_features("clippy json", "json").after("clippy"),
         Step::new("licences", Lane::Free).xtask(&["licences"]).after("setup"),
         tests(Tests::All).after("clippy").after("kernels"),
         Step::new("doc tests", Lane::Debug)

@@ -6,6 +6,8 @@ mod help;
 mod kill;
 mod pack;
 mod policy;
+mod rejection;
+mod release;
 mod story;
 mod support;
 mod test_keys;

@@ -14,8 +14,8 @@ use heapless::Vec;
 
 use crate::format::manifest::flags;
 use crate::format::record::Body;
-use crate::format::{Channel, Fault, Manifest, Statement, StatementKind};
-use crate::verify::{SoftSha256, Verified};
+use crate::format::{Channel, Fault, Manifest, Risk, Statement, StatementKind};
+use crate::verify::{Authority, SoftSha256, Verified};
 
 use channel::{ChannelRefusal, Follow};
 use version::{Label, Version};
@@ -409,7 +409,11 @@ fn valid<'a>(
 /// The channel and rollout that count: a channel statement's, the last of several, else the
 /// manifest's.
 fn offered_as<'a>(facts: &Facts<'a>) -> (&'a Channel, u8) {
-    match valid(facts, StatementKind::Channel).last() {
+    // What only edge release keys signed stays on edge, whatever a channel key says of it.
+    let edge_only = facts.manifest.authority() == Authority::EdgeRelease;
+    let counts =
+        |statement: &&Verified<Statement>| !edge_only || statement.channel.risk == Risk::Edge;
+    match valid(facts, StatementKind::Channel).filter(counts).last() {
         Some(statement) => (&statement.channel, statement.rollout),
         None => (&facts.manifest.channel, facts.manifest.rollout),
     }

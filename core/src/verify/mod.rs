@@ -301,6 +301,33 @@ pub fn verify_statement<H: Sha256>(
     })
 }
 
+/// Verifies an envelope that must hold `kind.0`, signed in the role `kind.1` under a keyset that the
+/// roots signed; only then has `parse` read its payload. The caller checks that the product, where
+/// the payload names one, is the device's.
+#[cfg(feature = "json")]
+pub(crate) fn verify_payload<H: Sha256, T, E: From<TrustError>>(
+    device: &Device<'_>,
+    keyset: &Keyset,
+    kind: (PayloadType, KeyRole),
+    envelope: &Envelope<'_>,
+    unsigned: fn(SignatureError) -> E,
+    parse: fn(&[u8]) -> Result<T, E>,
+) -> Result<Verified<T>, E> {
+    let (payload_type, role) = kind;
+    expect_payload(envelope, payload_type)?;
+    let missing = SignatureError::NoSuchRole { role };
+    let threshold = keyset.threshold(role).ok_or_else(|| unsigned(missing))?;
+    let keys = keyset.keys.iter().filter(|key| key.roles & role.bit() != 0);
+    let keys = keys.map(|key| &key.public);
+    count_signatures::<H>(envelope, role, &device.product, keys, threshold).map_err(unsigned)?;
+    Ok(Verified {
+        value: parse(envelope.payload())?,
+        digest: digest_of::<H>(envelope.payload()),
+        keyset_version: keyset.version,
+        authority: Authority::Statement,
+    })
+}
+
 /// Key ids of the keys that the test suite signs with, and that everybody can sign with: Ed25519
 /// seeds of SHA-256 of `stillboot test key 1` to `4`.
 pub const TEST_KEY_IDS: [KeyId; 4] = [
@@ -311,7 +338,7 @@ pub const TEST_KEY_IDS: [KeyId; 4] = [
 ];
 
 /// Refuses keys of the test suite in release builds. No configuration switches this off.
-fn refuse_test_keys<'k, H: Sha256>(
+pub(crate) fn refuse_test_keys<'k, H: Sha256>(
     mut keys: impl Iterator<Item = &'k [u8; 32]>,
 ) -> Result<(), TrustError> {
     if cfg!(debug_assertions) {

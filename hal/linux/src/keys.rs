@@ -1,15 +1,17 @@
 //! Keys as people keep them: PEM files, a file of roots, and names that stand for 16-byte ids.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use ed25519_compact::{KeyPair, PublicKey, SecretKey, Seed};
 use serde::{Deserialize, Serialize};
 use stillboot::format::envelope::KeyId;
 use stillboot::format::{Envelope, Id, KeyRole, PayloadType, envelope};
-use stillboot::verify::{SoftSha256, Trust, digest_of, key_id};
+use stillboot::verify::{SoftSha256, Trust, digest_of, key_id, verify_signature};
 use uuid::Uuid;
 
 /// Why keys could not be read, written or used.
@@ -51,6 +53,12 @@ pub enum KeyError {
     /// The signer failed.
     #[error("the signer failed: {0}")]
     Signer(String),
+    /// The envelope has no room for another signature.
+    #[error("expected at most 4 signatures, found 4 already: a fifth would not be read")]
+    Full,
+    /// The key has signed the envelope before.
+    #[error("key {} has signed this already: each signer counts once", hex(.0))]
+    SignedAlready(KeyId),
 }
 
 /// The namespace of ids that are made from names.
@@ -144,6 +152,94 @@ impl Signer for SigningKey {
 
     fn sign(&self, message: &[u8]) -> Result<[u8; 64], KeyError> {
         Ok(*self.0.sk.sign(message, None))
+    }
+}
+
+/// A program that signs with a key that never leaves its place, such as an HSM: it gets the bytes
+/// to sign on its standard input and writes exactly 64 signature bytes to its standard output.
+pub struct ExternalSigner {
+    command: String,
+    public: [u8; 32],
+    /// The last message and its signature: the same bytes are not worth another touch of the key.
+    last: Mutex<Option<(Vec<u8>, [u8; 64])>>,
+}
+
+impl core::fmt::Debug for ExternalSigner {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_tuple("ExternalSigner").field(&self.command).finish()
+    }
+}
+
+impl ExternalSigner {
+    /// The program and its arguments, split at spaces and run without a shell, and the public key
+    /// whose signatures it makes.
+    #[must_use]
+    pub const fn new(command: String, public: [u8; 32]) -> Self {
+        Self { command, public, last: Mutex::new(None) }
+    }
+
+    fn failed(&self, what: impl core::fmt::Display) -> KeyError {
+        KeyError::Signer(format!("`{}`: {what}", self.command))
+    }
+
+    fn run(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let mut words = self.command.split_whitespace();
+        let program = words.next().ok_or_else(|| self.failed("expected a program"))?;
+        let mut child = Command::new(program)
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| self.failed(error))?;
+        // What is signed is shorter than any pipe's buffer, so this does not wait for a program that
+        // writes before it reads. One that reads nothing is judged by what it writes.
+        if let Some(mut stdin) = child.stdin.take() {
+            let _ = stdin.write_all(message);
+        }
+        let mut signature = Vec::new();
+        let read = match child.stdout.take() {
+            // One byte more than is due, to see that there is more. The pipe is closed then, and
+            // the program cannot go on writing for ever.
+            Some(stdout) => stdout.take(65).read_to_end(&mut signature),
+            None => Ok(0),
+        };
+        let status = child.wait().map_err(|error| self.failed(error))?;
+        read.map_err(|error| self.failed(error))?;
+        // The length first: whoever writes too much is ended by the pipe that was closed.
+        if signature.len() > 64 {
+            return Err(self.failed("expected 64 signature bytes, found more"));
+        }
+        if !status.success() {
+            return Err(self.failed(format_args!("expected it to succeed, it ended with {status}")));
+        }
+        Ok(signature)
+    }
+}
+
+impl Signer for ExternalSigner {
+    fn public(&self) -> [u8; 32] {
+        self.public
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64], KeyError> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((signed, signature)) = &*last
+            && signed == message
+        {
+            return Ok(*signature);
+        }
+        let signature = self.run(message)?;
+        let signature: [u8; 64] = signature.as_slice().try_into().map_err(|_| {
+            self.failed(format_args!("expected 64 signature bytes, found {}", signature.len()))
+        })?;
+        // A wrong signature in the name of a known key makes devices refuse the whole envelope.
+        verify_signature(&self.public, &[message], &signature).map_err(|_| {
+            self.failed(
+                "expected a signature by the given public key over these bytes, found another",
+            )
+        })?;
+        *last = Some((message.to_vec(), signature));
+        Ok(signature)
     }
 }
 
@@ -258,10 +354,8 @@ pub fn sign_envelope(
 ) -> Result<Vec<u8>, KeyError> {
     let mut signatures: Vec<(KeyId, [u8; 64])> = Vec::new();
     for (role, signer) in signers {
-        let mut message =
-            envelope::signed_prefix(payload_type, *role, product, payload.len() as u32).to_vec();
-        message.extend_from_slice(payload);
-        signatures.push((key_id::<SoftSha256>(&signer.public()), signer.sign(&message)?));
+        let signature = sign_payload(payload_type, product, payload, *role, *signer)?;
+        signatures.push((key_id::<SoftSha256>(&signer.public()), signature));
     }
     signatures.sort_unstable_by_key(|(id, _)| *id);
     if signatures.windows(2).any(|pair| pair[0].0 == pair[1].0) {
@@ -271,6 +365,49 @@ pub fn sign_envelope(
     let len = Envelope::emit(payload_type, &signatures, payload, &mut out)?;
     out.truncate(len);
     Ok(out)
+}
+
+/// Adds a signature to `envelope`, whose payload and other signatures stay as they are.
+///
+/// # Errors
+/// [`KeyError`]: four signatures already, or one of this key.
+pub fn add_signature(
+    envelope: &Envelope<'_>,
+    product: &Id,
+    role: KeyRole,
+    signer: &dyn Signer,
+) -> Result<Vec<u8>, KeyError> {
+    let mut signatures: Vec<_> = envelope.signatures().collect();
+    let id = key_id::<SoftSha256>(&signer.public());
+    if signatures.iter().any(|(other, _)| *other == id) {
+        return Err(KeyError::SignedAlready(id));
+    }
+    // Before the signer is asked, which may take a person's touch.
+    if signatures.len() == envelope::SIGNATURES_MAX {
+        return Err(KeyError::Full);
+    }
+    let (payload_type, payload) = (envelope.payload_type(), envelope.payload());
+    signatures.push((id, sign_payload(payload_type, product, payload, role, signer)?));
+    signatures.sort_unstable_by_key(|(id, _)| *id);
+    let mut out = vec![0; envelope::LEN_MAX];
+    let len = Envelope::emit(payload_type, &signatures, payload, &mut out)?;
+    out.truncate(len);
+    Ok(out)
+}
+
+fn sign_payload(
+    payload_type: PayloadType,
+    product: &Id,
+    payload: &[u8],
+    role: KeyRole,
+    signer: &dyn Signer,
+) -> Result<[u8; 64], KeyError> {
+    let prefix = envelope::signed_prefix(payload_type, role, product, payload.len() as u32);
+    signer.sign(&[&prefix[..], payload].concat())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn read(path: &Path) -> Result<String, KeyError> {
@@ -289,5 +426,61 @@ mod tests {
     fn the_core_knows_the_keys_of_the_test_suite() {
         let ids = [1, 2, 3, 4].map(|n| key_id::<SoftSha256>(&SigningKey::test(n).public()));
         assert_eq!(ids, stillboot::verify::TEST_KEY_IDS, "{ids:02x?}");
+    }
+
+    #[test]
+    fn signatures_are_added_in_order_and_nothing_else_changes() {
+        let keys: Vec<_> = (1..=6).map(|n| SigningKey::from_seed([n; 32])).collect();
+        let (product, role) = ([7; 16], KeyRole::Release);
+        let first = [(role, &keys[0] as &dyn Signer)];
+        let mut bytes = sign_envelope(PayloadType::Manifest, &product, b"payload", &first).unwrap();
+        for (number, key) in keys.iter().enumerate().skip(1) {
+            let (envelope, _) = Envelope::parse(&bytes).unwrap();
+            let result = add_signature(&envelope, &product, role, key);
+            if number >= 4 {
+                assert!(matches!(result, Err(KeyError::Full)), "{result:?}");
+                continue;
+            }
+            let again = add_signature(&envelope, &product, role, &keys[0]);
+            assert!(matches!(again, Err(KeyError::SignedAlready(_))), "{again:?}");
+            // The same as if all had signed at once.
+            let all: Vec<_> = keys[..=number].iter().map(|k| (role, k as &dyn Signer)).collect();
+            bytes = result.unwrap();
+            let at_once = sign_envelope(PayloadType::Manifest, &product, b"payload", &all).unwrap();
+            assert!(bytes == at_once);
+        }
+    }
+
+    #[test]
+    fn external_signers_are_not_believed() {
+        let key = SigningKey::from_seed([3; 32]);
+        let directory = tempfile::tempdir().unwrap();
+        let good = directory.path().join("good");
+        fs::write(&good, key.sign(b"message").unwrap()).unwrap();
+        let long = directory.path().join("long");
+        fs::write(&long, [0; 65]).unwrap();
+        let sign = |command: String| {
+            ExternalSigner::new(command, key.public()).sign(b"message").map_err(|e| e.to_string())
+        };
+        let cat = |path: &Path| format!("cat {}", path.display());
+        assert_eq!(sign(cat(&good)), Ok(key.sign(b"message").unwrap()));
+        for (command, reason) in [
+            (String::new(), "expected a program"),
+            ("   ".into(), "expected a program"),
+            ("/nonexistent/signer".into(), "No such file"),
+            ("true".into(), "found 0"),
+            ("false".into(), "expected it to succeed"),
+            (cat(&long), "found more"),
+            ("yes".into(), "found more"),
+            ("head -c 64 /dev/zero".into(), "found another"),
+            // The message itself, and nothing more.
+            ("cat".into(), "found 7"),
+        ] {
+            let error = sign(command.clone()).unwrap_err();
+            assert!(error.contains(reason), "{command}: {error}");
+        }
+        // Of another message.
+        let error = ExternalSigner::new(cat(&good), key.public()).sign(b"other").unwrap_err();
+        assert!(error.to_string().contains("found another"), "{error}");
     }
 }

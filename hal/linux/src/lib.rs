@@ -11,6 +11,7 @@ pub mod file;
 pub mod guid;
 pub mod keys;
 pub mod proof;
+pub mod statement;
 pub mod table;
 
 pub use file::{FileDevice, OpenError, OpenOptions};

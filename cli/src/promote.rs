@@ -1,0 +1,513 @@
+//! `promote` and `statement`: what is said of a bundle after it was packed, in files beside it.
+//!
+//! A bundle that passed its tests is never packed again: a channel key states that the same digest
+//! is now offered one step closer to `stable`, if those whom the release policy names have signed
+//! off. Nothing is stated about a bundle that does not verify, every byte of it.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use stillboot::format::{
+    Channel, Envelope, KeyRole, Keyset, Manifest, Risk, SlotKind, Statement, StatementKind,
+};
+use stillboot::policy::channel;
+use stillboot::verify::{
+    Authority, SoftSha256, TRUST_LEN_MAX, TrustError, Verified, verify_head, verify_keyset,
+    verify_statement,
+};
+use stillboot_linux::keys::{Roots, Signer};
+use stillboot_linux::statement::{self, Subject};
+
+use crate::failure::{Exit, Failure};
+use crate::keyset::any_device;
+use crate::output::Output;
+use crate::sign::{Named, SignerArgs, has_role};
+use crate::source::Bundle;
+use crate::{files, time, verify, view};
+
+/// Who makes a statement, and where it goes.
+#[derive(Args, Debug)]
+struct StateArgs {
+    /// The bundle that it speaks of
+    #[arg(value_name = "BUNDLE")]
+    bundle: PathBuf,
+    /// The root keys of the product
+    #[arg(long, value_name = "FILE")]
+    roots: PathBuf,
+    /// A secret key to sign with; several may be given
+    #[arg(long, value_name = "FILE", help_heading = "Signing")]
+    key: Vec<PathBuf>,
+    #[command(flatten)]
+    signers: SignerArgs,
+    /// When the statement counts no more: a date, a time, or unix seconds; by default never
+    #[arg(long, value_name = "TIME", value_parser = time::parse)]
+    not_after: Option<u64>,
+    /// The statement to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// Statements other than promotions.
+#[derive(Subcommand, Debug)]
+pub enum StatementCommand {
+    /// States that a bundle passed something, such as its tests
+    #[command(after_help = "Example:\n  \
+        stillboot statement sign-off update.sbb --roots keys/roots.toml --name tests \\\n    \
+          --key keys/sign-off-1.pem --out update.tests.sbs")]
+    SignOff(SignOffArgs),
+    /// States that the operator of the devices wants a bundle installed
+    #[command(after_help = "Example:\n  \
+        stillboot statement approve update.sbb --roots keys/roots.toml \\\n    \
+          --key keys/approver-1.pem --out update.approval.sbs")]
+    Approve(ApproveArgs),
+}
+
+/// Options of `statement sign-off`.
+#[derive(Args, Debug)]
+pub struct SignOffArgs {
+    #[command(flatten)]
+    state: StateArgs,
+    /// What it passed, such as tests or certification
+    #[arg(long, value_name = "NAME")]
+    name: String,
+}
+
+/// Options of `statement approve`.
+#[derive(Args, Debug)]
+pub struct ApproveArgs {
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+/// Options of `promote`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  \
+    stillboot promote update.sbb --roots keys/roots.toml --policy release.toml \\\n    \
+      --statement beta.sbs --statement tests.sbs --to latest/candidate --rollout 25 \\\n    \
+      --key keys/channel-1.pem --out candidate.sbs\n\n\
+    The way is edge, beta, candidate, stable, one step at a time, from where the bundle is offered\n\
+    by its manifest and the channel statements given. The release policy names who must have signed\n\
+    off for a step:\n  \
+    [promote.candidate]\n  sign_offs = [\"tests\"]\n  \
+    [promote.stable]\n  sign_offs = [\"tests\", \"certification\"]\n\n\
+    Naming the channel again with another --rollout changes only that.")]
+pub struct PromoteArgs {
+    #[command(flatten)]
+    state: StateArgs,
+    /// Where it is offered from now on
+    #[arg(long, value_name = "TRACK/RISK[/BRANCH]")]
+    to: String,
+    /// Percentage of devices that may take it
+    #[arg(long, value_name = "PERCENT", default_value_t = 100,
+          value_parser = clap::value_parser!(u8).range(0..=100))]
+    rollout: u8,
+    /// The release policy
+    #[arg(long, value_name = "FILE")]
+    policy: PathBuf,
+    /// A statement about the bundle: a sign-off, or a promotion before this one; several may be given
+    #[arg(long, value_name = "FILE")]
+    statement: Vec<PathBuf>,
+}
+
+/// The release policy.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Policy {
+    promote: Gates,
+}
+
+/// A gate before each risk that one can be promoted to. Without one for beta, nobody needs to sign
+/// off for it; those for candidate and stable must be there, if only to say so.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Gates {
+    beta: Option<Gate>,
+    candidate: Option<Gate>,
+    stable: Option<Gate>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Gate {
+    sign_offs: Vec<String>,
+}
+
+/// A bundle, every byte of which was verified.
+struct Checked {
+    manifest: Verified<Manifest>,
+    keyset: Keyset,
+}
+
+/// A statement of the right keys about the bundle, that has not expired.
+struct Valid {
+    path: PathBuf,
+    statement: Verified<Statement>,
+}
+
+/// Makes a statement other than a promotion.
+pub fn statement(command: &StatementCommand, out: &Output) -> Result<(), Failure> {
+    let (args, name) = match command {
+        StatementCommand::SignOff(args) => (&args.state, Some(args.name.as_str())),
+        StatementCommand::Approve(args) => (&args.state, None),
+    };
+    let roots = Roots::read(&args.roots)?;
+    let checked = check(&args.bundle, &roots, out)?;
+    let subject = subject(&checked.manifest, checked.manifest.channel.clone());
+    let not_after = args.not_after.unwrap_or(0);
+    let statement = match name {
+        None => subject.approved(not_after),
+        Some(name) => subject
+            .signed_off(name, not_after)
+            .ok()
+            .filter(|_| !name.is_empty() && stillboot::format::manifest::is_label(name))
+            .ok_or_else(|| {
+                Failure::usage(format_args!(
+                    "--name: expected 1 to 16 letters, digits and .-+_~, found `{name}`"
+                ))
+            })?,
+    };
+    issue(args, &roots, &checked, &statement, out)?;
+    out.result(|| json!({ "file": args.out, "statement": show(&statement) }));
+    Ok(())
+}
+
+/// Makes a promotion.
+pub fn promote(args: &PromoteArgs, out: &Output) -> Result<(), Failure> {
+    let state = &args.state;
+    let policy = read_policy(&args.policy)?;
+    let to = channel::parse(&args.to)
+        .map_err(|error| Failure::usage(format_args!("--to: `{}`: {error}", args.to)))?;
+    let roots = Roots::read(&state.roots)?;
+    let checked = check(&state.bundle, &roots, out)?;
+    let manifest = &checked.manifest;
+    if manifest.authority() == Authority::EdgeRelease {
+        return Err(Failure::new(
+            Exit::Refused,
+            "edge-only",
+            format_args!(
+                "{} is signed by edge-release keys only, which count for risk edge alone: expected \
+                 the signatures of release keys before it goes to {to}; `stillboot sign` adds them",
+                state.bundle.display()
+            ),
+        ));
+    }
+    fresh(manifest.not_after, &state.bundle)?;
+    let valid = read_statements(&args.statement, &roots, &checked)?;
+    let (from, rollout) = offered(manifest, &valid)?;
+    check_step(&from, rollout, &to, args.rollout)?;
+    let sign_offs = check_gate(&policy, &args.policy, to.risk, &valid)?;
+
+    let statement =
+        subject(manifest, to.clone()).offered(args.rollout, state.not_after.unwrap_or(0));
+    out.line(format_args!("{}: from {from} to {to}", state.bundle.display()));
+    for (name, path) in &sign_offs {
+        out.line(format_args!("  signed off    {name}, by {}", path.display()));
+    }
+    issue(state, &roots, &checked, &statement, out)?;
+    out.result(|| {
+        let sign_offs: Vec<_> = sign_offs.iter().map(|(name, _)| name).collect();
+        json!({
+            "file": state.out, "from": from.to_string(), "to": to.to_string(),
+            "sign_offs": sign_offs, "statement": show(&statement),
+        })
+    });
+    Ok(())
+}
+
+fn subject(manifest: &Verified<Manifest>, channel: Channel) -> Subject {
+    Subject { digest: *manifest.digest(), product: manifest.product, channel }
+}
+
+/// Verifies a bundle, every byte of it.
+fn check(path: &Path, roots: &Roots, out: &Output) -> Result<Checked, Failure> {
+    let refused = |error: TrustError| {
+        Failure::new(Exit::Refused, "trust", format_args!("{} is refused: {error}", path.display()))
+    };
+    let device = any_device(roots);
+    let mut bundle = Bundle::open(path)?;
+    if bundle.len().is_none() {
+        return Err(Failure::usage(format_args!(
+            "expected {} to be a file: it is read twice",
+            path.display()
+        )));
+    }
+    let manifest = verify::whole(&device, SlotKind::Update, &mut bundle, false, out)?;
+    let mut head = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(TRUST_LEN_MAX as u64).read_to_end(&mut head))
+        .map_err(|error| Failure::system("read", path, &error))?;
+    let (envelope, _) = Envelope::parse(&head).map_err(TrustError::Keyset).map_err(refused)?;
+    let keyset = verify_keyset::<SoftSha256>(&device, &envelope).map_err(refused)?;
+    let (again, _) =
+        verify_head::<SoftSha256>(&device, SlotKind::Update, &head).map_err(refused)?;
+    // The file was opened twice: it must be the same bundle both times.
+    if again.digest() != manifest.digest() {
+        return Err(Failure::new(
+            Exit::Failed,
+            "io",
+            format_args!("{} changed while it was read", path.display()),
+        ));
+    }
+    Ok(Checked { manifest, keyset })
+}
+
+/// Refuses what has expired.
+fn fresh(not_after: u64, path: &Path) -> Result<(), Failure> {
+    match (not_after, time::now()) {
+        (0, _) => Ok(()),
+        (until, Some(now)) if now <= until => Ok(()),
+        (until, Some(_)) => Err(Failure::new(
+            Exit::Refused,
+            "expired",
+            format_args!("{} has expired: not after {}", path.display(), time::show(until)),
+        )),
+        (until, None) => Err(Failure::new(
+            Exit::Deferred,
+            "clock",
+            format_args!(
+                "{} counts until {}, and the clock of this machine was never set: set it first",
+                path.display(),
+                time::show(until)
+            ),
+        )),
+    }
+}
+
+/// Reads statements; one that does not count is an error, for whoever gave it thought that it did.
+fn read_statements(
+    paths: &[PathBuf],
+    roots: &Roots,
+    checked: &Checked,
+) -> Result<Vec<Valid>, Failure> {
+    let device = any_device(roots);
+    let mut valid = Vec::new();
+    for path in paths {
+        let bytes = files::read(path)?;
+        let (envelope, _) = statement::parse(&bytes).map_err(|error| {
+            Failure::new(
+                Exit::Failed,
+                "format",
+                format_args!(
+                    "{} is not a statement: expected one as `stillboot statement` writes it; \
+                     {error}",
+                    path.display()
+                ),
+            )
+        })?;
+        let statement = verify_statement::<SoftSha256>(&device, &checked.keyset, &envelope)
+            .map_err(|error| {
+                Failure::new(
+                    Exit::Refused,
+                    "trust",
+                    format_args!("{} is refused: {error}", path.display()),
+                )
+            })?;
+        if statement.digest != *checked.manifest.digest() {
+            return Err(Failure::new(
+                Exit::Refused,
+                "other-bundle",
+                format_args!(
+                    "{} speaks of another bundle: expected digest {}, found {}",
+                    path.display(),
+                    view::hex(checked.manifest.digest()),
+                    view::hex(&statement.digest)
+                ),
+            ));
+        }
+        fresh(statement.not_after, path)?;
+        valid.push(Valid { path: path.clone(), statement });
+    }
+    Ok(valid)
+}
+
+/// Where the bundle is offered now, and to how many: by the promotion that went furthest, or else
+/// by its manifest. Statements bear no date; promotions go one way, so the furthest is the newest.
+fn offered(manifest: &Manifest, valid: &[Valid]) -> Result<(Channel, u8), Failure> {
+    let mut now = (manifest.channel.clone(), manifest.rollout);
+    for Valid { path, statement } in valid {
+        if statement.kind != StatementKind::Channel {
+            continue;
+        }
+        if (&statement.channel.track, &statement.channel.branch) != (&now.0.track, &now.0.branch) {
+            return Err(Failure::new(
+                Exit::Refused,
+                "other-channel",
+                format_args!(
+                    "{} offers the bundle on {}: expected track and branch of {}",
+                    path.display(),
+                    statement.channel,
+                    now.0
+                ),
+            ));
+        }
+        // Risks are numbered from the safest; of two promotions alike the wider one is the later.
+        let order = |channel: &Channel, rollout: u8| (u8::MAX - channel.risk.code(), rollout);
+        if order(&statement.channel, statement.rollout) > order(&now.0, now.1) {
+            now = (statement.channel.clone(), statement.rollout);
+        }
+    }
+    Ok(now)
+}
+
+/// One step at a time, on the same track and branch.
+fn check_step(from: &Channel, rollout: u8, to: &Channel, asked: u8) -> Result<(), Failure> {
+    let refused = |what: String| Err(Failure::new(Exit::Refused, "step", what));
+    if (&from.track, &from.branch) != (&to.track, &to.branch) {
+        return refused(format!(
+            "the bundle is offered on {from}: expected the same track and branch, found {to}; pack \
+             it for another track"
+        ));
+    }
+    let next = match from.risk {
+        Risk::Edge => Some(Risk::Beta),
+        Risk::Beta => Some(Risk::Candidate),
+        Risk::Candidate => Some(Risk::Stable),
+        Risk::Stable | Risk::Unknown(_) => None,
+    };
+    if to.risk == from.risk {
+        if asked == rollout {
+            return Err(Failure::new(
+                Exit::Nothing,
+                "already",
+                format_args!("the bundle is offered on {from} to {rollout} % already"),
+            ));
+        }
+        return Ok(());
+    }
+    if next == Some(to.risk) {
+        return Ok(());
+    }
+    let due = next.map_or("nothing, for there is no step after stable".to_owned(), |risk| {
+        format!("{risk}, the next step")
+    });
+    refused(format!(
+        "the bundle is offered on {from}: expected {due}, found {}; give the promotions before this \
+         one as --statement",
+        to.risk
+    ))
+}
+
+/// The sign-offs that the policy wants before `risk`, each with the file that has it.
+fn check_gate<'a>(
+    policy: &'a Policy,
+    path: &Path,
+    risk: Risk,
+    valid: &'a [Valid],
+) -> Result<Vec<(&'a str, &'a Path)>, Failure> {
+    let gates = &policy.promote;
+    let gate = match risk {
+        Risk::Stable => &gates.stable,
+        Risk::Candidate => &gates.candidate,
+        Risk::Beta => &gates.beta,
+        // Nobody is promoted to edge.
+        Risk::Edge | Risk::Unknown(_) => &None,
+    };
+    let wanted = match (gate, risk) {
+        (Some(gate), _) => &gate.sign_offs[..],
+        (None, Risk::Stable | Risk::Candidate) => {
+            return Err(Failure::usage(format_args!(
+                "{} says nothing of {risk}: expected [promote.{risk}] with sign_offs = [...], if \
+                 only an empty list",
+                path.display()
+            )));
+        }
+        (None, _) => &[],
+    };
+    let holder = |name: &&String| {
+        valid.iter().find(|valid| {
+            valid.statement.kind == StatementKind::SignOff
+                && valid.statement.name.as_str() == name.as_str()
+        })
+    };
+    let missing: Vec<_> =
+        wanted.iter().filter(|name| holder(name).is_none()).map(String::as_str).collect();
+    if !missing.is_empty() {
+        return Err(Failure::new(
+            Exit::Refused,
+            "sign-off",
+            format_args!(
+                "{} wants sign-offs for {risk}: expected {}, found none for {}; `stillboot \
+                 statement sign-off` makes them, --statement gives them",
+                path.display(),
+                wanted.join(", "),
+                missing.join(", ")
+            ),
+        ));
+    }
+    Ok(wanted
+        .iter()
+        .filter_map(|name| holder(&name).map(|valid| (name.as_str(), valid.path.as_path())))
+        .collect())
+}
+
+fn read_policy(path: &Path) -> Result<Policy, Failure> {
+    toml::from_str(&files::read_text(path)?).map_err(|error| {
+        Failure::usage(format_args!("{}: expected a release policy: {error}", path.display()))
+    })
+}
+
+/// Signs and writes a statement.
+fn issue(
+    args: &StateArgs,
+    roots: &Roots,
+    checked: &Checked,
+    statement: &Statement,
+    out: &Output,
+) -> Result<(), Failure> {
+    // The kinds that are made here all have one.
+    let role = statement.kind.role().unwrap_or(KeyRole::Channel);
+    let signing = args.signers.signers(&args.key, "--key")?;
+    for named in &signing {
+        has_role(&checked.keyset, role, named)?;
+    }
+    let signers: Vec<&dyn Signer> = signing.iter().map(|named: &Named| &*named.signer).collect();
+    let bytes = stillboot_linux::statement::sign(statement, &signers)?;
+    let (envelope, _) = statement::parse(&bytes).map_err(stillboot_linux::keys::KeyError::from)?;
+    let needed = usize::from(checked.keyset.threshold(role).unwrap_or(0));
+    if signing.len() < needed {
+        out.warn(format_args!(
+            "devices want {needed} signatures by {role} keys, this statement carries {}: add more \
+             with `stillboot sign`",
+            signing.len()
+        ));
+    } else {
+        verify_statement::<SoftSha256>(&any_device(roots), &checked.keyset, &envelope).map_err(
+            |error| {
+                Failure::new(
+                    Exit::Failed,
+                    "trust",
+                    format_args!("no device with these roots would take this statement: {error}"),
+                )
+            },
+        )?;
+    }
+    if let (until @ 1.., Some(now)) = (statement.not_after, time::now())
+        && now > until
+    {
+        out.warn(format_args!("the statement has expired already: {}", time::show(until)));
+    }
+    files::replace(&args.out, |file| {
+        file.write_all(&bytes).map_err(|error| Failure::system("write", &args.out, &error))
+    })?;
+    out.line(format_args!("{}: {}", args.out.display(), statement.kind));
+    out.line(format_args!("  digest        {}", view::hex(&statement.digest)));
+    out.line(format_args!("  signed by     {}", view::signers(&envelope).join(", ")));
+    Ok(())
+}
+
+/// A statement for scripts.
+fn show(statement: &Statement) -> Value {
+    json!({
+        "kind": statement.kind.name(),
+        "digest": view::hex(&statement.digest),
+        "product": view::id(&statement.product),
+        "channel": statement.channel.to_string(),
+        "rollout": statement.rollout,
+        "not_after": Some(statement.not_after).filter(|time| *time != 0),
+        "name": Some(statement.name.as_str()).filter(|name| !name.is_empty()),
+    })
+}

@@ -1,0 +1,298 @@
+//! `sign`: one more signature on what is signed already, and the keys that all commands sign with.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+use stillboot::format::{
+    Envelope, FormatError, Id, KeyRole, Keyset, Manifest, PayloadType, Statement,
+};
+use stillboot::json::ChannelIndex;
+use stillboot::verify::TRUST_LEN_MAX;
+use stillboot_linux::keys::{
+    ExternalSigner, KeyError, Roots, Signer, SigningKey, add_signature, id_of, read_public,
+};
+
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+use crate::{files, view};
+
+/// Keys that never leave their place, such as an HSM.
+#[derive(Args, Clone, Debug, Default)]
+pub struct SignerArgs {
+    /// A program that signs, with its arguments, run without a shell: it gets the bytes to sign on
+    /// standard input and writes 64 signature bytes to standard output. With --public; several may
+    /// be given
+    #[arg(long, value_name = "COMMAND", requires = "public", help_heading = "Signing")]
+    pub signer: Vec<String>,
+    /// The public key that --signer signs with
+    #[arg(long, value_name = "FILE", requires = "signer", help_heading = "Signing")]
+    pub public: Vec<PathBuf>,
+}
+
+/// A signer, and what people call it.
+pub struct Named {
+    /// The key's file, or the program.
+    pub name: String,
+    /// What signs.
+    pub signer: Box<dyn Signer>,
+}
+
+impl SignerArgs {
+    /// The keys in `files`, named by the option `option`, and those of programs; at least one.
+    pub fn signers(&self, files: &[PathBuf], option: &str) -> Result<Vec<Named>, Failure> {
+        if self.signer.len() != self.public.len() {
+            return Err(Failure::usage(format_args!(
+                "expected one --public for each --signer, found {} and {}",
+                self.public.len(),
+                self.signer.len()
+            )));
+        }
+        let mut signers = Vec::new();
+        for path in files {
+            let signer = Box::new(SigningKey::read(path)?);
+            signers.push(Named { name: path.display().to_string(), signer });
+        }
+        for (command, path) in self.signer.iter().zip(&self.public) {
+            let signer = Box::new(ExternalSigner::new(command.clone(), read_public(path)?));
+            signers.push(Named { name: format!("`{command}`"), signer });
+        }
+        if signers.is_empty() {
+            return Err(Failure::usage(format_args!(
+                "nobody signs: expected {option} FILE, or --signer COMMAND with --public FILE"
+            )));
+        }
+        Ok(signers)
+    }
+}
+
+/// Checks that `keyset` gives `role` to the key: a signature that no device would count is an error
+/// here, where it can still be mended.
+pub fn has_role(keyset: &Keyset, role: KeyRole, named: &Named) -> Result<(), Failure> {
+    let public = named.signer.public();
+    let key = keyset.keys.iter().find(|key| key.public == public);
+    if key.is_some_and(|key| key.roles & role.bit() != 0) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Exit::Failed,
+        "key",
+        format_args!(
+            "{}: key {} has not the role {role} in the keyset: no device would count its \
+             signature; see `stillboot keyset show`",
+            named.name,
+            view::key(&public),
+        ),
+    ))
+}
+
+/// Options of `sign`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    stillboot sign gateway-1.2.0.sbb --key keys/release-2.pem --role release\n  \
+    stillboot sign keyset.sbk --signer 'hsm-sign slot-1' --public root-2.pub.pem \\\n    \
+      --role root --roots roots.toml\n\n\
+    The payload and all other bytes stay as they are.")]
+pub struct SignArgs {
+    /// A bundle, keyset, statement or channel index
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// A secret key to sign with; several may be given
+    #[arg(long, value_name = "FILE", help_heading = "Signing")]
+    key: Vec<PathBuf>,
+    #[command(flatten)]
+    signers: SignerArgs,
+    /// In what role; by default the one that what is signed asks for
+    #[arg(long, value_name = "ROLE", value_parser = role, help_heading = "Signing")]
+    role: Option<KeyRole>,
+    /// The product's roots: needed for a keyset, which does not say which product it is of
+    #[arg(long, value_name = "FILE", conflicts_with = "product")]
+    roots: Option<PathBuf>,
+    /// The product instead of --roots: a name, or its UUID
+    #[arg(long, value_name = "NAME")]
+    product: Option<String>,
+    /// Where it goes; by default it replaces the file
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+fn role(name: &str) -> Result<KeyRole, String> {
+    KeyRole::from_name(name).ok_or_else(|| {
+        let names: Vec<_> = KeyRole::ALL.iter().map(|role| role.name()).collect();
+        format!("expected a role ({}), found `{name}`", names.join(", "))
+    })
+}
+
+/// What is signed, as far as that decides who may.
+enum Target {
+    Keyset,
+    Manifest { product: Id, keyset: Option<Box<Keyset>> },
+    Other { product: Id, role: KeyRole },
+}
+
+/// Adds signatures.
+pub fn sign(args: &SignArgs, out: &Output) -> Result<(), Failure> {
+    let path = &args.file;
+    let failed = |error| Failure::system("read", path, &error);
+    let mut file = File::open(path).map_err(failed)?;
+    let mut head = Vec::new();
+    file.by_ref().take(TRUST_LEN_MAX as u64).read_to_end(&mut head).map_err(failed)?;
+    let (range, envelope, target) = read(&head, path)?;
+
+    let roots = args.roots.as_deref().map(Roots::read).transpose()?;
+    let given = match (&roots, &args.product) {
+        (Some(roots), _) => Some(roots.product_id()),
+        (None, name) => name.as_deref().map(id_of),
+    };
+    let product = product(&target, given)?;
+    let signing = args.signers.signers(&args.key, "--key")?;
+    let mut bytes = head[range.clone()].to_vec();
+    let mut roles = Vec::new();
+    for named in &signing {
+        let role = role_of(&target, args.role, named)?;
+        if let (Target::Keyset, Some(roots)) = (&target, &roots)
+            && !roots.keys.contains(&named.signer.public())
+        {
+            return Err(Failure::new(
+                Exit::Failed,
+                "key",
+                format_args!(
+                    "{}: key {} is none of the roots: no device would count its signature",
+                    named.name,
+                    view::key(&named.signer.public())
+                ),
+            ));
+        }
+        let (envelope, _) = Envelope::parse(&bytes).map_err(KeyError::from)?;
+        bytes = add_signature(&envelope, &product, role, &*named.signer)?;
+        roles.push(role);
+    }
+    let to = args.out.as_deref().unwrap_or(path);
+    files::replace(to, |target| {
+        let write = |error| Failure::system("write", to, &error);
+        target.write_all(&head[..range.start]).map_err(write)?;
+        target.write_all(&bytes).map_err(write)?;
+        file.seek(SeekFrom::Start(range.end as u64)).map_err(failed)?;
+        std::io::copy(&mut file, target).map_err(write)?;
+        Ok(())
+    })?;
+    let (signed, _) = Envelope::parse(&bytes).map_err(KeyError::from)?;
+    for (named, role) in signing.iter().zip(&roles) {
+        out.line(format_args!(
+            "{}: signed by {} as {role}",
+            to.display(),
+            view::key(&named.signer.public())
+        ));
+    }
+    out.line(format_args!("signatures    {}", view::signers(&signed).join(", ")));
+    out.result(|| {
+        json!({
+            "file": to, "payload": envelope.payload_type().name(),
+            "signers": view::signers(&signed),
+        })
+    });
+    Ok(())
+}
+
+/// Where the envelope to sign stands in the file, itself, and what it holds.
+fn read<'a>(head: &'a [u8], path: &Path) -> Result<(Range<usize>, Envelope<'a>, Target), Failure> {
+    let wrong = |error: &dyn std::fmt::Display| {
+        Failure::new(
+            Exit::Failed,
+            "format",
+            format_args!(
+                "{} is not a bundle, keyset, statement or channel index: {error}",
+                path.display()
+            ),
+        )
+    };
+    let manifest = |envelope: &Envelope<'_>, keyset| -> Result<Target, Failure> {
+        let manifest = Manifest::parse(envelope.payload()).map_err(|error| wrong(&error))?;
+        Ok(Target::Manifest { product: manifest.product, keyset })
+    };
+    let (first, rest) = Envelope::parse(head).map_err(|error| wrong(&error))?;
+    let target = match first.payload_type() {
+        PayloadType::Keyset => {
+            let keyset = Keyset::parse(first.payload()).map_err(|error| wrong(&error))?;
+            if !rest.is_empty() {
+                let (second, body) = Envelope::parse(rest).map_err(|error| wrong(&error))?;
+                if second.payload_type() != PayloadType::Manifest {
+                    return Err(wrong(&"expected a manifest after the keyset"));
+                }
+                let range = head.len() - rest.len()..head.len() - body.len();
+                return Ok((range, second, manifest(&second, Some(Box::new(keyset)))?));
+            }
+            Target::Keyset
+        }
+        PayloadType::Manifest => {
+            return Ok((0..head.len() - rest.len(), first, manifest(&first, None)?));
+        }
+        PayloadType::Statement => {
+            let statement = Statement::parse(first.payload()).map_err(|error| wrong(&error))?;
+            let role = statement.kind.role().ok_or_else(|| wrong(&FormatError::Malformed))?;
+            Target::Other { product: statement.product, role }
+        }
+        PayloadType::ChannelIndex => {
+            let index = ChannelIndex::parse(first.payload()).map_err(|error| wrong(&error))?;
+            Target::Other { product: index.product, role: KeyRole::Channel }
+        }
+        PayloadType::Unknown(_) => return Err(wrong(&"its kind is unknown to this build")),
+    };
+    if rest.is_empty() {
+        Ok((0..head.len(), first, target))
+    } else {
+        Err(wrong(&FormatError::Trailing))
+    }
+}
+
+fn product(target: &Target, given: Option<Id>) -> Result<Id, Failure> {
+    let named = match target {
+        Target::Keyset => {
+            return given.ok_or_else(|| {
+                Failure::usage(
+                    "a keyset does not say which product it is of: expected --roots FILE or \
+                     --product NAME",
+                )
+            });
+        }
+        Target::Manifest { product, .. } | Target::Other { product, .. } => *product,
+    };
+    match given {
+        Some(given) if given != named => Err(Failure::usage(format_args!(
+            "expected something of product {}, found product {}",
+            view::id(&given),
+            view::id(&named)
+        ))),
+        _ => Ok(named),
+    }
+}
+
+/// In what role `named` signs.
+fn role_of(target: &Target, given: Option<KeyRole>, named: &Named) -> Result<KeyRole, Failure> {
+    let roles: &[KeyRole] = match target {
+        Target::Keyset => &[KeyRole::Root],
+        Target::Manifest { .. } => &[KeyRole::Release, KeyRole::EdgeRelease, KeyRole::Recovery],
+        Target::Other { role, .. } => std::slice::from_ref(role),
+    };
+    if let Some(given) = given
+        && !roles.contains(&given)
+    {
+        let names: Vec<_> = roles.iter().map(|role| role.name()).collect();
+        return Err(Failure::usage(format_args!(
+            "expected it to be signed as {}, found --role {given}: no device would count that",
+            names.join(" or ")
+        )));
+    }
+    let Target::Manifest { keyset: Some(keyset), .. } = target else {
+        return given.or(roles.first().copied()).ok_or_else(|| Failure::usage("nobody signs that"));
+    };
+    let role = given.unwrap_or_else(|| {
+        let held = roles.iter().find(|role| has_role(keyset, **role, named).is_ok());
+        held.copied().unwrap_or(KeyRole::Release)
+    });
+    has_role(keyset, role, named)?;
+    Ok(role)
+}
