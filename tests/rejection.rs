@@ -30,6 +30,9 @@ const AB: &[Slot] = &[Slot::A, Slot::B];
 /// What the clock of the device says.
 const NOW: u64 = 2000;
 
+/// What is done to a manifest.
+type Forgery<'a> = &'a dyn Fn(&mut stillboot::format::Manifest);
+
 /// When a bundle is found out.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -362,7 +365,7 @@ fn cases(publisher: &Publisher) -> Vec<Case> {
         ),
     ];
     // What this build does not know.
-    let unknown: [(_, &dyn Fn(&mut stillboot::format::Manifest)); 8] = [
+    let unknown: [(_, Forgery<'_>); 8] = [
         ("unknown role", &|m| m.components[0].role = Role::Unknown(8)),
         ("unknown load class", &|m| m.components[0].load = Load::Unknown(3)),
         ("unknown slot", &|m| m.components[0].linked = 5),

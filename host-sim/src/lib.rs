@@ -5,8 +5,13 @@
 #![forbid(unsafe_code)]
 
 pub mod disk;
+pub mod engine;
+pub mod explore;
+pub mod fault;
 pub mod fuzz;
+pub mod oracle;
 pub mod release;
+pub mod story;
 pub mod world;
 
 pub use release::{Piece, Publisher};
