@@ -787,6 +787,9 @@ fn mcuboot_fe8f9fc0_a_store_that_cannot_be_raised_costs_no_boot() {
         fn read(&mut self, _kind: SlotKind) -> Result<Option<Floor>, StoreError> {
             Ok(self.0)
         }
+        fn probe(&mut self, _kind: SlotKind, _floor: Floor) -> Result<(), StoreError> {
+            Err(StoreError)
+        }
         fn raise(&mut self, _kind: SlotKind, _floor: Floor) -> Result<(), StoreError> {
             Err(StoreError)
         }

@@ -1034,6 +1034,7 @@ fn attack_23_calls_in_the_wrong_order() {
                         rest = later;
                         Event::Received(range.len())
                     }
+                    Action::ProbeFloor(..) => Event::Done,
                     Action::Skip(len) => {
                         rest = &rest[len as usize..];
                         Event::Done

@@ -255,6 +255,24 @@ fn stores_that_are_absent_cleared_lagging_or_failing() {
     assert_eq!(boot(&mut world).slot, Slot::B);
 }
 
+/// Found out after the switch, as elsewhere, it would leave a floor that cannot follow.
+#[test]
+fn a_store_that_cannot_be_raised_is_found_out_before_an_installation() {
+    let publisher = Publisher::new(1);
+    let mut world = blank(&publisher, media()[0].1, AB);
+    world.store = Some(SimStore::default());
+    let proof = commission(&mut world, &update(&publisher, 1, 1));
+    world.store.as_mut().unwrap().full = true;
+    let before = world.disks[0].content_hash();
+    let deferred = Err(InstallError::Deferred(Wait::StoreFull));
+    assert_eq!(world.install(&update(&publisher, 2, 2), Some(proof)), deferred);
+    assert_eq!(world.disks[0].content_hash(), before);
+    // What needs no higher floor is welcome, and what runs goes on running.
+    assert_eq!(boot(&mut world).slot, Slot::A);
+    world.install(&update(&publisher, 3, 1), Some(proof)).unwrap();
+    assert_eq!(confirm(&mut world).slot, Slot::B);
+}
+
 #[test]
 fn the_floor_is_not_raised_by_a_trial_nor_by_an_installation() {
     let publisher = Publisher::new(1);

@@ -23,6 +23,13 @@ pub trait RollbackStore {
     /// [`StoreError`]: then nothing new is tried or installed.
     fn read(&mut self, kind: SlotKind) -> Result<Option<Floor>, StoreError>;
 
+    /// Whether [`raise`](Self::raise) to `floor` would succeed, as far as that can be told without
+    /// doing it: room for a value, a lock, wear. Asked before an update is installed.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it would not.
+    fn probe(&mut self, kind: SlotKind, floor: Floor) -> Result<(), StoreError>;
+
     /// Raises the floor of slots of `kind`. Called with higher values only; a store that is asked
     /// for less keeps what it has.
     ///
@@ -43,6 +50,9 @@ pub struct NoStore;
 impl RollbackStore for NoStore {
     fn read(&mut self, _kind: SlotKind) -> Result<Option<Floor>, StoreError> {
         Ok(None)
+    }
+    fn probe(&mut self, _kind: SlotKind, _floor: Floor) -> Result<(), StoreError> {
+        Ok(())
     }
     fn raise(&mut self, _kind: SlotKind, _floor: Floor) -> Result<(), StoreError> {
         Ok(())
@@ -248,6 +258,10 @@ pub fn install<H: Sha256>(
             },
             Action::ReadFloor(kind) => match store.read(kind) {
                 Ok(floor) => Event::Floor(floor),
+                Err(StoreError) => Event::StoreFailed,
+            },
+            Action::ProbeFloor(kind, floor) => match store.probe(kind, floor) {
+                Ok(()) => Event::Done,
                 Err(StoreError) => Event::StoreFailed,
             },
             Action::Judge => match machine.offer(buffer) {

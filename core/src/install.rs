@@ -113,6 +113,9 @@ pub enum Action {
     /// Read the floor of slots of this kind from the store; answer [`Event::Floor`] or
     /// [`Event::StoreFailed`].
     ReadFloor(SlotKind),
+    /// Find out, without raising it, whether the floor in the store could be raised to this value;
+    /// answer [`Event::Done`] or [`Event::StoreFailed`].
+    ProbeFloor(SlotKind, Floor),
     /// Ask the policy about [`Install::manifest`]; answer [`Event::Judged`].
     Judge,
     /// The slot is complete and will be tried at the next power-on.
@@ -228,6 +231,9 @@ pub enum Wait {
     Held,
     /// The store of the floor failed.
     StoreFailed,
+    /// The store cannot be raised to what the update reaches: full, locked or worn out. Installed
+    /// all the same, the update could never be defended against its predecessor.
+    StoreFull,
     /// Both copies of the boot record are lost: the next boot makes it anew.
     RecordLost,
 }
@@ -341,6 +347,10 @@ impl core::fmt::Display for InstallError {
             Self::Deferred(Wait::StoreFailed) => {
                 f.write_str("deferred: the store of the security floor failed")
             }
+            Self::Deferred(Wait::StoreFull) => f.write_str(
+                "deferred: the store of the security floor cannot be raised to what this update \
+                 reaches",
+            ),
             Self::Deferred(Wait::RecordLost) => f.write_str(
                 "deferred: both copies of the boot record are lost; the next boot makes it anew",
             ),
@@ -404,6 +414,7 @@ enum State {
         from: usize,
         end: usize,
     },
+    ProbeFloor,
     Judge,
     /// Comparing the target's trust area with the head that was received, from byte `at` on.
     StoredHead {
@@ -662,6 +673,13 @@ impl<'a, H: Sha256> Install<'a, H> {
                 self.received(event, end - from - envelope::HEADER_LEN)?;
                 self.step_envelope_rest(from, end, buffer)
             }
+            State::ProbeFloor => match event {
+                Event::Done => {
+                    self.state = State::Judge;
+                    Ok(Action::Judge)
+                }
+                _ => Err(InstallError::Deferred(Wait::StoreFull)),
+            },
             State::Judge => match event {
                 Event::Judged(Verdict::Proceed) => self.admitted(),
                 Event::Judged(Verdict::Deferred(deferral)) => {
@@ -999,7 +1017,13 @@ impl<'a, H: Sha256> Install<'a, H> {
         self.head_len = end;
         self.head_digest = digest_of::<H>(head);
         self.admit(&manifest)?;
+        let found = manifest.floor();
         self.manifest = Some(manifest);
+        // Learned only after the switch, it would be too late: the floor could not follow.
+        if self.config.has_store && found > self.store {
+            self.state = State::ProbeFloor;
+            return Ok(Action::ProbeFloor(self.kind(), found));
+        }
         self.state = State::Judge;
         Ok(Action::Judge)
     }

@@ -93,6 +93,8 @@ pub struct SimStore {
     pub floors: [Option<Floor>; 2],
     /// Every call fails.
     pub fails: bool,
+    /// It can be read and not be raised any more.
+    pub full: bool,
 }
 
 impl RollbackStore for SimStore {
@@ -100,8 +102,12 @@ impl RollbackStore for SimStore {
         if self.fails { Err(StoreError) } else { Ok(self.floors[kind as usize]) }
     }
 
+    fn probe(&mut self, _kind: SlotKind, _floor: Floor) -> Result<(), StoreError> {
+        if self.fails || self.full { Err(StoreError) } else { Ok(()) }
+    }
+
     fn raise(&mut self, kind: SlotKind, floor: Floor) -> Result<(), StoreError> {
-        if self.fails {
+        if self.fails || self.full {
             return Err(StoreError);
         }
         let kept = &mut self.floors[kind as usize];

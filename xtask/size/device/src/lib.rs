@@ -109,6 +109,11 @@ impl RollbackStore for ExternStore {
         Ok(Some(Floor { keyset_version: 1, level }))
     }
 
+    fn probe(&mut self, _kind: SlotKind, floor: Floor) -> Result<(), StoreError> {
+        report(floor.level);
+        Ok(())
+    }
+
     fn raise(&mut self, _kind: SlotKind, floor: Floor) -> Result<(), StoreError> {
         report(floor.level);
         Ok(())
