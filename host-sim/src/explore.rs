@@ -1,0 +1,1331 @@
+//! Every instant of every story: the disk is forked before each change, the power is cut in every
+//! way there is, and what follows is judged by the [`oracle`](crate::oracle).
+//!
+//! A point is one cut, or two at depth two. After it the power comes on, what was interrupted is
+//! done again, and then an update follows without help; each power-on on the way is judged. A point
+//! counts once its outcome is known: it was run, or disk, store and history are equal to those of a
+//! point that was. Each has an identity, which [`replay`] runs again and describes.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use stillboot::device::{BlockDevice, DeviceError, Geometry};
+use stillboot::driver;
+use stillboot::format::{BootProof, Floor, Slot, SlotKind};
+use stillboot::install::{InstallError, Nothing};
+use stillboot::operate::{Answer, Request};
+use stillboot::select::Claim;
+use stillboot::verify::{SoftSha256, TRUST_LEN_MAX};
+
+use crate::disk::{Cut, PowerCut, RamDisk, Tear, WriteCache};
+use crate::engine::{Act, Engine, Instant, Outcome, Program, Setting};
+use crate::fault::{Fault, Faulty};
+use crate::oracle::{self, Broken, Known, Promise, Promises, Truth};
+use crate::story::{Catalogue, LATER, NEXT, Name, Step, Story, V1};
+use crate::world::{Ground, SimStore};
+
+/// Tries of a new slot in the stories.
+const TRIES: u8 = 2;
+/// Bytes of a slot; what the releases of the stories need.
+const SLOT_BYTES: u64 = 48 << 10;
+/// How many broken points one job describes; all are counted.
+const DESCRIBED_MAX: usize = 20;
+
+/// A kind of disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Medium {
+    /// As in `stillboot simulate --media`.
+    pub name: &'static str,
+    geometry: Geometry,
+    has_cache: bool,
+}
+
+/// All of them.
+#[must_use]
+pub fn media() -> Vec<Medium> {
+    let nor = |name, granule| Medium {
+        name,
+        geometry: Geometry {
+            logical_block_bytes: 1,
+            write_granule_bytes: granule,
+            erase_block_bytes: 4096,
+            capacity_bytes: 0,
+            erased: Some(0xff),
+        },
+        has_cache: false,
+    };
+    let block =
+        |name, bytes, has_cache| Medium { name, geometry: Geometry::disk(bytes, 0), has_cache };
+    vec![
+        nor("nor1", 1),
+        nor("nor4", 4),
+        nor("nor8", 8),
+        nor("nor16", 16),
+        nor("nor32", 32),
+        block("block512", 512, false),
+        block("block4096", 4096, false),
+        block("cache512", 512, true),
+        block("cache4096", 4096, true),
+    ]
+}
+
+/// How thoroughly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effort {
+    /// Most places within one request at which it is torn, from either end; `usize::MAX` for every
+    /// boundary of granules and the inside of every granule.
+    pub tears: usize,
+    /// Of how many torn requests one is also done again before the next update; 1 for all.
+    pub redo_every: usize,
+    /// Of how many first cuts the recovery is cut as well at every point; 0 for none, 1 for all.
+    pub second_every: usize,
+    /// As `tears`, for the second cut.
+    pub second_tears: usize,
+    /// Of how many requests of the faulty device one fails; 0 for none, 1 for all.
+    pub fault_every: u64,
+    /// How what the core came to before is used.
+    pub memory: Memory,
+}
+
+/// How what the core came to before is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// Wherever it can be.
+    Used,
+    /// The same, and every outcome goes into [`Counts::outcomes`].
+    Compared,
+    /// Not at all: the core thinks everything through, and every outcome is noted. Slow.
+    Unused,
+}
+
+impl Effort {
+    /// For the test command.
+    pub const QUICK: Self = Self {
+        tears: 96,
+        redo_every: 16,
+        second_every: 400,
+        second_tears: 3,
+        fault_every: 3,
+        memory: Memory::Used,
+    };
+    /// Everything.
+    pub const FULL: Self = Self {
+        tears: usize::MAX,
+        redo_every: 1,
+        second_every: 1,
+        second_tears: 16,
+        fault_every: 1,
+        memory: Memory::Used,
+    };
+}
+
+/// What was done, and how much of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// First cuts whose outcome is known.
+    pub depth_one: u64,
+    /// Pairs of cuts whose outcome is known.
+    pub depth_two: u64,
+    /// Requests that failed without a loss of power.
+    pub faults: u64,
+    /// Points whose disk, store and history were equal to those of an earlier point.
+    pub settled: u64,
+    /// Different states of disk and store right after a cut.
+    pub states: u64,
+    /// Power-ons.
+    pub boots: u64,
+    /// Runs of loader, installer and tools, power-ons included.
+    pub programs: u64,
+    /// Those of them in which the core met something new.
+    pub core_runs: u64,
+    /// Points at which a promise was broken.
+    pub broken: u64,
+    /// Names every outcome and the disk it left, if that was asked for.
+    pub outcomes: u64,
+}
+
+impl Counts {
+    /// All points.
+    #[must_use]
+    pub const fn points(&self) -> u64 {
+        self.depth_one + self.depth_two + self.faults
+    }
+
+    /// Points that were run because nothing equal had been.
+    #[must_use]
+    pub const fn run(&self) -> u64 {
+        self.points() - self.settled
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.depth_one += other.depth_one;
+        self.depth_two += other.depth_two;
+        self.faults += other.faults;
+        self.settled += other.settled;
+        self.states += other.states;
+        self.boots += other.boots;
+        self.programs += other.programs;
+        self.core_runs += other.core_runs;
+        self.broken += other.broken;
+        self.outcomes = self.outcomes.rotate_left(7) ^ other.outcomes;
+    }
+}
+
+/// A broken promise and how to see it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// For [`replay`].
+    pub id: String,
+    /// What was broken.
+    pub broken: Broken,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {:?} broken: {}", self.id, self.broken.promise, self.broken.how)
+    }
+}
+
+/// What an exploration came to.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// How much was done.
+    pub counts: Counts,
+    /// What was found; of many equal ones the first.
+    pub findings: Vec<Finding>,
+}
+
+/// A disk, with or without a cache of its own.
+#[derive(Clone, Debug)]
+enum Disk {
+    Plain(RamDisk),
+    Cached(WriteCache<RamDisk>),
+}
+
+impl Disk {
+    fn new(medium: &Medium, ram: RamDisk) -> Self {
+        if medium.has_cache { Self::Cached(WriteCache::new(ram)) } else { Self::Plain(ram) }
+    }
+
+    fn ram(&self) -> &RamDisk {
+        match self {
+            Self::Plain(ram) => ram,
+            Self::Cached(cache) => cache.device(),
+        }
+    }
+
+    fn ram_mut(&mut self) -> &mut RamDisk {
+        match self {
+            Self::Plain(ram) => ram,
+            Self::Cached(cache) => cache.device_mut(),
+        }
+    }
+
+    fn pending(&self) -> usize {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Cached(cache) => cache.pending(),
+        }
+    }
+
+    fn inner(&mut self) -> &mut dyn BlockDevice {
+        match self {
+            Self::Plain(ram) => ram,
+            Self::Cached(cache) => cache,
+        }
+    }
+}
+
+impl BlockDevice for Disk {
+    fn geometry(&self) -> Geometry {
+        self.ram().geometry()
+    }
+    fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError> {
+        self.inner().read(offset, into)
+    }
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.inner().write(offset, bytes)
+    }
+    fn erase(&mut self, offset: u64, len: u64) -> Result<(), DeviceError> {
+        self.inner().erase(offset, len)
+    }
+    fn flush(&mut self) -> Result<(), DeviceError> {
+        self.inner().flush()
+    }
+}
+
+/// How the power went, with what a cache made of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Point {
+    cut: Cut,
+    loss: Loss,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    /// There is no cache, or all of it still reached the disk in order.
+    Nothing,
+    All,
+    Random(u64),
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.cut {
+            Cut::Before => f.write_str("before")?,
+            Cut::After => f.write_str("after")?,
+            Cut::Torn(Tear::Prefix(bytes)) => write!(f, "prefix{bytes}")?,
+            Cut::Torn(Tear::Suffix(bytes)) => write!(f, "suffix{bytes}")?,
+            Cut::Torn(Tear::Mixed(seed)) => write!(f, "mixed{seed}")?,
+        }
+        match self.loss {
+            Loss::Nothing => Ok(()),
+            Loss::All => f.write_str("-lost"),
+            Loss::Random(seed) => write!(f, "-lost{seed}"),
+        }
+    }
+}
+
+impl std::str::FromStr for Point {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("{text:?} is not a way to cut the power");
+        let (cut, loss) = match text.split_once("-lost") {
+            None => (text, Loss::Nothing),
+            Some((cut, "")) => (cut, Loss::All),
+            Some((cut, seed)) => (cut, Loss::Random(seed.parse().map_err(|_| bad())?)),
+        };
+        let tear = |prefix: &str| cut.strip_prefix(prefix).and_then(|rest| rest.parse().ok());
+        let cut = match cut {
+            "before" => Cut::Before,
+            "after" => Cut::After,
+            _ => Cut::Torn(
+                tear("prefix")
+                    .map(Tear::Prefix)
+                    .or_else(|| tear("suffix").map(Tear::Suffix))
+                    .or_else(|| tear("mixed").map(Tear::Mixed))
+                    .ok_or_else(bad)?,
+            ),
+        };
+        Ok(Self { cut, loss })
+    }
+}
+
+/// At most `most` of the numbers below `count`, evenly, the first and the last included.
+fn spread(count: usize, most: usize) -> impl Iterator<Item = usize> {
+    let taken = count.min(most);
+    (0..taken).map(move |at| if taken < 2 { at } else { at * (count - 1) / (taken - 1) })
+}
+
+/// Every way to cut the power at a request.
+fn points(act: &Act, medium: &Medium, tears: usize) -> Vec<Point> {
+    let granule = u64::from(medium.geometry.write_granule_bytes);
+    let mut cuts = vec![Cut::Before, Cut::After];
+    let mut tear = |tear: Tear| cuts.push(Cut::Torn(tear));
+    match act {
+        Act::Write(_, bytes) => {
+            let count = (bytes.len() as u64 / granule) as usize;
+            for at in spread(count.saturating_sub(1), tears) {
+                let done = (at as u64 + 1) * granule;
+                tear(Tear::Prefix(done));
+                tear(Tear::Suffix(done));
+            }
+            if granule > 1 {
+                for at in spread(count, tears) {
+                    let done = at as u64 * granule + 1 + at as u64 % (granule - 1);
+                    tear(Tear::Prefix(done));
+                    tear(Tear::Suffix(done));
+                }
+            }
+            (0..4).for_each(|seed| tear(Tear::Mixed(seed)));
+        }
+        Act::Erase(_, len) if medium.geometry.erased.is_some() => {
+            for eighth in 1..8 {
+                tear(Tear::Prefix(len * eighth / 8 + eighth % 2));
+                tear(Tear::Suffix(len * eighth / 8 + eighth % 2));
+            }
+            (0..4).for_each(|seed| tear(Tear::Mixed(seed)));
+        }
+        _ => {}
+    }
+    let losses: &[Loss] = if medium.has_cache {
+        &[Loss::Nothing, Loss::All, Loss::Random(0), Loss::Random(1), Loss::Random(2)]
+    } else {
+        &[Loss::Nothing]
+    };
+    let with = |cut: Cut| losses.iter().map(move |loss| Point { cut, loss: *loss });
+    cuts.into_iter().flat_map(with).collect()
+}
+
+/// The row of the table that speaks of this point.
+fn row(act: &Act, point: Point) -> &'static str {
+    match (point.loss, point.cut, act) {
+        (Loss::All | Loss::Random(_), ..) => "cache lost or reordered",
+        (Loss::Nothing, Cut::Torn(_), Act::Erase(..)) => "torn erase",
+        (Loss::Nothing, Cut::Torn(_), _) => "torn write",
+        (Loss::Nothing, Cut::Before | Cut::After, _) => "power cut before or after a request",
+    }
+}
+
+const FAULT_ROWS: [&str; 6] =
+    ["write error", "read error", "stuck sector", "misdirected write", "bit rot", "lying read"];
+
+fn row_of_fault(fault: Fault) -> &'static str {
+    FAULT_ROWS[match fault {
+        Fault::WriteOnce(_) | Fault::WriteAlways(_) => 0,
+        Fault::ReadOnce(_) | Fault::ReadAlways(_) => 1,
+        Fault::Stuck(_) => 2,
+        Fault::Misdirected(..) => 3,
+        Fault::Rot(..) => 4,
+        Fault::Lies(..) => 5,
+    }]
+}
+
+/// A device between two steps.
+#[derive(Clone, Debug)]
+struct Situation<D> {
+    disk: D,
+    store: Option<SimStore>,
+    /// Nonce of the last power-on.
+    nonce: u64,
+    running: Option<(BootProof, Claim)>,
+    truth: Truth,
+}
+
+impl<D> Situation<D> {
+    fn on<E>(&self, disk: E) -> Situation<E> {
+        Situation {
+            disk,
+            store: self.store.clone(),
+            nonce: self.nonce,
+            running: self.running,
+            truth: self.truth.clone(),
+        }
+    }
+}
+
+impl Situation<Disk> {
+    /// What everything that follows depends on. Without what lies in a cache: asked for only when
+    /// there is nothing.
+    fn key(&self, stage: &str) -> u128 {
+        let text = format!(
+            "{stage}{:x}{:?}{}{:?}{:?}",
+            self.disk.ram().content_hash(),
+            self.store,
+            self.nonce,
+            self.running,
+            self.truth
+        );
+        twox_hash::XxHash3_128::oneshot(text.as_bytes())
+    }
+}
+
+/// Stories on one medium.
+struct Job<'a> {
+    setting: Setting<'a>,
+    known: Known<'a>,
+    story: &'a Story,
+    medium: Medium,
+    effort: Effort,
+    engine: Engine,
+    table: BTreeMap<&'static str, Promises>,
+    /// What became of a situation.
+    memo: HashMap<u128, Result<(), Broken>>,
+    /// States of disk and store that cuts have left.
+    states: HashSet<u128>,
+    counts: Counts,
+    findings: Vec<Finding>,
+    /// What is told of a replay.
+    trace: Option<Vec<String>>,
+}
+
+impl<'a> Job<'a> {
+    fn new(catalogue: &'a Catalogue, story: &'a Story, medium: Medium, effort: Effort) -> Self {
+        let setting = Setting {
+            device: catalogue.publisher.device(),
+            ground: Ground::new(medium.geometry, story.slots, SLOT_BYTES),
+            tries: TRIES,
+            bundles: catalogue.releases.iter().map(|release| release.bundle.clone()).collect(),
+        };
+        let known = Known::new(&setting, &catalogue.releases);
+        Self {
+            setting,
+            known,
+            story,
+            medium,
+            effort,
+            engine: Engine::new(effort.memory != Memory::Unused),
+            table: oracle::table(),
+            memo: HashMap::new(),
+            states: HashSet::new(),
+            counts: Counts::default(),
+            findings: Vec::new(),
+            trace: None,
+        }
+    }
+
+    fn promises(&self, row: &str) -> Promises {
+        *self.table.get(row).unwrap_or_else(|| panic!("no row {row:?} in the table"))
+    }
+
+    fn tell(&mut self, what: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(what());
+        }
+    }
+
+    fn new_device(&self) -> Situation<Disk> {
+        let geometry = self.setting.ground.geometries()[0];
+        let ram = RamDisk::new(geometry, geometry.erased.unwrap_or(0));
+        Situation {
+            disk: Disk::new(&self.medium, ram),
+            store: self.story.has_store.then(SimStore::default),
+            nonce: 0,
+            running: None,
+            truth: Truth::default(),
+        }
+    }
+
+    /// The device at the start of the story's steps.
+    fn before(&mut self) -> Result<Situation<Disk>, Broken> {
+        let mut at = self.new_device();
+        let promises = self.promises("power cut before or after a request");
+        for step in self.story.before.clone() {
+            self.step(&mut at, step, promises, None)?;
+        }
+        Ok(at)
+    }
+
+    fn release_in(&self, proof: &BootProof) -> Option<Name> {
+        self.known.named(&proof.digest)
+    }
+
+    /// One step of a story on whatever disk: runs it, notes what follows, judges it.
+    fn step<D: Damage>(
+        &mut self,
+        at: &mut Situation<D>,
+        step: Step,
+        promises: Promises,
+        instants: Option<&mut Vec<Instant<D>>>,
+    ) -> Result<(), Broken> {
+        match step {
+            Step::PowerOn => self.power_on(at, false, promises, instants),
+            Step::Watchdog => {
+                if let Some((proof, _)) = at.running {
+                    self.known.begin_leave(&mut at.truth, proof.slot);
+                }
+                self.power_on(at, true, promises, instants)
+            }
+            Step::Install { release, target, repair } => {
+                let program = Program::Install {
+                    bundle: release,
+                    running: at.running.map(|(proof, _)| proof),
+                    target,
+                    repair,
+                };
+                self.install(at, program, release, promises, instants).map(|_| ())
+            }
+            Step::Interrupted(release, change) => {
+                let program = Program::Install {
+                    bundle: release,
+                    running: at.running.map(|(proof, _)| proof),
+                    target: None,
+                    repair: false,
+                };
+                let mut whole = at.clone();
+                let mut list = Vec::new();
+                let _ = self.install(&mut whole, program, release, promises, Some(&mut list))?;
+                self.known.begin_install(&mut at.truth, release);
+                at.running = None;
+                at.disk = list.swap_remove(change.min(list.len() - 1)).disk;
+                at.disk.lose_pending();
+                Ok(())
+            }
+            Step::Confirm => {
+                let Some((proof, _)) = at.running else { return Ok(()) };
+                let Some(release) = self.release_in(&proof) else { return Ok(()) };
+                self.known.begin_confirm(&mut at.truth, release);
+                let answer = self.operate(at, Request::MarkGood(proof), instants);
+                match answer {
+                    Ok(_) => {
+                        self.known.end_confirm(&mut at.truth, release);
+                        Ok(())
+                    }
+                    Err(error) => refuse(promises, Promise::Confirmed, || {
+                        format!("what runs cannot be confirmed: {error}")
+                    }),
+                }
+            }
+            Step::Rollback => {
+                let Some((proof, claim)) = at.running else { return Ok(()) };
+                self.known.begin_leave(&mut at.truth, proof.slot);
+                if let Ok(Answer::Boots(_)) =
+                    self.operate(at, Request::Rollback(proof.slot), instants)
+                {
+                    if claim == Claim::Trial {
+                        self.known.end_leave(&mut at.truth, proof.slot);
+                    } else if let Some(other) = at.truth.slots[proof.slot.other_update() as usize] {
+                        at.truth.good = 1 << other;
+                    }
+                }
+                Ok(())
+            }
+            Step::MarkBad(slot) => {
+                self.known.begin_leave(&mut at.truth, slot);
+                if self.operate(at, Request::MarkBad(slot), instants).is_ok() {
+                    self.known.end_leave(&mut at.truth, slot);
+                }
+                Ok(())
+            }
+            Step::Hold(slot, held) => {
+                let _ = self.operate(at, Request::HoldSlot(slot, held), instants);
+                Ok(())
+            }
+            Step::Scrub(slot) => {
+                let slots = self.setting.ground.slots();
+                let layout = self.setting.ground.layout(&slots).expect("checked at the start");
+                let mut buffer = vec![0; TRUST_LEN_MAX.next_multiple_of(4096)];
+                let scrubbed = driver::scrub::<SoftSha256>(
+                    &self.setting.device,
+                    &layout,
+                    slot,
+                    &mut [&mut at.disk],
+                    &mut |_| {},
+                    &mut buffer,
+                );
+                match scrubbed {
+                    Ok(_) => Ok(()),
+                    Err(reason) => refuse(promises, Promise::RunningSlot, || {
+                        format!("slot {slot} is not whole: {reason}")
+                    }),
+                }
+            }
+            Step::LoseRecord => {
+                for copy in [0, 1] {
+                    let region = self.setting.ground.record(copy);
+                    at.disk.destroy(region.offset, 64);
+                }
+                at.truth.record = oracle::Written::Perhaps;
+                at.truth.starts = 0;
+                Ok(())
+            }
+            Step::Wreck(slot) => {
+                let slots = self.setting.ground.slots();
+                if let Some(found) = slots.iter().find(|found| found.slot == slot) {
+                    let region = found.regions[0].region;
+                    at.disk.destroy(region.offset, region.len as usize);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn run<D: Damage>(
+        &mut self,
+        at: &mut Situation<D>,
+        program: &Program,
+        instants: Option<&mut Vec<Instant<D>>>,
+    ) -> Arc<Outcome> {
+        let outcome =
+            self.engine.run(&self.setting, program, &mut at.disk, &mut at.store, instants);
+        if self.effort.memory != Memory::Used {
+            let text = format!("{outcome:?}{:x}{:?}", at.disk.name(), at.store);
+            let name = twox_hash::XxHash3_128::oneshot(text.as_bytes()) as u64;
+            self.counts.outcomes = self.counts.outcomes.rotate_left(1) ^ name;
+        }
+        outcome
+    }
+
+    fn power_on<D: Damage>(
+        &mut self,
+        at: &mut Situation<D>,
+        watchdog_reset: bool,
+        promises: Promises,
+        instants: Option<&mut Vec<Instant<D>>>,
+    ) -> Result<(), Broken> {
+        at.nonce += 1;
+        at.running = None;
+        let program = Program::Boot { nonce: at.nonce, watchdog_reset, returns: false };
+        let outcome = self.run(at, &program, instants);
+        let Outcome::Boot(started) = &*outcome else { unreachable!("a boot ends as a boot") };
+        self.tell(|| {
+            let lines: Vec<_> = started
+                .report
+                .lines
+                .iter()
+                .map(|line| {
+                    format!(
+                        "{:?} as {:?}: {}",
+                        line.candidate.slot, line.candidate.claim, line.reason
+                    )
+                })
+                .collect();
+            format!("power on: record {:?}; {}", started.report.record, lines.join("; "))
+        });
+        if let Some(proof) = started.proof {
+            let claim = started.report.lines.last().map(|line| line.candidate.claim);
+            at.running = Some((proof, claim.unwrap_or(Claim::LastResort)));
+        }
+        let floors = at
+            .store
+            .as_ref()
+            .map_or([Floor::default(); 2], |store| store.floors.map(Option::unwrap_or_default));
+        self.known.judge(&mut at.truth, &mut at.disk, floors, started, promises)
+    }
+
+    fn install<D: Damage>(
+        &mut self,
+        at: &mut Situation<D>,
+        program: Program,
+        release: Name,
+        promises: Promises,
+        mut instants: Option<&mut Vec<Instant<D>>>,
+    ) -> Result<Result<Slot, InstallError>, Broken> {
+        let first = instants.as_ref().map_or(0, |list| list.len());
+        self.known.begin_install(&mut at.truth, release);
+        let outcome = self.run(at, &program, instants.as_deref_mut());
+        let Outcome::Install(result) = &*outcome else { unreachable!("it ends as what it is") };
+        self.tell(|| format!("install {}: {result:?}", self.known.releases[release].name));
+        match result {
+            Ok(installed) => self.known.end_install(&mut at.truth, release, installed.slot),
+            Err(InstallError::Nothing(Nothing::Ready(slot))) => {
+                self.known.end_install(&mut at.truth, release, *slot);
+            }
+            // A device that fails says nothing of what it has written.
+            Err(InstallError::Device(_) | InstallError::Record(_)) => {}
+            Err(_) => self.known.refuse_install(&mut at.truth, release),
+        }
+        // The running slot's bytes: no change may touch them.
+        if let (Some((proof, _)), Some(list)) = (at.running, instants) {
+            let slots = self.setting.ground.slots();
+            for region in slots
+                .iter()
+                .filter(|slot| slot.slot == proof.slot)
+                .flat_map(|slot| slot.regions)
+                .map(|region| region.region)
+            {
+                let touches = |act: &Act| {
+                    let (offset, len) = match act {
+                        Act::Write(offset, bytes) => (*offset, bytes.len() as u64),
+                        Act::Erase(offset, len) => (*offset, *len),
+                        _ => return false,
+                    };
+                    offset < region.offset + region.len && region.offset < offset + len
+                };
+                if let Some(found) = list[first..].iter().find(|instant| touches(&instant.act)) {
+                    refuse(promises, Promise::RunningSlot, || {
+                        format!("{:?} goes to the running slot", found.act)
+                    })?;
+                }
+            }
+        }
+        if at.disk.unflushed() > 0 && result.is_ok() {
+            refuse(promises, Promise::NextUpdate, || "done, and not flushed".into())?;
+        }
+        Ok(result.map(|installed| installed.slot))
+    }
+
+    fn operate<D: Damage>(
+        &mut self,
+        at: &mut Situation<D>,
+        request: Request,
+        instants: Option<&mut Vec<Instant<D>>>,
+    ) -> Result<Answer, stillboot::operate::OperateError> {
+        let program = Program::Operate(request);
+        let outcome = self.run(at, &program, instants);
+        let Outcome::Operate(result) = &*outcome else { unreachable!("it ends as what it is") };
+        self.tell(|| format!("{request:?}: {result:?}"));
+        *result
+    }
+
+    /// The device after a cut.
+    fn cut(&self, at: &Situation<Disk>, instant: &Instant<Disk>, point: Point) -> Situation<Disk> {
+        let mut after = at.on(instant.disk.clone());
+        after.store.clone_from(&instant.store);
+        after.running = None;
+        if let Act::RaiseFloor(kind, floor) = &instant.act {
+            if point.cut == Cut::After
+                && let Some(store) = &mut after.store
+            {
+                use stillboot::driver::RollbackStore as _;
+                let _ = store.raise(*kind, *floor);
+            }
+        } else {
+            let mut disk = PowerCut::new(instant.disk.clone());
+            disk.cut_at(0, point.cut);
+            let _ = match &instant.act {
+                Act::Write(offset, bytes) => disk.write(*offset, bytes),
+                Act::Erase(offset, len) => disk.erase(*offset, *len),
+                _ => disk.flush(),
+            };
+            after.disk = disk.into_inner();
+        }
+        if let Disk::Cached(cache) = &mut after.disk {
+            match point.loss {
+                Loss::Nothing => {
+                    let _ = cache.flush();
+                }
+                Loss::All => cache.lose_all(),
+                Loss::Random(seed) => {
+                    let _ = cache.lose(seed);
+                }
+            }
+        }
+        after
+    }
+
+    /// The story, with a cut at every instant.
+    fn explore(&mut self) {
+        let at = match self.before() {
+            Ok(at) => at,
+            Err(broken) => return self.found("undisturbed".into(), broken),
+        };
+        let mut at = at;
+        let plain = self.promises("power cut before or after a request");
+        let mut number = 0_usize;
+        for (index, step) in self.story.steps.clone().into_iter().enumerate() {
+            let start = at.clone();
+            let mut instants = Vec::new();
+            if let Err(broken) = self.step(&mut at, step, plain, Some(&mut instants)) {
+                return self.found(format!("s{index}"), broken);
+            }
+            let during = self.during(&start, step);
+            for (op, instant) in instants.iter().enumerate() {
+                for point in points(&instant.act, &self.medium, self.effort.tears) {
+                    number += 1;
+                    let promises = self.promises(row(&instant.act, point));
+                    let after = self.cut(&during, instant, point);
+                    let id = || format!("s{index}.{op}/{point}");
+                    self.states.insert(after.key("state"));
+                    let is_tear = matches!(point.cut, Cut::Torn(_));
+                    let redo = !is_tear || number.is_multiple_of(self.effort.redo_every);
+                    let redo = if redo { Some(step) } else { None };
+                    self.counts.depth_one += 1;
+                    if let Err(broken) = self.recover(after.clone(), redo, promises) {
+                        self.found(id(), broken);
+                    }
+                    let twice = self.effort.second_every;
+                    // Once in every step at least, also on media with few points.
+                    let middle = op == instants.len() / 2 && point.cut == Cut::Before;
+                    if twice > 0 && (number.is_multiple_of(twice) || middle) {
+                        self.second(after, step, promises, &id());
+                    }
+                }
+            }
+            if self.effort.fault_every > 0 && !self.medium.has_cache {
+                self.faults(&start, step, index);
+            }
+        }
+    }
+
+    /// The situation while `step` is under way.
+    fn during(&self, start: &Situation<Disk>, step: Step) -> Situation<Disk> {
+        let mut during = start.clone();
+        let truth = &mut during.truth;
+        let running = start.running.map(|(proof, _)| proof);
+        match step {
+            Step::PowerOn => during.nonce += 1,
+            Step::Watchdog => {
+                during.nonce += 1;
+                if let Some(proof) = running {
+                    self.known.begin_leave(truth, proof.slot);
+                }
+            }
+            Step::Install { release, .. } | Step::Interrupted(release, _) => {
+                self.known.begin_install(truth, release);
+            }
+            Step::Confirm => {
+                if let Some(release) = running.and_then(|proof| self.release_in(&proof)) {
+                    self.known.begin_confirm(truth, release);
+                }
+            }
+            Step::Rollback => {
+                if let Some(proof) = running {
+                    self.known.begin_leave(truth, proof.slot);
+                }
+            }
+            Step::MarkBad(slot) => self.known.begin_leave(truth, slot),
+            Step::Hold(..) | Step::Scrub(_) | Step::LoseRecord | Step::Wreck(_) => {}
+        }
+        during
+    }
+
+    /// Power on, go on with what was interrupted, and update. Equal situations once only.
+    fn recover(
+        &mut self,
+        mut at: Situation<Disk>,
+        redo: Option<Step>,
+        promises: Promises,
+    ) -> Result<(), Broken> {
+        // The rows for power faults promise the same, so what they share need not be told apart.
+        let key = at.key(&format!("{redo:?}{promises:?}"));
+        if self.trace.is_none()
+            && let Some(known) = self.memo.get(&key)
+        {
+            self.counts.settled += 1;
+            return known.clone();
+        }
+        let result = self
+            .power_on(&mut at, false, promises, None)
+            .and_then(|()| self.redo(&mut at, redo, promises, None))
+            .and_then(|()| self.finish(at, promises));
+        self.memo.insert(key, result.clone());
+        result
+    }
+
+    /// What whoever was interrupted does after the power is back.
+    fn redo(
+        &mut self,
+        at: &mut Situation<Disk>,
+        redo: Option<Step>,
+        promises: Promises,
+        mut instants: Option<&mut Vec<Instant<Disk>>>,
+    ) -> Result<(), Broken> {
+        let on_trial = matches!(at.running, Some((_, Claim::Trial | Claim::LastResort)));
+        match redo {
+            Some(Step::Install { release, target, repair }) => {
+                if on_trial {
+                    self.step(at, Step::Confirm, promises, instants.as_deref_mut())?;
+                }
+                let running = at.running.map(|(proof, _)| proof);
+                let target = match running {
+                    // A slot that runs by now is no target.
+                    Some(proof) if target == Some(proof.slot) => return Ok(()),
+                    _ => target,
+                };
+                let program = Program::Install { bundle: release, running, target, repair };
+                let done = self.install(at, program, release, promises, instants)?;
+                let genuine = self.known.releases[release].is_genuine;
+                match done {
+                    Err(
+                        error @ (InstallError::Device(_)
+                        | InstallError::Record(_)
+                        | InstallError::ReadBack),
+                    ) => refuse(promises, Promise::NextUpdate, || format!("resumed: {error}")),
+                    Err(InstallError::Refused(refusal))
+                        if genuine
+                            && running.is_some_and(|proof| self.release_in(&proof) == Some(V1))
+                            && !self.is_low(release) =>
+                    {
+                        refuse(promises, Promise::NextUpdate, || format!("resumed: {refusal}"))
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Some(Step::Confirm) if on_trial => self.step(at, Step::Confirm, promises, instants),
+            // What was left runs until the next power-on, and is not confirmed any more.
+            Some(step @ Step::Rollback) if on_trial => {
+                self.step(at, step, promises, instants.as_deref_mut())?;
+                self.power_on(at, false, promises, instants)
+            }
+            Some(Step::MarkBad(slot)) => match at.running {
+                // Already left, or else it is left again.
+                Some((proof, _)) if proof.slot == slot && !on_trial => Ok(()),
+                _ => {
+                    self.step(at, Step::MarkBad(slot), promises, instants.as_deref_mut())?;
+                    self.power_on(at, false, promises, instants)
+                }
+            },
+            Some(step @ Step::Hold(..)) => self.step(at, step, promises, instants),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_low(&self, release: Name) -> bool {
+        self.known.releases[release].floor.level == 0
+    }
+
+    /// Confirms what runs and updates it, without help but for freeing slots that were held.
+    fn finish(&mut self, mut at: Situation<Disk>, promises: Promises) -> Result<(), Broken> {
+        let key = at.key(&format!("finish{promises:?}"));
+        if self.trace.is_none()
+            && let Some(known) = self.memo.get(&key)
+        {
+            return known.clone();
+        }
+        let result = self.update(&mut at, promises);
+        self.memo.insert(key, result.clone());
+        result
+    }
+
+    fn update(&mut self, at: &mut Situation<Disk>, promises: Promises) -> Result<(), Broken> {
+        let broken = |how: String| refuse(promises, Promise::NextUpdate, || how);
+        // What waits is tried before something else is installed.
+        if at.truth.trial != 0 && !matches!(at.running, Some((_, Claim::Trial))) {
+            self.power_on(at, false, promises, None)?;
+        }
+        if let Some((proof, claim)) = at.running
+            && proof.slot.kind() == SlotKind::Update
+        {
+            if matches!(claim, Claim::Trial | Claim::LastResort) {
+                self.step(at, Step::Confirm, promises, None)?;
+            }
+            // What waits in the other slot may be what comes next, or what an operator has held.
+            if self.story.steps.iter().any(|step| matches!(step, Step::Rollback)) {
+                self.step(at, Step::Hold(proof.slot.other_update(), false), promises, None)?;
+            }
+        }
+        let running = at.running.map(|(proof, _)| proof);
+        let runs_next = at.truth.good & (1 << NEXT) != 0 || at.truth.trial & (1 << NEXT) != 0;
+        let release = if runs_next { LATER } else { NEXT };
+        let program = Program::Install { bundle: release, running, target: None, repair: false };
+        let slot = match self.install(at, program, release, promises, None)? {
+            Ok(slot) => slot,
+            Err(error) => return broken(format!("the next update fails: {error}")),
+        };
+        self.power_on(at, false, promises, None)?;
+        let runs = |at: &Situation<Disk>| at.running.map(|(proof, claim)| (proof.slot, claim));
+        if runs(at) != Some((slot, Claim::Trial)) {
+            return broken(format!("{:?} starts instead of the next update", runs(at)));
+        }
+        self.step(at, Step::Confirm, promises, None)?;
+        self.power_on(at, false, promises, None)?;
+        if runs(at) != Some((slot, Claim::Good)) {
+            return broken(format!("{:?} starts instead of the confirmed update", runs(at)));
+        }
+        Ok(())
+    }
+
+    /// Cuts the recovery at every point as well.
+    fn second(&mut self, first: Situation<Disk>, step: Step, promises: Promises, id: &str) {
+        for (stage, during, instants) in self.stages(&first, step, promises) {
+            for (op, instant) in instants.iter().enumerate() {
+                for point in points(&instant.act, &self.medium, self.effort.second_tears) {
+                    let both = self.promises(row(&instant.act, point));
+                    let after = self.cut(&during, instant, point);
+                    self.states.insert(after.key("state"));
+                    self.counts.depth_two += 1;
+                    if let Err(broken) = self.recover(after, None, both) {
+                        self.found(format!("{id}/{stage}.{op}/{point}"), broken);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The stages of a recovery: a name, the situation while it is under way, its instants.
+    fn stages(
+        &mut self,
+        first: &Situation<Disk>,
+        step: Step,
+        promises: Promises,
+    ) -> Vec<(char, Situation<Disk>, Vec<Instant<Disk>>)> {
+        let mut out = Vec::new();
+        let mut at = first.clone();
+        let mut during = first.clone();
+        during.nonce += 1;
+        let mut instants = Vec::new();
+        let started = self.power_on(&mut at, false, promises, Some(&mut instants));
+        out.push(('p', during, instants));
+        if started.is_err() {
+            // Found at depth one.
+            return out;
+        }
+        let on_trial = matches!(at.running, Some((_, Claim::Trial | Claim::LastResort)));
+        let mut during = self.during(&at, step);
+        if on_trial {
+            during = self.during(&during, Step::Confirm);
+        }
+        let mut instants = Vec::new();
+        // What it comes to was judged at depth one.
+        let _ = self.redo(&mut at, Some(step), promises, Some(&mut instants));
+        out.push(('r', during, instants));
+        out
+    }
+
+    /// Faults of the device while `step` runs.
+    fn faults(&mut self, start: &Situation<Disk>, step: Step, index: usize) {
+        let Disk::Plain(ram) = &start.disk else { return };
+        let mut whole = start.on(Faulty::new(ram.fork(), Fault::ReadOnce(u64::MAX)));
+        let promises = self.promises(FAULT_ROWS[0]);
+        if self.step(&mut whole, step, promises, None).is_err() {
+            return;
+        }
+        let (reads, changes) = whole.disk.requests();
+        let every = self.effort.fault_every;
+        let mut list = Vec::new();
+        for at in (0..changes).step_by(every as usize) {
+            list.extend([Fault::WriteOnce(at), Fault::WriteAlways(at), Fault::Stuck(at)]);
+            list.extend([1, 3, 13].map(|blocks| Fault::Misdirected(at, blocks)));
+        }
+        for at in (0..reads).step_by(every as usize) {
+            list.extend([Fault::ReadOnce(at), Fault::ReadAlways(at)]);
+            list.extend([0, 77, 2600].map(|bit| Fault::Rot(at, bit)));
+            list.extend([1, 800].map(|bit| Fault::Lies(at, bit)));
+        }
+        for fault in list {
+            self.counts.faults += 1;
+            if let Err(broken) = self.fault(start, step, fault) {
+                self.found(format!("s{index}/{fault:?}"), broken);
+            }
+        }
+    }
+
+    fn fault(&mut self, start: &Situation<Disk>, step: Step, fault: Fault) -> Result<(), Broken> {
+        let promises = self.promises(row_of_fault(fault));
+        let Disk::Plain(ram) = &start.disk else { return Ok(()) };
+        let mut at = start.on(Faulty::new(ram.fork(), fault));
+        match self.step(&mut at, step, promises, None) {
+            // A read that fails may cost this power-on, not the next.
+            Err(Broken { promise: Promise::Boots, .. })
+                if matches!(fault, Fault::ReadOnce(_) | Fault::ReadAlways(_) | Fault::Lies(..)) => {
+            }
+            result => result?,
+        }
+        // What a device that fails leaves of the record is not known.
+        at.truth.record = oracle::Written::Perhaps;
+        match self.power_on(&mut at, false, promises, None) {
+            Err(Broken { promise: Promise::Boots, .. })
+                if matches!(fault, Fault::ReadAlways(_) | Fault::Lies(..)) => {}
+            result => result?,
+        }
+        // With a device that works.
+        let mended = at.disk.clone().into_inner();
+        let mut at = at.on(Disk::Plain(mended));
+        self.power_on(&mut at, false, promises, None)
+    }
+
+    fn found(&mut self, point: String, broken: Broken) {
+        self.counts.broken += 1;
+        if self.findings.len() < DESCRIBED_MAX {
+            let id = format!("{}/{}/{point}", self.story.name, self.medium.name);
+            self.findings.push(Finding { id, broken });
+        }
+    }
+
+    fn summary(mut self) -> Summary {
+        self.counts.states = self.states.len() as u64;
+        self.counts.boots = self.engine.boots;
+        self.counts.programs = self.engine.programs;
+        self.counts.core_runs = self.engine.core_runs;
+        Summary { counts: self.counts, findings: self.findings }
+    }
+}
+
+fn refuse(
+    promises: Promises,
+    promise: Promise,
+    how: impl FnOnce() -> String,
+) -> Result<(), Broken> {
+    if promises.hold(promise) { Err(Broken { promise, how: how() }) } else { Ok(()) }
+}
+
+/// A disk of which a story can destroy parts.
+trait Damage: BlockDevice + Clone {
+    fn destroy(&mut self, offset: u64, len: usize);
+    fn lose_pending(&mut self);
+    fn unflushed(&self) -> usize;
+    fn name(&self) -> u128;
+}
+
+/// What a destroyed place holds: neither blank nor anything else.
+const RUINS: u8 = 0x5A;
+
+impl Damage for Disk {
+    fn destroy(&mut self, offset: u64, len: usize) {
+        self.ram_mut().poke(offset, &vec![RUINS; len]);
+    }
+    fn lose_pending(&mut self) {
+        if let Self::Cached(cache) = self {
+            cache.lose_all();
+        }
+    }
+    fn unflushed(&self) -> usize {
+        self.pending()
+    }
+    fn name(&self) -> u128 {
+        self.ram().content_hash()
+    }
+}
+
+impl Damage for Faulty<RamDisk> {
+    fn destroy(&mut self, offset: u64, len: usize) {
+        self.device_mut().poke(offset, &vec![RUINS; len]);
+    }
+    fn lose_pending(&mut self) {}
+    fn unflushed(&self) -> usize {
+        0
+    }
+    fn name(&self) -> u128 {
+        self.device().content_hash()
+    }
+}
+
+trait Other {
+    fn other_update(self) -> Slot;
+}
+
+impl Other for Slot {
+    fn other_update(self) -> Slot {
+        if self == Slot::A { Slot::B } else { Slot::A }
+    }
+}
+
+/// Explores stories on media, on so many threads. Equal calls give equal summaries.
+///
+/// `progress` is called with the counts of each job that is done.
+#[must_use]
+pub fn explore(
+    catalogue: &Catalogue,
+    stories: &[Story],
+    media: &[Medium],
+    effort: Effort,
+    threads: usize,
+    progress: &(dyn Fn(&str, &Summary) + Sync),
+) -> Summary {
+    let jobs: Vec<_> =
+        stories.iter().flat_map(|story| media.iter().map(move |medium| (story, *medium))).collect();
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<(usize, Summary)>> = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(|| {
+                while let Some((story, medium)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let mut job = Job::new(catalogue, story, *medium, effort);
+                    job.explore();
+                    let summary = job.summary();
+                    progress(&format!("{}/{}", story.name, medium.name), &summary);
+                    let place = jobs.iter().position(|(s, m)| s.name == story.name && m == medium);
+                    let entry = (place.unwrap_or(0), summary);
+                    done.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    // In the order of the jobs, whoever was faster.
+    done.sort_by_key(|(place, _)| *place);
+    let mut all = Summary::default();
+    for (_, summary) in done {
+        all.counts.add(&summary.counts);
+        all.findings.extend(summary.findings);
+    }
+    all
+}
+
+/// Runs one point again and tells what happens, line by line.
+///
+/// # Errors
+/// What is wrong with the identity.
+pub fn replay(catalogue: &Catalogue, stories: &[Story], id: &str) -> Result<Vec<String>, String> {
+    let parts: Vec<&str> = id.split('/').collect();
+    let [story, medium, rest @ ..] = &parts[..] else {
+        return Err(format!("{id:?} is not story/medium/step.change/cut"));
+    };
+    let story = stories.iter().find(|found| found.name == *story);
+    let story = story.ok_or_else(|| format!("there is no story {:?}", parts[0]))?;
+    let medium = media().into_iter().find(|found| found.name == *medium);
+    let medium = medium.ok_or_else(|| format!("there is no medium {:?}", parts[1]))?;
+    let mut job = Job::new(catalogue, story, medium, Effort::QUICK);
+    job.trace = Some(Vec::new());
+    job.tell(|| format!("before the story: {:?}", story.before));
+    let result = job.replay(rest)?;
+    job.tell(|| match result {
+        Ok(()) => "every promise holds".into(),
+        Err(broken) => format!("BROKEN {:?}: {}", broken.promise, broken.how),
+    });
+    Ok(job.trace.unwrap_or_default())
+}
+
+impl Job<'_> {
+    fn replay(&mut self, parts: &[&str]) -> Result<Result<(), Broken>, String> {
+        let place = |text: &str, prefix: char| -> Option<(usize, Option<usize>)> {
+            let text = text.strip_prefix(prefix)?;
+            match text.split_once('.') {
+                Some((step, op)) => Some((step.parse().ok()?, Some(op.parse().ok()?))),
+                None => Some((text.parse().ok()?, None)),
+            }
+        };
+        let bad = |part: &str| format!("{part:?} is not a place in this story");
+        let mut at = match self.before() {
+            Ok(at) => at,
+            Err(broken) => return Ok(Err(broken)),
+        };
+        let Some(first) = parts.first().filter(|part| **part != "undisturbed") else {
+            return Ok(Ok(()));
+        };
+        let (index, op) = place(first, 's').ok_or_else(|| bad(first))?;
+        let plain = self.promises("power cut before or after a request");
+        self.tell(|| "the story begins".into());
+        for step in self.story.steps.clone().into_iter().take(index) {
+            if let Err(broken) = self.step(&mut at, step, plain, None) {
+                return Ok(Err(broken));
+            }
+        }
+        let step = *self.story.steps.get(index).ok_or_else(|| bad(first))?;
+        let (Some(op), Some(cut)) = (op, parts.get(1)) else {
+            if let Some(text) = parts.get(1) {
+                let fault = self.fault_named(&at, step, text).ok_or_else(|| bad(text))?;
+                self.tell(|| format!("{step:?} with {fault:?}"));
+                return Ok(self.fault(&at, step, fault));
+            }
+            return Ok(self.step(&mut at, step, plain, None));
+        };
+        let start = at.clone();
+        let mut instants = Vec::new();
+        let _ = self.step(&mut at, step, plain, Some(&mut instants));
+        let during = self.during(&start, step);
+        let instant = instants.get(op).ok_or_else(|| bad(first))?;
+        let point: Point = cut.parse()?;
+        self.tell(|| format!("instead, cut {point} at change {op}: {}", describe(&instant.act)));
+        let promises = self.promises(row(&instant.act, point));
+        let after = self.cut(&during, instant, point);
+        let (Some(second), Some(cut)) = (parts.get(2), parts.get(3)) else {
+            // As it is explored: with and without doing again what was interrupted.
+            let result = self.recover(after.clone(), Some(step), promises);
+            if result.is_err() {
+                return Ok(result);
+            }
+            self.tell(|| "the same, and what was interrupted is not done again".into());
+            return Ok(self.recover(after, None, promises));
+        };
+        let stage = second.chars().next().ok_or_else(|| bad(second))?;
+        let op: usize = second[1..].trim_start_matches('.').parse().map_err(|_| bad(second))?;
+        let stages = self.stages(&after, step, promises);
+        let (_, during, instants) =
+            stages.into_iter().find(|found| found.0 == stage).ok_or_else(|| bad(second))?;
+        let instant = instants.get(op).ok_or_else(|| bad(second))?;
+        let point: Point = cut.parse()?;
+        self.tell(|| format!("then cut {point} at change {op}: {}", describe(&instant.act)));
+        let promises = self.promises(row(&instant.act, point));
+        let after = self.cut(&during, instant, point);
+        Ok(self.recover(after, None, promises))
+    }
+
+    /// The fault that prints like this.
+    fn fault_named(&mut self, at: &Situation<Disk>, step: Step, text: &str) -> Option<Fault> {
+        let Disk::Plain(ram) = &at.disk else { return None };
+        let mut whole = at.on(Faulty::new(ram.fork(), Fault::ReadOnce(u64::MAX)));
+        let promises = self.promises(FAULT_ROWS[0]);
+        let _ = self.step(&mut whole, step, promises, None);
+        let numbers: Vec<u64> = text
+            .split(|c: char| !c.is_ascii_digit())
+            .filter_map(|number| number.parse().ok())
+            .collect();
+        let (first, second) = (*numbers.first()?, numbers.get(1).copied().unwrap_or(0));
+        [
+            Fault::WriteOnce(first),
+            Fault::WriteAlways(first),
+            Fault::ReadOnce(first),
+            Fault::ReadAlways(first),
+            Fault::Stuck(first),
+            Fault::Misdirected(first, second),
+            Fault::Rot(first, second),
+            Fault::Lies(first, second),
+        ]
+        .into_iter()
+        .find(|fault| format!("{fault:?}") == text)
+    }
+}
+
+fn describe(act: &Act) -> String {
+    match act {
+        Act::Write(offset, bytes) => format!("write of {} bytes at {offset:#x}", bytes.len()),
+        Act::Erase(offset, len) => format!("erase of {len} bytes at {offset:#x}"),
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,426 @@
+//! What must hold, whatever happens: written apart from the core, from what was published and done.
+//!
+//! The oracle reads no record and verifies no signature. It knows the bytes that were published,
+//! where a whole installation of them stands on a disk, and what the story did so far; from that it
+//! says which starts are right. Which promise holds under which fault stands as a table in
+//! `docs/DESIGN.md`, and is read from there.
+
+use std::collections::BTreeMap;
+
+use stillboot::device::{BlockDevice, Geometry};
+use stillboot::format::{Floor, SLOTS_MAX, Slot, SlotKind};
+use stillboot::layout::Part;
+use stillboot::record::Choice;
+use stillboot::select::Claim;
+
+use crate::disk::RamDisk;
+use crate::engine::{Engine, Outcome, Program, Setting, Started};
+use crate::story::{Name, Release};
+
+/// The document with the table.
+const DESIGN: &str = include_str!("../../docs/DESIGN.md");
+
+/// What is promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Promise {
+    /// Some verified slot boots whenever one is intact.
+    Boots,
+    /// Nothing unverified, of another class or below the floor runs.
+    OnlyVerified,
+    /// An unconfirmed slot never runs more than its tries.
+    Tries,
+    /// A confirmed update is never lost.
+    Confirmed,
+    /// The bytes of the running slot do not change.
+    RunningSlot,
+    /// The next update succeeds without help.
+    NextUpdate,
+    /// Both copies of the record are never lost at once.
+    Record,
+}
+
+impl Promise {
+    /// All, in the order of the table's columns.
+    pub const ALL: [Self; 7] = [
+        Self::Boots,
+        Self::OnlyVerified,
+        Self::Tries,
+        Self::Confirmed,
+        Self::RunningSlot,
+        Self::NextUpdate,
+        Self::Record,
+    ];
+
+    /// The heading of its column.
+    #[must_use]
+    pub const fn heading(self) -> &'static str {
+        match self {
+            Self::Boots => "boots",
+            Self::OnlyVerified => "only verified",
+            Self::Tries => "tries",
+            Self::Confirmed => "confirmed",
+            Self::RunningSlot => "running slot",
+            Self::NextUpdate => "next update",
+            Self::Record => "record",
+        }
+    }
+}
+
+/// The promises that hold under one fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Promises([bool; Promise::ALL.len()]);
+
+impl Promises {
+    /// Whether this one holds.
+    #[must_use]
+    pub const fn hold(self, promise: Promise) -> bool {
+        self.0[promise as usize]
+    }
+}
+
+/// The table of `docs/DESIGN.md`: what holds, by the name of the fault.
+///
+/// # Panics
+/// If the table is missing or not as this expects it: then nothing would be checked.
+#[must_use]
+pub fn table() -> BTreeMap<&'static str, Promises> {
+    let (_, section) =
+        DESIGN.split_once("## Faults and what holds under them").expect("the section is there");
+    let rows: Vec<Vec<&str>> = section
+        .lines()
+        .skip_while(|line| !line.starts_with('|'))
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    let expected: Vec<&str> =
+        std::iter::once("fault").chain(Promise::ALL.map(Promise::heading)).collect();
+    assert_eq!(rows[0], expected, "the table's headings");
+    let cell = |text: &str| match text {
+        "holds" => true,
+        "–" => false,
+        other => panic!("the table says {other:?}"),
+    };
+    let rows = rows.iter().skip(2);
+    rows.map(|row| {
+        assert_eq!(row.len(), 1 + Promise::ALL.len(), "{row:?}");
+        let mut promises = [false; Promise::ALL.len()];
+        for (promise, text) in promises.iter_mut().zip(&row[1..]) {
+            *promise = cell(text);
+        }
+        (row[0], Promises(promises))
+    })
+    .collect()
+}
+
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Which.
+    pub promise: Promise,
+    /// How.
+    pub how: String,
+}
+
+/// A set of releases.
+pub type Set = u32;
+
+const fn only(release: Name) -> Set {
+    1 << release
+}
+
+/// How far the boot record must have come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Written {
+    /// It was perhaps never written whole.
+    #[default]
+    Perhaps,
+    /// It was.
+    Yes,
+}
+
+/// What happened to a device so far, and what follows for its next start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Truth {
+    /// What may start as confirmed. More than one only while a change of mind was cut short.
+    pub good: Set,
+    /// What was confirmed for certain: a confirmation that was cut short may have happened or not.
+    pub sure: Set,
+    /// What may start on trial.
+    pub trial: Set,
+    /// How often something started on trial since the last installation.
+    pub starts: u8,
+    /// What was installed whole, by slot.
+    pub slots: [Option<Name>; SLOTS_MAX],
+    /// The highest floor that a loader has recorded, by kind.
+    pub floors: [Floor; 2],
+    /// Whether there must be a record.
+    pub record: Written,
+}
+
+/// An offset on the disk, and the bytes there.
+type Stretch = (u64, Vec<u8>);
+
+/// What was published, and where it stands when it is installed.
+#[derive(Debug)]
+pub struct Known<'a> {
+    /// By name.
+    pub releases: &'a [Release],
+    /// By release and slot: the parts of a whole installation.
+    images: BTreeMap<(Name, Slot), Vec<Stretch>>,
+    tries: u8,
+}
+
+impl<'a> Known<'a> {
+    /// Installs every genuine release to every slot of a fresh disk, to see where its bytes go.
+    #[must_use]
+    pub fn new(setting: &Setting<'_>, releases: &'a [Release]) -> Self {
+        let geometry: Geometry = setting.ground.geometries()[0];
+        let slots = setting.ground.slots();
+        let layout = setting.ground.layout(&slots).expect("the ground of a simulation is sound");
+        let mut images = BTreeMap::new();
+        for (name, release) in releases.iter().enumerate().filter(|(_, r)| r.is_genuine) {
+            for slot in slots.iter().map(|slot| slot.slot) {
+                if slot.kind() != release.kind {
+                    continue;
+                }
+                let fill = geometry.erased.unwrap_or(0);
+                let mut disk = RamDisk::new(geometry, fill);
+                let program = Program::Install {
+                    bundle: name,
+                    running: None,
+                    target: Some(slot),
+                    repair: false,
+                };
+                let outcome = Engine::default().run(setting, &program, &mut disk, &mut None, None);
+                assert!(
+                    matches!(&*outcome, Outcome::Install(Ok(_))),
+                    "{} to {slot}: {outcome:?}",
+                    release.name
+                );
+                let trust = layout.part(slot, Part::Trust).expect("the slot is there");
+                let mut head = disk.bytes(trust.offset, trust.len as usize);
+                while head.last() == Some(&fill) {
+                    head.pop();
+                }
+                let region = slots.iter().find(|s| s.slot == slot).expect("as above").regions[0];
+                let all = disk.bytes(region.region.offset, region.region.len as usize);
+                let mut parts = vec![(trust.offset, head)];
+                for (role, bytes) in &release.contents {
+                    let at = all
+                        .windows(bytes.len())
+                        .position(|window| window == bytes)
+                        .unwrap_or_else(|| panic!("{role:?} of {} is not there", release.name));
+                    parts.push((region.region.offset + at as u64, bytes.clone()));
+                }
+                images.insert((name, slot), parts);
+            }
+        }
+        Self { releases, images, tries: setting.tries }
+    }
+
+    /// The release of a digest.
+    #[must_use]
+    pub fn named(&self, digest: &[u8; 32]) -> Option<Name> {
+        self.releases.iter().position(|release| release.digest == *digest)
+    }
+
+    /// What stands whole on the disk, by slot: read twice, and the same both times.
+    pub fn intact<D: BlockDevice>(&self, disk: &mut D) -> Vec<(Slot, Name)> {
+        let unit = u64::from(disk.geometry().logical_block_bytes);
+        let mut holds = |at: u64, bytes: &[u8]| {
+            let from = at / unit * unit;
+            let end = (at + bytes.len() as u64).next_multiple_of(unit);
+            let mut found = vec![0; (end - from) as usize];
+            (0..2).all(|_| {
+                disk.read(from, &mut found).is_ok()
+                    && found[(at - from) as usize..][..bytes.len()] == *bytes
+            })
+        };
+        self.images
+            .iter()
+            .filter(|(_, parts)| parts.iter().all(|(at, bytes)| holds(*at, bytes)))
+            .map(|((name, slot), _)| (*slot, *name))
+            .collect()
+    }
+
+    /// Judges a power-on, and notes what follows from it.
+    ///
+    /// `disk` is as the loader left it, `store` what the store holds.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub fn judge<D: BlockDevice>(
+        &self,
+        truth: &mut Truth,
+        disk: &mut D,
+        store: [Floor; 2],
+        started: &Started,
+        promises: Promises,
+    ) -> Result<(), Broken> {
+        let broken = |promise: Promise, how: String| {
+            if promises.hold(promise) { Err(Broken { promise, how }) } else { Ok(()) }
+        };
+        let record_there = matches!(started.report.record, Choice::Current { .. });
+        if truth.record == Written::Yes && !record_there {
+            broken(Promise::Record, format!("the record is {:?}", started.report.record))?;
+        }
+        let floor = |kind: SlotKind| store[kind as usize].max(truth.floors[kind as usize]);
+        let Some(proof) = started.proof else {
+            let whole = self.intact(disk);
+            let able =
+                whole.iter().find(|(slot, name)| self.releases[*name].floor >= floor(slot.kind()));
+            // Without power faults a lost record is more than one fault.
+            if let Some((slot, name)) = able
+                && (record_there || promises.hold(Promise::Record))
+            {
+                let name = self.releases[*name].name;
+                broken(
+                    Promise::Boots,
+                    format!("{name} is whole in {slot} and nothing starts: {:?}", started.report),
+                )?;
+            }
+            return Ok(());
+        };
+        // What runs.
+        let kind = proof.slot.kind();
+        let Some(name) = self.named(&proof.digest) else {
+            return broken(Promise::OnlyVerified, "a manifest that nobody published".into());
+        };
+        let release = &self.releases[name];
+        let called = release.name;
+        if !release.is_genuine || release.kind != kind {
+            broken(Promise::OnlyVerified, format!("{called} runs from {}", proof.slot))?;
+        }
+        let whole = started.loaded.len() == release.contents.len()
+            && started.loaded.iter().zip(&release.contents).all(|(loaded, published)| {
+                loaded.1 == published.0 && loaded.2.starts_with(&published.1)
+            });
+        if !whole {
+            broken(Promise::OnlyVerified, format!("{called} runs with other bytes"))?;
+        }
+        if release.floor < floor(kind) {
+            broken(
+                Promise::OnlyVerified,
+                format!("{called} reaches {:?}, the floor is {:?}", release.floor, floor(kind)),
+            )?;
+        }
+        // Why it runs.
+        let claim = started.report.lines.last().map(|line| line.candidate.claim);
+        match claim {
+            Some(Claim::Trial) => {
+                if truth.trial & only(name) == 0 {
+                    broken(Promise::Confirmed, format!("{called} starts on trial again"))?;
+                }
+                truth.starts += 1;
+                if truth.starts > self.tries {
+                    broken(
+                        Promise::Tries,
+                        format!("{called} starts for the {}th time", truth.starts),
+                    )?;
+                }
+                truth.trial = only(name);
+                // On trial it is not confirmed after all.
+                truth.good &= !only(name);
+            }
+            Some(Claim::Good | Claim::Suspect) => {
+                if truth.good & only(name) == 0 {
+                    broken(
+                        Promise::Confirmed,
+                        format!("{called} starts as good instead of {:b}", truth.good),
+                    )?;
+                }
+                truth.good = only(name);
+                truth.sure = only(name);
+                // Made anew, the record lets what is confirmed go first this once; what waited is
+                // tried at the next power-on.
+                if record_there {
+                    truth.trial = 0;
+                }
+            }
+            Some(Claim::Recovery | Claim::LastResort) | None => {
+                let better = |found: &(Slot, Name)| {
+                    truth.sure & only(found.1) != 0
+                        && *found != (proof.slot, name)
+                        && self.releases[found.1].floor >= floor(found.0.kind())
+                };
+                if let Some((slot, other)) = self.intact(disk).into_iter().find(better) {
+                    let other = self.releases[other].name;
+                    broken(
+                        Promise::Confirmed,
+                        format!("{called} starts as {claim:?}, and {other} is whole in {slot}"),
+                    )?;
+                }
+            }
+        }
+        if started.report.record_write_failed.is_none() {
+            truth.record = Written::Yes;
+            if !started.report.floor_ignored {
+                for kind in [SlotKind::Update, SlotKind::Recovery] {
+                    let floor = &mut truth.floors[kind as usize];
+                    *floor = (*floor).max(started.record.body.floor_of(kind));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// An installation of `release` begins.
+    pub fn begin_install(&self, truth: &mut Truth, release: Name) {
+        if self.releases[release].is_genuine {
+            truth.trial |= only(release);
+            truth.starts = 0;
+        }
+    }
+
+    /// It succeeded.
+    pub fn end_install(&self, truth: &mut Truth, release: Name, slot: Slot) {
+        truth.slots[slot as usize] = Some(release);
+        truth.record = Written::Yes;
+        if slot.kind() == SlotKind::Update {
+            truth.trial = only(release);
+        } else {
+            truth.trial &= !only(release);
+        }
+    }
+
+    /// It was refused or failed, and nothing of it may start.
+    pub fn refuse_install(&self, truth: &mut Truth, release: Name) {
+        truth.trial &= !only(release);
+    }
+
+    /// A confirmation of `release` begins.
+    pub fn begin_confirm(&self, truth: &mut Truth, release: Name) {
+        truth.good |= only(release);
+    }
+
+    /// It succeeded.
+    pub fn end_confirm(&self, truth: &mut Truth, release: Name) {
+        truth.good = only(release);
+        truth.sure = only(release);
+        truth.trial &= !only(release);
+    }
+
+    /// What runs begins to be left for the other update slot, or called bad.
+    pub fn begin_leave(&self, truth: &mut Truth, slot: Slot) {
+        if let Some(release) = truth.slots[slot as usize] {
+            truth.sure &= !only(release);
+        }
+        for other in [Slot::A, Slot::B] {
+            if other != slot
+                && let Some(release) = truth.slots[other as usize]
+                && truth.trial & only(release) == 0
+            {
+                truth.good |= only(release);
+            }
+        }
+    }
+
+    /// It was left.
+    pub fn end_leave(&self, truth: &mut Truth, slot: Slot) {
+        if let Some(release) = truth.slots[slot as usize] {
+            truth.trial &= !only(release);
+            truth.good &= !only(release);
+            truth.sure &= !only(release);
+        }
+    }
+}

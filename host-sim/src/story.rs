@@ -1,0 +1,282 @@
+//! What happens to a device in its life, as data: the stories that the exploration cuts into.
+
+use std::sync::Arc;
+
+use stillboot::driver;
+use stillboot::format::{Digest, Floor, Load, Role, Slot, SlotKind};
+use stillboot::verify::{SoftSha256, TRUST_LEN_MAX};
+use stillboot_linux::bundle::BundleError;
+use stillboot_linux::keys::id_of;
+
+use crate::release::{Piece, Publisher, content};
+use crate::world::Bytes;
+
+/// Number of a release in a [`Catalogue`].
+pub type Name = usize;
+
+/// The first version.
+pub const V1: Name = 0;
+/// The second, of the same level.
+pub const V2: Name = 1;
+/// The third, of a higher level.
+pub const V3: Name = 2;
+/// Signed by a key of the next keyset.
+pub const NEW_KEYS: Name = 3;
+/// What comes after whatever a story did.
+pub const NEXT: Name = 4;
+/// What comes after that.
+pub const LATER: Name = 5;
+/// The recovery system.
+pub const RECOVERY: Name = 6;
+/// Genuine, for another class of devices.
+pub const OTHER_CLASS: Name = 7;
+/// Genuine, newer by its sequence, and below any floor that a story reaches.
+pub const LOW: Name = 8;
+/// With one bit of its last chunk turned.
+pub const TAMPERED: Name = 9;
+
+/// A release and what is known of it to whoever published it.
+#[derive(Clone, Debug)]
+pub struct Release {
+    /// For messages.
+    pub name: &'static str,
+    /// What is installed.
+    pub bundle: Arc<[u8]>,
+    /// SHA-256 of its manifest.
+    pub digest: Digest,
+    /// For which slots.
+    pub kind: SlotKind,
+    /// What it reaches.
+    pub floor: Floor,
+    /// What runs: role and bytes of every component.
+    pub contents: Vec<(Role, Vec<u8>)>,
+    /// It may run on the devices of the stories.
+    pub is_genuine: bool,
+}
+
+/// All releases, and the keys that devices trust.
+#[derive(Debug)]
+pub struct Catalogue {
+    /// After the new keyset was issued.
+    pub publisher: Publisher,
+    /// By [`Name`].
+    pub releases: Vec<Release>,
+}
+
+impl Catalogue {
+    /// Builds and signs everything.
+    ///
+    /// # Errors
+    /// [`BundleError`], which would be an error of this module.
+    pub fn new() -> Result<Self, BundleError> {
+        let mut publisher = Publisher::new(4);
+        let mut releases = Vec::new();
+        let update = SlotKind::Update;
+        releases.push(release(&publisher, "v1", 1, 1, update, None)?);
+        releases.push(release(&publisher, "v2", 2, 1, update, None)?);
+        releases.push(release(&publisher, "v3", 3, 2, update, None)?);
+        let recovery = release(&publisher, "recovery", 1000, 1, SlotKind::Recovery, None)?;
+        let foreign = release(&publisher, "other-class", 40, 9, update, Some("another class"))?;
+        let low = release(&publisher, "low", 50, 0, update, None)?;
+        publisher.rotate_release([9; 32]);
+        releases.push(release(&publisher, "new-keys", 4, 1, update, None)?);
+        releases.push(release(&publisher, "next", 100, 3, update, None)?);
+        releases.push(release(&publisher, "later", 101, 3, update, None)?);
+        let mut tampered = release(&publisher, "tampered", 60, 3, update, None)?;
+        let mut bytes = tampered.bundle.to_vec();
+        if let Some(last) = bytes.last_mut() {
+            *last ^= 1;
+        }
+        tampered.bundle = bytes.into();
+        tampered.is_genuine = false;
+        releases.extend([recovery, foreign, low, tampered]);
+        Ok(Self { publisher, releases })
+    }
+}
+
+fn release(
+    publisher: &Publisher,
+    name: &'static str,
+    sequence: u64,
+    level: u32,
+    kind: SlotKind,
+    class: Option<&str>,
+) -> Result<Release, BundleError> {
+    let contents = vec![
+        (Role::Kernel, content(sequence, 4700)),
+        (Role::Initramfs, content(sequence + 1_000_000, 1300)),
+    ];
+    let pieces: Vec<_> = contents
+        .iter()
+        .map(|(role, bytes)| Piece { role: *role, load: Load::Ram, linked: None, bytes })
+        .collect();
+    let mut manifest = publisher.manifest(sequence);
+    manifest.level = level;
+    if let Some(class) = class {
+        manifest.class = id_of(class);
+    }
+    let class_of = manifest.class;
+    let bundle: Arc<[u8]> = publisher.bundle(manifest, kind, &pieces)?.into();
+    let mut device = publisher.device();
+    device.class = class_of;
+    let mut buffer = vec![0; 2 * TRUST_LEN_MAX];
+    let mut source = Bytes::new(&bundle, usize::MAX);
+    let verified = driver::verify_bundle::<SoftSha256>(
+        &device,
+        kind,
+        &mut source,
+        false,
+        &mut |_| {},
+        &mut buffer,
+    )
+    .expect("what was just signed verifies");
+    Ok(Release {
+        name,
+        bundle,
+        digest: *verified.digest(),
+        kind,
+        floor: verified.floor(),
+        contents,
+        is_genuine: class.is_none(),
+    })
+}
+
+/// One thing that happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The power comes on.
+    PowerOn,
+    /// A watchdog resets the machine.
+    Watchdog,
+    /// The running system, or whoever prepares the disk, installs a release.
+    Install {
+        /// Which.
+        release: Name,
+        /// Where, if that is not left to the library.
+        target: Option<Slot>,
+        /// To mend the other slot with what runs.
+        repair: bool,
+    },
+    /// As [`Step::Install`], and the power fails before this change of the disk.
+    Interrupted(Name, usize),
+    /// The running system is healthy.
+    Confirm,
+    /// The running system goes back.
+    Rollback,
+    /// What is in the slot is bad.
+    MarkBad(Slot),
+    /// A slot is held, or given free.
+    Hold(Slot, bool),
+    /// The slot is read in full and must be whole.
+    Scrub(Slot),
+    /// Both copies of the record are destroyed.
+    LoseRecord,
+    /// The content of a slot is destroyed.
+    Wreck(Slot),
+}
+
+/// One story.
+#[derive(Clone, Debug)]
+pub struct Story {
+    /// As in `stillboot simulate --story`.
+    pub name: &'static str,
+    /// The slots of the device.
+    pub slots: &'static [Slot],
+    /// Whether it has a store of the floor.
+    pub has_store: bool,
+    /// What happened before, undisturbed.
+    pub before: Vec<Step>,
+    /// What is cut into.
+    pub steps: Vec<Step>,
+}
+
+const AB: &[Slot] = &[Slot::A, Slot::B];
+const ABR: &[Slot] = &[Slot::A, Slot::B, Slot::Recovery];
+
+const fn install(release: Name) -> Step {
+    Step::Install { release, target: None, repair: false }
+}
+
+/// All stories.
+#[must_use]
+pub fn stories() -> Vec<Story> {
+    use Step::{
+        Confirm, Hold, Interrupted, LoseRecord, MarkBad, PowerOn, Rollback, Scrub, Watchdog, Wreck,
+    };
+    let recovery = Step::Install { release: RECOVERY, target: Some(Slot::Recovery), repair: false };
+    let repair = Step::Install { release: V1, target: Some(Slot::B), repair: true };
+    let made = vec![install(V1), PowerOn, Confirm, PowerOn];
+    let both = [&made[..], &[install(V2), PowerOn, Confirm, PowerOn]].concat();
+    let with = |steps: &[Step]| [&made[..], steps].concat();
+    let story = |name, before: &[Step], steps: &[Step]| Story {
+        name,
+        slots: AB,
+        has_store: false,
+        before: before.to_vec(),
+        steps: steps.to_vec(),
+    };
+    vec![
+        story("factory", &[], &made),
+        Story {
+            slots: ABR,
+            ..story("factory-recovery", &[], &[recovery, install(V1), PowerOn, Confirm, PowerOn])
+        },
+        story("install", &made, &[install(V2), PowerOn]),
+        story("resume", &with(&[Interrupted(V2, 14), PowerOn]), &[install(V2), PowerOn]),
+        story("update", &made, &[install(V3), PowerOn, Confirm, PowerOn]),
+        Story { has_store: true, ..story("update-store", &made, &[install(V3), PowerOn, Confirm]) },
+        story("exhausted", &with(&[install(V2)]), &[PowerOn, PowerOn, PowerOn, PowerOn]),
+        story("rollback-trial", &with(&[install(V2), PowerOn]), &[Rollback, PowerOn]),
+        story("rollback-good", &both, &[Rollback, PowerOn, Hold(Slot::B, false)]),
+        story("mark-bad", &with(&[install(V2), PowerOn]), &[MarkBad(Slot::B), PowerOn]),
+        story(
+            "second-install",
+            &with(&[install(V2), PowerOn, MarkBad(Slot::B), PowerOn]),
+            &[install(V3), PowerOn, Confirm, PowerOn],
+        ),
+        story("replace-waiting", &with(&[install(V2)]), &[install(V3), PowerOn, Confirm]),
+        Story {
+            has_store: true,
+            ..story(
+                "new-keyset",
+                &made,
+                &[install(NEW_KEYS), PowerOn, Confirm, PowerOn, install(NEXT), PowerOn, Confirm],
+            )
+        },
+        story("lost-record", &both, &[LoseRecord, PowerOn, PowerOn]),
+        story("lost-in-trial", &with(&[install(V2), PowerOn]), &[LoseRecord, PowerOn, PowerOn]),
+        Story {
+            slots: ABR,
+            ..story(
+                "recovery",
+                &[&[recovery], &made[..]].concat(),
+                &[Wreck(Slot::A), PowerOn, install(V2), PowerOn, Confirm, PowerOn],
+            )
+        },
+        story(
+            "last-resort",
+            &with(&[install(V2), PowerOn, MarkBad(Slot::B)]),
+            &[Wreck(Slot::A), PowerOn, PowerOn],
+        ),
+        story("watchdog", &both, &[Watchdog, PowerOn]),
+        story("repair", &made, &[repair, Scrub(Slot::B), PowerOn]),
+        story(
+            "decoys",
+            &with(&[
+                install(V3),
+                PowerOn,
+                Confirm,
+                PowerOn,
+                repair_of(V3),
+                PowerOn,
+                Confirm,
+                PowerOn,
+            ]),
+            &[install(OTHER_CLASS), install(LOW), install(TAMPERED), PowerOn, Scrub(Slot::A)],
+        ),
+    ]
+}
+
+const fn repair_of(release: Name) -> Step {
+    Step::Install { release, target: None, repair: true }
+}
