@@ -1,5 +1,5 @@
 //! Every instant of every story: the disk is forked before each change, the power is cut in every
-//! way there is, and what follows is judged by the [`oracle`](crate::oracle).
+//! way there is, and what follows is judged by the [`oracle`].
 //!
 //! A point is one cut, or two at depth two. After it the power comes on, what was interrupted is
 //! done again, and then an update follows without help; each power-on on the way is judged. A point
@@ -954,10 +954,6 @@ impl<'a> Job<'a> {
 
     fn update(&mut self, at: &mut Situation<Disk>, promises: Promises) -> Result<(), Broken> {
         let broken = |how: String| refuse(promises, Promise::NextUpdate, || how);
-        // What waits is tried before something else is installed.
-        if at.truth.trial != 0 && !matches!(at.running, Some((_, Claim::Trial))) {
-            self.power_on(at, false, promises, None)?;
-        }
         if let Some((proof, claim)) = at.running
             && proof.slot.kind() == SlotKind::Update
         {

@@ -49,6 +49,8 @@ code_enum! {
         Exhausted = 4, "exhausted";
         /// The data on the device has moved on to an epoch it cannot read.
         DataEpoch = 5, "data-epoch";
+        /// An update that was installed later is confirmed.
+        Superseded = 6, "superseded";
     }
 }
 

@@ -230,7 +230,20 @@ impl Body {
         }
         entry.state = SlotState::Good;
         entry.suspect = false;
-        let epoch = entry.epochs.writes;
+        let (epoch, priority) = (entry.epochs.writes, entry.priority);
+        // What was installed before it and still waits would go first at the next power-on, for
+        // trials do: a step back behind what is confirmed.
+        for slot in Slot::ALL {
+            let other = self.slot_mut(slot);
+            let waits = matches!(other.state, SlotState::Ready { .. } | SlotState::Trying { .. });
+            if slot != proof.slot
+                && slot.kind() == SlotKind::Update
+                && waits
+                && other.priority < priority
+            {
+                other.state = SlotState::Bad { fault: Fault::Superseded };
+            }
+        }
         if let Some(found) = self.failed.iter().position(|f| f.digest == proof.digest) {
             self.forget(found);
         }

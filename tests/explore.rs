@@ -1,0 +1,123 @@
+//! The power is cut at every instant of every story, on every medium: it always still boots.
+
+use std::time::Instant;
+
+use stillboot::format::{Fault, Slot, SlotKind, SlotState};
+use stillboot_sim::Publisher;
+use stillboot_sim::explore::{Effort, Memory, explore, media, replay};
+use stillboot_sim::story::{Catalogue, stories};
+use stillboot_tests::{blank, boot, confirm, state};
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}
+
+#[test]
+fn no_cut_and_no_fault_breaks_a_promise() {
+    let catalogue = Catalogue::new().expect("releases");
+    // One story alone, for whoever looks at it.
+    let wanted = std::env::var("STILLBOOT_STORY").ok();
+    let mut stories = stories();
+    stories.retain(|story| wanted.as_ref().is_none_or(|name| name == story.name));
+    let begun = Instant::now();
+    let all =
+        explore(&catalogue, &stories, &media(), Effort::QUICK, threads(), &|name, summary| {
+            if std::env::var_os("STILLBOOT_VERBOSE").is_some() {
+                println!("{:6.1} s {name}: {:?}", begun.elapsed().as_secs_f64(), summary.counts);
+            }
+        });
+    let seconds = begun.elapsed().as_secs_f64();
+    let counts = all.counts;
+    println!(
+        "{} points: {} with one cut, {} with two, {} faults; {} run, {} settled by an equal one",
+        counts.points(),
+        counts.depth_one,
+        counts.depth_two,
+        counts.faults,
+        counts.run(),
+        counts.settled,
+    );
+    println!(
+        "{} states of disk and store, {} power-ons, {} programs, {} of them with something new \
+         for the core",
+        counts.states, counts.boots, counts.programs, counts.core_runs,
+    );
+    println!("{seconds:.1} s, {:.0} points a second", counts.points() as f64 / seconds);
+    for finding in &all.findings {
+        println!("{finding}");
+    }
+    assert_eq!(counts.broken, 0);
+}
+
+/// What the core came to before may be used only where it would come to the same again.
+#[test]
+fn runs_that_remember_end_as_runs_that_do_not() {
+    let catalogue = Catalogue::new().expect("releases");
+    let mut stories = stories();
+    stories.retain(|story| ["update-store", "lost-record"].contains(&story.name));
+    let mut media = media();
+    media.retain(|medium| ["nor32", "block512", "cache512"].contains(&medium.name));
+    let effort =
+        |memory| Effort { tears: 2, redo_every: 1, fault_every: 9, memory, ..Effort::QUICK };
+    let run = |memory| explore(&catalogue, &stories, &media, effort(memory), threads(), &|_, _| {});
+    let (with, without) = (run(Memory::Compared).counts, run(Memory::Unused).counts);
+    assert_eq!(with.points(), without.points());
+    assert_eq!(with.programs, without.programs);
+    assert_eq!((with.states, with.settled), (without.states, without.settled));
+    assert!(with.core_runs * 2 < without.core_runs, "{with:?} {without:?}");
+    assert_eq!(with.outcomes, without.outcomes);
+    println!("{} programs compared, {} of them without a memory", with.programs, without.core_runs);
+}
+
+#[test]
+fn equal_explorations_give_equal_summaries() {
+    let catalogue = Catalogue::new().expect("releases");
+    let mut stories = stories();
+    stories.retain(|story| story.name == "install");
+    let run = |threads| {
+        let effort = Effort { memory: Memory::Compared, tears: 8, ..Effort::QUICK };
+        explore(&catalogue, &stories, &media(), effort, threads, &|_, _| {}).counts
+    };
+    assert_eq!(run(1), run(2));
+}
+
+#[test]
+fn replay_tells_what_happens_after_both_cuts() {
+    let catalogue = Catalogue::new().expect("releases");
+    let lines = replay(&catalogue, &stories(), "install/nor8/s0.14/prefix8/p.0/before");
+    // Without a write at the first power-on there is nothing to cut there.
+    assert!(lines.is_err(), "{lines:?}");
+    let lines = replay(&catalogue, &stories(), "install/nor8/s0.14/prefix8/r.3/mixed1").unwrap();
+    assert!(lines.last().is_some_and(|line| line.contains("every promise holds")), "{lines:#?}");
+    assert!(lines.iter().filter(|line| line.contains("cut")).count() >= 2, "{lines:#?}");
+    let lines = replay(&catalogue, &stories(), "update/nor1/s1/ReadOnce(2)").unwrap();
+    assert!(lines.iter().any(|line| line.contains("ReadOnce(2)")), "{lines:#?}");
+}
+
+/// Of two updates that wait in two slots, which only happens when neither slot runs, the older was
+/// tried at the power-on after the newer was confirmed: a step back.
+#[test]
+fn an_older_update_that_waits_is_not_tried_after_a_newer_was_confirmed() {
+    let publisher = Publisher::new(1);
+    let geometry = stillboot::device::Geometry::disk(512, 0);
+    let mut world = blank(&publisher, geometry, &[Slot::A, Slot::B]);
+    world.install(&publisher.simple(1, SlotKind::Update).unwrap(), None).unwrap();
+    world.install(&publisher.simple(2, SlotKind::Update).unwrap(), None).unwrap();
+    assert_eq!(confirm(&mut world).slot, Slot::B);
+    for _ in 0..3 {
+        assert_eq!(boot(&mut world).slot, Slot::B);
+    }
+    let superseded = SlotState::Bad { fault: Fault::Superseded };
+    assert_eq!(state(&mut world, Slot::A), superseded);
+}
+
+#[test]
+fn replay_of_one_point() {
+    let id = std::env::var_os("STILLBOOT_REPLAY");
+    let id = id.unwrap_or_else(|| "update/nor1/s1/ReadOnce(2)".into());
+    let catalogue = Catalogue::new().expect("releases");
+    let id = id.into_string().expect("text");
+    for line in replay(&catalogue, &stories(), &id).expect("an identity") {
+        println!("{line}");
+    }
+}
