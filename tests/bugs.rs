@@ -901,7 +901,8 @@ fn uboot_cve_2020_10648_what_was_verified_is_what_starts() {
     world.install(&update(&publisher, 2), Some(proof)).unwrap();
     confirm(&mut world);
     for (prefer, sequence) in [(Slot::A, 1), (Slot::B, 2)] {
-        stillboot_tests::forge::forge_record(&mut world, |body| {
+        stillboot_tests::forge::forge_record(&mut world, |record| {
+            let body = &mut record.body;
             for slot in [Slot::A, Slot::B] {
                 body.slot_mut(slot).priority = u8::from(slot == prefer);
             }

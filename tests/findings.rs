@@ -2,7 +2,6 @@
 
 use stillboot::boot::Reason;
 use stillboot::device::Geometry;
-use stillboot::format::record::Body;
 use stillboot::format::{Epochs, Fault, Load, Role, Slot, SlotEntry, SlotKind, SlotState};
 use stillboot::install::{InstallError, Refusal, Running, Wait};
 use stillboot::layout::LayoutError;
@@ -13,30 +12,13 @@ use stillboot_sim::disk::RamDisk;
 use stillboot_sim::release::content;
 use stillboot_sim::world::Bytes;
 use stillboot_sim::{Ground, Piece, Publisher, World};
+use stillboot_tests::forge::{forge_record, lose_record};
 use stillboot_tests::{RamWorld, blank, boot, commission, confirm, media, state};
 
 const AB: &[Slot] = &[Slot::A, Slot::B];
 
 fn simple(publisher: &Publisher, sequence: u64) -> Vec<u8> {
     publisher.simple(sequence, SlotKind::Update).unwrap()
-}
-
-fn forge(world: &mut RamWorld<'_>, sequence: Option<u64>, change: impl FnOnce(&mut Body)) {
-    let (mut record, ..) = world.record().unwrap();
-    change(&mut record.body);
-    record.sequence = sequence.unwrap_or(record.sequence);
-    for copy in 0..2 {
-        let mut bytes = [0; 1024];
-        record.emit(&mut bytes).unwrap();
-        world.disks[0].poke(world.ground.record(copy).offset, &bytes);
-    }
-}
-
-fn lose_record(world: &mut RamWorld<'_>) {
-    for copy in 0..2 {
-        let region = world.ground.record(copy);
-        world.disks[0].poke(region.offset, &[7; 1024]);
-    }
 }
 
 /// A head copied from another slot, of a bundle that has nothing for this one, "verified" without
@@ -94,7 +76,7 @@ fn a_try_that_cannot_be_recorded_is_not_made() {
     let mut world = blank(&publisher, media()[0].1, AB);
     let proof = commission(&mut world, &simple(&publisher, 1));
     world.install(&simple(&publisher, 2), Some(proof)).unwrap();
-    forge(&mut world, Some((1 << 63) - 1), |_| {});
+    forge_record(&mut world, |record| record.sequence = (1 << 63) - 1);
     for _ in 0..5 {
         let power_on = world.power_on().unwrap();
         assert_eq!(power_on.slot(), Some(Slot::A));
@@ -253,7 +235,9 @@ fn recovery_is_never_counted() {
     let mut source = Bytes::new(&recovery, usize::MAX);
     let target = Some(Slot::Recovery);
     world.install_with(&mut source, Running::Offline, |c| c.target = target).unwrap();
-    forge(&mut world, None, |body| *body.slot_mut(Slot::Recovery) = SlotEntry::default());
+    forge_record(&mut world, |record| {
+        *record.body.slot_mut(Slot::Recovery) = SlotEntry::default();
+    });
     for _ in 0..5 {
         assert_eq!(boot(&mut world).slot, Slot::Recovery);
         assert_eq!(state(&mut world, Slot::Recovery), SlotState::Good);
@@ -304,7 +288,7 @@ fn a_resumed_repair_destroys_the_old_marks_first() {
     let back = boot(&mut world);
     world.operate(Request::HoldSlot(Slot::B, false)).unwrap();
     // As the record is right after the first write of step 2.
-    forge(&mut world, None, |body| body.slot_mut(Slot::B).state = SlotState::Writing);
+    forge_record(&mut world, |record| record.body.slot_mut(Slot::B).state = SlotState::Writing);
     // The stream ends before the last byte, so the installation cannot finish.
     let short = &update[..update.len() - 1];
     assert!(world.install(short, Some(back)).is_err());

@@ -12,6 +12,7 @@ use stillboot_sim::disk::RamDisk;
 use stillboot_sim::release::content;
 use stillboot_sim::world::{Bytes, SimStore};
 use stillboot_sim::{Ground, Piece, Publisher, World};
+use stillboot_tests::forge::forge_record;
 use stillboot_tests::{RamWorld, blank, boot, commission, confirm, media, state};
 
 const AB: &[Slot] = &[Slot::A, Slot::B];
@@ -447,7 +448,9 @@ fn forged_floor_in_the_record_is_ignored_and_mended() {
     world.store = Some(SimStore::default());
     boot(&mut world);
     let stored = world.store.as_ref().unwrap().floors[0];
-    forge(&mut world, |body| body.floor = Floor { keyset_version: 9, level: u32::MAX });
+    forge_record(&mut world, |record| {
+        record.body.floor = Floor { keyset_version: 9, level: u32::MAX }
+    });
     let power_on = world.power_on().unwrap();
     assert_eq!(power_on.slot(), Some(Slot::A), "{:?}", power_on.report);
     assert!(power_on.report.floor_ignored);
@@ -456,24 +459,13 @@ fn forged_floor_in_the_record_is_ignored_and_mended() {
     assert!(!world.power_on().unwrap().report.floor_ignored);
 }
 
-/// Writes a record that somebody made up over both copies.
-fn forge(world: &mut RamWorld<'_>, change: impl FnOnce(&mut stillboot::format::record::Body)) {
-    let (mut record, ..) = world.record().unwrap();
-    change(&mut record.body);
-    for copy in 0..2 {
-        let mut bytes = [0; 1024];
-        record.emit(&mut bytes).unwrap();
-        world.disks[0].poke(world.ground.record(copy).offset, &bytes);
-    }
-}
-
 #[test]
 fn forged_good_for_bad_still_has_to_verify() {
     let publisher = Publisher::new(1);
     let (mut world, _) = running(&publisher, AB);
-    forge(&mut world, |body| {
-        let a = body.slot(Slot::A).clone();
-        let entry = body.slot_mut(Slot::B);
+    forge_record(&mut world, |record| {
+        let a = record.body.slot(Slot::A).clone();
+        let entry = record.body.slot_mut(Slot::B);
         *entry = a;
         entry.priority = 200;
     });

@@ -639,7 +639,7 @@ fn every_power_on_refuses_every_bad_bundle_written_by_hand() {
                 _ => {
                     let nothing = vec![0; slot_a.len as usize];
                     world.disks[0].poke(slot_a.offset, &nothing);
-                    forge_record(&mut world, all_empty);
+                    forge_record(&mut world, |record| all_empty(&mut record.body));
                 }
             }
             let (started, reasons) = reason(&mut world);
@@ -668,7 +668,7 @@ fn every_power_on_refuses_every_bad_bundle_written_by_hand() {
             1 => lose_record(&mut world),
             _ => {
                 world.disks[0].poke(slot_a.offset, &vec![0; slot_a.len as usize]);
-                forge_record(&mut world, all_empty);
+                forge_record(&mut world, |record| all_empty(&mut record.body));
             }
         }
         assert_eq!(boot(&mut world).slot, Slot::B, "{way}");

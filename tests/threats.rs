@@ -378,7 +378,8 @@ fn attack_08_rollback() {
                 world.store.as_mut().unwrap().floors[1] = Some(floor);
                 let bundle = of_kind(&publisher, 50, level, kind);
                 plant(&mut world, slot, &bundle);
-                forge_record(&mut world, |body| {
+                forge_record(&mut world, |record| {
+                    let body = &mut record.body;
                     // What ran is gone.
                     *body.slot_mut(Slot::A) = Default::default();
                     let entry = body.slot_mut(slot);

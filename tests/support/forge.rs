@@ -2,7 +2,7 @@
 
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use stillboot::driver::{self, Memory, RollbackStore, Source, SourceError};
-use stillboot::format::record::Body;
+use stillboot::format::Record;
 use stillboot::format::{
     Digest, Envelope, KeyRole, Manifest, Mark, MarkKind, PayloadType, Slot, SlotState,
 };
@@ -94,9 +94,9 @@ pub fn with_manifest(
 ///
 /// # Panics
 /// If there is no record to start from.
-pub fn forge_record(world: &mut RamWorld<'_>, change: impl FnOnce(&mut Body)) {
+pub fn forge_record(world: &mut RamWorld<'_>, change: impl FnOnce(&mut Record)) {
     let (mut record, ..) = world.record().expect("record");
-    change(&mut record.body);
+    change(&mut record);
     for copy in 0..2 {
         let mut bytes = [0; 1024];
         record.emit(&mut bytes).expect("a record that can be written");
@@ -159,7 +159,8 @@ pub fn plant(world: &mut RamWorld<'_>, slot: Slot, bundle: &[u8]) {
 
 /// Makes the record say that `slot` is good, holds `bundle` and goes first.
 pub fn recommend(world: &mut RamWorld<'_>, slot: Slot, digest: Digest) {
-    forge_record(world, |body| {
+    forge_record(world, |record| {
+        let body = &mut record.body;
         let entry = body.slot_mut(slot);
         entry.state = SlotState::Good;
         entry.digest = digest;
