@@ -8,6 +8,7 @@
 
 use heapless::Vec;
 
+use crate::canary::Canary;
 use crate::device::DeviceError;
 use crate::format::{
     BootProof, Component, Digest, Fault, Floor, Load, Manifest, Mark, MarkKind, Record, Role,
@@ -252,7 +253,7 @@ enum State {
     RaiseStore(Floor),
     /// Writing what has changed before hand-over.
     Settle,
-    /// Writing a record that says that there is nothing, so that something can be installed.
+    /// Writing what was found though nothing can be started, so that something can be installed.
     SettleEmpty,
     HandedOver,
     Stopped,
@@ -626,6 +627,9 @@ impl<'a, H: Sha256> Boot<'a, H> {
                     if self.record.body.spend_try(candidate.slot, self.config.nonce).is_none() {
                         continue;
                     }
+                    if Canary::CountsAfterStart.sings() {
+                        return self.read_head();
+                    }
                     return self.write_record(State::Spend);
                 }
                 // With the store out of order only what is good already may run.
@@ -656,12 +660,15 @@ impl<'a, H: Sha256> Boot<'a, H> {
                 return self.next_candidate();
             }
         }
-        // Both copies lost and nothing to start: without a record nothing could be installed
-        // either. What merely could not be read may still be there the next time.
-        if self.report.record == Choice::Lost && self.unseen == [false; 2] && self.dirty {
-            return self.write_record(State::SettleEmpty);
-        }
-        self.stop()
+        let write = match self.report.record {
+            // What was found bad is noted: else an installation would spare it as the good slot.
+            Choice::Current { .. } => self.dirty,
+            // Both copies lost and nothing to start: without a record nothing could be installed
+            // either. What merely could not be read may still be there the next time.
+            Choice::Lost => self.dirty && self.unseen == [false; 2],
+            Choice::Factory | Choice::Newer => false,
+        };
+        if write { self.write_record(State::SettleEmpty) } else { self.stop() }
     }
 
     fn write_record(&mut self, state: State) -> Action {
@@ -681,6 +688,9 @@ impl<'a, H: Sha256> Boot<'a, H> {
         let Some(Candidate { slot, claim }) = self.current else { return self.stop() };
         if let Event::Failed(error) = event {
             self.unseen[slot.kind() as usize] = true;
+            if Canary::ReadErrorIsBad.sings() {
+                return self.condemn(Reason::Device(error));
+            }
             return self.skip(Reason::Device(error));
         }
         let head = &buffer[..TRUST_LEN_MAX];
@@ -728,7 +738,8 @@ impl<'a, H: Sha256> Boot<'a, H> {
             return self.skip_for_now(Reason::BelowRecordFloor { found, floor });
         }
         // The record speaks of a manifest, not of a place.
-        if claim != Claim::LastResort && self.record.body.slot(slot).digest != *manifest.digest() {
+        let other = self.record.body.slot(slot).digest != *manifest.digest();
+        if claim != Claim::LastResort && other && !Canary::StateOfAnother.sings() {
             return self.skip_for_now(Reason::OtherManifest);
         }
         self.manifest = Some(manifest);
@@ -820,7 +831,15 @@ impl<'a, H: Sha256> Boot<'a, H> {
                 self.dirty = !self.read_only();
                 self.settle()
             }
-            Claim::Good | Claim::Suspect | Claim::Recovery => self.consider_floor(),
+            Claim::Good | Claim::Suspect | Claim::Recovery => {
+                if Canary::CountsGoodSlots.sings() {
+                    let left = self.config.tries.saturating_sub(1);
+                    let trying = SlotState::Trying { left, attempt: 1, nonce: self.config.nonce };
+                    self.record.body.slot_mut(slot).state = trying;
+                    self.dirty = true;
+                }
+                self.consider_floor()
+            }
         }
     }
 

@@ -8,6 +8,7 @@
 
 use core::ops::Range;
 
+use crate::canary::Canary;
 use crate::device::DeviceError;
 use crate::format::manifest::COMPONENTS_MAX;
 use crate::format::{
@@ -488,6 +489,10 @@ enum State {
         at: u64,
         len: usize,
     },
+    /// Seeing whether a mark is where it was written to, and not somewhere else.
+    CheckCommit {
+        kind: MarkKind,
+    },
     Commit {
         kind: MarkKind,
         phase: Rewrite,
@@ -721,6 +726,7 @@ impl<'a, H: Sha256> Install<'a, H> {
                         let io = Io::write_padded(geometry, region, buffer, 0, self.head_len);
                         Ok(Action::Io(io))
                     }
+                    Rewrite::Write | Rewrite::Flush if Canary::HeaderFirst.sings() => self.commit(),
                     Rewrite::Write | Rewrite::Flush => self.component(0),
                 }
             }
@@ -851,6 +857,10 @@ impl<'a, H: Sha256> Install<'a, H> {
                 done(event)?;
                 self.step_commit(kind, phase, buffer)
             }
+            State::CheckCommit { kind } => {
+                done(event)?;
+                self.check_commit(kind, buffer)
+            }
             State::Ended => Err(InstallError::Misused),
         }
     }
@@ -869,10 +879,11 @@ impl<'a, H: Sha256> Install<'a, H> {
             Step::Done(outcome) => outcome,
         };
         match (self.state, outcome) {
-            (State::MarkWriting, Outcome::Written) => {
-                let part = Part::Commit;
-                self.state = State::Destroy { part, phase: Rewrite::Erase };
-                Ok(Action::Io(Io::erase(self.part(part)?)))
+            (State::MarkWriting, Outcome::Written) => self.destroy_marks(),
+            (State::Complete, Outcome::Written)
+                if Canary::HeaderFirst.sings() && self.written + self.reused == 0 =>
+            {
+                self.component(0)
             }
             (State::Complete, Outcome::Written) => {
                 self.state = State::Ended;
@@ -1185,9 +1196,18 @@ impl<'a, H: Sha256> Install<'a, H> {
         }
         self.resumed = true;
         // The cut may have come before the marks of what stood there were destroyed.
+        self.destroy_marks()
+    }
+
+    fn destroy_marks(&mut self) -> Result<Action, InstallError> {
         let part = Part::Commit;
+        let region = self.part(part)?;
+        if Canary::MarksKept.sings() {
+            self.state = State::DestroyFlush;
+            return Ok(Action::Io(Io::Flush { device: region.device }));
+        }
         self.state = State::Destroy { part, phase: Rewrite::Erase };
-        Ok(Action::Io(Io::erase(self.part(part)?)))
+        Ok(Action::Io(Io::erase(region)))
     }
 
     /// Step 2.
@@ -1454,7 +1474,7 @@ impl<'a, H: Sha256> Install<'a, H> {
     fn flush_all(&mut self, from: u8) -> Result<Action, InstallError> {
         let devices = self.config.layout.devices_of(self.target);
         for device in from..8 {
-            if devices & 1 << device != 0 {
+            if devices & 1 << device != 0 && !Canary::NoFlushBeforeSwitch.sings() {
                 self.state = State::FlushAll { device };
                 return Ok(Action::Io(Io::Flush { device }));
             }
@@ -1473,6 +1493,9 @@ impl<'a, H: Sha256> Install<'a, H> {
             return Ok(Action::Io(Io::read(geometry, place, len, 0)));
         }
         let stored = core::mem::replace(&mut self.hash, H::new()).finish();
+        if Canary::NoReadBack.sings() {
+            return self.commit();
+        }
         if stored != self.head_digest {
             return Err(InstallError::ReadBack);
         }
@@ -1487,11 +1510,7 @@ impl<'a, H: Sha256> Install<'a, H> {
                 self.fold = IndexFold::new(component.length, manifest.chunk_size);
                 self.read_back(number, 0)
             }
-            None => {
-                let kind = MarkKind::Committed;
-                self.state = State::Commit { kind, phase: Rewrite::Erase };
-                Ok(Action::Io(Io::erase(self.part(Part::Commit)?)))
-            }
+            None => self.commit(),
         }
     }
 
@@ -1519,6 +1538,12 @@ impl<'a, H: Sha256> Install<'a, H> {
 
     // Step 5: commit, then switch.
 
+    fn commit(&mut self) -> Result<Action, InstallError> {
+        let kind = MarkKind::Committed;
+        self.state = State::Commit { kind, phase: Rewrite::Erase };
+        Ok(Action::Io(Io::erase(self.part(Part::Commit)?)))
+    }
+
     fn step_commit(
         &mut self,
         kind: MarkKind,
@@ -1538,25 +1563,38 @@ impl<'a, H: Sha256> Install<'a, H> {
                 let geometry = self.config.layout.geometry(region.device);
                 Ok(Action::Io(Io::write_padded(geometry, region, buffer, 0, header::LEN)))
             }
-            Rewrite::Write => {
+            Rewrite::Write if !Canary::NoFlushBeforeSwitch.sings() => {
                 self.state = State::Commit { kind, phase: Rewrite::Flush };
                 Ok(Action::Io(Io::Flush { device: region.device }))
             }
-            // Recovery is never tried, so it is confirmed as soon as it is complete.
-            Rewrite::Flush
-                if kind == MarkKind::Committed && self.target.kind() == SlotKind::Recovery =>
-            {
-                let kind = MarkKind::Confirmed;
-                self.state = State::Commit { kind, phase: Rewrite::Erase };
-                Ok(Action::Io(Io::erase(self.part(Part::Confirmed)?)))
-            }
-            Rewrite::Flush => {
-                let tries = self.config.tries.clamp(1, record_format::TRIES_MAX);
-                self.record.body.complete_install(self.target, tries);
-                self.state = State::Complete;
-                Ok(Action::Io(self.copies.begin_write(&self.config.layout, &mut self.record)))
+            Rewrite::Write | Rewrite::Flush => {
+                self.state = State::CheckCommit { kind };
+                let geometry = self.config.layout.geometry(region.device);
+                Ok(Action::Io(Io::read(geometry, region, header::LEN, 0)))
             }
         }
+    }
+
+    /// A mark that landed elsewhere has damaged what was read back before.
+    fn check_commit(&mut self, kind: MarkKind, buffer: &[u8]) -> Result<Action, InstallError> {
+        let expected = *self.verified()?.digest();
+        if !Mark::parse(kind, buffer).is_ok_and(|mark| mark.digest == expected) {
+            return Err(InstallError::ReadBack);
+        }
+        // Recovery is never tried, so it is confirmed as soon as it is complete.
+        if kind == MarkKind::Committed && self.target.kind() == SlotKind::Recovery {
+            let kind = MarkKind::Confirmed;
+            self.state = State::Commit { kind, phase: Rewrite::Erase };
+            return Ok(Action::Io(Io::erase(self.part(Part::Confirmed)?)));
+        }
+        let tries = self.config.tries.clamp(1, record_format::TRIES_MAX);
+        self.record.body.complete_install(self.target, tries);
+        if Canary::FloorAtInstall.sings() {
+            let reached = self.verified()?.floor();
+            *self.record.body.floor_of_mut(self.target.kind()) = reached;
+        }
+        self.state = State::Complete;
+        Ok(Action::Io(self.copies.begin_write(&self.config.layout, &mut self.record)))
     }
 
     // Small things.

@@ -87,6 +87,10 @@
 #![forbid(unsafe_code)]
 
 pub mod boot;
+#[cfg(stillboot_canary)]
+pub mod canary;
+#[cfg(not(stillboot_canary))]
+mod canary;
 pub mod device;
 pub mod driver;
 pub mod format;

@@ -193,6 +193,8 @@ pub enum DeviceError {
     Full = 6,
     /// The range was written since it was last erased.
     NotErased = 7,
+    /// The device reported success, and does not hold what was written.
+    NotKept = 8,
 }
 
 impl core::fmt::Display for DeviceError {
@@ -205,6 +207,7 @@ impl core::fmt::Display for DeviceError {
             Self::Gone => "the device is gone",
             Self::Full => "there is no space left on the device",
             Self::NotErased => "the range must be erased before it is written",
+            Self::NotKept => "the device reported success and does not hold what was written",
         })
     }
 }

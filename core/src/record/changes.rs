@@ -281,11 +281,16 @@ impl Body {
     pub fn mark_bad(&mut self, slot: Slot) -> Result<(), OperatorRefusal> {
         match self.slot(slot).state {
             SlotState::Empty => return Err(OperatorRefusal::NothingThere),
+            // It never ran, and perhaps it is not even what it says: the slot is bad, and nothing
+            // is held against the update.
+            SlotState::Writing => {
+                self.slot_mut(slot).state = SlotState::Bad { fault: Fault::MarkedBad };
+                return Ok(());
+            }
             SlotState::Good if self.other_good(slot).is_none() => {
                 return Err(OperatorRefusal::NothingElseGood);
             }
             SlotState::Good
-            | SlotState::Writing
             | SlotState::Ready { .. }
             | SlotState::Trying { .. }
             | SlotState::Bad { .. } => {}

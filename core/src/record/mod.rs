@@ -8,6 +8,7 @@ mod changes;
 
 pub use changes::{ConfirmRefusal, Confirmation, OperatorRefusal};
 
+use crate::canary::Canary;
 use crate::device::DeviceError;
 use crate::format::{FormatError, Record, record};
 use crate::io::{Io, IoResult, Step, round};
@@ -52,7 +53,7 @@ pub enum Choice {
     },
     /// A later format is in use: nothing may be written, so nothing may be tried.
     Newer,
-    /// Never written, or cut short in the very first write: a new device.
+    /// Never written, or cut short in the very first write, which goes to copy 0: a new device.
     Factory,
     /// Both were lost.
     Lost,
@@ -70,9 +71,10 @@ pub fn choose(copies: [CopyState; 2]) -> Choice {
         }
         [Valid { .. }, Blank | Invalid | Unreadable(_)] => Choice::Current { copy: 0 },
         [Blank | Invalid | Unreadable(_), Valid { .. }] => Choice::Current { copy: 1 },
-        // A copy that was never written means that one write was begun at most: the first.
-        [Blank, Blank | Invalid] | [Invalid, Blank] => Choice::Factory,
-        [Invalid, Invalid]
+        // One write was begun at most: the first, which goes to copy 0. Beside a copy 1 that was
+        // written once, a blank copy 0 was erased to make a lost record anew.
+        [Blank | Invalid, Blank] => Choice::Factory,
+        [Blank | Invalid, Invalid]
         | [Unreadable(_), Blank | Invalid | Unreadable(_)]
         | [Blank | Invalid, Unreadable(_)] => Choice::Lost,
     }
@@ -132,6 +134,11 @@ enum Phase {
     Flush {
         copy: u8,
     },
+    /// Seeing whether the device kept what it said it did; `again` after the first attempt failed.
+    Verify {
+        copy: u8,
+        again: bool,
+    },
     /// After a failed write: is it there nevertheless?
     Check {
         copy: u8,
@@ -167,6 +174,7 @@ impl Copies {
     /// Begins to write `record` under the next sequence, to the copy that is not true.
     pub(crate) fn begin_write(&mut self, layout: &Layout<'_>, record: &mut Record) -> Io {
         let copy = match (self.current, self.states) {
+            _ if Canary::SingleRecordCopy.sings() => 0,
             (Some(current), _) => 1 - current,
             // Both lost: the one that can at least be read, and the other is left as evidence.
             (None, [CopyState::Unreadable(_), _]) => 1,
@@ -260,11 +268,36 @@ impl Copies {
                 self.phase = Phase::Flush { copy };
                 Step::Io(Io::Flush { device: layout.record(copy.into()).device })
             }
+            // A worn-out card says that all is well and keeps nothing: a try that is counted there
+            // would be one of many without an end.
             (Phase::Flush { copy }, Ok(())) => {
-                self.current = Some(copy);
-                self.states[usize::from(copy)] = CopyState::Valid { sequence: record.sequence };
+                self.phase = Phase::Verify { copy, again: false };
+                Step::Io(self.read(layout, copy))
+            }
+            (Phase::Verify { copy, again: false }, Err(_)) => {
+                self.phase = Phase::Verify { copy, again: true };
+                Step::Io(self.read(layout, copy))
+            }
+            (Phase::Verify { copy, .. }, result) => {
                 self.phase = Phase::Idle;
-                Step::Done(Outcome::Written)
+                let state = match result {
+                    Ok(()) => inspect(&buffer[self.at..self.at + record::LEN_MAX]).0,
+                    Err(error) => CopyState::Unreadable(error),
+                };
+                self.states[usize::from(copy)] = state;
+                match state {
+                    CopyState::Valid { sequence } if sequence == record.sequence => {
+                        self.current = Some(copy);
+                        Step::Done(Outcome::Written)
+                    }
+                    CopyState::Unreadable(error) => Step::Done(Outcome::WriteFailed(error)),
+                    CopyState::Blank
+                    | CopyState::Invalid
+                    | CopyState::Newer { .. }
+                    | CopyState::Valid { .. } => {
+                        Step::Done(Outcome::WriteFailed(DeviceError::NotKept))
+                    }
+                }
             }
             // After any write error what stands there is read: the write may have happened.
             (Phase::Erase { copy } | Phase::Write { copy } | Phase::Flush { copy }, Err(error)) => {

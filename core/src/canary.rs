@@ -1,0 +1,82 @@
+//! Known bugs, switched on one at a time, to see that the simulator catches each of them.
+//!
+//! An alarm that never rang proves nothing. With `--cfg stillboot_canary` one of the bugs below
+//! can be chosen at run time; in every other build [`Canary::sings`] is the constant `false`, and
+//! nothing of this is left in the code. It is a `cfg` and not a feature, because features are
+//! united over a whole build: no dependency may be able to switch a bug on.
+
+#[cfg(all(stillboot_canary, not(debug_assertions)))]
+compile_error!(
+    "stillboot_canary switches known bugs on: expected a build with debug assertions, for tests \
+     only; remove --cfg stillboot_canary from RUSTFLAGS"
+);
+
+#[cfg(stillboot_canary)]
+use core::sync::atomic::{AtomicU8, Ordering};
+
+/// A bug that this or another project once had, or could have had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Canary {
+    /// The try is counted after the start, and what crashes is never counted.
+    CountsAfterStart = 1,
+    /// The switch comes before the content it switches to.
+    HeaderFirst,
+    /// The content may still be in a cache when the switch is durable.
+    NoFlushBeforeSwitch,
+    /// The true copy of the record is the one that is written over.
+    SingleRecordCopy,
+    /// The floor rises before anybody knows whether the update runs.
+    FloorAtInstall,
+    /// A slot in an unknown state is started like a good one.
+    UnknownStateBoots,
+    /// What the device holds is not compared with what it was given.
+    NoReadBack,
+    /// Good slots use up tries as well.
+    CountsGoodSlots,
+    /// What could not be read once is bad for good.
+    ReadErrorIsBad,
+    /// What the record says of one manifest is applied to another one in the same slot.
+    StateOfAnother,
+    /// The marks of what stood in a slot stay while it is overwritten.
+    MarksKept,
+}
+
+#[cfg(stillboot_canary)]
+static CHOSEN: AtomicU8 = AtomicU8::new(0);
+
+impl Canary {
+    /// Whether this bug is switched on.
+    #[cfg(not(stillboot_canary))]
+    pub(crate) const fn sings(self) -> bool {
+        false
+    }
+
+    /// Whether this bug is switched on.
+    #[cfg(stillboot_canary)]
+    pub(crate) fn sings(self) -> bool {
+        CHOSEN.load(Ordering::Relaxed) == self as u8
+    }
+}
+
+#[cfg(stillboot_canary)]
+impl Canary {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::CountsAfterStart,
+        Self::HeaderFirst,
+        Self::NoFlushBeforeSwitch,
+        Self::SingleRecordCopy,
+        Self::FloorAtInstall,
+        Self::UnknownStateBoots,
+        Self::NoReadBack,
+        Self::CountsGoodSlots,
+        Self::ReadErrorIsBad,
+        Self::StateOfAnother,
+        Self::MarksKept,
+    ];
+
+    /// Switches one bug on in the whole process, or none.
+    pub fn choose(canary: Option<Self>) {
+        CHOSEN.store(canary.map_or(0, |canary| canary as u8), Ordering::Relaxed);
+    }
+}
