@@ -1,14 +1,16 @@
 //! Bugs that were found in the core, each with the story that showed it.
 
 use stillboot::boot::Reason;
-use stillboot::device::Geometry;
-use stillboot::format::{Epochs, Fault, Load, Role, Slot, SlotEntry, SlotKind, SlotState};
+use stillboot::device::{DeviceError, Geometry};
+use stillboot::format;
+use stillboot::format::{Epochs, Load, Role, Slot, SlotEntry, SlotKind, SlotState};
 use stillboot::install::{InstallError, Refusal, Running, Wait};
 use stillboot::layout::LayoutError;
 use stillboot::operate::{Answer, Request};
 use stillboot::policy::Deferral;
 use stillboot::record::Choice;
 use stillboot_sim::disk::RamDisk;
+use stillboot_sim::fault::{Fault, Faulty};
 use stillboot_sim::release::content;
 use stillboot_sim::world::Bytes;
 use stillboot_sim::{Ground, Piece, Publisher, World};
@@ -46,14 +48,62 @@ fn slot_without_a_component_of_its_own_never_starts() {
 #[test]
 fn torn_first_record_write_does_not_lock_the_device_out() {
     let publisher = Publisher::new(1);
-    for copy in 0..2 {
+    for (copy, called) in [(0, Choice::Factory), (1, Choice::Lost)] {
         let mut world = blank(&publisher, media()[0].1, AB);
         let region = world.ground.record(copy);
         world.disks[0].poke(region.offset, b"SBRC\x01");
-        assert_eq!(world.power_on().unwrap().report.record, Choice::Factory);
-        world.install(&simple(&publisher, 1), None).unwrap();
-        assert_eq!(confirm(&mut world).slot, Slot::A);
+        assert_eq!(world.power_on().unwrap().report.record, called);
+        let installed = world.install(&simple(&publisher, 1), None).unwrap();
+        assert_eq!(confirm(&mut world).slot, installed.slot);
     }
+}
+
+/// Both copies were lost, and the power failed once more after copy 0 was erased to make the record
+/// anew: the device passed for a new one, and an installation offline overwrote the confirmed slot.
+#[test]
+fn a_lost_record_does_not_turn_into_a_new_device() {
+    let publisher = Publisher::new(1);
+    let mut world = blank(&publisher, media()[0].1, AB);
+    let proof = commission(&mut world, &simple(&publisher, 1));
+    lose_record(&mut world);
+    let region = world.ground.record(0);
+    world.disks[0].poke(region.offset, &vec![0xff; region.len as usize]);
+    let update = simple(&publisher, 2);
+    assert_eq!(world.install(&update, None), Err(InstallError::Deferred(Wait::RecordLost)));
+    let power_on = world.power_on().unwrap();
+    assert_eq!((power_on.report.record, power_on.slot()), (Choice::Lost, Some(proof.slot)));
+}
+
+/// A loader that found the last good slot destroyed stopped without a note of it, and no
+/// installation was accepted while the record called the slot good.
+#[test]
+fn what_is_found_bad_is_noted_also_when_nothing_starts() {
+    let publisher = Publisher::new(1);
+    let mut world = blank(&publisher, media()[0].1, AB);
+    commission(&mut world, &simple(&publisher, 1));
+    let slots: Vec<_> = world.ground.slots().iter().map(|s| s.regions[0].region).collect();
+    world.disks[0].poke(slots[0].offset, &vec![0x5a; slots[0].len as usize]);
+    assert_eq!(world.power_on().unwrap().slot(), None);
+    let bad = SlotState::Bad { fault: format::Fault::Corrupt };
+    assert_eq!(state(&mut world, Slot::A), bad);
+    world.install(&simple(&publisher, 2), None).unwrap();
+    confirm(&mut world);
+}
+
+/// A slot was marked bad while a tampered bundle was on its way into it, and the genuine one was
+/// refused ever after.
+#[test]
+fn what_never_ran_is_not_banned_by_marking_its_slot_bad() {
+    let publisher = Publisher::new(1);
+    let mut world = blank(&publisher, media()[0].1, AB);
+    let proof = commission(&mut world, &simple(&publisher, 1));
+    let update = simple(&publisher, 2);
+    let mut tampered = update.clone();
+    *tampered.last_mut().unwrap() ^= 1;
+    world.install(&tampered, Some(proof)).unwrap_err();
+    assert_eq!(state(&mut world, Slot::B), SlotState::Writing);
+    world.operate(Request::MarkBad(Slot::B)).unwrap();
+    assert_eq!(world.install(&update, Some(proof)).unwrap().slot, Slot::B);
 }
 
 #[test]
@@ -194,7 +244,7 @@ fn data_epoch_rule_holds_after_the_record_is_lost() {
     confirm(&mut world);
     lose_record(&mut world);
     assert_eq!(boot(&mut world).slot, Slot::B);
-    assert_eq!(state(&mut world, Slot::A), SlotState::Bad { fault: Fault::DataEpoch });
+    assert_eq!(state(&mut world, Slot::A), SlotState::Bad { fault: format::Fault::DataEpoch });
 }
 
 #[test]
@@ -222,7 +272,7 @@ fn damage_to_a_trial_is_not_held_against_the_update() {
     let b = world.ground.slots()[1].regions[0].region;
     world.disks[0].poke(b.offset + 6 * 4096 + 10, &[0xee; 8]);
     assert_eq!(boot(&mut world).slot, Slot::A);
-    assert_eq!(state(&mut world, Slot::B), SlotState::Bad { fault: Fault::Corrupt });
+    assert_eq!(state(&mut world, Slot::B), SlotState::Bad { fault: format::Fault::Corrupt });
     world.install(&update, Some(proof)).unwrap();
     assert_eq!(confirm(&mut world).slot, Slot::B);
 }
@@ -347,4 +397,55 @@ fn a_floor_is_not_ignored_while_a_slot_cannot_be_read() {
     let power_on = holed.power_on().unwrap();
     assert_eq!(power_on.proof, None, "{:?}", power_on.report);
     assert_eq!(boot(&mut world).slot, Slot::B, "the next power-on fares better");
+}
+
+/// A worn-out card says that all is well and keeps nothing. A try that was "counted" there was
+/// counted again at every power-on, and an update that crashes was started without an end.
+#[test]
+fn a_try_that_the_device_does_not_keep_is_not_made() {
+    let publisher = Publisher::new(1);
+    for medium in [media()[0].1, media()[3].1] {
+        let mut sound = blank(&publisher, medium, AB);
+        let proof = commission(&mut sound, &simple(&publisher, 1));
+        sound.install(&simple(&publisher, 2), Some(proof)).unwrap();
+        // From the first change on, the copy that would take the try keeps what it holds.
+        let worn = sound.disks.iter().map(|disk| Faulty::new(disk.fork(), Fault::Stuck(0)));
+        let mut world = World::new(publisher.device(), sound.ground.clone(), worn.collect());
+        world.nonce = sound.nonce;
+        for _ in 0..5 {
+            let power_on = world.power_on().unwrap();
+            assert_eq!(power_on.slot(), Some(Slot::A), "{:?}", power_on.report.lines);
+            let failed = power_on.report.record_write_failed;
+            assert_eq!(failed, Some(DeviceError::NotKept));
+        }
+    }
+}
+
+/// The write of a mark landed within the update that it was the mark of, after that had been read
+/// back, and the installation was reported as done.
+#[test]
+fn a_mark_that_lands_elsewhere_is_noticed() {
+    let publisher = Publisher::new(1);
+    let mut sound = blank(&publisher, media()[3].1, AB);
+    let proof = commission(&mut sound, &simple(&publisher, 1));
+    let update = simple(&publisher, 2);
+    let mut noticed = 0;
+    for change in 0.. {
+        let fault = Fault::Misdirected(change, 5);
+        let disks = sound.disks.iter().map(|disk| Faulty::new(disk.fork(), fault)).collect();
+        let mut world = World::new(publisher.device(), sound.ground.clone(), disks);
+        let installed = world.install(&update, Some(proof));
+        if !world.disks[0].has_struck() {
+            installed.unwrap();
+            break;
+        }
+        noticed += u32::from(installed.is_err());
+        let disks = world.disks.iter().map(|disk| disk.device().fork()).collect();
+        let mut mended = World::new(publisher.device(), sound.ground.clone(), disks);
+        if installed.is_ok() {
+            let power_on = mended.power_on().unwrap();
+            assert_eq!(power_on.slot(), Some(Slot::B), "{change}: {:?}", power_on.report.lines);
+        }
+    }
+    assert!(noticed > 3, "{noticed}");
 }

@@ -24,6 +24,7 @@ mod progress;
 mod promote;
 mod scrub;
 mod sign;
+mod simulate;
 mod size;
 mod source;
 mod time;
@@ -122,6 +123,8 @@ enum Command {
     Unhold(operate::UnholdArgs),
     /// Reads every slot in full and says whether it verifies
     Scrub(scrub::ScrubArgs),
+    /// Cuts the power at every instant of every story, on simulated disks
+    Simulate(simulate::SimulateArgs),
 }
 
 fn main() -> ExitCode {
@@ -169,6 +172,7 @@ fn run(command: &Command, out: &Output) -> Result<(), Failure> {
         Command::Hold(args) => operate::hold(args, out),
         Command::Unhold(args) => operate::unhold(args, out),
         Command::Scrub(args) => scrub::scrub(args, out),
+        Command::Simulate(args) => simulate::simulate(args, out),
     }
 }
 

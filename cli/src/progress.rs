@@ -14,10 +14,34 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How often a bar is looked at: more would slow the work down.
 const INTERVAL: Duration = Duration::from_millis(100);
 
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    Bytes,
+    Parts,
+}
+
+impl Unit {
+    const fn template(self) -> &'static str {
+        match self {
+            Self::Bytes => "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {eta}",
+            Self::Parts => "{msg} {wide_bar} {pos}/{len} {eta}",
+        }
+    }
+
+    fn show(self, count: u64) -> String {
+        match self {
+            Self::Bytes => size::show(count),
+            Self::Parts => count.to_string(),
+        }
+    }
+}
+
 /// The progress of one phase.
 pub struct Progress {
     style: ProgressStyle,
     what: String,
+    unit: Unit,
     total: u64,
     began: Instant,
     looked: Instant,
@@ -29,10 +53,20 @@ pub struct Progress {
 impl Progress {
     /// A phase of `total` bytes, 0 if that is not known yet.
     pub fn new(out: &Output, what: impl Into<String>, total: u64) -> Self {
+        Self::with_unit(out, what, total, Unit::Bytes)
+    }
+
+    /// A phase of `total` parts.
+    pub fn of_parts(out: &Output, what: impl Into<String>, total: u64) -> Self {
+        Self::with_unit(out, what, total, Unit::Parts)
+    }
+
+    fn with_unit(out: &Output, what: impl Into<String>, total: u64, unit: Unit) -> Self {
         let now = Instant::now();
         Self {
             style: out.progress(),
             what: what.into(),
+            unit,
             total,
             began: now,
             looked: now,
@@ -46,7 +80,7 @@ impl Progress {
         self.total = total;
     }
 
-    /// Tells that `done` bytes are done.
+    /// Tells that so much is done.
     pub fn set(&mut self, done: u64) {
         match self.style {
             ProgressStyle::Silent => {}
@@ -63,9 +97,7 @@ impl Progress {
         self.looked = now;
         let bar = self.bar.get_or_insert_with(|| {
             let bar = ProgressBar::with_draw_target(Some(self.total), ProgressDrawTarget::stderr());
-            let style = indicatif::ProgressStyle::with_template(
-                "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {eta}",
-            );
+            let style = indicatif::ProgressStyle::with_template(self.unit.template());
             // The template is a constant: were it wrong, the default style would do.
             let bar = match style {
                 Ok(style) => bar.with_style(style),
@@ -95,8 +127,8 @@ impl Progress {
                 std::io::stderr(),
                 "{}: {} of {} ({} %)",
                 self.what,
-                size::show(done),
-                size::show(self.total),
+                self.unit.show(done),
+                self.unit.show(self.total),
                 tenths * 10
             )
         };

@@ -27,7 +27,6 @@ use stillboot::operate::{self, Answer, Operate, OperateError, Request};
 use stillboot::policy::{self, Clock, Facts, Policy};
 use stillboot::verify::{Device, Sha256, SoftSha256};
 use twox_hash::XxHash3_128;
-use twox_hash::xxhash3_128::Hasher;
 
 use crate::world::{Ground, SimStore};
 
@@ -53,8 +52,8 @@ pub enum Program {
         nonce: u64,
         /// Whether a watchdog ended what ran before.
         watchdog_reset: bool,
-        /// Whether images return to the loader.
-        returns: bool,
+        /// The slot whose image returns to the loader.
+        returns: Option<Slot>,
     },
     /// An installation.
     Install {
@@ -167,21 +166,17 @@ impl Sha256 for Traced {
     }
 }
 
-/// Hashes what is printed without keeping it.
-struct Printed(Hasher);
-
-impl fmt::Write for Printed {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.write(text.as_bytes());
-        Ok(())
-    }
-}
-
+/// Names what is printed.
 fn print_of(parts: fmt::Arguments<'_>) -> u128 {
-    let mut hasher = Printed(Hasher::new());
-    hasher.write_fmt(parts).expect("hashing does not fail");
-    hasher.0.finish_128()
+    // Whole, and not piece by piece: a number is printed in pieces of a few bytes, and hashing each
+    // takes longer than keeping them.
+    let mut text = String::with_capacity(PRINTED_BYTES);
+    text.write_fmt(parts).expect("there is memory to print to");
+    XxHash3_128::oneshot(text.as_bytes())
 }
+
+/// Room for what most machines print of themselves.
+const PRINTED_BYTES: usize = 8192;
 
 trait Machine {
     fn step(&mut self, got: Got<'_>) -> Act;
@@ -209,7 +204,7 @@ struct BootMachine<'a> {
     load_to: Option<(usize, Range<usize>)>,
     loaded: BTreeMap<usize, (Role, Vec<u8>)>,
     loads: u128,
-    returns: bool,
+    returns: Option<Slot>,
 }
 
 impl Machine for BootMachine<'_> {
@@ -259,7 +254,7 @@ impl Machine for BootMachine<'_> {
                     self.load_to = Some((component, range));
                     Act::Read(from, len as usize)
                 }
-                boot::Action::HandOver(_) if self.returns => {
+                boot::Action::HandOver(proof) if self.returns == Some(proof.slot) => {
                     event = boot::Event::Returned;
                     continue;
                 }
@@ -283,7 +278,7 @@ impl Machine for BootMachine<'_> {
                 .map(|(at, (role, bytes))| (*at, *role, bytes.len()))
                 .collect::<Vec<_>>(),
             self.loads,
-            self.returns
+            self.returns.map_or(0, |slot| 1 + slot as u8)
         ))
     }
 }

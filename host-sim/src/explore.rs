@@ -23,7 +23,8 @@ use stillboot::verify::{SoftSha256, TRUST_LEN_MAX};
 use crate::disk::{Cut, PowerCut, RamDisk, Tear, WriteCache};
 use crate::engine::{Act, Engine, Instant, Outcome, Program, Setting};
 use crate::fault::{Fault, Faulty};
-use crate::oracle::{self, Broken, Known, Promise, Promises, Truth};
+use crate::oracle::{self, Broken, Known, Promise, Promises, Set, Truth};
+use crate::picture::{self, Came, Lost, Picture, Way};
 use crate::story::{Catalogue, LATER, NEXT, Name, Step, Story, V1};
 use crate::world::{Ground, SimStore};
 
@@ -33,13 +34,15 @@ const TRIES: u8 = 2;
 const SLOT_BYTES: u64 = 48 << 10;
 /// How many broken points one job describes; all are counted.
 const DESCRIBED_MAX: usize = 20;
+/// After how many points a [`Watch`] hears of them.
+const TOLD_EVERY: u64 = 256;
 
 /// A kind of disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Medium {
     /// As in `stillboot simulate --media`.
     pub name: &'static str,
-    geometry: Geometry,
+    pub(crate) geometry: Geometry,
     has_cache: bool,
 }
 
@@ -88,6 +91,8 @@ pub struct Effort {
     pub fault_every: u64,
     /// How what the core came to before is used.
     pub memory: Memory,
+    /// Whether [`Summary::pictures`] is filled.
+    pub draws: bool,
 }
 
 /// How what the core came to before is used.
@@ -104,21 +109,23 @@ pub enum Memory {
 impl Effort {
     /// For the test command.
     pub const QUICK: Self = Self {
-        tears: 96,
+        tears: 160,
         redo_every: 16,
         second_every: 400,
         second_tears: 3,
         fault_every: 3,
         memory: Memory::Used,
+        draws: false,
     };
-    /// Everything.
-    pub const FULL: Self = Self {
-        tears: usize::MAX,
-        redo_every: 1,
-        second_every: 1,
-        second_tears: 16,
+    /// For the proof, which takes minutes: enough of every kind.
+    pub const PROVE: Self = Self {
+        tears: 256,
+        redo_every: 4,
+        second_every: 10,
+        second_tears: 4,
         fault_every: 1,
         memory: Memory::Used,
+        draws: false,
     };
 }
 
@@ -196,35 +203,37 @@ pub struct Summary {
     pub counts: Counts,
     /// What was found; of many equal ones the first.
     pub findings: Vec<Finding>,
+    /// What every story on every medium looks like, if that was asked for.
+    pub pictures: Vec<Picture>,
 }
 
 /// A disk, with or without a cache of its own.
 #[derive(Clone, Debug)]
-enum Disk {
+pub(crate) enum Disk {
     Plain(RamDisk),
     Cached(WriteCache<RamDisk>),
 }
 
 impl Disk {
-    fn new(medium: &Medium, ram: RamDisk) -> Self {
+    pub(crate) fn new(medium: &Medium, ram: RamDisk) -> Self {
         if medium.has_cache { Self::Cached(WriteCache::new(ram)) } else { Self::Plain(ram) }
     }
 
-    fn ram(&self) -> &RamDisk {
+    pub(crate) fn ram(&self) -> &RamDisk {
         match self {
             Self::Plain(ram) => ram,
             Self::Cached(cache) => cache.device(),
         }
     }
 
-    fn ram_mut(&mut self) -> &mut RamDisk {
+    pub(crate) fn ram_mut(&mut self) -> &mut RamDisk {
         match self {
             Self::Plain(ram) => ram,
             Self::Cached(cache) => cache.device_mut(),
         }
     }
 
-    fn pending(&self) -> usize {
+    pub(crate) fn pending(&self) -> usize {
         match self {
             Self::Plain(_) => 0,
             Self::Cached(cache) => cache.pending(),
@@ -269,6 +278,8 @@ enum Loss {
     /// There is no cache, or all of it still reached the disk in order.
     Nothing,
     All,
+    /// Only the last so many requests reached the disk.
+    Newest(usize),
     Random(u64),
 }
 
@@ -284,6 +295,7 @@ impl fmt::Display for Point {
         match self.loss {
             Loss::Nothing => Ok(()),
             Loss::All => f.write_str("-lost"),
+            Loss::Newest(count) => write!(f, "-newest{count}"),
             Loss::Random(seed) => write!(f, "-lost{seed}"),
         }
     }
@@ -294,10 +306,11 @@ impl std::str::FromStr for Point {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let bad = || format!("{text:?} is not a way to cut the power");
-        let (cut, loss) = match text.split_once("-lost") {
-            None => (text, Loss::Nothing),
-            Some((cut, "")) => (cut, Loss::All),
-            Some((cut, seed)) => (cut, Loss::Random(seed.parse().map_err(|_| bad())?)),
+        let (cut, loss) = match (text.split_once("-lost"), text.split_once("-newest")) {
+            (None, None) => (text, Loss::Nothing),
+            (Some((cut, "")), _) => (cut, Loss::All),
+            (Some((cut, seed)), _) => (cut, Loss::Random(seed.parse().map_err(|_| bad())?)),
+            (None, Some((cut, count))) => (cut, Loss::Newest(count.parse().map_err(|_| bad())?)),
         };
         let tear = |prefix: &str| cut.strip_prefix(prefix).and_then(|rest| rest.parse().ok());
         let cut = match cut {
@@ -353,7 +366,15 @@ fn points(act: &Act, medium: &Medium, tears: usize) -> Vec<Point> {
         _ => {}
     }
     let losses: &[Loss] = if medium.has_cache {
-        &[Loss::Nothing, Loss::All, Loss::Random(0), Loss::Random(1), Loss::Random(2)]
+        &[
+            Loss::Nothing,
+            Loss::All,
+            Loss::Newest(1),
+            Loss::Newest(2),
+            Loss::Random(0),
+            Loss::Random(1),
+            Loss::Random(2),
+        ]
     } else {
         &[Loss::Nothing]
     };
@@ -364,7 +385,7 @@ fn points(act: &Act, medium: &Medium, tears: usize) -> Vec<Point> {
 /// The row of the table that speaks of this point.
 fn row(act: &Act, point: Point) -> &'static str {
     match (point.loss, point.cut, act) {
-        (Loss::All | Loss::Random(_), ..) => "cache lost or reordered",
+        (Loss::All | Loss::Newest(_) | Loss::Random(_), ..) => "cache lost or reordered",
         (Loss::Nothing, Cut::Torn(_), Act::Erase(..)) => "torn erase",
         (Loss::Nothing, Cut::Torn(_), _) => "torn write",
         (Loss::Nothing, Cut::Before | Cut::After, _) => "power cut before or after a request",
@@ -374,7 +395,7 @@ fn row(act: &Act, point: Point) -> &'static str {
 const FAULT_ROWS: [&str; 6] =
     ["write error", "read error", "stuck sector", "misdirected write", "bit rot", "lying read"];
 
-fn row_of_fault(fault: Fault) -> &'static str {
+pub(crate) fn row_of_fault(fault: Fault) -> &'static str {
     FAULT_ROWS[match fault {
         Fault::WriteOnce(_) | Fault::WriteAlways(_) => 0,
         Fault::ReadOnce(_) | Fault::ReadAlways(_) => 1,
@@ -441,7 +462,19 @@ struct Job<'a> {
     findings: Vec<Finding>,
     /// What is told of a replay.
     trace: Option<Vec<String>>,
+    /// Who looks on, and what was told of [`Counts::points`] and [`Counts::depth_one`].
+    watch: &'a dyn Watch,
+    told: (u64, u64),
+    /// What a report draws.
+    picture: Option<Picture>,
+    /// What started first in a situation, for the picture.
+    started: HashMap<u128, Started>,
+    /// The same in the situation that was looked at last.
+    started_last: Started,
 }
+
+/// What a power-on started, if anything.
+type Started = Option<(Option<Name>, Claim)>;
 
 impl<'a> Job<'a> {
     fn new(catalogue: &'a Catalogue, story: &'a Story, medium: Medium, effort: Effort) -> Self {
@@ -465,6 +498,15 @@ impl<'a> Job<'a> {
             counts: Counts::default(),
             findings: Vec::new(),
             trace: None,
+            watch: &Nobody,
+            told: (0, 0),
+            picture: effort.draws.then(|| {
+                let title = |step: &Step| picture::title(*step, &catalogue.releases);
+                let before = story.before.iter().map(title).collect();
+                Picture::new(story.name, medium.name, story.slots, before)
+            }),
+            started: HashMap::new(),
+            started_last: None,
         }
     }
 
@@ -514,6 +556,14 @@ impl<'a> Job<'a> {
     ) -> Result<(), Broken> {
         match step {
             Step::PowerOn => self.power_on(at, false, promises, instants),
+            Step::Returns(slot) => {
+                // What is good stays so, for this power-on the other one is as well.
+                let good = at.truth.good;
+                self.known.begin_leave(&mut at.truth, slot);
+                let started = self.start(at, false, Some(slot), promises, instants);
+                at.truth.good |= good;
+                started
+            }
             Step::Watchdog => {
                 if let Some((proof, _)) = at.running {
                     self.known.begin_leave(&mut at.truth, proof.slot);
@@ -529,16 +579,19 @@ impl<'a> Job<'a> {
                 };
                 self.install(at, program, release, promises, instants).map(|_| ())
             }
-            Step::Interrupted(release, change) => {
+            Step::Interrupted { release, repair, change } => {
                 let program = Program::Install {
                     bundle: release,
                     running: at.running.map(|(proof, _)| proof),
                     target: None,
-                    repair: false,
+                    repair,
                 };
                 let mut whole = at.clone();
                 let mut list = Vec::new();
-                let _ = self.install(&mut whole, program, release, promises, Some(&mut list))?;
+                let done = self.install(&mut whole, program, release, promises, Some(&mut list))?;
+                if let Ok(slot) = done {
+                    at.truth.wrecked[slot as usize] = false;
+                }
                 self.known.begin_install(&mut at.truth, release);
                 at.running = None;
                 at.disk = list.swap_remove(change.min(list.len() - 1)).disk;
@@ -613,7 +666,24 @@ impl<'a> Job<'a> {
                 at.truth.starts = 0;
                 Ok(())
             }
+            Step::Spoil(slot) => {
+                at.truth.wrecked[slot as usize] = true;
+                if let Some(release) = at.truth.slots[slot as usize]
+                    && let Some((offset, _)) = self.known.parts(release, slot).get(1)
+                {
+                    at.disk.destroy(*offset, 64);
+                }
+                Ok(())
+            }
+            Step::Plant(slot, release) => {
+                for (offset, bytes) in self.known.parts(release, slot) {
+                    at.disk.place(*offset, bytes);
+                }
+                self.known.plant(&mut at.truth, slot, release);
+                Ok(())
+            }
             Step::Wreck(slot) => {
+                at.truth.wrecked[slot as usize] = true;
                 let slots = self.setting.ground.slots();
                 if let Some(found) = slots.iter().find(|found| found.slot == slot) {
                     let region = found.regions[0].region;
@@ -647,9 +717,20 @@ impl<'a> Job<'a> {
         promises: Promises,
         instants: Option<&mut Vec<Instant<D>>>,
     ) -> Result<(), Broken> {
+        self.start(at, watchdog_reset, None, promises, instants)
+    }
+
+    fn start<D: Damage>(
+        &mut self,
+        at: &mut Situation<D>,
+        watchdog_reset: bool,
+        returns: Option<Slot>,
+        promises: Promises,
+        instants: Option<&mut Vec<Instant<D>>>,
+    ) -> Result<(), Broken> {
         at.nonce += 1;
         at.running = None;
-        let program = Program::Boot { nonce: at.nonce, watchdog_reset, returns: false };
+        let program = Program::Boot { nonce: at.nonce, watchdog_reset, returns };
         let outcome = self.run(at, &program, instants);
         let Outcome::Boot(started) = &*outcome else { unreachable!("a boot ends as a boot") };
         self.tell(|| {
@@ -674,7 +755,17 @@ impl<'a> Job<'a> {
             .store
             .as_ref()
             .map_or([Floor::default(); 2], |store| store.floors.map(Option::unwrap_or_default));
-        self.known.judge(&mut at.truth, &mut at.disk, floors, started, promises)
+        self.known.judge(&mut at.truth, &mut at.disk, floors, started, promises)?;
+        if let Some(proof) = started.proof
+            && let Some(name) = self.release_in(&proof)
+            && self.known.releases[name].is_in_place
+            && !self.known.intact(&mut at.disk.truly()).contains(&(proof.slot, name))
+        {
+            refuse(promises, Promise::OnlyVerified, || {
+                format!("{} runs in place with other bytes", self.known.releases[name].name)
+            })?;
+        }
+        Ok(())
     }
 
     fn install<D: Damage>(
@@ -723,8 +814,21 @@ impl<'a> Job<'a> {
                 }
             }
         }
-        if at.disk.unflushed() > 0 && result.is_ok() {
-            refuse(promises, Promise::NextUpdate, || "done, and not flushed".into())?;
+        if let Ok(installed) = result {
+            at.truth.wrecked[installed.slot as usize] = false;
+            if at.disk.unflushed() > 0 {
+                refuse(promises, Promise::Installed, || "done, and not flushed".into())?;
+            }
+            // What stands there, and not what the device says of it.
+            if promises.hold(Promise::Installed) {
+                let whole = self.known.intact(&mut at.disk.truly());
+                if !whole.contains(&(installed.slot, release)) {
+                    let name = self.known.releases[release].name;
+                    refuse(promises, Promise::Installed, || {
+                        format!("{name} is said to be installed in {}, and is not", installed.slot)
+                    })?;
+                }
+            }
         }
         Ok(result.map(|installed| installed.slot))
     }
@@ -770,12 +874,40 @@ impl<'a> Job<'a> {
                     let _ = cache.flush();
                 }
                 Loss::All => cache.lose_all(),
+                Loss::Newest(count) => {
+                    let _ = cache.keep_newest(count);
+                }
                 Loss::Random(seed) => {
                     let _ = cache.lose(seed);
                 }
             }
         }
         after
+    }
+
+    /// How many first cuts there are in the story.
+    fn first_cuts(&mut self) -> u64 {
+        let Ok(mut at) = self.before() else { return 0 };
+        let plain = self.promises("power cut before or after a request");
+        let mut instants = Vec::new();
+        for step in self.story.steps.clone() {
+            if self.step(&mut at, step, plain, Some(&mut instants)).is_err() {
+                break;
+            }
+        }
+        let count = |instant: &Instant<_>| points(&instant.act, &self.medium, self.effort.tears);
+        instants.iter().map(|instant| count(instant).len() as u64).sum()
+    }
+
+    /// Tells how far this has come, not at every point; whether to go on.
+    fn goes_on(&mut self, may_wait: bool) -> bool {
+        let now = (self.counts.points(), self.counts.depth_one);
+        let more = now.0 - self.told.0;
+        if !may_wait || more >= TOLD_EVERY {
+            self.watch.points(more, now.1 - self.told.1);
+            self.told = now;
+        }
+        !self.watch.is_stopped()
     }
 
     /// The story, with a cut at every instant.
@@ -787,8 +919,15 @@ impl<'a> Job<'a> {
         let mut at = at;
         let plain = self.promises("power cut before or after a request");
         let mut number = 0_usize;
+        let mut old = at.truth.good;
         for (index, step) in self.story.steps.clone().into_iter().enumerate() {
             let start = at.clone();
+            if matches!(step, Step::Install { .. }) {
+                old = start.truth.good;
+            }
+            if let Some(picture) = &mut self.picture {
+                picture.begin_stage(picture::title(step, self.known.releases));
+            }
             let mut instants = Vec::new();
             if let Err(broken) = self.step(&mut at, step, plain, Some(&mut instants)) {
                 return self.found(format!("s{index}"), broken);
@@ -805,7 +944,9 @@ impl<'a> Job<'a> {
                     let redo = !is_tear || number.is_multiple_of(self.effort.redo_every);
                     let redo = if redo { Some(step) } else { None };
                     self.counts.depth_one += 1;
-                    if let Err(broken) = self.recover(after.clone(), redo, promises) {
+                    let result = self.recover(after.clone(), redo, promises);
+                    self.draw(&instant.act, point, old, &result);
+                    if let Err(broken) = result {
                         self.found(id(), broken);
                     }
                     let twice = self.effort.second_every;
@@ -814,6 +955,17 @@ impl<'a> Job<'a> {
                     if twice > 0 && (number.is_multiple_of(twice) || middle) {
                         self.second(after, step, promises, &id());
                     }
+                    if !self.goes_on(true) {
+                        return;
+                    }
+                }
+                if let Some(picture) = &mut self.picture {
+                    let known = &self.known;
+                    let first = |slot| {
+                        let parts = |name| known.parts(name, slot).get(1);
+                        (0..known.releases.len()).find_map(parts).map(|(offset, _)| *offset)
+                    };
+                    picture.end_operation(&instant.act, &self.setting.ground, &first);
                 }
             }
             if self.effort.fault_every > 0 && !self.medium.has_cache {
@@ -829,13 +981,17 @@ impl<'a> Job<'a> {
         let running = start.running.map(|(proof, _)| proof);
         match step {
             Step::PowerOn => during.nonce += 1,
+            Step::Returns(slot) => {
+                during.nonce += 1;
+                self.known.begin_leave(truth, slot);
+            }
             Step::Watchdog => {
                 during.nonce += 1;
                 if let Some(proof) = running {
                     self.known.begin_leave(truth, proof.slot);
                 }
             }
-            Step::Install { release, .. } | Step::Interrupted(release, _) => {
+            Step::Install { release, .. } | Step::Interrupted { release, .. } => {
                 self.known.begin_install(truth, release);
             }
             Step::Confirm => {
@@ -849,7 +1005,12 @@ impl<'a> Job<'a> {
                 }
             }
             Step::MarkBad(slot) => self.known.begin_leave(truth, slot),
-            Step::Hold(..) | Step::Scrub(_) | Step::LoseRecord | Step::Wreck(_) => {}
+            Step::Hold(..)
+            | Step::Scrub(_)
+            | Step::LoseRecord
+            | Step::Wreck(_)
+            | Step::Spoil(_)
+            | Step::Plant(..) => {}
         }
         during
     }
@@ -867,10 +1028,15 @@ impl<'a> Job<'a> {
             && let Some(known) = self.memo.get(&key)
         {
             self.counts.settled += 1;
+            self.started_last = self.started.get(&key).copied().flatten();
             return known.clone();
         }
-        let result = self
-            .power_on(&mut at, false, promises, None)
+        let started = self.power_on(&mut at, false, promises, None);
+        if self.picture.is_some() {
+            self.started_last = at.running.map(|(proof, claim)| (self.release_in(&proof), claim));
+            self.started.insert(key, self.started_last);
+        }
+        let result = started
             .and_then(|()| self.redo(&mut at, redo, promises, None))
             .and_then(|()| self.finish(at, promises));
         self.memo.insert(key, result.clone());
@@ -995,8 +1161,13 @@ impl<'a> Job<'a> {
                     let after = self.cut(&during, instant, point);
                     self.states.insert(after.key("state"));
                     self.counts.depth_two += 1;
-                    if let Err(broken) = self.recover(after, None, both) {
+                    let result = self.recover(after, None, both);
+                    self.tally(row(&instant.act, point), &result);
+                    if let Err(broken) = result {
                         self.found(format!("{id}/{stage}.{op}/{point}"), broken);
+                    }
+                    if !self.goes_on(true) {
+                        return;
                     }
                 }
             }
@@ -1055,14 +1226,21 @@ impl<'a> Job<'a> {
         }
         for fault in list {
             self.counts.faults += 1;
-            if let Err(broken) = self.fault(start, step, fault) {
+            let result = self.fault(start, step, fault);
+            self.tally(row_of_fault(fault), &result);
+            if let Err(broken) = result {
                 self.found(format!("s{index}/{fault:?}"), broken);
+            }
+            if !self.goes_on(true) {
+                return;
             }
         }
     }
 
     fn fault(&mut self, start: &Situation<Disk>, step: Step, fault: Fault) -> Result<(), Broken> {
-        let promises = self.promises(row_of_fault(fault));
+        let all = self.promises(row_of_fault(fault));
+        // What a read that fails keeps from starting is not lost: it starts when the device reads.
+        let promises = all.without(Promise::Confirmed);
         let Disk::Plain(ram) = &start.disk else { return Ok(()) };
         let mut at = start.on(Faulty::new(ram.fork(), fault));
         match self.step(&mut at, step, promises, None) {
@@ -1080,9 +1258,61 @@ impl<'a> Job<'a> {
             result => result?,
         }
         // With a device that works.
+        let record = [0, 1].map(|copy| self.setting.ground.record(copy));
+        let outside = |(from, to): (u64, u64)| {
+            record.iter().all(|copy| copy.offset + copy.len <= from || to <= copy.offset)
+        };
+        let keeps = step == Step::PowerOn
+            && start.truth.record == oracle::Written::Yes
+            && at.disk.hit().is_some_and(outside);
         let mended = at.disk.clone().into_inner();
         let mut at = at.on(Disk::Plain(mended));
-        self.power_on(&mut at, false, promises, None)
+        if keeps {
+            let floors = at.truth.floors;
+            at.truth = Truth { floors, record: at.truth.record, ..start.truth.clone() };
+        }
+        self.power_on(&mut at, false, if keeps { all } else { promises }, None)
+    }
+
+    /// Notes how a first cut came out, for the picture.
+    fn draw(&mut self, act: &Act, point: Point, old: Set, result: &Result<(), Broken>) {
+        self.tally(row(act, point), result);
+        let Some(picture) = &mut self.picture else { return };
+        let came = match (result, self.started_last) {
+            (Err(_), _) => Came::Broken,
+            (Ok(()), None) => Came::Nothing,
+            // Also as a last resort, before the record knows of it.
+            (Ok(()), Some((Some(name), _)))
+                if self.known.releases[name].kind == SlotKind::Recovery =>
+            {
+                Came::Recovery
+            }
+            (Ok(()), Some((Some(name), _))) if old & (1 << name) != 0 => Came::Old,
+            (Ok(()), Some(_)) => Came::New,
+        };
+        let (way, bytes) = match point.cut {
+            Cut::Before => (Way::Before, 0),
+            Cut::After => (Way::After, 0),
+            Cut::Torn(Tear::Prefix(bytes)) => (Way::Prefix, bytes),
+            Cut::Torn(Tear::Suffix(bytes)) => (Way::Suffix, bytes),
+            Cut::Torn(Tear::Mixed(seed)) => (Way::Mixed, seed),
+        };
+        let lost = match point.loss {
+            Loss::Nothing => Lost::Nothing,
+            Loss::All => Lost::All,
+            Loss::Newest(_) | Loss::Random(_) => Lost::Some,
+        };
+        picture.mark(lost, way, bytes, came);
+        if came == Came::Broken {
+            picture.broke(point.to_string());
+        }
+    }
+
+    /// Counts a point under its row of the table, for the report.
+    fn tally(&mut self, row: &'static str, result: &Result<(), Broken>) {
+        if let Some(picture) = &mut self.picture {
+            picture.tally(row, result.as_ref().err().map(|broken| broken.promise));
+        }
     }
 
     fn found(&mut self, point: String, broken: Broken) {
@@ -1098,7 +1328,8 @@ impl<'a> Job<'a> {
         self.counts.boots = self.engine.boots;
         self.counts.programs = self.engine.programs;
         self.counts.core_runs = self.engine.core_runs;
-        Summary { counts: self.counts, findings: self.findings }
+        let pictures = self.picture.into_iter().collect();
+        Summary { counts: self.counts, findings: self.findings, pictures }
     }
 }
 
@@ -1112,18 +1343,27 @@ fn refuse(
 
 /// A disk of which a story can destroy parts.
 trait Damage: BlockDevice + Clone {
-    fn destroy(&mut self, offset: u64, len: usize);
+    fn destroy(&mut self, offset: u64, len: usize) {
+        self.place(offset, &vec![RUINS; len]);
+    }
+    /// Puts bytes there past everything that would notice.
+    fn place(&mut self, offset: u64, bytes: &[u8]);
+    /// What the medium holds, whatever the device says of it.
+    fn truly(&self) -> RamDisk;
     fn lose_pending(&mut self);
     fn unflushed(&self) -> usize;
     fn name(&self) -> u128;
 }
 
 /// What a destroyed place holds: neither blank nor anything else.
-const RUINS: u8 = 0x5A;
+pub(crate) const RUINS: u8 = 0x5A;
 
 impl Damage for Disk {
-    fn destroy(&mut self, offset: u64, len: usize) {
-        self.ram_mut().poke(offset, &vec![RUINS; len]);
+    fn place(&mut self, offset: u64, bytes: &[u8]) {
+        self.ram_mut().poke(offset, bytes);
+    }
+    fn truly(&self) -> RamDisk {
+        self.ram().fork()
     }
     fn lose_pending(&mut self) {
         if let Self::Cached(cache) = self {
@@ -1139,8 +1379,11 @@ impl Damage for Disk {
 }
 
 impl Damage for Faulty<RamDisk> {
-    fn destroy(&mut self, offset: u64, len: usize) {
-        self.device_mut().poke(offset, &vec![RUINS; len]);
+    fn place(&mut self, offset: u64, bytes: &[u8]) {
+        self.device_mut().poke(offset, bytes);
+    }
+    fn truly(&self) -> RamDisk {
+        self.device().fork()
     }
     fn lose_pending(&mut self) {}
     fn unflushed(&self) -> usize {
@@ -1161,6 +1404,28 @@ impl Other for Slot {
     }
 }
 
+/// Looks on while stories are explored; called from all threads. A job is one story on one medium.
+pub trait Watch: Sync {
+    /// So many jobs are about to be done, and so many first cuts are in them.
+    fn planned(&self, _jobs: usize, _first_cuts: u64) {}
+    /// What an earlier call came to with the same code, effort and job: then it is not done again.
+    fn known(&self, _job: &str) -> Option<Summary> {
+        None
+    }
+    /// So many more points are done, of which so many are first cuts.
+    fn points(&self, _points: u64, _first_cuts: u64) {}
+    /// A job is done to its end, and was not known.
+    fn done(&self, _job: &str, _summary: &Summary) {}
+    /// Whether to stop at the next point. What was begun and is not done then counts for nothing.
+    fn is_stopped(&self) -> bool {
+        false
+    }
+}
+
+struct Nobody;
+
+impl Watch for Nobody {}
+
 /// Explores stories on media, on so many threads. Equal calls give equal summaries.
 ///
 /// `progress` is called with the counts of each job that is done.
@@ -1173,34 +1438,88 @@ pub fn explore(
     threads: usize,
     progress: &(dyn Fn(&str, &Summary) + Sync),
 ) -> Summary {
-    let jobs: Vec<_> =
+    struct Done<'a>(&'a (dyn Fn(&str, &Summary) + Sync));
+    impl Watch for Done<'_> {
+        fn done(&self, job: &str, summary: &Summary) {
+            self.0(job, summary);
+        }
+    }
+    explore_watched(catalogue, stories, media, effort, threads, &Done(progress))
+}
+
+/// As [`explore`], with somebody who looks on, knows what was done before, and may stop it.
+#[must_use]
+pub fn explore_watched(
+    catalogue: &Catalogue,
+    stories: &[Story],
+    media: &[Medium],
+    effort: Effort,
+    threads: usize,
+    watch: &dyn Watch,
+) -> Summary {
+    let pairs: Vec<_> =
         stories.iter().flat_map(|story| media.iter().map(move |medium| (story, *medium))).collect();
+    let new = |at: usize| Job::new(catalogue, pairs[at].0, pairs[at].1, effort);
+    let mut order: Vec<usize> = (0..pairs.len()).collect();
+    let cuts = on_threads(threads, &order, |at| new(*at).first_cuts());
+    watch.planned(pairs.len(), cuts.iter().sum());
+    // The long ones first, so that no thread is left alone with one in the end.
+    order.sort_by_key(|at| std::cmp::Reverse(cuts[*at]));
+    let done = on_threads(threads, &order, |at| {
+        let (story, medium) = &pairs[*at];
+        let name = format!("{}/{}", story.name, medium.name);
+        let known = watch.known(&name);
+        if known.is_some() {
+            return known;
+        }
+        if watch.is_stopped() {
+            return None;
+        }
+        let mut job = new(*at);
+        job.watch = watch;
+        job.explore();
+        if !job.goes_on(false) {
+            return None;
+        }
+        let summary = job.summary();
+        watch.done(&name, &summary);
+        Some(summary)
+    });
+    // In the order of the stories, whoever was faster.
+    let mut done: Vec<_> = order.into_iter().zip(done).collect();
+    done.sort_by_key(|(place, _)| *place);
+    let mut all = Summary::default();
+    for summary in done.into_iter().filter_map(|(_, summary)| summary) {
+        all.counts.add(&summary.counts);
+        all.findings.extend(summary.findings);
+        all.pictures.extend(summary.pictures);
+    }
+    all
+}
+
+/// What `work` makes of each item, in their order.
+fn on_threads<I: Sync, T: Send>(
+    threads: usize,
+    items: &[I],
+    work: impl Fn(&I) -> T + Sync,
+) -> Vec<T> {
     let next = AtomicUsize::new(0);
-    let done: Mutex<Vec<(usize, Summary)>> = Mutex::new(Vec::new());
+    let done = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..threads.max(1) {
             scope.spawn(|| {
-                while let Some((story, medium)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let mut job = Job::new(catalogue, story, *medium, effort);
-                    job.explore();
-                    let summary = job.summary();
-                    progress(&format!("{}/{}", story.name, medium.name), &summary);
-                    let place = jobs.iter().position(|(s, m)| s.name == story.name && m == medium);
-                    let entry = (place.unwrap_or(0), summary);
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(at) else { return };
+                    let entry = (at, work(item));
                     done.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
                 }
             });
         }
     });
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    // In the order of the jobs, whoever was faster.
-    done.sort_by_key(|(place, _)| *place);
-    let mut all = Summary::default();
-    for (_, summary) in done {
-        all.counts.add(&summary.counts);
-        all.findings.extend(summary.findings);
-    }
-    all
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, made)| made).collect()
 }
 
 /// Runs one point again and tells what happens, line by line.
@@ -1323,5 +1642,27 @@ fn describe(act: &Act) -> String {
         Act::Write(offset, bytes) => format!("write of {} bytes at {offset:#x}", bytes.len()),
         Act::Erase(offset, len) => format!("erase of {len} bytes at {offset:#x}"),
         other => format!("{other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is counted twice would count for nothing.
+    #[test]
+    fn no_two_points_of_an_instant_are_the_same() {
+        let bytes = |len: usize| Act::Write(0, vec![0; len].into());
+        for medium in media() {
+            let unit = medium.geometry.write_granule_bytes as usize;
+            for act in [bytes(unit), bytes(2 * unit), bytes(32 * unit), Act::Erase(0, 4096)] {
+                for tears in [0, 1, 2, 3, 16, 160, usize::MAX] {
+                    let points = points(&act, &medium, tears);
+                    let names: HashSet<_> = points.iter().map(Point::to_string).collect();
+                    assert_eq!(names.len(), points.len(), "{}, {tears} tears", medium.name);
+                    assert!(points.len() >= 2);
+                }
+            }
+        }
     }
 }

@@ -10,8 +10,11 @@ pub mod explore;
 pub mod fault;
 pub mod fuzz;
 pub mod oracle;
+pub mod picture;
 pub mod release;
+pub mod report;
 pub mod story;
+pub mod walk;
 pub mod world;
 
 pub use release::{Piece, Publisher};

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use stillboot::boot::Reason;
 use stillboot::device::{BlockDevice, Geometry};
 use stillboot::format::{Floor, SLOTS_MAX, Slot, SlotKind};
 use stillboot::layout::Part;
@@ -37,11 +38,15 @@ pub enum Promise {
     NextUpdate,
     /// Both copies of the record are never lost at once.
     Record,
+    /// What an installation reports as done is whole on the device.
+    Installed,
+    /// What a power-on tries as an update or as good is whole.
+    Tried,
 }
 
 impl Promise {
     /// All, in the order of the table's columns.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Boots,
         Self::OnlyVerified,
         Self::Tries,
@@ -49,6 +54,8 @@ impl Promise {
         Self::RunningSlot,
         Self::NextUpdate,
         Self::Record,
+        Self::Installed,
+        Self::Tried,
     ];
 
     /// The heading of its column.
@@ -62,6 +69,8 @@ impl Promise {
             Self::RunningSlot => "running slot",
             Self::NextUpdate => "next update",
             Self::Record => "record",
+            Self::Installed => "installed",
+            Self::Tried => "tried",
         }
     }
 }
@@ -75,6 +84,13 @@ impl Promises {
     #[must_use]
     pub const fn hold(self, promise: Promise) -> bool {
         self.0[promise as usize]
+    }
+
+    /// The same but for one.
+    #[must_use]
+    pub const fn without(mut self, promise: Promise) -> Self {
+        self.0[promise as usize] = false;
+        self
     }
 }
 
@@ -155,6 +171,8 @@ pub struct Truth {
     pub floors: [Floor; 2],
     /// Whether there must be a record.
     pub record: Written,
+    /// What is damaged by the story itself, by slot, until an installation begins there.
+    pub wrecked: [bool; SLOTS_MAX],
 }
 
 /// An offset on the disk, and the bytes there.
@@ -264,11 +282,32 @@ impl<'a> Known<'a> {
         if truth.record == Written::Yes && !record_there {
             broken(Promise::Record, format!("the record is {:?}", started.report.record))?;
         }
+        // An update is switched to when it is whole, and good when it was: nothing else is tried on
+        // these grounds.
+        let tried = |claim: Claim| matches!(claim, Claim::Trial | Claim::Good | Claim::Suspect);
+        let mut whole = None;
+        for line in started.report.lines.iter().filter(|line| line.reason != Reason::Started) {
+            let candidate = line.candidate;
+            if !tried(candidate.claim) {
+                continue;
+            }
+            let whole = whole.get_or_insert_with(|| self.intact(disk));
+            let slot = candidate.slot;
+            if !truth.wrecked[slot as usize] && whole.iter().all(|found| found.0 != slot) {
+                let claim = candidate.claim;
+                broken(Promise::Tried, format!("slot {slot} is tried as {claim:?}, half full"))?;
+            }
+        }
         let floor = |kind: SlotKind| store[kind as usize].max(truth.floors[kind as usize]);
         let Some(proof) = started.proof else {
             let whole = self.intact(disk);
-            let able =
-                whole.iter().find(|(slot, name)| self.releases[*name].floor >= floor(slot.kind()));
+            let returned = |slot: Slot| {
+                let lines = &started.report.lines;
+                lines.iter().any(|l| l.candidate.slot == slot && l.reason == Reason::Returned)
+            };
+            let able = whole.iter().find(|(slot, name)| {
+                self.releases[*name].floor >= floor(slot.kind()) && !returned(*slot)
+            });
             // Without power faults a lost record is more than one fault.
             if let Some((slot, name)) = able
                 && (record_there || promises.hold(Promise::Record))
@@ -291,17 +330,30 @@ impl<'a> Known<'a> {
         if !release.is_genuine || release.kind != kind {
             broken(Promise::OnlyVerified, format!("{called} runs from {}", proof.slot))?;
         }
-        let whole = started.loaded.len() == release.contents.len()
-            && started.loaded.iter().zip(&release.contents).all(|(loaded, published)| {
-                loaded.1 == published.0 && loaded.2.starts_with(&published.1)
-            });
+        // What runs in place is looked at by whoever knows what the medium really holds.
+        let whole = if release.is_in_place {
+            started.loaded.is_empty()
+        } else {
+            started.loaded.len() == release.contents.len()
+                && started.loaded.iter().zip(&release.contents).all(|(loaded, published)| {
+                    loaded.1 == published.0 && loaded.2.starts_with(&published.1)
+                })
+        };
         if !whole {
             broken(Promise::OnlyVerified, format!("{called} runs with other bytes"))?;
         }
-        if release.floor < floor(kind) {
+        // A recorded floor that nothing whole on the device reaches came from damage, or leads to it;
+        // the store's is never passed over.
+        let recorded = truth.floors[kind as usize];
+        let reaches = |(slot, name): &(Slot, Name)| {
+            slot.kind() == kind && self.releases[*name].floor >= recorded
+        };
+        let floor_counts = !started.report.floor_ignored || self.intact(disk).iter().any(reaches);
+        let least = if floor_counts { floor(kind) } else { store[kind as usize] };
+        if release.floor < least {
             broken(
                 Promise::OnlyVerified,
-                format!("{called} reaches {:?}, the floor is {:?}", release.floor, floor(kind)),
+                format!("{called} reaches {:?}, the floor is {least:?}", release.floor),
             )?;
         }
         // Why it runs.
@@ -352,6 +404,19 @@ impl<'a> Known<'a> {
                 }
             }
         }
+        // Only what is confirmed may raise the floor: else one update that fails leaves nothing.
+        if promises.hold(Promise::Confirmed) && !started.report.floor_ignored {
+            let recorded = started.record.body.floor_of(SlotKind::Update);
+            let locked = |(_, release): &(Name, &Release)| {
+                release.kind == SlotKind::Update && release.floor < recorded
+            };
+            let mut sure =
+                self.releases.iter().enumerate().filter(|(name, _)| truth.sure & only(*name) != 0);
+            if let Some((_, release)) = sure.find(locked) {
+                let how = format!("{} is confirmed, the floor is {recorded:?}", release.name);
+                broken(Promise::Confirmed, how)?;
+            }
+        }
         if started.report.record_write_failed.is_none() {
             truth.record = Written::Yes;
             if !started.report.floor_ignored {
@@ -362,6 +427,26 @@ impl<'a> Known<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Where the parts of a release begin when it is whole in `slot`: its head first.
+    #[must_use]
+    pub fn parts(&self, release: Name, slot: Slot) -> &[(u64, Vec<u8>)] {
+        self.images.get(&(release, slot)).map_or(&[], Vec::as_slice)
+    }
+
+    /// A whole image of `release` now stands in `slot`, and nothing was told of it.
+    pub fn plant(&self, truth: &mut Truth, slot: Slot, release: Name) {
+        if let Some(gone) = truth.slots[slot as usize].replace(release) {
+            truth.sure &= !only(gone);
+            truth.good &= !only(gone);
+        }
+        // What is left is good if it was.
+        for other in Slot::ALL.into_iter().filter(|other| *other != slot) {
+            truth.good |= truth.slots[other as usize].map_or(0, only);
+        }
+        truth.trial |= only(release);
+        truth.starts = 0;
     }
 
     /// An installation of `release` begins.

@@ -34,6 +34,8 @@ pub const OTHER_CLASS: Name = 7;
 pub const LOW: Name = 8;
 /// With one bit of its last chunk turned.
 pub const TAMPERED: Name = 9;
+/// Run from where it stands, and not from memory.
+pub const IN_PLACE: Name = 10;
 
 /// A release and what is known of it to whoever published it.
 #[derive(Clone, Debug)]
@@ -50,6 +52,8 @@ pub struct Release {
     pub floor: Floor,
     /// What runs: role and bytes of every component.
     pub contents: Vec<(Role, Vec<u8>)>,
+    /// Nothing of it is loaded to memory: it is checked where it stands, and runs from there.
+    pub is_in_place: bool,
     /// It may run on the devices of the stories.
     pub is_genuine: bool,
 }
@@ -72,26 +76,35 @@ impl Catalogue {
         let mut publisher = Publisher::new(4);
         let mut releases = Vec::new();
         let update = SlotKind::Update;
-        releases.push(release(&publisher, "v1", 1, 1, update, None)?);
-        releases.push(release(&publisher, "v2", 2, 1, update, None)?);
-        releases.push(release(&publisher, "v3", 3, 2, update, None)?);
-        let recovery = release(&publisher, "recovery", 1000, 1, SlotKind::Recovery, None)?;
-        let foreign = release(&publisher, "other-class", 40, 9, update, Some("another class"))?;
-        let low = release(&publisher, "low", 50, 0, update, None)?;
+        releases.push(release(&publisher, "v1", 1, 1, update, Kind::Plain)?);
+        releases.push(release(&publisher, "v2", 2, 1, update, Kind::Plain)?);
+        releases.push(release(&publisher, "v3", 3, 2, update, Kind::Plain)?);
+        let recovery = release(&publisher, "recovery", 1000, 1, SlotKind::Recovery, Kind::Plain)?;
+        let foreign = release(&publisher, "other-class", 40, 9, update, Kind::OtherClass)?;
+        let in_place = release(&publisher, "in-place", 6, 1, update, Kind::InPlace)?;
+        let low = release(&publisher, "low", 50, 0, update, Kind::Plain)?;
         publisher.rotate_release([9; 32]);
-        releases.push(release(&publisher, "new-keys", 4, 1, update, None)?);
-        releases.push(release(&publisher, "next", 100, 3, update, None)?);
-        releases.push(release(&publisher, "later", 101, 3, update, None)?);
-        let mut tampered = release(&publisher, "tampered", 60, 3, update, None)?;
+        releases.push(release(&publisher, "new-keys", 4, 1, update, Kind::Plain)?);
+        releases.push(release(&publisher, "next", 100, 3, update, Kind::Plain)?);
+        releases.push(release(&publisher, "later", 101, 3, update, Kind::Plain)?);
+        let mut tampered = release(&publisher, "tampered", 60, 3, update, Kind::Plain)?;
         let mut bytes = tampered.bundle.to_vec();
         if let Some(last) = bytes.last_mut() {
             *last ^= 1;
         }
         tampered.bundle = bytes.into();
         tampered.is_genuine = false;
-        releases.extend([recovery, foreign, low, tampered]);
+        releases.extend([recovery, foreign, low, tampered, in_place]);
         Ok(Self { publisher, releases })
     }
+}
+
+/// What is special about a release.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    OtherClass,
+    InPlace,
 }
 
 fn release(
@@ -99,31 +112,36 @@ fn release(
     name: &'static str,
     sequence: u64,
     level: u32,
-    kind: SlotKind,
-    class: Option<&str>,
+    slot_kind: SlotKind,
+    kind: Kind,
 ) -> Result<Release, BundleError> {
     let contents = vec![
         (Role::Kernel, content(sequence, 4700)),
         (Role::Initramfs, content(sequence + 1_000_000, 1300)),
     ];
+    let load = |role: Role| match (kind, role) {
+        (Kind::InPlace, Role::Kernel) => Load::Xip,
+        (Kind::InPlace, _) => Load::Late,
+        (Kind::Plain | Kind::OtherClass, _) => Load::Ram,
+    };
     let pieces: Vec<_> = contents
         .iter()
-        .map(|(role, bytes)| Piece { role: *role, load: Load::Ram, linked: None, bytes })
+        .map(|(role, bytes)| Piece { role: *role, load: load(*role), linked: None, bytes })
         .collect();
     let mut manifest = publisher.manifest(sequence);
     manifest.level = level;
-    if let Some(class) = class {
-        manifest.class = id_of(class);
+    if kind == Kind::OtherClass {
+        manifest.class = id_of("another class");
     }
     let class_of = manifest.class;
-    let bundle: Arc<[u8]> = publisher.bundle(manifest, kind, &pieces)?.into();
+    let bundle: Arc<[u8]> = publisher.bundle(manifest, slot_kind, &pieces)?.into();
     let mut device = publisher.device();
     device.class = class_of;
     let mut buffer = vec![0; 2 * TRUST_LEN_MAX];
     let mut source = Bytes::new(&bundle, usize::MAX);
     let verified = driver::verify_bundle::<SoftSha256>(
         &device,
-        kind,
+        slot_kind,
         &mut source,
         false,
         &mut |_| {},
@@ -134,10 +152,11 @@ fn release(
         name,
         bundle,
         digest: *verified.digest(),
-        kind,
+        kind: slot_kind,
         floor: verified.floor(),
         contents,
-        is_genuine: class.is_none(),
+        is_in_place: kind == Kind::InPlace,
+        is_genuine: kind != Kind::OtherClass,
     })
 }
 
@@ -157,8 +176,17 @@ pub enum Step {
         /// To mend the other slot with what runs.
         repair: bool,
     },
-    /// As [`Step::Install`], and the power fails before this change of the disk.
-    Interrupted(Name, usize),
+    /// As [`Step::Install`], and the power fails before a change of the disk.
+    Interrupted {
+        /// Which release.
+        release: Name,
+        /// To mend the other slot with what runs.
+        repair: bool,
+        /// Before which change, from 0.
+        change: usize,
+    },
+    /// The power comes on, and the image in this slot returns to the loader instead of running.
+    Returns(Slot),
     /// The running system is healthy.
     Confirm,
     /// The running system goes back.
@@ -173,6 +201,10 @@ pub enum Step {
     LoseRecord,
     /// The content of a slot is destroyed.
     Wreck(Slot),
+    /// Some of the kernel in a slot is destroyed.
+    Spoil(Slot),
+    /// Somebody copies a whole image of a release into a slot, past the record.
+    Plant(Slot, Name),
 }
 
 /// One story.
@@ -201,7 +233,8 @@ const fn install(release: Name) -> Step {
 #[must_use]
 pub fn stories() -> Vec<Story> {
     use Step::{
-        Confirm, Hold, Interrupted, LoseRecord, MarkBad, PowerOn, Rollback, Scrub, Watchdog, Wreck,
+        Confirm, Hold, Interrupted, LoseRecord, MarkBad, Plant, PowerOn, Returns, Rollback, Scrub,
+        Spoil, Watchdog, Wreck,
     };
     let recovery = Step::Install { release: RECOVERY, target: Some(Slot::Recovery), repair: false };
     let repair = Step::Install { release: V1, target: Some(Slot::B), repair: true };
@@ -222,7 +255,11 @@ pub fn stories() -> Vec<Story> {
             ..story("factory-recovery", &[], &[recovery, install(V1), PowerOn, Confirm, PowerOn])
         },
         story("install", &made, &[install(V2), PowerOn]),
-        story("resume", &with(&[Interrupted(V2, 14), PowerOn]), &[install(V2), PowerOn]),
+        story(
+            "resume",
+            &with(&[Interrupted { release: V2, repair: false, change: 14 }, PowerOn]),
+            &[install(V2), PowerOn],
+        ),
         story("update", &made, &[install(V3), PowerOn, Confirm, PowerOn]),
         Story { has_store: true, ..story("update-store", &made, &[install(V3), PowerOn, Confirm]) },
         story("exhausted", &with(&[install(V2)]), &[PowerOn, PowerOn, PowerOn, PowerOn]),
@@ -244,6 +281,18 @@ pub fn stories() -> Vec<Story> {
             )
         },
         story("lost-record", &both, &[LoseRecord, PowerOn, PowerOn]),
+        // Both slots hold the same, the better one is under repair, and then the record is lost.
+        story(
+            "lost-in-repair",
+            &[
+                &both[..],
+                &[repair_of(V2), PowerOn, Confirm, PowerOn, Rollback, PowerOn],
+                &[Hold(Slot::A, false), Spoil(Slot::A)],
+                &[Interrupted { release: V2, repair: true, change: 9 }],
+            ]
+            .concat(),
+            &[LoseRecord, PowerOn, PowerOn],
+        ),
         story("lost-in-trial", &with(&[install(V2), PowerOn]), &[LoseRecord, PowerOn, PowerOn]),
         Story {
             slots: ABR,
@@ -259,6 +308,11 @@ pub fn stories() -> Vec<Story> {
             &[Wreck(Slot::A), PowerOn, PowerOn],
         ),
         story("watchdog", &both, &[Watchdog, PowerOn]),
+        story("in-place", &made, &[install(IN_PLACE), PowerOn, Confirm, PowerOn]),
+        story("returns", &with(&[install(V2)]), &[Returns(Slot::B), PowerOn]),
+        story("returns-good", &both, &[Returns(Slot::B), PowerOn]),
+        story("swapped", &both, &[Plant(Slot::B, V3), PowerOn, PowerOn]),
+        story("swapped-trial", &with(&[install(V2)]), &[Plant(Slot::B, V3), PowerOn, PowerOn]),
         story("repair", &made, &[repair, Scrub(Slot::B), PowerOn]),
         story(
             "decoys",
@@ -272,7 +326,15 @@ pub fn stories() -> Vec<Story> {
                 Confirm,
                 PowerOn,
             ]),
-            &[install(OTHER_CLASS), install(LOW), install(TAMPERED), PowerOn, Scrub(Slot::A)],
+            &[
+                install(OTHER_CLASS),
+                install(LOW),
+                install(TAMPERED),
+                PowerOn,
+                Scrub(Slot::A),
+                Plant(Slot::B, LOW),
+                PowerOn,
+            ],
         ),
     ]
 }

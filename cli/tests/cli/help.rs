@@ -36,6 +36,7 @@ fn help_of_every_command_shows_an_example() {
         "hold",
         "unhold",
         "scrub",
+        "simulate",
     ] {
         let help = world.run(&format!("{command} --help")).expect(0);
         assert!(help.stdout.contains("Example"), "{command}: {}", help.stdout);

@@ -8,6 +8,7 @@ mod pack;
 mod policy;
 mod rejection;
 mod release;
+mod simulate;
 mod story;
 mod support;
 mod test_keys;

@@ -60,6 +60,23 @@ impl<D: BlockDevice> WriteCache<D> {
         Ok(())
     }
 
+    /// The power failed, and of what was not flushed only the last `count` requests reached the
+    /// device, in order: a cache may write the newest first.
+    ///
+    /// # Errors
+    /// As [`lose`](Self::lose).
+    pub fn keep_newest(&mut self, count: usize) -> Result<(), DeviceError> {
+        let lost = self.pending.len().saturating_sub(count);
+        self.pending.drain(..lost);
+        for piece in self.take_pieces() {
+            match piece.apply(&mut self.device) {
+                Ok(()) | Err(DeviceError::NotErased) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// The power failed, and nothing that was not flushed reached the device.
     pub fn lose_all(&mut self) {
         self.pending.clear();

@@ -65,6 +65,11 @@ impl<D: BlockDevice> Faulty<D> {
         (self.reads, self.changes)
     }
 
+    /// The bytes that are hit, from the first to one past the last, until they are written anew.
+    pub const fn hit(&self) -> Option<(u64, u64)> {
+        self.hit
+    }
+
     /// The device below.
     pub fn device(&self) -> &D {
         &self.device

@@ -1,0 +1,128 @@
+//! What really stands on a disk, told by comparing bytes with what was published.
+
+use stillboot::device::Geometry;
+use stillboot::format::{Mark, MarkKind, SLOTS_MAX, Slot, header};
+use stillboot::layout::Part;
+
+use super::chain::{Chain, LENGTHS, Name, RECOVERY};
+use crate::disk::RamDisk;
+use crate::world::{Ground, World};
+
+/// What stands in one slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Content {
+    /// The release whose head stands there whole.
+    pub head: Option<Name>,
+    /// Its components do as well.
+    pub is_whole: bool,
+    /// Its commit block names it.
+    pub is_committed: bool,
+    /// Its confirmed block names it.
+    pub is_confirmed: bool,
+}
+
+impl Content {
+    /// The release that stands there whole.
+    #[must_use]
+    pub fn whole(self) -> Option<Name> {
+        self.head.filter(|_| self.is_whole)
+    }
+}
+
+/// What stands in every slot.
+pub type Scene = [Content; SLOTS_MAX];
+
+/// Where the parts of a slot are.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    slot: Slot,
+    trust: u64,
+    commit: u64,
+    confirmed: u64,
+    components: [u64; LENGTHS.len()],
+}
+
+/// Where everything stands on one kind of device.
+#[derive(Clone, Debug)]
+pub struct Places(Vec<Place>);
+
+impl Places {
+    /// Installs one release to every slot of a fresh disk, to see where its bytes go. All releases
+    /// of a chain have components of the same lengths, and so stand in the same places.
+    ///
+    /// # Panics
+    /// If that fails: then there is nothing to walk on.
+    #[must_use]
+    pub fn new(chain: &Chain, ground: &Ground) -> Self {
+        let geometry: Geometry = ground.geometries()[0];
+        let slots = ground.slots();
+        let layout = ground.layout(&slots).expect("the ground of a walk is sound");
+        let offset = |slot, part| layout.part(slot, part).expect("the slot is there").offset;
+        let place = |slot: Slot| {
+            let name = if slot == Slot::Recovery { RECOVERY } else { 0 };
+            let release = &chain.releases[name];
+            let disk = RamDisk::new(geometry, geometry.erased.unwrap_or(0));
+            let mut world = World::new(chain.publisher.device(), ground.clone(), vec![disk]);
+            let running = stillboot::install::Running::Offline;
+            let mut source = crate::world::Bytes::new(&release.bundle, usize::MAX);
+            world
+                .install_with(&mut source, running, |config| config.target = Some(slot))
+                .expect("a release installs on a new disk");
+            let all = world.disks[0].bytes(0, geometry.capacity_bytes as usize);
+            let components = [0, 1].map(|number| {
+                let bytes = &release.contents[number].1;
+                let found = all.windows(bytes.len()).position(|window| window == bytes);
+                found.expect("what was installed is there") as u64
+            });
+            Place {
+                slot,
+                trust: offset(slot, Part::Trust),
+                commit: offset(slot, Part::Commit),
+                confirmed: offset(slot, Part::Confirmed),
+                components,
+            }
+        };
+        Self(slots.iter().map(|layout| place(layout.slot)).collect())
+    }
+
+    /// Where the last component of `slot` stands; 0 for a slot that is not there.
+    #[must_use]
+    pub fn last_component(&self, slot: Slot) -> u64 {
+        let place = self.0.iter().find(|place| place.slot == slot);
+        place.map_or(0, |place| place.components[LENGTHS.len() - 1])
+    }
+
+    /// What stands on `disk`.
+    #[must_use]
+    pub fn scene(&self, chain: &Chain, disk: &RamDisk) -> Scene {
+        let mut scene = Scene::default();
+        for place in &self.0 {
+            let holds = |at: u64, bytes: &[u8]| disk.bytes(at, bytes.len()) == bytes;
+            let stands = |name: &Name| {
+                let release = &chain.releases[*name];
+                release.kind == place.slot.kind() && holds(place.trust, head(&release.bundle))
+            };
+            let Some(name) = (0..chain.releases.len()).find(stands) else { continue };
+            let release = &chain.releases[name];
+            let marked = |kind, at| {
+                let mark: [u8; header::LEN] = Mark { kind, digest: release.digest }.emit();
+                holds(at, &mark)
+            };
+            let mut parts = place.components.iter().zip(&release.contents);
+            scene[place.slot as usize] = Content {
+                head: Some(name),
+                is_whole: parts.all(|(at, (_, bytes))| holds(*at, bytes)),
+                is_committed: marked(MarkKind::Committed, place.commit),
+                is_confirmed: marked(MarkKind::Confirmed, place.confirmed),
+            };
+        }
+        scene
+    }
+}
+
+/// The envelopes at the start of a bundle: what is left before the components and their indexes of
+/// 32 bytes per 4 KiB.
+fn head(bundle: &[u8]) -> &[u8] {
+    let parts: usize = LENGTHS.iter().map(|len| len + 32 * len.div_ceil(4096)).sum();
+    &bundle[..bundle.len() - parts]
+}
