@@ -5,13 +5,18 @@
 
 mod apt;
 mod bench;
+mod canaries;
 mod check;
+mod disk;
+mod efi;
 mod fuzz;
 mod initramfs;
 mod kernels;
 mod licences;
+mod miri;
 mod modules;
 mod msrv;
+mod prove;
 mod setup;
 mod shell;
 mod size;
@@ -21,6 +26,7 @@ mod test_keys;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -52,6 +58,15 @@ enum Chore {
     Check,
     /// Everything that CI checks.
     Test,
+    /// Cut the power at every instant of every story, once and twice. Ctrl-C keeps what is done.
+    Prove {
+        /// Begin anew, whatever an earlier call has done.
+        #[arg(long)]
+        fresh: bool,
+        /// More for the sweep itself; `-- --help` lists it.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
     /// Measure the core on a microcontroller against the limits in xtask/size/limits.toml.
     Size {
         /// Raise the limits that are passed to the measured sizes, rounded up to KiB.
@@ -64,20 +79,40 @@ enum Chore {
     Fuzz {
         /// Only this one.
         target: Option<String>,
-        /// Seconds for each.
-        #[arg(long, default_value_t = 600)]
-        seconds: u64,
+        /// Seconds for each, by the clock.
+        #[arg(long, conflicts_with = "cpu_minutes")]
+        seconds: Option<u64>,
+        /// Minutes of processor time for each; 10 where neither is given.
+        #[arg(long, default_value_t = 10)]
+        cpu_minutes: u64,
     },
+    /// Run the core's unit tests under Miri; needs a nightly toolchain.
+    Miri,
     /// Time an installation against hashing and copying the same bytes.
     Bench {
         /// Size of the update.
         #[arg(long, default_value_t = 512)]
         mib: u64,
     },
+    /// The simulator must catch known bugs of the core that are switched on.
+    Canaries,
     /// A release build of the tool refuses keys of the test suite.
     TestKeys,
     /// Compile with the oldest supported toolchain, or lint for what it lacks.
     Msrv,
+    /// Build the boot loader for UEFI: BOOTX64.EFI and BOOTAA64.EFI.
+    Efi {
+        /// Only this architecture; without it, both.
+        #[arg(long, value_enum)]
+        arch: Option<efi::Arch>,
+        #[command(flatten)]
+        trust: efi::Trust,
+        /// The folder to put them into; `efi` in the target folder by default.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Make the image of a disk that boots under UEFI.
+    Disk(disk::DiskArgs),
 }
 
 fn main() -> ExitCode {
@@ -86,12 +121,21 @@ fn main() -> ExitCode {
         Chore::Kernels { arch, out, refresh } => kernels::run(arch, &out, refresh),
         Chore::Check => check::run(),
         Chore::Test => test::run(),
+        Chore::Prove { fresh, arguments } => prove::run(fresh, &arguments),
         Chore::Size { raise } => size::run(raise),
         Chore::Licences => licences::run(),
         Chore::Msrv => msrv::run(),
-        Chore::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
+        Chore::Fuzz { target, seconds, cpu_minutes } => {
+            let wall = seconds.map(|seconds| fuzz::Limit::Wall(Duration::from_secs(seconds)));
+            let cpu = fuzz::Limit::Cpu(Duration::from_secs(60 * cpu_minutes));
+            fuzz::run(target.as_deref(), wall.unwrap_or(cpu))
+        }
+        Chore::Miri => miri::run(),
         Chore::Bench { mib } => bench::run(mib),
+        Chore::Canaries => canaries::run(),
         Chore::TestKeys => test_keys::run(),
+        Chore::Efi { arch, trust, out } => efi::run(arch, &trust, out.as_deref()),
+        Chore::Disk(args) => disk::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

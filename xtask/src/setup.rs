@@ -18,13 +18,25 @@ pub const TARGETS: &[&str] = &[
     "aarch64-unknown-none",
     "x86_64-unknown-none",
     "riscv32imac-unknown-none-elf",
+    "x86_64-unknown-uefi",
+    "aarch64-unknown-uefi",
 ];
 
 /// Cargo subcommands that the checks call, each with the rustup component that brings it.
 const COMPONENTS: &[(&str, &str)] = &[("clippy", "clippy"), ("fmt", "rustfmt")];
 
-/// A program to look for, and the Debian package that brings it.
-const NEEDS: &[(&str, &str)] = &[("openssl", "openssl"), ("readelf", "binutils")];
+/// A program to look for, or a file by its whole path, and the Debian package that brings it.
+const NEEDS: &[(&str, &str)] = &[
+    ("openssl", "openssl"),
+    ("readelf", "binutils"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("qemu-system-aarch64", "qemu-system-arm"),
+    ("qemu-system-arm", "qemu-system-arm"),
+    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf"),
+    ("/usr/share/AAVMF/AAVMF_CODE.fd", "qemu-efi-aarch64"),
+    ("mcopy", "mtools"),
+    ("mkfs.vfat", "dosfstools"),
+];
 
 /// Installs or names everything missing.
 ///
@@ -124,7 +136,7 @@ fn packages() -> Result<Vec<String>> {
     // A package that installs but does not bring its program would fail much later, and unclearly.
     for (program, package) in NEEDS {
         if !shell::has_program(program) {
-            bail!("{package} is installed but there is no `{program}` in PATH");
+            bail!("{package} is installed but there is no `{program}`");
         }
     }
     Ok(Vec::new())

@@ -44,6 +44,8 @@ pub enum Lane {
     Msrv,
     /// A target folder for the measured crates.
     Size,
+    /// A target folder for builds with known bugs.
+    Canary,
 }
 
 impl Lane {
@@ -54,6 +56,7 @@ impl Lane {
             Self::NoStd => shell::target().join("nostd"),
             Self::Msrv => shell::target().join("msrv"),
             Self::Size => shell::target().join("size"),
+            Self::Canary => shell::target().join("canary"),
         }
     }
 

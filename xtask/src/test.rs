@@ -42,8 +42,30 @@ fn steps() -> Vec<Step> {
             .env("RUSTDOCFLAGS", "-Dwarnings")
             .after("clippy"),
         Step::new("msrv", msrv::lane()).xtask(&["msrv"]).after("clippy"),
+        Step::new("canaries", Lane::Canary).xtask(&["canaries"]).after("clippy").must_print(),
+        // Their bodies run with the tests; here they only have to be programs.
+        Step::new("fuzz targets", Lane::Debug)
+            .cargo(&["check", "--manifest-path", "fuzz/Cargo.toml", "--no-default-features"])
+            .after("clippy"),
         size_clippy().after("setup"),
         Step::new("size", Lane::Size).xtask(&["size"]).after("setup"),
+        // Every story with the power cut, optimised: in the tests' profile it takes minutes.
+        Step::new("sweep", Lane::Release)
+            .cargo(&[
+                "run",
+                "--quiet",
+                "--release",
+                "--package",
+                "stillboot-sim",
+                "--example",
+                "prove",
+                "--",
+                "--quick",
+                "--fresh",
+            ])
+            .after("clippy")
+            .minutes(8)
+            .must_print(),
         // Last, the whole story through the door that a user takes.
         Step::new("demo", Lane::Release)
             .cargo(&["run", "--quiet", "--release", "--", "demo"])

@@ -8,10 +8,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use stillboot::boot::Reason;
 use stillboot::device::{BlockDevice, Geometry};
-use stillboot::format::{BootProof, Hold, Slot, SlotKind};
+use stillboot::format::{BootProof, Floor, Hold, Slot, SlotKind};
 use stillboot::operate::Request;
 use stillboot::record::Choice;
+use stillboot::select::Claim;
 
 use crate::disk::{Cut, PowerCut, RamDisk, Tear, WriteCache};
 use crate::engine::{Engine, Outcome, Program, Setting, Started};
@@ -144,6 +146,8 @@ struct Life<'s> {
     stale: Option<BootProof>,
     /// Nothing but the power has failed so far.
     only_power: bool,
+    /// The highest that anything reaches of which a confirmation was ever begun.
+    confirmed: Floor,
 }
 
 impl<'s> Life<'s> {
@@ -153,7 +157,16 @@ impl<'s> Life<'s> {
         let has_cache = stage.has_cache;
         let drive = Drive { below: PowerCut::new(WriteCache::new(ram)), has_cache };
         let store = stage.has_store.then(SimStore::default);
-        Self { stage, drive, store, nonce: 0, running: None, stale: None, only_power: true }
+        Self {
+            stage,
+            drive,
+            store,
+            nonce: 0,
+            running: None,
+            stale: None,
+            only_power: true,
+            confirmed: Floor::default(),
+        }
     }
 
     /// One event: what happens in the low half of its first byte, what goes wrong in the high one.
@@ -257,6 +270,11 @@ impl<'s> Life<'s> {
             *nonce = self.nonce;
             self.stale = self.running.take().or(self.stale);
         }
+        if let Program::Operate(Request::MarkGood(proof)) = program
+            && let Some(name) = self.stage.known.named(&proof.digest)
+        {
+            self.confirmed = self.confirmed.max(self.stage.known.releases[name].floor);
+        }
         let Stage { setting, engine, .. } = &mut *self.stage;
         let outcome = match fault {
             None => engine.run(setting, &program, &mut self.drive, &mut self.store, None),
@@ -288,6 +306,18 @@ impl<'s> Life<'s> {
 
     fn judge(&mut self, started: &Started, returns: Option<Slot>, is_sound: bool) {
         let known = &self.stage.known;
+        let is_sound = is_sound && self.only_power && !self.drive.below.is_off();
+        // What is switched to is whole, and stays so while nothing else is installed there.
+        for line in started.report.lines.iter().filter(|_| is_sound) {
+            let is_tried =
+                matches!(line.candidate.claim, Claim::Trial | Claim::Good | Claim::Suspect);
+            let has_run = matches!(line.reason, Reason::Started | Reason::Returned);
+            if is_tried && !has_run {
+                let slot = line.candidate.slot;
+                let whole = known.intact(&mut self.drive);
+                assert!(whole.iter().any(|found| found.0 == slot), "{slot} is tried half full");
+            }
+        }
         if let Some(proof) = started.proof {
             let name = known.named(&proof.digest).expect("only what was published runs");
             let release = &known.releases[name];
@@ -310,11 +340,12 @@ impl<'s> Life<'s> {
                 assert!(release.floor >= floor, "{} runs below {floor:?}", release.name);
             }
             self.running = Some(proof);
-        } else if self.only_power && is_sound && !self.drive.below.is_off() {
+        } else if is_sound {
             assert!(!matches!(started.report.record, Choice::Lost), "{:?}", started.report);
-            let floor = |kind: SlotKind| {
-                let stored = self.store.as_ref().and_then(|store| store.floors[kind as usize]);
-                stored.unwrap_or_default().max(started.record.body.floor_of(kind))
+            // Updates are below the floor only where something else was confirmed.
+            let floor = |kind: SlotKind| match kind {
+                SlotKind::Update => self.confirmed,
+                SlotKind::Recovery => started.record.body.floor_of(kind),
             };
             let whole = known.intact(&mut self.drive);
             let able = whole.iter().find(|(slot, name)| {
@@ -331,15 +362,16 @@ impl<'s> Life<'s> {
             return;
         }
         if let Some(proof) = self.running.filter(|proof| proof.slot.kind() == SlotKind::Update) {
-            // What is healthy is confirmed, and what an operator holds is given free.
+            // What is healthy is confirmed.
             self.operate(Request::MarkGood(proof));
-            for request in [
-                Request::HoldUpdates(NOT_HELD),
-                Request::HoldSlot(Slot::A, false),
-                Request::HoldSlot(Slot::B, false),
-            ] {
-                self.operate(request);
-            }
+        }
+        // What an operator holds is given free.
+        for request in [
+            Request::HoldUpdates(NOT_HELD),
+            Request::HoldSlot(Slot::A, false),
+            Request::HoldSlot(Slot::B, false),
+        ] {
+            self.operate(request);
         }
         let Stage { setting, engine, .. } = &mut *self.stage;
         let running = self.running;

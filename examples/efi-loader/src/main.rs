@@ -1,0 +1,197 @@
+//! BOOTX64.EFI and BOOTAA64.EFI: a boot loader of a few lines, on stillboot.
+//!
+//! It has no configuration. Whom it trusts and for which device it is were compiled in (`build.rs`);
+//! everything else stands in the boot record and in signed manifests. It says nothing unless
+//! something is wrong, or somebody presses a key while it starts.
+
+#![cfg_attr(target_os = "uefi", no_std, no_main)]
+// On the host this is compiled to be checked; nothing calls it.
+#![cfg_attr(not(target_os = "uefi"), allow(dead_code, unused_imports))]
+
+extern crate alloc;
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use stillboot::boot::{Boot, BootConfig, Event};
+use stillboot::device::BlockDevice;
+use stillboot::driver::{self, RollbackStore};
+use stillboot::format::Architecture;
+use stillboot::verify::{Device, SoftSha256, Trust};
+use stillboot_efi::clock::{Clock, HASHING, READING, Timed};
+use stillboot_efi::memory::{ComponentMemory, Pages};
+use stillboot_efi::menu::{self, ReadOnly, Unraised};
+use stillboot_efi::variables::{self, FloorVariables};
+use stillboot_efi::{console, disks, nonce, report, start, watchdog};
+use uefi::Status;
+use uefi::runtime::{self, ResetType};
+
+mod trust {
+    #![allow(missing_docs, reason = "generated")]
+    include!(concat!(env!("OUT_DIR"), "/trust.rs"));
+}
+
+/// Everybody can sign with the keys of the test suite. The core refuses them as well; here it is
+/// said when the loader is built, and not when it is needed.
+const _: () = assert!(
+    !trust::TEST_ROOTS || cfg!(debug_assertions),
+    "the roots are keys of the test suite: a release build of the loader refuses them"
+);
+
+/// The provider of SHA-256.
+type Hash = Timed<SoftSha256>;
+
+/// How often a slot may be tried that is found without a boot record.
+const TRIES: u8 = 3;
+/// How long the reason stands on the console when nothing can be started.
+const PATIENCE: Duration = Duration::from_secs(60);
+const BUFFER_LEN: usize = 64 << 10;
+
+#[cfg(target_os = "uefi")]
+#[uefi::entry]
+fn main() -> Status {
+    boot()
+}
+
+#[cfg(not(target_os = "uefi"))]
+fn main() {
+    eprintln!("this is a boot loader: `cargo xtask efi` builds it for UEFI");
+}
+
+fn boot() -> ! {
+    let clock = Clock::start();
+    let _ = watchdog::arm(watchdog::SECONDS);
+    if cfg!(debug_assertions) {
+        console::line(format_args!(
+            "*** stillboot: THIS LOADER ACCEPTS KEYS OF THE TEST SUITE. NEVER SHIP IT. ***"
+        ));
+    }
+    let failure = run(&clock);
+    console::line(format_args!("stillboot: nothing can be started\r\n{failure}"));
+    let _ = watchdog::arm(2 * PATIENCE.as_secs() as usize);
+    let _ = console::wait_for_key(PATIENCE);
+    // What failed may work the next time; somebody who is there presses a key then.
+    runtime::reset(ResetType::COLD, Status::LOAD_ERROR, None)
+}
+
+/// Starts a system. Returns only if there is none, with the reasons.
+fn run(clock: &Clock) -> String {
+    let mut notes = Vec::new();
+    let mut asked = console::key().is_some();
+    let (plan, mut disks) = match disks::plan(&[], &mut notes) {
+        Ok(found) => found,
+        Err(error) => return format!("{error}\r\n{}", notes.join("\r\n")),
+    };
+    notes.extend(plan.notes.iter().cloned());
+    let slots = plan.slots();
+    let layout = match plan.layout(&slots) {
+        Ok(layout) => layout,
+        Err(error) => return format!("{error}"),
+    };
+    let mut devices: Vec<_> = disks.iter_mut().map(|disk| disk as &mut dyn BlockDevice).collect();
+    let Some(mut buffer) = Pages::new(BUFFER_LEN) else { return "not enough memory".into() };
+    notes.push(format!("time: {} us until all disks were found", clock.micros()));
+
+    let mut config = BootConfig {
+        device: Device {
+            trust: Trust::Roots { keys: trust::ROOTS, threshold: trust::THRESHOLD },
+            product: trust::PRODUCT,
+            class: trust::CLASS,
+            revision: trust::REVISION,
+            architecture: ARCHITECTURE,
+        },
+        layout,
+        tries: TRIES,
+        nonce: nonce::nonce(),
+        has_store: true,
+        check_late: false,
+        watchdog_reset: variables::take_came_back(),
+    };
+    let mut power_on = PowerOn { clock, notes, buffer: &mut buffer };
+    while asked {
+        let Some(entry) = menu::ask::<Hash>(&config, &mut devices, power_on.buffer.bytes_mut())
+        else {
+            break;
+        };
+        let only: Vec<_> = slots.iter().copied().filter(|slot| slot.slot == entry.slot).collect();
+        if let Ok(layout) = plan.layout(&only) {
+            let chosen = BootConfig { layout, watchdog_reset: false, ..config };
+            let store = &mut Unraised(&mut FloorVariables);
+            let failure = if menu::must_count(&entry.state) {
+                power_on.start(&chosen, &mut devices, store, true)
+            } else {
+                let guard = |disk| ReadOnly(disk);
+                let mut guarded: Vec<_> = devices.iter_mut().map(|d| guard(&mut **d)).collect();
+                let mut guarded: Vec<_> =
+                    guarded.iter_mut().map(|disk| disk as &mut dyn BlockDevice).collect();
+                power_on.start(&chosen, &mut guarded, store, true)
+            };
+            console::line(format_args!("stillboot: not started\r\n{failure}"));
+            config.nonce = nonce::nonce();
+        }
+        asked = true;
+    }
+    power_on.start(&config, &mut devices, &mut FloorVariables, false)
+}
+
+/// What every start of this power-on uses.
+struct PowerOn<'a> {
+    clock: &'a Clock,
+    notes: Vec<String>,
+    buffer: &'a mut Pages,
+}
+
+impl PowerOn<'_> {
+    /// Runs the core until something is started. Returns only if nothing was, with the report.
+    /// With `chosen`, a floor that was set aside for want of other slots is obeyed.
+    fn start(
+        &mut self,
+        config: &BootConfig<'_>,
+        devices: &mut [&mut dyn BlockDevice],
+        store: &mut dyn RollbackStore,
+        chosen: bool,
+    ) -> String {
+        let mut machine = Boot::<Hash>::new(config);
+        let mut memory = ComponentMemory::default();
+        let mut event = Event::Start;
+        loop {
+            let buffer = self.buffer.bytes_mut();
+            let proof = driver::boot(&mut machine, event, devices, store, &mut memory, buffer);
+            let (Some(proof), Some(manifest)) = (proof, machine.manifest()) else { break };
+            if chosen && machine.report().floor_ignored {
+                self.notes.push("note: it is below the floor".into());
+                break;
+            }
+            let (hashing, reading) = (self.clock.spent(&HASHING), self.clock.spent(&READING));
+            let times = format!(
+                "time: {} us until all was verified: {} us hashing {} bytes, {} us reading {} bytes",
+                self.clock.micros(),
+                hashing.micros,
+                hashing.bytes,
+                reading.micros,
+                reading.bytes,
+            );
+            self.notes.push(times);
+            let text = report::text(machine.report(), &self.notes);
+            let refusal = start::hand_over(self.clock, &proof, manifest, &memory, text);
+            self.notes.push(format!("note: slot {}: {refusal}", proof.slot));
+            event = Event::Returned;
+        }
+        report::text(machine.report(), &self.notes).replace('\n', "\r\n")
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+const ARCHITECTURE: Architecture = Architecture::X86_64;
+#[cfg(target_arch = "aarch64")]
+const ARCHITECTURE: Architecture = Architecture::Aarch64;
+
+/// A fault of ours must not end a device's life: the power-on is over, and its try is counted.
+#[cfg(target_os = "uefi")]
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    console::line(format_args!("stillboot: {info}"));
+    runtime::reset(ResetType::COLD, Status::ABORTED, None)
+}

@@ -1,0 +1,65 @@
+//! stillboot on UEFI: what a loader needs around the core to start Linux kernels and unified kernel
+//! images on x86_64 and aarch64.
+//!
+//! The core decides; this crate reads disks, provides memory, keeps the floor and starts what was
+//! verified, from the very bytes that were verified. All of the project's unsafe code for UEFI is
+//! here. A whole loader is in `examples/efi-loader`.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`gpt`] | reads and checks a partition table |
+//! | [`plan`] | says which partition of which disk is what |
+//! | [`options`] | makes the load options of a kernel: the verified command line and the proof |
+//! | [`floor`] | the bytes of the variable that keeps the floor |
+//! | [`report`] | the text of `StillBootReport` |
+//! | [`menu`] | the text of the menu, and the start of one chosen slot |
+//! | [`block`] | a disk of the firmware as a block device |
+//! | [`disks`] | finds the disks that matter |
+//! | [`memory`] | pages for whole components |
+//! | [`variables`] | proof, report, the store of the floor |
+//! | [`image`] | loads and starts an image from memory |
+//! | [`initrd`] | offers the initial file system to the kernel |
+//! | [`start`] | hands over to what was verified |
+//! | [`clock`] | monotonic time |
+//! | [`nonce`] | a number that no other power-on had |
+//! | [`watchdog`] | the firmware's watchdog |
+//! | [`console`] | lines out, keys in |
+//! | [`sbat`] | the `.sbat` section that shim asks for |
+//!
+//! The modules down to `menu` call no firmware and are tested on the host.
+
+#![no_std]
+// The crate's other half of safety: nothing is unsafe by being inside an unsafe function.
+#![deny(unsafe_op_in_unsafe_fn)]
+
+extern crate alloc;
+
+pub mod block;
+pub mod clock;
+pub mod console;
+pub mod disks;
+pub mod floor;
+pub mod gpt;
+pub mod image;
+pub mod initrd;
+pub mod memory;
+pub mod menu;
+pub mod nonce;
+pub mod options;
+pub mod plan;
+pub mod report;
+pub mod sbat;
+pub mod start;
+pub mod variables;
+pub mod watchdog;
+
+#[cfg(test)]
+extern crate std;
+
+/// CRC-32 as IEEE 802.3 has it.
+fn crc32(bytes: &[u8]) -> u32 {
+    // Without a table: only partition tables and one variable are summed.
+    const CRC: crc::Crc<u32, crc::NoTable> =
+        crc::Crc::<u32, crc::NoTable>::new(&crc::CRC_32_ISO_HDLC);
+    CRC.checksum(bytes)
+}

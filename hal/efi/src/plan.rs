@@ -1,0 +1,397 @@
+//! Which partition of which disk is what: from partition tables to the core's layout.
+//!
+//! Names are those of `stillboot-linux`:
+//!
+//! | partition | holds |
+//! |---|---|
+//! | `stillboot-record` | both copies of the boot record, half of the partition apart |
+//! | `stillboot-a`, `-b`, `-c`, `-recovery` | the slots |
+//! | `stillboot-a-rootfs`, ... | a further region of a slot, for components of that role |
+//!
+//! A partition on the loader's own disk goes before one of the same name elsewhere, so that a disk
+//! that is plugged in cannot stand in for what is there already. Two that fit equally are as bad as
+//! none. A slot that is unclear is left out and noted; it never stops another.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use stillboot::device::Geometry;
+use stillboot::format::{Role, Slot};
+use stillboot::layout::{DEVICES_MAX, Layout, LayoutError, Region, SlotLayout, SlotRegion};
+use uefi::Guid;
+
+use crate::gpt::{Partition, Table};
+
+/// Name of the partition with the boot record.
+pub const RECORD_NAME: &str = "stillboot-record";
+
+/// Least distance of the two copies of the record, in bytes.
+pub const RECORD_DISTANCE: u64 = 1 << 20;
+
+/// Erase blocks of disks, whatever their sectors are.
+const ERASE_BLOCK: u64 = 4096;
+
+/// A disk to plan with.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// Whether the loader came from it.
+    pub is_own: bool,
+    /// Its units and size.
+    pub geometry: Geometry,
+    /// Its partitions.
+    pub table: &'a Table,
+}
+
+/// A partition that is meant by its PARTUUID: it is not looked for by name.
+#[derive(Clone, Copy, Debug)]
+pub struct Pinned<'a> {
+    /// The name it would have been looked for by, such as `stillboot-a`.
+    pub name: &'a str,
+    /// Its PARTUUID.
+    pub guid: Guid,
+}
+
+/// Which part of which disk is what.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The disks in use, by their number among the sources: the core's device 0 is the first.
+    pub disks: Vec<usize>,
+    /// What was left out, and why.
+    pub notes: Vec<String>,
+    geometries: Vec<Geometry>,
+    record: [Region; 2],
+    slots: Vec<(Slot, Vec<SlotRegion>)>,
+}
+
+/// Why nothing can be started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlanError {
+    /// The partition of the boot record is not there, or more than one is.
+    Record(FindError),
+    /// It is too small.
+    RecordSize {
+        /// Its length in bytes.
+        found: u64,
+    },
+    /// There is no slot.
+    NoSlots,
+}
+
+impl core::fmt::Display for PlanError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Record(error) => write!(f, "partition {RECORD_NAME}: {error}"),
+            Self::RecordSize { found } => write!(
+                f,
+                "partition {RECORD_NAME} has {found} bytes: two copies need {}",
+                2 * RECORD_DISTANCE
+            ),
+            Self::NoSlots => {
+                f.write_str("no slot: expected partitions named stillboot-a and stillboot-b")
+            }
+        }
+    }
+}
+
+/// Why a partition was not found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FindError {
+    /// None fits.
+    Missing,
+    /// More than one fits, and nothing says which one is meant.
+    Ambiguous,
+    /// The update would span more disks than the core takes.
+    TooManyDisks,
+}
+
+impl core::fmt::Display for FindError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "not found on any disk",
+            Self::Ambiguous => "found twice, so nothing says which one is meant",
+            Self::TooManyDisks => "on a fifth disk, at most four are used",
+        })
+    }
+}
+
+/// One-element lists that live as long as the program, for regions of one role each.
+const SINGLE_ROLES: [&[Role]; 8] = [
+    &[Role::Kernel],
+    &[Role::Initramfs],
+    &[Role::Cmdline],
+    &[Role::Dtbs],
+    &[Role::Uki],
+    &[Role::Rootfs],
+    &[Role::Image],
+    &[Role::Data],
+];
+
+impl Plan {
+    /// Looks for record and slots on `sources`.
+    ///
+    /// # Errors
+    /// [`PlanError`] if there is no record or no slot at all.
+    pub fn new(sources: &[Source<'_>], pinned: &[Pinned<'_>]) -> Result<Self, PlanError> {
+        let mut finder = Finder { sources, pinned, disks: Vec::new() };
+        let home = finder.region(RECORD_NAME).map_err(PlanError::Record)?;
+        if home.len < 2 * RECORD_DISTANCE {
+            return Err(PlanError::RecordSize { found: home.len });
+        }
+        let half = home.len / 2 / ERASE_BLOCK * ERASE_BLOCK;
+        let record = [
+            Region { len: half, ..home },
+            Region { offset: home.offset + half, len: half, ..home },
+        ];
+
+        let mut notes = Vec::new();
+        let mut slots = Vec::new();
+        for slot in Slot::ALL {
+            let name = format!("stillboot-{slot}");
+            match finder.slot(&name) {
+                Ok(regions) => slots.push((slot, regions)),
+                Err((_, FindError::Missing)) => {}
+                Err((name, error)) => notes.push(format!("slot {slot} left out: {name}: {error}")),
+            }
+        }
+        if slots.is_empty() {
+            return Err(PlanError::NoSlots);
+        }
+        let geometries = finder.disks.iter().map(|disk| sources[*disk].geometry).collect();
+        Ok(Self { disks: finder.disks, notes, geometries, record, slots })
+    }
+
+    /// The slots, to make a [`layout`](Self::layout) from.
+    #[must_use]
+    pub fn slots(&self) -> Vec<SlotLayout<'_>> {
+        self.slots.iter().map(|(slot, regions)| SlotLayout { slot: *slot, regions }).collect()
+    }
+
+    /// The layout, checked.
+    ///
+    /// # Errors
+    /// [`LayoutError`].
+    pub fn layout<'a>(&'a self, slots: &'a [SlotLayout<'a>]) -> Result<Layout<'a>, LayoutError> {
+        Layout::new(&self.geometries, self.record, slots)
+    }
+}
+
+struct Finder<'a> {
+    sources: &'a [Source<'a>],
+    pinned: &'a [Pinned<'a>],
+    disks: Vec<usize>,
+}
+
+impl<'a> Finder<'a> {
+    /// All regions of a slot; an error names the partition it is about.
+    fn slot(&mut self, name: &str) -> Result<Vec<SlotRegion>, (String, FindError)> {
+        // What a slot that is left out would have added must not use up the devices.
+        let disks = self.disks.len();
+        let mut regions = Vec::new();
+        let mut found = self.add(&mut regions, name.into(), &[]);
+        for roles in SINGLE_ROLES {
+            if found.is_err() {
+                break;
+            }
+            found = match self.add(&mut regions, format!("{name}-{}", roles[0]), roles) {
+                Err((_, FindError::Missing)) => Ok(()),
+                other => other,
+            };
+        }
+        if found.is_err() {
+            self.disks.truncate(disks);
+        }
+        found.map(|()| regions)
+    }
+
+    fn add(
+        &mut self,
+        regions: &mut Vec<SlotRegion>,
+        name: String,
+        roles: &'static [Role],
+    ) -> Result<(), (String, FindError)> {
+        match self.region(&name) {
+            Ok(region) => {
+                regions.push(SlotRegion { region, roles });
+                Ok(())
+            }
+            Err(error) => Err((name, error)),
+        }
+    }
+
+    fn region(&mut self, name: &str) -> Result<Region, FindError> {
+        let (disk, partition) = self.find(name)?;
+        let device = match self.disks.iter().position(|used| *used == disk) {
+            Some(device) => device,
+            None if self.disks.len() == DEVICES_MAX => return Err(FindError::TooManyDisks),
+            None => {
+                self.disks.push(disk);
+                self.disks.len() - 1
+            }
+        };
+        Ok(Region {
+            device: device as u8,
+            offset: partition.start_bytes,
+            // The tail that is no whole erase block is never used.
+            len: partition.len_bytes / ERASE_BLOCK * ERASE_BLOCK,
+        })
+    }
+
+    fn find(&self, name: &str) -> Result<(usize, &'a Partition), FindError> {
+        let pinned = self.pinned.iter().find(|pinned| pinned.name == name);
+        let fits = |partition: &&Partition| match pinned {
+            Some(pinned) => partition.guid == pinned.guid,
+            None => partition.name == name,
+        };
+        for is_own in [true, false] {
+            let mut found = self
+                .sources
+                .iter()
+                .enumerate()
+                .filter(|(_, source)| source.is_own == is_own)
+                .flat_map(|(disk, source)| {
+                    source.table.partitions.iter().map(move |partition| (disk, partition))
+                })
+                .filter(|(_, partition)| fits(partition));
+            match (found.next(), found.next()) {
+                (Some(only), None) => return Ok(only),
+                (Some(_), Some(_)) => return Err(FindError::Ambiguous),
+                (None, _) => {}
+            }
+        }
+        Err(FindError::Missing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    /// A disk with these partitions of 4 MiB each.
+    fn table(names: &[&str]) -> Table {
+        let partition = |(at, name): (usize, &&str)| Partition {
+            name: (*name).into(),
+            guid: Guid::from_random_bytes([at as u8 + 1; 16]),
+            start_bytes: (1 + 4 * at as u64) * MIB,
+            len_bytes: 4 * MIB,
+        };
+        let partitions = names.iter().enumerate().map(partition).collect();
+        Table { is_backup: false, partitions }
+    }
+
+    fn source(table: &Table, is_own: bool) -> Source<'_> {
+        Source { is_own, geometry: Geometry::disk(512, 64 * MIB), table }
+    }
+
+    const FULL: &[&str] = &["esp", "stillboot-record", "stillboot-a", "stillboot-b"];
+
+    #[test]
+    fn names_are_those_that_linux_uses() {
+        use stillboot_linux::{disk, guid};
+        assert_eq!(RECORD_NAME, guid::RECORD_NAME);
+        assert_eq!(RECORD_DISTANCE, disk::RECORD_DISTANCE);
+        for slot in Slot::ALL {
+            assert_eq!(format!("stillboot-{slot}"), disk::slot_partition(slot));
+        }
+    }
+
+    #[test]
+    fn layout_is_the_one_that_linux_makes() {
+        use stillboot_linux::disk::{self, Disk, Recipe};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk.img");
+        let recipe = Recipe {
+            logical_block: 512,
+            slots: 3,
+            slot_bytes: 4 * MIB,
+            rootfs_bytes: Some(2 * MIB),
+            recovery_bytes: Some(MIB),
+            guid: None,
+        };
+        disk::create(&path, &recipe).unwrap();
+        let mut disk = Disk::open(&path, true).unwrap();
+        let table = crate::gpt::read(&mut disk.device).unwrap();
+        let geometry = stillboot::device::BlockDevice::geometry(&disk.device);
+        let plan = Plan::new(&[Source { is_own: true, geometry, table: &table }], &[]).unwrap();
+        let (ours, theirs) = (plan.slots(), disk.plan.slots());
+        assert_eq!(ours, theirs);
+        let (ours, theirs) = (plan.layout(&ours).unwrap(), disk.plan.layout(&theirs).unwrap());
+        assert_eq!([ours.record(0), ours.record(1)], [theirs.record(0), theirs.record(1)]);
+    }
+
+    #[test]
+    fn own_disk_goes_first_and_others_serve_what_it_lacks() {
+        let own = table(&["esp", "stillboot-record", "stillboot-a"]);
+        let other = table(FULL);
+        let plan = Plan::new(&[source(&other, false), source(&own, true)], &[]).unwrap();
+        // The record and slot a of the own disk, which is source 1; slot b of the other.
+        assert_eq!(plan.disks, [1, 0]);
+        let slots: Vec<_> =
+            plan.slots().iter().map(|slot| (slot.slot, slot.regions[0].region.device)).collect();
+        assert_eq!(slots, [(Slot::A, 0), (Slot::B, 1)]);
+    }
+
+    #[test]
+    fn everything_on_a_second_disk() {
+        let own = table(&["esp"]);
+        let other = table(FULL);
+        let plan = Plan::new(&[source(&own, true), source(&other, false)], &[]).unwrap();
+        assert_eq!(plan.disks, [1]);
+        assert_eq!(plan.slots().len(), 2);
+    }
+
+    #[test]
+    fn two_that_fit_are_as_bad_as_none_and_stop_no_other() {
+        let own = table(&["stillboot-record", "stillboot-a", "stillboot-b", "stillboot-b"]);
+        let plan = Plan::new(&[source(&own, true)], &[]).unwrap();
+        assert_eq!(plan.slots().len(), 1);
+        assert!(plan.notes[0].contains("slot b left out"), "{:?}", plan.notes);
+
+        let full = table(FULL);
+        let twice = [source(&full, false), source(&full, false)];
+        let error = Plan::new(&twice, &[]).unwrap_err();
+        assert_eq!(error, PlanError::Record(FindError::Ambiguous));
+    }
+
+    #[test]
+    fn a_pinned_partition_is_found_by_its_guid_alone() {
+        let own = table(&["stillboot-record", "stillboot-a", "renamed"]);
+        let renamed = own.partitions[2].guid;
+        let pinned = [Pinned { name: "stillboot-b", guid: renamed }];
+        let plan = Plan::new(&[source(&own, true)], &pinned).unwrap();
+        assert_eq!(plan.slots()[1].regions[0].region.offset, own.partitions[2].start_bytes);
+        // And its name counts for nothing then.
+        let gone = [Pinned { name: "stillboot-a", guid: Guid::from_random_bytes([9; 16]) }];
+        assert!(matches!(Plan::new(&[source(&own, true)], &gone), Err(PlanError::NoSlots)));
+    }
+
+    #[test]
+    fn a_fifth_disk_is_left_out() {
+        let record = table(&["stillboot-record"]);
+        let names = ["stillboot-a", "stillboot-b", "stillboot-c", "stillboot-recovery"];
+        let tables: Vec<_> = names.iter().map(|name| table(&[name])).collect();
+        let mut sources = vec![source(&record, true)];
+        sources.extend(tables.iter().map(|table| source(table, false)));
+        let plan = Plan::new(&sources, &[]).unwrap();
+        assert_eq!(plan.disks.len(), DEVICES_MAX);
+        assert_eq!(plan.slots().len(), 3);
+        assert!(plan.notes[0].contains("recovery"), "{:?}", plan.notes);
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let none = table(&["esp"]);
+        let error = Plan::new(&[source(&none, true)], &[]).unwrap_err();
+        assert!(format!("{error}").contains("stillboot-record: not found"), "{error}");
+        let record = table(&["stillboot-record"]);
+        assert_eq!(Plan::new(&[source(&record, true)], &[]).unwrap_err(), PlanError::NoSlots);
+        let mut small = table(FULL);
+        small.partitions[1].len_bytes = MIB;
+        let error = Plan::new(&[source(&small, true)], &[]).unwrap_err();
+        assert_eq!(error, PlanError::RecordSize { found: MIB });
+    }
+}

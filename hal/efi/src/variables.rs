@@ -1,0 +1,158 @@
+//! Firmware variables: the proof and the report for the system that is started, and the floor where
+//! that system cannot reach it.
+
+use stillboot::driver::{RollbackStore, StoreError};
+use stillboot::format::{BootProof, Floor, SlotKind};
+use uefi::runtime::{self, VariableAttributes, VariableVendor};
+use uefi::{CStr16, Guid, Result, Status, cstr16, guid};
+
+use crate::floor;
+
+/// Vendor of all variables of stillboot.
+pub const VENDOR: Guid = guid!("d346f553-2a82-42ff-9df6-68d0ca695ea0");
+
+/// The boot proof, as text.
+pub const PROOF: &CStr16 = cstr16!("StillBootProof");
+
+/// Why each candidate was or was not started, as text.
+pub const REPORT: &CStr16 = cstr16!("StillBootReport");
+
+/// Gone when the power is, and readable by the system that was started.
+const VOLATILE: VariableAttributes =
+    VariableAttributes::BOOTSERVICE_ACCESS.union(VariableAttributes::RUNTIME_ACCESS);
+
+/// Kept, and out of reach of the system that was started.
+const KEPT: VariableAttributes =
+    VariableAttributes::BOOTSERVICE_ACCESS.union(VariableAttributes::NON_VOLATILE);
+
+/// Set while an image came back after its code ran; see [`note_came_back`].
+const CAME_BACK: &CStr16 = cstr16!("StillBootCameBack");
+
+/// Hands the proof over.
+///
+/// # Errors
+/// What the firmware says. The command line has the proof as well, except for a unified image.
+pub fn set_proof(proof: &BootProof) -> Result {
+    set_volatile(PROOF, proof.emit().as_bytes())
+}
+
+/// Hands the report over.
+///
+/// # Errors
+/// What the firmware says.
+pub fn set_report(text: &str) -> Result {
+    set_volatile(REPORT, text.as_bytes())
+}
+
+fn set_volatile(name: &CStr16, bytes: &[u8]) -> Result {
+    let vendor = VariableVendor(VENDOR);
+    // One that an earlier system made non-volatile would keep its old value and be believed.
+    match runtime::delete_variable(name, &vendor) {
+        Err(error) if error.status() != Status::NOT_FOUND => Err(error),
+        _ => runtime::set_variable(name, &vendor, VOLATILE, bytes),
+    }
+}
+
+/// Remembers over a reset that a good image ran and came back instead of starting its system. It is
+/// then treated as one that hung, else it would be started and come back for ever.
+pub fn note_came_back() {
+    // Without it the next power-on merely tries the same slot again.
+    let _ = runtime::set_variable(CAME_BACK, &VariableVendor(VENDOR), KEPT, &[1]);
+}
+
+/// Whether [`note_came_back`] was called in the power-on before. Asked once: it is forgotten then.
+#[must_use]
+pub fn take_came_back() -> bool {
+    let mut bytes = [0; 1];
+    let vendor = VariableVendor(VENDOR);
+    let noted = matches!(
+        runtime::get_variable(CAME_BACK, &vendor, &mut bytes),
+        Ok((_, attributes)) if attributes == KEPT
+    );
+    if noted {
+        let _ = runtime::delete_variable(CAME_BACK, &vendor);
+    }
+    noted
+}
+
+/// The floor in boot-services-only variables, one for update slots and one for recovery. They are
+/// written only when a floor rises.
+#[derive(Clone, Copy, Debug)]
+pub struct FloorVariables;
+
+fn name_of(kind: SlotKind) -> &'static CStr16 {
+    match kind {
+        SlotKind::Update => cstr16!("StillBootFloor"),
+        SlotKind::Recovery => cstr16!("StillBootFloorRecovery"),
+    }
+}
+
+impl RollbackStore for FloorVariables {
+    fn read(&mut self, kind: SlotKind) -> core::result::Result<Option<Floor>, StoreError> {
+        let (name, vendor) = (name_of(kind), VariableVendor(VENDOR));
+        // Longer than a floor, so that a longer value is seen as such.
+        let mut bytes = [0; 2 * floor::LEN];
+        match runtime::get_variable(name, &vendor, &mut bytes) {
+            Ok((value, attributes)) if attributes == KEPT => {
+                // Whatever damaged it: it must not read as a lower floor, or as none.
+                floor::parse(value).map(Some).ok_or(StoreError)
+            }
+            // A running system cannot reach ours; it made this one where there was none. What it
+            // says is worth nothing, and it would be in the way of ours.
+            Ok(_) => remove_foreign(name, &vendor),
+            Err(error) => match error.status() {
+                Status::NOT_FOUND => Ok(None),
+                // Larger than any floor: foreign if it is not boot-services-only, which takes
+                // reading it to know. It is not deleted unread, for ours may be what was damaged.
+                _ => Err(StoreError),
+            },
+        }
+    }
+
+    fn probe(&mut self, kind: SlotKind, floor: Floor) -> core::result::Result<(), StoreError> {
+        if self.read(kind)?.is_some_and(|kept| kept >= floor) {
+            return Ok(());
+        }
+        match runtime::query_variable_info(KEPT) {
+            // Headers and name take some of it.
+            Ok(info) if info.remaining_variable_storage_size >= 256 => Ok(()),
+            // Older firmware does not tell.
+            Err(error) if error.status() == Status::UNSUPPORTED => Ok(()),
+            _ => Err(StoreError),
+        }
+    }
+
+    fn raise(&mut self, kind: SlotKind, floor: Floor) -> core::result::Result<(), StoreError> {
+        if self.read(kind)?.is_some_and(|kept| kept >= floor) {
+            return Ok(());
+        }
+        runtime::set_variable(name_of(kind), &VariableVendor(VENDOR), KEPT, &floor::emit(floor))
+            .map_err(|_| StoreError)?;
+        // Firmware has been seen to report success for what it did not keep.
+        if self.read(kind)? == Some(floor) { Ok(()) } else { Err(StoreError) }
+    }
+}
+
+fn remove_foreign(
+    name: &CStr16,
+    vendor: &VariableVendor,
+) -> core::result::Result<Option<Floor>, StoreError> {
+    match runtime::delete_variable(name, vendor) {
+        Ok(()) => Ok(None),
+        Err(_) => Err(StoreError),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString as _;
+
+    use super::*;
+
+    #[test]
+    fn linux_looks_for_the_same_variables() {
+        use stillboot_linux::guid;
+        assert_eq!(VENDOR.to_bytes(), guid::VENDOR.to_bytes_le());
+        assert_eq!(PROOF.to_string(), guid::PROOF_VARIABLE);
+    }
+}

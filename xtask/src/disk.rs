@@ -1,0 +1,115 @@
+//! `cargo xtask disk`: the image of a disk that boots under UEFI, made the way a user would make
+//! one for a device.
+//!
+//! ```text
+//! GPT | ESP: FAT with EFI/BOOT/BOOTX64.EFI | stillboot-record | stillboot-a | stillboot-b | ...
+//! ```
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use stillboot_linux::guid;
+use stillboot_linux::table::{self, PartitionSpec};
+
+use crate::efi::{self, Arch, Trust};
+use crate::shell;
+
+/// GPT type of an EFI system partition.
+const ESP: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
+const MIB: u64 = 1 << 20;
+
+/// Options of `disk`.
+#[derive(Args, Clone, Debug)]
+pub struct DiskArgs {
+    /// The image to make.
+    file: PathBuf,
+    #[command(flatten)]
+    trust: Trust,
+    /// What the machine is.
+    #[arg(long, value_enum, default_value = "x86_64")]
+    arch: Arch,
+    /// A bundle for the next slot: the first goes into a, the second into b.
+    #[arg(long, value_name = "FILE")]
+    bundle: Vec<PathBuf>,
+    /// A bundle for a recovery slot, which the disk has only then.
+    #[arg(long, value_name = "FILE")]
+    recovery: Option<PathBuf>,
+    /// Size of each slot in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 64)]
+    slot_mib: u64,
+    /// Size of the EFI system partition in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 8)]
+    esp_mib: u64,
+}
+
+/// Makes the image.
+///
+/// # Errors
+/// A program is missing or fails, or the file exists already.
+pub fn run(args: &DiskArgs) -> Result<()> {
+    let loader = efi::build(args.arch, &args.trust)?;
+    let spec = |name: &str, type_guid, mib| PartitionSpec {
+        name: name.to_owned(),
+        type_guid,
+        size_bytes: mib * MIB,
+        part_guid: None,
+    };
+    let mut specs = vec![
+        spec("esp", ESP.parse()?, args.esp_mib),
+        spec(guid::RECORD_NAME, guid::RECORD, 2),
+        spec(guid::SLOT_NAMES[0], guid::SLOT, args.slot_mib),
+        spec(guid::SLOT_NAMES[1], guid::SLOT, args.slot_mib),
+    ];
+    if args.recovery.is_some() {
+        specs.push(spec(guid::RECOVERY_NAME, guid::RECOVERY, args.slot_mib));
+    }
+    let size: u64 = specs.iter().map(|spec| spec.size_bytes).sum::<u64>() + 2 * MIB;
+    let table = table::create(&args.file, size, 512, &specs, None)?;
+    let start = table.find_name("esp")?.start_bytes;
+
+    // Both tools work on the part of the image from a byte on: no root, no loop device.
+    shell::output(
+        Command::new("mkfs.vfat")
+            .args(["-n", "ESP", "--offset", &(start / 512).to_string()])
+            .arg(&args.file)
+            // It counts in KiB.
+            .arg((args.esp_mib * 1024).to_string()),
+    )?;
+    let image = format!("{}@@{start}", args.file.display());
+    shell::output(Command::new("mmd").args(["-i", &image, "::/EFI", "::/EFI/BOOT"]))?;
+    shell::output(
+        Command::new("mcopy")
+            .args(["-i", &image])
+            .arg(&loader)
+            .arg(format!("::/EFI/BOOT/{}", args.arch.file())),
+    )?;
+
+    for (bundle, slot) in args.bundle.iter().zip(["a", "b"]) {
+        install(args, bundle, slot)?;
+    }
+    if let Some(bundle) = &args.recovery {
+        install(args, bundle, "recovery")?;
+    }
+    println!("{}: {} MiB, boots {}", args.file.display(), size / MIB, args.arch.name());
+    Ok(())
+}
+
+/// Installs with the tool, as a release engineer fills the disks of new devices.
+fn install(args: &DiskArgs, bundle: &PathBuf, slot: &str) -> Result<()> {
+    let disk = fs::canonicalize(&args.file)?;
+    let bundle = fs::canonicalize(bundle)
+        .with_context(|| format!("cannot read the bundle {}", bundle.display()))?;
+    let mut tool = shell::cargo();
+    tool.args(["run", "--quiet", "-p", "stillboot-cli"]);
+    // A release build refuses the keys of the test suite.
+    if !args.trust.test_keys {
+        tool.arg("--release");
+    }
+    tool.args(["--", "install", "--offline", "--slot", slot, "--class", args.trust.class()]);
+    tool.args(["--arch", args.arch.name(), "--revision", &args.trust.revision.to_string()]);
+    tool.arg("--roots").arg(args.trust.roots()?).arg("--disk").arg(disk).arg(bundle);
+    shell::run(&mut tool)
+}

@@ -1,0 +1,145 @@
+//! `cargo xtask efi`: the boot loader for UEFI, for both architectures, and whether it stays small.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+
+use crate::shell;
+
+/// What a loader may take on a system partition, and in the memory of small machines.
+const LIMIT_BYTES: u64 = 120 << 10;
+
+/// The roots that `--test-keys` stands for, and their class.
+const TEST_ROOTS: &str = "tests/data/test-keys/roots.toml";
+const TEST_CLASS: &str = "test";
+
+/// An architecture with UEFI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Arch {
+    /// 64-bit PC.
+    #[value(name = "x86_64")]
+    X86_64,
+    /// 64-bit Arm.
+    Aarch64,
+}
+
+impl Arch {
+    /// The name that firmware looks for on removable and fixed media alike.
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::X86_64 => "BOOTX64.EFI",
+            Self::Aarch64 => "BOOTAA64.EFI",
+        }
+    }
+
+    fn target(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64-unknown-uefi",
+            Self::Aarch64 => "aarch64-unknown-uefi",
+        }
+    }
+
+    /// As the tool calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Aarch64 => "aarch64",
+        }
+    }
+}
+
+/// Whom the loader trusts, and for which device it is.
+#[derive(Args, Clone, Debug)]
+pub struct Trust {
+    /// The file of roots, as `stillboot keygen` writes it; it is compiled in.
+    #[arg(long, value_name = "FILE", required_unless_present = "test_keys")]
+    pub roots: Option<PathBuf>,
+    /// The device class: a name, or its UUID.
+    #[arg(long, value_name = "NAME", required_unless_present = "test_keys")]
+    pub class: Option<String>,
+    /// The hardware revision within the class.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub revision: u16,
+    /// Build a loader that accepts the keys of the test suite, which everybody has, and says so at
+    /// every start. Without --roots it trusts them.
+    #[arg(long)]
+    pub test_keys: bool,
+}
+
+impl Trust {
+    /// The file of roots, from where the command was given.
+    pub fn roots(&self) -> Result<PathBuf> {
+        let path = match &self.roots {
+            Some(path) => path.clone(),
+            None => shell::root().join(TEST_ROOTS),
+        };
+        fs::canonicalize(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// The class's name.
+    pub fn class(&self) -> &str {
+        self.class.as_deref().unwrap_or(TEST_CLASS)
+    }
+
+    fn profile(&self) -> &'static str {
+        if self.test_keys { "efi-test-keys" } else { "efi" }
+    }
+}
+
+/// Builds the loaders into `out` and prints their sizes.
+///
+/// # Errors
+/// One does not compile, or a loader that could be shipped is over the limit.
+pub fn run(arch: Option<Arch>, trust: &Trust, out: Option<&Path>) -> Result<()> {
+    let out = out.map_or_else(|| shell::target().join("efi"), Path::to_path_buf);
+    fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
+    let archs = arch.map_or_else(|| Arch::value_variants().to_vec(), |arch| vec![arch]);
+    let mut notes = Vec::new();
+    for arch in archs {
+        let loader = out.join(arch.file());
+        let built = build(arch, trust)?;
+        fs::copy(&built, &loader).with_context(|| format!("cannot write {}", loader.display()))?;
+        let bytes = fs::metadata(&loader)?.len();
+        println!("{}: {bytes} bytes", loader.display());
+        notes.push(format!("{} {bytes}", arch.file()));
+        // Debug assertions make the test loader larger; it is not what is shipped.
+        if bytes > LIMIT_BYTES && !trust.test_keys {
+            bail!("{} has {bytes} bytes, the limit is {LIMIT_BYTES}", arch.file());
+        }
+    }
+    println!("note: {} bytes", notes.join(", "));
+    Ok(())
+}
+
+/// Builds one loader and returns where it is.
+///
+/// # Errors
+/// It does not compile.
+pub fn build(arch: Arch, trust: &Trust) -> Result<PathBuf> {
+    let profile = trust.profile();
+    shell::run(
+        shell::cargo()
+            .args(["build", "--quiet", "-p", "efi-loader"])
+            .args(["--target", arch.target(), "--profile", profile])
+            // In addition to the flags of `.cargo/config.toml`.
+            .args(["--config", &format!("target.{}.rustflags=[{:?}]", arch.target(), remap()?)])
+            .env("STILLBOOT_ROOTS", trust.roots()?)
+            .env("STILLBOOT_CLASS", trust.class())
+            .env("STILLBOOT_REVISION", trust.revision.to_string()),
+    )?;
+    Ok(shell::target().join(arch.target()).join(profile).join("efi-loader.efi"))
+}
+
+/// The flag that keeps the place of cargo's packages out of the loader: it would take room, and make
+/// it differ from machine to machine.
+fn remap() -> Result<String> {
+    let home = match env::var_os("CARGO_HOME") {
+        Some(home) => PathBuf::from(home),
+        None => env::home_dir().context("the user has no home folder")?.join(".cargo"),
+    };
+    Ok(format!("--remap-path-prefix={}=", home.join("registry/src").display()))
+}
