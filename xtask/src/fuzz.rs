@@ -101,7 +101,7 @@ fn targets() -> Result<Vec<String>> {
 /// The longest inputs of targets whose bodies look at no more, or grow slow with more.
 fn len_max(target: &str) -> Option<u32> {
     match target {
-        "text" | "proof" | "install" => Some(300),
+        "text" | "install" => Some(300),
         // The first byte, and 48 events.
         "scenario" => Some(193),
         "slot" => Some(8192),

@@ -5,6 +5,7 @@ use stillboot::format::{Slot, SlotKind};
 use stillboot::install::Running;
 use stillboot::operate::Request;
 
+use super::formats::head;
 use crate::disk::RamDisk;
 use crate::release::Publisher;
 use crate::world::{Bytes, Ground, World};
@@ -45,6 +46,7 @@ pub fn install(data: &[u8]) {
 
 /// A slot full of anything never boots, and never stops the other.
 pub fn slot(data: &[u8]) {
+    head(data);
     let publisher = Publisher::new(1);
     let mut world = small(&publisher);
     let first = publisher.simple(1, SlotKind::Update).expect("a sound bundle");

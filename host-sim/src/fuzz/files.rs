@@ -8,10 +8,12 @@ use stillboot_linux::keys::{Roots, Signer as _, SigningKey, public_to_pem, read_
 use stillboot_linux::statement;
 use stillboot_linux::table::Table;
 
+use super::texts::proof;
 use super::{Memory, crc32, file_of};
 
-/// Keys, roots and statements: whatever is read can be written, and is then the same.
+/// Keys, roots, statements and proofs: whatever is read can be written, and is then the same.
 pub fn files(data: &[u8]) {
+    proof(data);
     let file = file_of(data);
     if let Ok(roots) = Roots::read(file.path()) {
         assert!((1..=4).contains(&roots.keys.len()));

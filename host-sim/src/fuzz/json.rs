@@ -3,12 +3,20 @@
 
 use serde_json::Value;
 use stillboot::format::{Manifest, Slot, envelope, manifest};
-use stillboot::json::{ChannelIndex, Latest, view};
+use stillboot::json::view as json_view;
+use stillboot::json::{ChannelIndex, Latest};
 use stillboot::verify::SoftSha256;
 use stillboot_linux::keys::{Signer as _, SigningKey};
 
+/// Every reader of JSON sees the same bytes: what one accepts is nothing to the others.
+pub fn json(data: &[u8]) {
+    view(data);
+    index(data);
+    latest(data);
+}
+
 /// The two encodings and the view of a manifest say the same, whichever it was read from.
-pub fn view(data: &[u8]) {
+fn view(data: &[u8]) {
     if let Ok(manifest) = Manifest::parse(data) {
         agree(&manifest, data);
     }
@@ -30,8 +38,9 @@ fn agree(manifest: &Manifest, bytes: &[u8]) {
     let text = serde_json::to_string(manifest).expect("what was read can be written");
     assert_eq!(&serde_json::from_str::<Manifest>(&text).expect("so can it be read"), manifest);
 
-    let mut room = [0; view::VIEW_LEN_MAX];
-    let len = view::view_manifest(manifest, &mut room).expect("there is room for every manifest");
+    let mut room = [0; json_view::VIEW_LEN_MAX];
+    let len =
+        json_view::view_manifest(manifest, &mut room).expect("there is room for every manifest");
     let view: Value = serde_json::from_slice(&room[..len]).expect("the view is JSON");
     let number = |at: &str| view.pointer(at).and_then(Value::as_u64);
     let text = |at: &str| view.pointer(at).and_then(Value::as_str);
@@ -84,7 +93,7 @@ fn digits(uuid: &str) -> String {
 }
 
 /// A channel index is accepted in one encoding only, and means the same to other readers.
-pub fn index(data: &[u8]) {
+fn index(data: &[u8]) {
     let Ok(index) = ChannelIndex::parse(data) else { return };
     let mut again = [0; envelope::PAYLOAD_LEN_MAX];
     let len = index.emit(&mut again).expect("what was read can be written");
@@ -111,7 +120,7 @@ pub fn index(data: &[u8]) {
 }
 
 /// A `latest.json` with a good signature means to other readers what it means to us.
-pub fn latest(data: &[u8]) {
+fn latest(data: &[u8]) {
     let key = SigningKey::from_seed([9; 32]);
     let Ok(signature) = key.sign(data) else { return };
     let Ok(latest) = Latest::verify::<SoftSha256>(data, &signature, &key.public()) else { return };

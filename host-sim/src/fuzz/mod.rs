@@ -22,30 +22,26 @@ use stillboot::format::Envelope;
 
 pub use devices::{install, slot};
 pub use files::{files, table};
-pub use formats::{boot_record, envelope, head, keyset, manifest, statement};
-pub use json::{index, latest, view};
+pub use formats::{boot_record, envelope, keyset, manifest, statement};
+pub use json::json;
 pub use scenario::scenario;
 pub use seeds::seeds;
-pub use texts::{proof, text};
+pub use texts::text;
 
 /// A target: its name, and its body.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every body by the name of its target. [`canary`] is not among them.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 12] = [
     ("envelope", envelope),
     ("keyset", keyset),
     ("manifest", manifest),
     ("statement", statement),
     ("record", boot_record),
     ("text", text),
-    ("proof", proof),
-    ("view", view),
-    ("index", index),
-    ("latest", latest),
+    ("json", json),
     ("files", files),
     ("table", table),
-    ("head", head),
     ("install", install),
     ("slot", slot),
     ("scenario", scenario),

@@ -16,6 +16,16 @@ MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC
 /// Inputs to start the search from, for the target called `name`.
 #[must_use]
 pub fn seeds(name: &str) -> Vec<Vec<u8>> {
+    let kinds: &[&str] = match name {
+        "files" => &["files", "proof"],
+        "json" => &["view", "index", "latest"],
+        "slot" => &["slot", "head"],
+        _ => &[name],
+    };
+    kinds.iter().flat_map(|kind| of_kind(kind)).collect()
+}
+
+fn of_kind(kind: &str) -> Vec<Vec<u8>> {
     let publisher = Publisher::new(1);
     let bundle = publisher.simple(1, SlotKind::Update).unwrap_or_default();
     let device = publisher.device();
@@ -32,13 +42,13 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
         }
         found
     };
-    match name {
+    match kind {
         // Not what the canary looks for: that is to be found.
         "canary" => {
             assert!(!payload(0).starts_with(&CANARY));
             vec![bundle[..head_len].to_vec()]
         }
-        "envelope" | "head" => vec![bundle[..head_len].to_vec()],
+        "envelope" => vec![bundle[..head_len].to_vec()],
         "keyset" => vec![payload(0)],
         "manifest" => vec![payload(1)],
         "statement" => [StatementKind::Channel, StatementKind::Approval]
