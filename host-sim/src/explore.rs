@@ -780,7 +780,18 @@ impl<'a> Job<'a> {
         self.known.begin_install(&mut at.truth, release);
         let outcome = self.run(at, &program, instants.as_deref_mut());
         let Outcome::Install(result) = &*outcome else { unreachable!("it ends as what it is") };
-        self.tell(|| format!("install {}: {result:?}", self.known.releases[release].name));
+        let name = self.known.releases[release].name;
+        self.tell(|| match result {
+            Ok(done) => {
+                let again = if done.resumed { ", resumed" } else { "" };
+                let (written, reused) = (done.written, done.reused);
+                format!(
+                    "install {name}: to {}, {written} bytes written, {reused} reused{again}",
+                    done.slot
+                )
+            }
+            Err(error) => format!("install {name}: {error}"),
+        });
         match result {
             Ok(installed) => self.known.end_install(&mut at.truth, release, installed.slot),
             Err(InstallError::Nothing(Nothing::Ready(slot))) => {
@@ -842,7 +853,23 @@ impl<'a> Job<'a> {
         let program = Program::Operate(request);
         let outcome = self.run(at, &program, instants);
         let Outcome::Operate(result) = &*outcome else { unreachable!("it ends as what it is") };
-        self.tell(|| format!("{request:?}: {result:?}"));
+        self.tell(|| {
+            let asked = match request {
+                Request::MarkGood(proof) => {
+                    format!("confirm {}, attempt {}", proof.slot, proof.attempt)
+                }
+                Request::MarkBad(slot) => format!("mark {slot} bad"),
+                Request::Rollback(slot) => format!("go back from {slot}"),
+                Request::HoldSlot(slot, true) => format!("hold {slot}"),
+                Request::HoldSlot(slot, false) => format!("free {slot}"),
+                other => format!("{other:?}"),
+            };
+            match result {
+                Ok(Answer::Boots(slot)) => format!("{asked}: {slot} boots next"),
+                Ok(_) => format!("{asked}: done"),
+                Err(error) => format!("{asked}: {error}"),
+            }
+        });
         *result
     }
 
@@ -1537,7 +1564,12 @@ pub fn replay(catalogue: &Catalogue, stories: &[Story], id: &str) -> Result<Vec<
     let medium = medium.ok_or_else(|| format!("there is no medium {:?}", parts[1]))?;
     let mut job = Job::new(catalogue, story, medium, Effort::QUICK);
     job.trace = Some(Vec::new());
-    job.tell(|| format!("before the story: {:?}", story.before));
+    let before: Vec<_> =
+        story.before.iter().map(|step| picture::title(*step, &catalogue.releases)).collect();
+    job.tell(|| match before.is_empty() {
+        true => "before the story: a blank disk".into(),
+        false => format!("before the story: {}", before.join(", ")),
+    });
     let result = job.replay(rest)?;
     job.tell(|| match result {
         Ok(()) => "every promise holds".into(),
