@@ -87,14 +87,9 @@ pub fn fmt_size() -> Step {
 
 /// Lints over everything that compiles on the host.
 pub fn clippy() -> Step {
-    Step::new("clippy", Lane::Debug).cargo(&[
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ])
+    // It builds every dependency; on a busy machine that takes a while.
+    let words = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    Step::new("clippy", Lane::Debug).cargo(&words).minutes(15)
 }
 
 /// Lints over the core with one feature: the workspace's build may switch on others with it.
