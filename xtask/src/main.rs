@@ -13,6 +13,7 @@ mod fuzz;
 mod initramfs;
 mod kernels;
 mod licences;
+mod mcu;
 mod miri;
 mod modules;
 mod msrv;
@@ -86,7 +87,10 @@ enum Chore {
         #[arg(long, default_value_t = 10)]
         cpu_minutes: u64,
     },
-    /// Run the core's unit tests under Miri; needs a nightly toolchain.
+    /// The boot loader and the application for a microcontroller: build them, run their stories in
+    /// QEMU, measure stack and memory.
+    Mcu,
+    /// Run some of the tests of the core under Miri; needs a nightly toolchain.
     Miri,
     /// Time an installation against hashing and copying the same bytes.
     Bench {
@@ -130,6 +134,7 @@ fn main() -> ExitCode {
             let cpu = fuzz::Limit::Cpu(Duration::from_secs(60 * cpu_minutes));
             fuzz::run(target.as_deref(), wall.unwrap_or(cpu))
         }
+        Chore::Mcu => mcu::run(),
         Chore::Miri => miri::run(),
         Chore::Bench { mib } => bench::run(mib),
         Chore::Canaries => canaries::run(),

@@ -25,6 +25,7 @@ fn steps() -> Vec<Step> {
         Step::new("kernels", Lane::Network).xtask(&["kernels"]).after("setup").minutes(10),
         fmt().after("setup"),
         fmt_size().after("setup"),
+        fmt_mcu().after("setup"),
         clippy().after("setup"),
         no_std("no_std", "").after("setup"),
         no_std("no_std storage", "embedded-storage").after("setup"),
@@ -48,6 +49,7 @@ fn steps() -> Vec<Step> {
             .cargo(&["check", "--manifest-path", "fuzz/Cargo.toml", "--no-default-features"])
             .after("clippy"),
         size_clippy().after("setup"),
+        mcu_clippy().after("setup"),
         Step::new("size", Lane::Size).xtask(&["size"]).after("setup"),
         // Every story with the power cut, optimised: in the tests' profile it takes minutes.
         Step::new("sweep", Lane::Release)
@@ -85,6 +87,13 @@ pub fn fmt_size() -> Step {
     Step::new("fmt size", Lane::Free).cargo(&["fmt", "--check"]).folder("xtask/size")
 }
 
+/// Formatting of the firmware, which is a workspace of its own.
+pub fn fmt_mcu() -> Step {
+    Step::new("fmt mcu", Lane::Free)
+        .cargo(&["fmt", "--check", "--all"])
+        .folder("examples/mcu-bootloader")
+}
+
 /// Lints over everything that compiles on the host.
 pub fn clippy() -> Step {
     // It builds every dependency; on a busy machine that takes a while.
@@ -111,6 +120,13 @@ fn size_clippy() -> Step {
     Step::new("clippy size", Lane::Size)
         .cargo(&["clippy", "--release", "--", "-D", "warnings"])
         .folder("xtask/size")
+}
+
+/// Lints over the firmware, which compiles for its device only.
+fn mcu_clippy() -> Step {
+    Step::new("clippy mcu", Lane::Size)
+        .cargo(&["clippy", "--release", "--locked", "--", "-D", "warnings"])
+        .folder("examples/mcu-bootloader")
 }
 
 /// Which tests to run: those marked `#[ignore]` are the slow ones.

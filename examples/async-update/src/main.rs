@@ -1,0 +1,198 @@
+//! An update by an embassy task, while another task keeps its beat.
+//!
+//! `cargo run -p async-update` installs, boots and confirms a release on a flash in memory, and says
+//! how long the other task had to wait at most. The executor gives each task one turn per round, in
+//! no fixed order: between two turns of the other task lie two steps of a machine at most.
+
+mod drive;
+mod flash;
+
+use std::cell::{Cell, RefCell};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use drive::Watch;
+use embassy_executor::{Executor, Spawner};
+use embassy_futures::yield_now;
+use flash::SlowFlash;
+use static_cell::StaticCell;
+use stillboot::boot::{Boot, BootConfig};
+use stillboot::device::Geometry;
+use stillboot::format::{Slot, SlotKind};
+use stillboot::install::{Install, InstallConfig, Reuse, Running};
+use stillboot::layout::{Layout, Region, SlotLayout, SlotRegion};
+use stillboot::operate::{Operate, Request};
+use stillboot::verify::SoftSha256;
+use stillboot_sim::Publisher;
+
+const GEOMETRY: Geometry = Geometry {
+    logical_block_bytes: 1,
+    write_granule_bytes: 8,
+    erase_block_bytes: 4096,
+    capacity_bytes: 0x2_0000,
+    erased: Some(0xff),
+};
+const SLOT_A: &[SlotRegion] = &[SlotRegion { region: region(0x0_4000, 0xc000), roles: &[] }];
+const SLOT_B: &[SlotRegion] = &[SlotRegion { region: region(0x1_0000, 0xc000), roles: &[] }];
+const SLOTS: &[SlotLayout<'static>] =
+    &[SlotLayout { slot: Slot::A, regions: SLOT_A }, SlotLayout { slot: Slot::B, regions: SLOT_B }];
+
+const fn region(offset: u64, len: u64) -> Region {
+    Region { device: 0, offset, len }
+}
+
+/// What both tasks see.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Steps of machines since the last beat.
+    steps: Cell<u32>,
+    /// The most of them between two beats.
+    steps_most: Cell<u32>,
+    /// All steps.
+    steps_all: Cell<u32>,
+    /// The longest step.
+    longest: Cell<Duration>,
+    beats: Cell<u32>,
+    /// What the update came to.
+    outcome: RefCell<Option<Result<String, String>>>,
+}
+
+/// Counts steps and times them.
+struct Stopwatch<'a> {
+    shared: &'a Shared,
+    begun: Instant,
+}
+
+impl Watch for Stopwatch<'_> {
+    fn begin(&mut self) {
+        self.begun = Instant::now();
+    }
+
+    fn end(&mut self) {
+        let shared = self.shared;
+        shared.longest.set(shared.longest.get().max(self.begun.elapsed()));
+        shared.steps.set(shared.steps.get() + 1);
+        shared.steps_all.set(shared.steps_all.get() + 1);
+    }
+}
+
+/// Stands for everything else that a device does.
+#[embassy_executor::task]
+async fn beat(shared: Rc<Shared>) {
+    while shared.outcome.borrow().is_none() {
+        shared.steps_most.set(shared.steps_most.get().max(shared.steps.replace(0)));
+        shared.beats.set(shared.beats.get() + 1);
+        yield_now().await;
+    }
+}
+
+#[embassy_executor::task]
+async fn update(shared: Rc<Shared>) {
+    let outcome = live(&shared).await;
+    *shared.outcome.borrow_mut() = Some(outcome);
+}
+
+/// Installs a release on a blank device, boots it and confirms it.
+async fn live(shared: &Shared) -> Result<String, String> {
+    let text = |error: &dyn core::fmt::Display| error.to_string();
+    let publisher = Publisher::new(8);
+    let bundle = publisher.simple(1, SlotKind::Update).map_err(|error| text(&error))?;
+    let geometries = [GEOMETRY];
+    let record = [region(0, 0x1000), region(0x1000, 0x1000)];
+    let layout = Layout::new(&geometries, record, SLOTS).map_err(|error| text(&error))?;
+    let mut flash = SlowFlash::new(GEOMETRY.capacity_bytes as usize);
+    let mut buffer = vec![0; 8192];
+    let mut watch = Stopwatch { shared, begun: Instant::now() };
+
+    let config = InstallConfig {
+        device: publisher.device(),
+        layout,
+        running: Running::Offline,
+        target: None,
+        tries: 3,
+        has_store: false,
+        reuse: Reuse::default(),
+        repair: false,
+        allow_new_epoch: false,
+        resume_only: false,
+    };
+    let mut machine = Install::<SoftSha256>::new(&config);
+    let mut source = &bundle[..];
+    let installed = drive::install(&mut machine, &mut flash, &mut source, &mut buffer, &mut watch)
+        .await
+        .map_err(|error| text(&error))?;
+
+    let config = BootConfig {
+        device: publisher.device(),
+        layout,
+        tries: 3,
+        nonce: 1,
+        has_store: false,
+        check_late: true,
+        watchdog_reset: false,
+    };
+    let mut machine = Boot::<SoftSha256>::new(&config);
+    let mut memory = Vec::new();
+    let proof = drive::boot(&mut machine, &mut flash, &mut memory, &mut buffer, &mut watch)
+        .await
+        .ok_or("nothing boots")?;
+    if proof.slot != installed.slot {
+        return Err(format!("slot {} was installed, {} boots", installed.slot, proof.slot));
+    }
+
+    let mut machine = Operate::new(&layout, Request::MarkGood(proof));
+    drive::operate(&mut machine, &mut flash, &mut buffer, &mut watch)
+        .await
+        .map_err(|error| text(&error))?;
+    Ok(format!("slot {} was installed, booted and confirmed", installed.slot))
+}
+
+/// Runs both tasks to the end.
+fn run() -> Rc<Shared> {
+    static EXECUTOR: StaticCell<Executor> = StaticCell::new();
+    let shared = Rc::new(Shared::default());
+    let done = Rc::clone(&shared);
+    let spawn = |spawner: Spawner| {
+        // Each task has its own place, taken once.
+        spawner.spawn(update(Rc::clone(&shared)).expect("the first of its kind"));
+        spawner.spawn(beat(Rc::clone(&shared)).expect("the first of its kind"));
+    };
+    EXECUTOR.init(Executor::new()).run_until(spawn, || done.outcome.borrow().is_some());
+    shared
+}
+
+fn main() -> ExitCode {
+    let shared = run();
+    match shared.outcome.take() {
+        Some(Ok(text)) => println!("{text}"),
+        Some(Err(text)) => {
+            eprintln!("error: {text}");
+            return ExitCode::FAILURE;
+        }
+        None => return ExitCode::FAILURE,
+    }
+    println!(
+        "{} steps; the other task had {} turns, and waited for {} steps at most, the longest of {:?}",
+        shared.steps_all.get(),
+        shared.beats.get(),
+        shared.steps_most.get(),
+        shared.longest.get(),
+    );
+    ExitCode::SUCCESS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_other_task_has_its_turn_in_each_round() {
+        let shared = run();
+        let outcome = shared.outcome.take().expect("the update ended");
+        assert!(outcome.is_ok(), "{outcome:?}");
+        assert!(shared.steps_all.get() > 50, "an update has many steps");
+        assert!(shared.beats.get() > shared.steps_all.get(), "operations yield too");
+        assert!((1..=2).contains(&shared.steps_most.get()), "{}", shared.steps_most.get());
+    }
+}

@@ -1,0 +1,154 @@
+//! The power fails at random instants of installation and boot, on a real program in QEMU: inside a
+//! write or an erase that it tears, or anywhere, by SIGKILL.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, kill_process};
+use stillboot::format::Slot;
+use stillboot_sim::disk::Random;
+use stillboot_tests::seed;
+
+use crate::firmware::{self, Behaviour, publisher};
+use crate::flash::{Flash, factory};
+use crate::machine::{Ended, Machine, Settings};
+
+/// Lives whose power fails, each at least once.
+const LIVES: usize = 100;
+
+/// How often the power fails at most in one life, one power-on after the other.
+const CUTS_MAX: u64 = 2;
+
+/// Lives at the same time.
+const THREADS: usize = 2;
+
+/// What all lives begin with.
+struct Scene {
+    factory: Vec<u8>,
+    update: Vec<u8>,
+    /// Writes and erases of a whole life.
+    operations: u32,
+    /// How long it takes.
+    duration: Duration,
+}
+
+/// What was running at the end.
+#[derive(Debug)]
+struct Running {
+    version: String,
+    slot: Slot,
+}
+
+/// From power-on until the update runs and is confirmed; installs it first if it is not there.
+fn live(machine: &mut Machine, update: &[u8]) -> Result<Running, Ended> {
+    loop {
+        let hello = machine.wait_for("app ")?;
+        let mut words = hello.split(' ');
+        let version = words.next().unwrap_or_default().to_owned();
+        let slot = words.nth(1).and_then(Slot::from_name).expect("the application names its slot");
+        machine.wait(|line| (line == "confirmed" || line == "good already").then_some(()))?;
+        if version != "1.0.0" {
+            return Ok(Running { version, slot });
+        }
+        machine.install(update);
+        machine.wait(|line| {
+            assert!(!line.starts_with("not installed"), "{line}");
+            (line.starts_with("installed to") || line.starts_with("resumed to")).then_some(())
+        })?;
+        machine.reset();
+    }
+}
+
+/// One life. Returns how often its power failed.
+fn life(scene: &Scene, seed: u64) -> u64 {
+    let loader = &firmware::silent().boot;
+    let mut random = Random::new(seed);
+    let flash = Flash::new(&scene.factory);
+    let mut cuts = 0;
+    for _ in 0..=random.below(CUTS_MAX) {
+        // Torn inside an operation, or at any instant at all.
+        let torn = random.chance(2, 3);
+        let settings = Settings {
+            cut: if torn { 1 + random.below(scene.operations.into()) as u32 } else { 0 },
+            seed: random.next_u64(),
+            nonce: random.next_u64(),
+            ..Settings::default()
+        };
+        let instant = scene.duration.mul_f64(random.below(1000) as f64 / 1000.0);
+        let mut machine = Machine::start(loader, flash.path(), &settings);
+        let ended = thread::scope(|scope| {
+            if !torn {
+                let process = machine.process();
+                scope.spawn(move || {
+                    thread::sleep(instant);
+                    // The board is ours and not waited for before this ends.
+                    let _ = kill_process(process, Signal::KILL);
+                });
+            }
+            live(&mut machine, &scene.update)
+        });
+        if let Err(ended) = ended {
+            assert!(ended.by_power_cut(), "it ended by itself: {ended:#?}");
+            cuts += 1;
+        }
+    }
+    // Whatever happened, it still boots, and what it boots verifies.
+    let settings = Settings { nonce: random.next_u64(), ..Settings::default() };
+    let mut machine = Machine::start(loader, flash.path(), &settings);
+    let hello = machine.expect("app ");
+    let slot = hello.split(' ').nth(2).and_then(Slot::from_name).expect("it names its slot");
+    machine.kill();
+    flash.verifies(slot).unwrap_or_else(|reason| panic!("slot {slot} does not verify: {reason}"));
+    // And the update still comes. In some lives only: it is what takes the time.
+    if !random.chance(1, 4) {
+        return cuts;
+    }
+    let mut machine = Machine::start(loader, flash.path(), &settings);
+    let running = live(&mut machine, &scene.update).expect("nothing cuts its power");
+    assert_eq!(running.version, "2.0.0");
+    flash.verifies(running.slot).unwrap_or_else(|reason| panic!("{running:?}: {reason}"));
+    cuts
+}
+
+#[test]
+#[ignore = "boots boards in QEMU some hundred times"]
+fn power_cuts_at_random_instants_leave_a_board_that_boots() {
+    let firmware = firmware::silent();
+    let mut scene = Scene {
+        factory: factory(&publisher(), &firmware.release(1, Behaviour::Healthy)),
+        update: firmware.release(2, Behaviour::Healthy),
+        operations: 0,
+        duration: Duration::ZERO,
+    };
+    let flash = Flash::new(&scene.factory);
+    let started = Instant::now();
+    let mut machine = Machine::start(&firmware.boot, flash.path(), &Settings::default());
+    live(&mut machine, &scene.update).expect("nothing cuts its power");
+    scene.duration = started.elapsed();
+    scene.operations = machine.operations().expect("nothing cuts its power");
+    drop(machine);
+    println!("mcu: a life has {} operations and {:?}", scene.operations, scene.duration);
+
+    let mut random = Random::new(seed("mcu cuts"));
+    let seeds: Vec<u64> = (0..LIVES).map(|_| random.next_u64()).collect();
+    let next = AtomicUsize::new(0);
+    let cuts = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let of_this = std::panic::catch_unwind(|| life(&scene, *seed));
+                    let Ok(of_this) = of_this else { panic!("the life of seed {seed} went wrong") };
+                    cuts.lock().expect("no panic holds it").push(of_this);
+                }
+            });
+        }
+    });
+    let cuts = cuts.into_inner().expect("no panic held it");
+    let total: u64 = cuts.iter().sum();
+    println!("mcu: {} lives, {total} power cuts, {:?}", cuts.len(), started.elapsed());
+    assert_eq!(cuts.len(), LIVES);
+    assert!(total >= LIVES as u64, "{total} power cuts are too few to show anything");
+}

@@ -1,0 +1,137 @@
+//! The board's flash as a file: how it leaves the factory, and what a look into it finds.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use mcu_map::{FLASH_BYTES, GEOMETRY, TRIES};
+use stillboot::boot::{Boot, BootConfig, Event};
+use stillboot::device::BlockDevice;
+use stillboot::driver::{self, InstallHost, Memory, NoStore, Stream};
+use stillboot::format::{BootProof, Role, Slot};
+use stillboot::install::{Install, InstallConfig, Offer, Reuse, Running};
+use stillboot::operate::{Operate, Request};
+use stillboot::policy::Verdict;
+use stillboot::verify::SoftSha256;
+use stillboot_sim::Publisher;
+use stillboot_sim::disk::RamDisk;
+use tempfile::TempDir;
+
+use crate::firmware;
+
+/// A flash of its own, gone with this value.
+#[derive(Debug)]
+pub struct Flash {
+    _folder: TempDir,
+    path: PathBuf,
+}
+
+impl Flash {
+    /// A flash with this content.
+    pub fn new(content: &[u8]) -> Self {
+        let folder = tempfile::tempdir().expect("the temporary folder can be written");
+        let path = folder.path().join("flash.bin");
+        fs::write(&path, content).expect("the temporary folder can be written");
+        Self { _folder: folder, path }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn content(&self) -> Vec<u8> {
+        fs::read(&self.path).expect("it is there as long as this value")
+    }
+
+    /// Whether what is in the slot is signed, whole and made for this board.
+    pub fn verifies(&self, slot: Slot) -> Result<(), String> {
+        let publisher = firmware::publisher();
+        let device = firmware::device(&publisher);
+        let layout = mcu_map::layout().map_err(|error| error.to_string())?;
+        let mut disk = disk_with(&self.content());
+        let devices: &mut [&mut dyn BlockDevice] = &mut [&mut disk];
+        let mut buffer = vec![0; 64 << 10];
+        driver::scrub::<SoftSha256>(&device, &layout, slot, devices, &mut |_| {}, &mut buffer)
+            .map(|_| ())
+            .map_err(|reason| reason.to_string())
+    }
+}
+
+/// A device as it leaves the factory: the release in slot A, booted once and confirmed.
+pub fn factory(publisher: &Publisher, bundle: &[u8]) -> Vec<u8> {
+    let device = firmware::device(publisher);
+    let layout = mcu_map::layout().expect("the map is sound");
+    let mut disk = disk_with(&[0xff; FLASH_BYTES]);
+    let devices: &mut [&mut dyn BlockDevice] = &mut [&mut disk];
+    let mut buffer = vec![0; 64 << 10];
+
+    let config = InstallConfig {
+        device,
+        layout,
+        running: Running::Offline,
+        target: Some(Slot::A),
+        tries: TRIES,
+        has_store: false,
+        reuse: Reuse::default(),
+        repair: false,
+        allow_new_epoch: false,
+        resume_only: false,
+    };
+    let mut machine = Install::<SoftSha256>::new(&config);
+    let mut source = Stream(bundle);
+    driver::install(&mut machine, devices, &mut NoStore, &mut source, &mut Anything, &mut buffer)
+        .expect("the first release installs");
+
+    let config = BootConfig {
+        device,
+        layout,
+        tries: TRIES,
+        nonce: 1,
+        has_store: false,
+        check_late: true,
+        watchdog_reset: false,
+    };
+    let mut machine = Boot::<SoftSha256>::new(&config);
+    let mut memory = Places::default();
+    let proof: BootProof =
+        driver::boot(&mut machine, Event::Start, devices, &mut NoStore, &mut memory, &mut buffer)
+            .expect("the first release boots");
+
+    let mut machine = Operate::new(&layout, Request::MarkGood(proof));
+    driver::operate(&mut machine, devices, &mut buffer).expect("the first release is confirmed");
+    disk.bytes(0, FLASH_BYTES)
+}
+
+fn disk_with(content: &[u8]) -> RamDisk {
+    let mut disk = RamDisk::new(GEOMETRY, 0xff);
+    disk.poke(0, content);
+    disk
+}
+
+/// A policy that lets everything pass.
+struct Anything;
+
+impl InstallHost for Anything {
+    fn judge(&mut self, _offer: &Offer<'_>) -> Verdict {
+        Verdict::Proceed
+    }
+}
+
+/// Memory that is as large as it has to be.
+#[derive(Default)]
+struct Places(Vec<Vec<u8>>);
+
+impl Memory for Places {
+    fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    fn reserve(&mut self, component: usize, _role: Role, len: u64) -> bool {
+        self.0.resize(self.0.len().max(component + 1), Vec::new());
+        self.0[component] = vec![0; len as usize];
+        true
+    }
+
+    fn bytes(&mut self, component: usize) -> &mut [u8] {
+        &mut self.0[component]
+    }
+}

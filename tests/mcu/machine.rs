@@ -1,0 +1,195 @@
+//! A board in QEMU, on its serial line.
+//!
+//! Everything that is waited for has a deadline, and silence is a failure.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mcu_map::exit;
+use tempfile::TempDir;
+
+/// How long anything may take, on a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How a board is started.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The write or erase in which the power fails, 0 for none, and what it leaves behind.
+    pub cut: u32,
+    pub seed: u64,
+    /// What its generator of random numbers gives.
+    pub nonce: u64,
+    /// Milliseconds until a hanging program is reset; 0 for the board's own choice.
+    pub watchdog: u32,
+    /// It prints what stack and memory it used.
+    pub measure: bool,
+}
+
+/// A board that runs.
+#[derive(Debug)]
+pub struct Machine {
+    process: Child,
+    /// To the serial line.
+    input: ChildStdin,
+    /// From the serial line.
+    lines: Receiver<String>,
+    /// What has come so far, for the message of a failure.
+    seen: Vec<String>,
+    folder: TempDir,
+}
+
+/// A board that runs no more.
+#[derive(Debug)]
+pub struct Ended {
+    status: ExitStatus,
+    seen: Vec<String>,
+}
+
+impl Ended {
+    /// Whether its power was cut, by its settings or by a signal, rather than that it went wrong.
+    pub fn by_power_cut(&self) -> bool {
+        self.status.code() == Some(exit::POWER_CUT) || self.status.signal() == Some(9)
+    }
+}
+
+impl Machine {
+    /// Switches a board on, with this loader and this flash.
+    pub fn start(loader: &Path, flash: &Path, settings: &Settings) -> Self {
+        let folder = tempfile::tempdir().expect("the temporary folder can be written");
+        let mut words = vec![
+            format!("flash={}", flash.display()),
+            format!("seed={}", settings.seed),
+            format!("cut={}", settings.cut),
+            format!("nonce={}", settings.nonce),
+            format!("measure={}", u8::from(settings.measure)),
+        ];
+        if settings.watchdog > 0 {
+            words.push(format!("watchdog={}", settings.watchdog));
+        }
+        let words: Vec<_> = words.into_iter().map(|word| format!("arg={word}")).collect();
+        let log = folder.path().join("log");
+        let errors = File::create(folder.path().join("errors")).expect("the folder is ours");
+        let mut process = Command::new("qemu-system-arm")
+            .args(["-machine", "mps2-an386", "-display", "none", "-monitor", "none"])
+            .args(["-serial", "stdio", "-chardev"])
+            .arg(format!("file,id=log,path={}", log.display()))
+            .arg("-semihosting-config")
+            .arg(format!("enable=on,target=native,chardev=log,{}", words.join(",")))
+            .arg("-kernel")
+            .arg(loader)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(errors)
+            .spawn()
+            .expect("qemu-system-arm is there; `cargo xtask setup` brings it");
+        let input = process.stdin.take().expect("it is piped");
+        let output = process.stdout.take().expect("it is piped");
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { process, input, lines, seen: Vec::new(), folder }
+    }
+
+    /// The next line that `wanted` says something about.
+    ///
+    /// # Errors
+    /// The board ended before.
+    pub fn wait<T>(&mut self, wanted: impl Fn(&str) -> Option<T>) -> Result<T, Ended> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => {
+                    let found = wanted(&line);
+                    self.seen.push(line);
+                    if let Some(found) = found {
+                        return Ok(found);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("nothing for {} s after {:#?}", PATIENCE.as_secs(), self.seen)
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    let status = self.process.wait().expect("it was started");
+                    return Err(Ended { status, seen: std::mem::take(&mut self.seen) });
+                }
+            }
+        }
+    }
+
+    /// Waits for a line that begins with `start`; gives the rest of it.
+    ///
+    /// # Errors
+    /// The board ended before.
+    pub fn wait_for(&mut self, start: &str) -> Result<String, Ended> {
+        self.wait(|line| line.strip_prefix(start).map(str::to_owned))
+    }
+
+    /// As [`wait_for`](Self::wait_for), for boards whose power does not fail.
+    pub fn expect(&mut self, start: &str) -> String {
+        self.wait_for(start).unwrap_or_else(|Ended { status, seen }| {
+            panic!("expected `{start}`, found that it ended: {status}, after {seen:#?}")
+        })
+    }
+
+    /// Sends an installation. That the board ends while it reads is not told here.
+    pub fn install(&mut self, bundle: &[u8]) {
+        self.send(format!("install {}\n", bundle.len()).as_bytes());
+        self.send(bundle);
+    }
+
+    /// Starts the board anew, without a power cut.
+    pub fn reset(&mut self) {
+        self.send(b"reset\n");
+    }
+
+    /// How many writes and erases it has done since it was switched on.
+    ///
+    /// # Errors
+    /// The board ended.
+    pub fn operations(&mut self) -> Result<u32, Ended> {
+        self.send(b"operations\n");
+        let text = self.wait_for("operations ")?;
+        Ok(text.parse().expect("the application sends a number"))
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        // A board without power does not listen.
+        let _ = self.input.write_all(bytes);
+        let _ = self.input.flush();
+    }
+
+    /// The process, to be killed by its number.
+    pub fn process(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.process)
+    }
+
+    /// Pulls the plug. Gives what was logged.
+    pub fn kill(mut self) -> Vec<u8> {
+        self.end();
+        fs::read(self.folder.path().join("log")).expect("QEMU makes it when it starts")
+    }
+
+    fn end(&mut self) {
+        // One that has ended already needs no more.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

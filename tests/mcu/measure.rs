@@ -1,0 +1,70 @@
+//! What stack and memory the machines take on the device, against limits.
+
+use std::collections::BTreeMap;
+
+use crate::firmware::{self, Behaviour, publisher};
+use crate::flash::{Flash, factory};
+use crate::machine::{Machine, Settings};
+
+/// Waits for a line `measured WHAT ...` and takes it apart.
+fn measured(machine: &mut Machine, what: &str) -> BTreeMap<String, usize> {
+    let text = machine.expect(&format!("measured {what} "));
+    println!("mcu: {what}: {text}");
+    text.split(' ')
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').expect("a pair");
+            (name.to_owned(), value.parse().expect("a number"))
+        })
+        .collect()
+}
+
+#[test]
+#[ignore = "boots a board in QEMU"]
+fn stack_and_contexts_keep_their_limits() {
+    let firmware = firmware::silent();
+    let content = factory(&publisher(), &firmware.release(1, Behaviour::Healthy));
+    let flash = Flash::new(&content);
+    let settings = Settings { measure: true, ..Settings::default() };
+    let mut machine = Machine::start(&firmware.boot, flash.path(), &settings);
+
+    let mut worst = BTreeMap::new();
+    let mut note = |name: &str, value: usize| {
+        let worst = worst.entry(name.to_owned()).or_insert(0);
+        *worst = value.max(*worst);
+    };
+    let boot = measured(&mut machine, "boot");
+    note("boot stack", boot["stack_calls"]);
+    note("boot context", boot["context"]);
+    note("confirm stack", measured(&mut machine, "confirm")["stack_calls"]);
+    note("install context", measured(&mut machine, "install")["context"]);
+    note("install config", measured(&mut machine, "install-config")["context"]);
+    note("operate context", measured(&mut machine, "operate")["context"]);
+
+    machine.install(&firmware.release(2, Behaviour::Healthy));
+    machine.expect("installed to b");
+    note("install stack", measured(&mut machine, "install")["stack_calls"]);
+    machine.reset();
+    // A trial, and then a start that looks at both slots and raises the floor.
+    note("boot stack", measured(&mut machine, "boot")["stack_calls"]);
+    note("confirm stack", measured(&mut machine, "confirm")["stack_calls"]);
+    machine.reset();
+    note("boot stack", measured(&mut machine, "boot")["stack_calls"]);
+    println!("mcu: worst: {worst:#?}");
+
+    for (name, limit) in LIMITS {
+        let found = worst[*name];
+        assert!(found <= *limit, "{name}: expected at most {limit} bytes, found {found}");
+    }
+}
+
+/// In bytes: what must not grow unnoticed. A limit is raised only by hand, with a reason.
+///
+/// The goal for every stack is 6 KiB. The frames above it are those of the core: reading a keyset
+/// and a manifest beside each other, and Ed25519.
+const LIMITS: &[(&str, usize)] = &[
+    ("boot context", 3 << 10),
+    ("install context", 4 << 10),
+    ("boot stack", 16 << 10),
+    ("confirm stack", 6 << 10),
+    ("install stack", 14 << 10),
+];
