@@ -56,7 +56,7 @@ impl Reads {
 
     /// Fails unless each sector of `place` was read once.
     pub fn assert_once(&self, what: &str, place: Region) {
-        for sector in place.offset / SECTOR..(place.offset + place.len) / SECTOR {
+        for sector in place.offset / SECTOR..(place.offset + place.len).div_ceil(SECTOR) {
             let count = self.0.get(&sector).copied().unwrap_or(0);
             assert_eq!(count, 1, "sector {sector} of {what} was read {count} times");
         }

@@ -40,7 +40,8 @@ impl Image {
         let mut xtask = xtask();
         xtask.arg("disk").arg(&path).arg("--roots").arg(&works().roots);
         xtask.args(["--class", CLASS, "--revision", "1", "--arch", arch.name()]);
-        succeed(xtask.args(words));
+        let said = succeed(xtask.args(words));
+        print!("{}", said.lines().last().map(|line| format!("note: {line}\n")).unwrap_or_default());
         Self { arch, path }
     }
 
@@ -101,7 +102,7 @@ pub fn text(path: &Path) -> &str {
     path.to_str().expect("the target folder's name is text")
 }
 
-/// Where the components of the release in `slot` stand on a disk.
+/// Where the components of the release in `slot` stand on a disk, each to its last byte.
 pub fn components(path: &Path, slot: Slot) -> Vec<(Role, Region)> {
     let Disk { plan, .. } = Disk::open(path, true).expect("a sound disk");
     let slots = plan.slots();
@@ -113,7 +114,7 @@ pub fn components(path: &Path, slot: Slot) -> Vec<(Role, Region)> {
     let manifest = Manifest::parse(manifest.payload()).expect("the slot has a manifest");
     let places = manifest.components_of(slot).map(|(number, component)| {
         let (_, region) = layout.component(slot, &manifest, number).expect("it fits");
-        (component.role, region)
+        (component.role, Region { len: component.length, ..region })
     });
     places.collect()
 }

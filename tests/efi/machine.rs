@@ -10,6 +10,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use stillboot_efi::floor;
 use tempfile::TempDir;
 
@@ -392,8 +393,15 @@ impl Machine {
     }
 
     /// The process, to be killed by its number.
-    pub fn process(&self) -> rustix::process::Pid {
-        rustix::process::Pid::from_child(&self.process)
+    pub fn process(&self) -> Pid {
+        Pid::from_child(&self.process)
+    }
+
+    /// Ends QEMU so that it writes away what it has noted.
+    pub fn switch_off(mut self) {
+        kill_process(self.process(), Signal::TERM).expect("it runs");
+        let status = self.process.wait().expect("it was started");
+        assert!(status.success(), "expected QEMU to end in good order, found {status}");
     }
 
     /// Pulls the plug.

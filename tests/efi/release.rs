@@ -58,9 +58,16 @@ pub fn works() -> &'static Works {
 
 /// One of the project's own chores.
 pub fn xtask() -> Command {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).arg("xtask");
+    let mut command = match std::env::var_os("STILLBOOT_XTASK") {
+        Some(program) => Command::new(program),
+        None => {
+            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+            let mut command = Command::new(cargo);
+            command.arg("xtask");
+            command
+        }
+    };
+    command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
     command
 }
 

@@ -2,12 +2,17 @@
 //!
 //! The stories are tests of `tests/efi`. They print what they saw and measured.
 
+use std::env;
 use std::process::Command;
 
 use anyhow::Result;
 
 use crate::efi::Arch;
 use crate::shell;
+
+/// Builds the stories, as words for cargo.
+pub const BUILD: [&str; 8] =
+    ["test", "--package", "stillboot-tests", "--features", "efi", "--test", "efi", "--no-run"];
 
 /// The story that cuts the power.
 const TORTURE: &str = "the_power_is_cut";
@@ -37,8 +42,14 @@ pub fn torture(arch: Arch, boots: u32, seed: Option<u64>) -> Result<()> {
 /// side by side are as many as there are cores.
 fn stories(arch: Arch, story: &str) -> Command {
     let mut cargo = shell::cargo();
-    cargo.args(["test", "--quiet", "--package", "stillboot-tests", "--features", "efi"]);
-    cargo.args(["--test", "efi", "--", "--include-ignored", "--nocapture", "--test-threads=1"]);
+    cargo.args(&BUILD[..BUILD.len() - 1]);
+    cargo.args(["--", "--include-ignored", "--nocapture", "--test-threads=1"]);
     cargo.arg(format!("{}::{story}", arch.name()));
+    // The stories call chores; asking cargo for them would wait for whatever it builds meanwhile.
+    if let Ok(program) = env::current_exe()
+        && program.exists()
+    {
+        cargo.env("STILLBOOT_XTASK", program);
+    }
     cargo
 }

@@ -101,7 +101,13 @@ pub fn run(args: &DiskArgs) -> Result<()> {
     if let Some(bundle) = &args.recovery {
         install(args, bundle, "recovery")?;
     }
-    println!("{}: {} MiB, boots {}", args.file.display(), size / MIB, args.arch.name());
+    println!(
+        "{}: {} MiB, boots {} by a loader of {} bytes",
+        args.file.display(),
+        size / MIB,
+        args.arch.name(),
+        fs::metadata(&loader)?.len(),
+    );
     Ok(())
 }
 
