@@ -314,6 +314,11 @@ impl Machine {
         })
     }
 
+    /// Waits until the machine switches itself off.
+    pub fn expect_off(&mut self) {
+        while self.wait(|_| Some(())).is_ok() {}
+    }
+
     /// Waits for a system that takes commands; gives its boot.
     ///
     /// # Errors

@@ -47,5 +47,6 @@ stories! {
     slots_on_a_second_disk_and_sectors_of_4096_bytes,
     a_unified_kernel_image_starts_as_it_is,
     the_menu_starts_a_slot_once,
+    a_system_that_refuses_health_is_left,
     the_power_is_cut,
 }

@@ -1,6 +1,7 @@
 //! What must happen on real firmware with real kernels.
 
 use std::fs;
+use std::time::Instant;
 
 use stillboot::format::{BootProof, Fault, Slot, SlotState};
 use stillboot_linux::guid;
@@ -101,11 +102,19 @@ pub fn first_boot_then_update_then_commit(arch: Arch) {
     for (role, place) in components(hardware.disk(), Slot::A) {
         reads.assert_once(&role.to_string(), place);
     }
+    let begin = Instant::now();
     let mut machine = hardware.start(&Settings::default());
+    machine.expect("BdsDxe: starting Boot");
+    let firmware = begin.elapsed();
     assert_runs(&machine.ready(), &one, Slot::A, 2);
+    let until_init = begin.elapsed() - firmware;
     let said = report(&mut machine);
     assert!(said.contains("slot a (trial): started"), "{said}");
-    println!("note: a boot on {}:\n{said}", arch.name());
+    println!(
+        "note: a boot on {}: firmware {firmware:.1?}, loader and kernel until the first process \
+         {until_init:.1?}, of it the loader:\n{said}",
+        arch.name()
+    );
 
     mark_good(&mut machine, 0);
     mark_good(&mut machine, 5);
@@ -385,6 +394,19 @@ pub fn the_menu_starts_a_slot_once(arch: Arch) {
     assert_runs(&machine.ready(), &one, Slot::A, 0);
     assert_runs(&machine.reboot(), &two, Slot::B, 0);
     done("menu", arch, &machine);
+}
+
+pub fn a_system_that_refuses_health_is_left(arch: Arch) {
+    let [one, two] = two(arch);
+    let image = one_good_one_ready(arch, 3);
+    let hardware = Hardware::new(arch, &[image.path()]);
+    let mut machine = hardware.start(&Settings::default());
+    assert_runs(&machine.ready(), &two, Slot::B, 1);
+    machine.run(&format!("stillboot mark-bad b --disk {DISK}"), 0);
+    assert_runs(&machine.reboot(), &one, Slot::A, 0);
+    machine.send("poweroff -f\n");
+    machine.expect_off();
+    done("refused health", arch, &machine);
 }
 
 pub fn the_power_is_cut(arch: Arch) {

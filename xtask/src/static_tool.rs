@@ -29,11 +29,15 @@ pub fn run(arch: Arch, out: Option<&Path>) -> Result<PathBuf> {
     let out = out.map_or_else(|| shell::target().join("static"), Path::to_path_buf);
     let file = out.join(format!("stillboot-{}", arch.name()));
     fs::create_dir_all(&out)?;
-    fs::copy(&built, &file).with_context(|| format!("cannot write {}", file.display()))?;
+    // Under another name first: one that runs cannot be written over.
+    let copy = out.join(format!("partial-{}", std::process::id()));
+    fs::copy(&built, &copy).with_context(|| format!("cannot write {}", copy.display()))?;
+    fs::rename(&copy, &file)?;
     println!("{}: {} bytes", file.display(), fs::metadata(&file)?.len());
     let mut initramfs = Initramfs::default();
     initramfs.file("bin/stillboot", 0o755, fs::read(&file)?);
-    fs::write(file.with_extension("cpio.gz"), initramfs.emit()?)?;
+    fs::write(&copy, initramfs.emit()?)?;
+    fs::rename(&copy, file.with_extension("cpio.gz"))?;
     Ok(file)
 }
 
