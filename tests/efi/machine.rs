@@ -58,7 +58,9 @@ impl Arch {
     }
 
     fn qemu(self) -> Command {
-        let mut qemu = Command::new(format!("qemu-system-{}", self.name()));
+        // A machine must not outlive a test that is killed, and go on eating a processor.
+        let mut qemu = Command::new("setpriv");
+        qemu.args(["--pdeathsig", "KILL", &format!("qemu-system-{}", self.name())]);
         match self {
             Self::X86_64 => qemu.args(["-machine", "q35", "-cpu", "max"]),
             Self::Aarch64 => qemu.args(["-machine", "virt", "-cpu", "cortex-a72"]),
