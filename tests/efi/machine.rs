@@ -165,6 +165,9 @@ impl Hardware {
     /// Switches it on.
     pub fn start(&self, settings: &Settings) -> Machine {
         let mut qemu = self.arch.qemu();
+        // All memory is there when the machine starts, as in a real one. Else the host would find it
+        // page by page, and that would count as the loader's time to read.
+        qemu.arg("-mem-prealloc");
         qemu.args(["-m", "1024", "-nodefaults", "-no-user-config", "-display", "none"]);
         qemu.args(["-serial", "stdio", "-monitor", "none", "-device", "virtio-rng-pci"]);
         let [code, _] = self.arch.firmware();
