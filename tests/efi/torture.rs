@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
 use stillboot::format::BootProof;
@@ -20,9 +20,9 @@ use crate::release::{Release, works};
 use crate::stories::{confirm, give_roots, install};
 
 /// Power-ons in the test command.
-const BOOTS: usize = 20;
+const BOOTS: u32 = 20;
 
-/// Where the power was cut, for the report.
+/// Where a power-on stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
     /// Firmware, loader, and kernel until its first process.
@@ -31,52 +31,83 @@ enum Phase {
     Installation,
     /// Between those, and while it goes down.
     System,
-    /// It was not: the instant came after everything.
-    Nothing,
 }
 
-/// One power-on: confirm, install the next release, and start anew until the plug is pulled.
-/// `phase` is where it stood then.
-fn live(machine: &mut Machine, life: &mut Life) -> Result<(), Off> {
-    loop {
-        life.phase = Phase::Boot;
-        let boot = machine.try_ready()?;
-        life.phase = Phase::System;
-        let proof = BootProof::parse(boot.proof()).expect("a proof");
-        life.booted.push((boot.kernel.clone(), proof.slot.to_string(), proof.attempt));
-        if proof.attempt > 0 {
-            life.phase = Phase::Confirmation;
-            let (status, said) = machine.try_run(&confirm())?;
-            assert_eq!(status, 0, "{said}");
-            life.phase = Phase::System;
-        }
-        if life.installed {
-            return Ok(());
-        }
-        give_roots(machine)?;
-        life.phase = Phase::Installation;
-        let (status, said) = machine.try_run(&install(life.arch, life.bundle_len))?;
-        // What is on the medium may be what runs already: the power failed after its confirmation.
-        assert!(matches!(status, 0 | 5), "status {status}: {said}");
-        life.installed = true;
-        life.phase = Phase::System;
-        machine.send("sync; reboot -f\n");
-    }
-}
+/// Where the power is cut, each as often: two of three instants fall into what writes.
+const TARGETS: [Phase; 3] = [Phase::Boot, Phase::Confirmation, Phase::Installation];
 
 /// What a power-on has come to.
 #[derive(Debug)]
 struct Life {
     arch: Arch,
     bundle_len: usize,
-    installed: bool,
+    /// The plug is pulled so long after this phase has begun.
+    cut: Option<(Phase, Duration)>,
     phase: Phase,
-    booted: Vec<(String, String, u8)>,
+    began: Instant,
+    /// How long the phases took that ended.
+    took: BTreeMap<Phase, Duration>,
+    installed: bool,
+    /// Kernel, slot and attempt of each system that came up.
+    systems: Vec<(String, String, u8)>,
 }
 
 impl Life {
-    fn new(arch: Arch, bundle_len: usize) -> Self {
-        Self { arch, bundle_len, installed: false, phase: Phase::Boot, booted: Vec::new() }
+    fn new(arch: Arch, bundle_len: usize, cut: Option<(Phase, Duration)>) -> Self {
+        Self {
+            arch,
+            bundle_len,
+            cut,
+            phase: Phase::System,
+            began: Instant::now(),
+            took: BTreeMap::new(),
+            installed: false,
+            systems: Vec::new(),
+        }
+    }
+
+    fn enter(&mut self, phase: Phase, machine: &Machine) {
+        self.took.insert(self.phase, self.began.elapsed());
+        (self.phase, self.began) = (phase, Instant::now());
+        if let Some((_, instant)) = self.cut.take_if(|(target, _)| *target == phase) {
+            let process = machine.process();
+            thread::spawn(move || {
+                thread::sleep(instant);
+                // One that is gone already needs no more.
+                let _ = kill_process(process, Signal::KILL);
+            });
+        }
+    }
+
+    /// One power-on: confirm, install the next release, start anew, and confirm that; until the plug
+    /// is pulled.
+    fn live(&mut self, machine: &mut Machine) -> Result<(), Off> {
+        loop {
+            self.enter(Phase::Boot, machine);
+            let boot = machine.try_ready()?;
+            let proof = BootProof::parse(boot.proof()).expect("a proof");
+            self.systems.push((boot.kernel.clone(), proof.slot.to_string(), proof.attempt));
+            if proof.attempt > 0 {
+                self.enter(Phase::Confirmation, machine);
+                let (status, said) = machine.try_run(&confirm())?;
+                assert_eq!(status, 0, "{said}");
+            }
+            self.enter(Phase::System, machine);
+            if self.installed {
+                return Ok(());
+            }
+            give_roots(machine)?;
+            self.enter(Phase::Installation, machine);
+            let (status, said) = machine.try_run(&install(self.arch, self.bundle_len))?;
+            // What is on the medium may be what runs: the power failed after its confirmation.
+            assert!(matches!(status, 0 | 5), "status {status}: {said}");
+            self.installed = true;
+            self.enter(Phase::System, machine);
+            if status == 5 {
+                return Ok(());
+            }
+            machine.send("sync; reboot -f\n");
+        }
     }
 }
 
@@ -93,66 +124,59 @@ pub fn run(arch: Arch) {
     hardware.offer(&bundle);
 
     // Once in peace, to know how long it takes.
-    let begin = Instant::now();
+    let mut life = Life::new(arch, bundle.len(), None);
     let mut machine = hardware.start(&Settings::default());
-    let mut life = Life::new(arch, bundle.len());
-    live(&mut machine, &mut life).expect("nothing cuts its power");
+    life.live(&mut machine).expect("nothing cuts its power");
     machine.kill();
-    let duration = begin.elapsed();
-    println!("torture on {}: a life takes {duration:.1?}", arch.name());
+    let took = life.took;
+    println!("torture on {}: in peace {took:.1?}", arch.name());
 
-    let mut phases = BTreeMap::<Phase, u32>::new();
-    let mut kills = 0;
-    let (mut systems, mut spent) = (0, 0);
+    let mut cuts = BTreeMap::<Phase, u32>::new();
+    let (mut systems, mut writes) = (0, 0);
+    let mut installed = true;
     for boot in 1..=boots {
-        // The release that runs, confirmed, makes room for the next.
-        if life.installed {
+        // What was installed makes room for the next.
+        if installed {
             number += 1;
             bundle = release(number).bundle();
             hardware.offer(&bundle);
         }
-        life = Life::new(arch, bundle.len());
-        let instant = duration.mul_f64(random.below(1000) as f64 / 1000.0);
+        let target = TARGETS[random.below(TARGETS.len() as u64) as usize];
+        let longest = took.get(&target).copied().unwrap_or_default();
+        let instant = longest.mul_f64(random.below(1000) as f64 / 1000.0);
+        let mut life = Life::new(arch, bundle.len(), Some((target, instant)));
         let before = record(hardware.disk()).sequence;
         let mut machine = hardware.start(&Settings::default());
-        let process = machine.process();
-        let begin = Instant::now();
-        let ended = thread::scope(|scope| {
-            scope.spawn(move || {
-                thread::sleep(instant);
-                // The machine is ours and not waited for before this ends.
-                let _ = kill_process(process, Signal::KILL);
-            });
-            live(&mut machine, &mut life)
-        });
-        if ended.is_ok() {
-            life.phase = Phase::Nothing;
-        } else {
-            kills += 1;
-        }
-        *phases.entry(life.phase).or_default() += 1;
-        systems += life.booted.len();
+        let ended = life.live(&mut machine);
         machine.kill();
+        installed = life.installed;
+        systems += life.systems.len();
         let after = record(hardware.disk()).sequence;
-        spent += after - before;
+        writes += after - before;
+        let how = match ended {
+            Err(Off) => {
+                *cuts.entry(life.phase).or_default() += 1;
+                format!("cut {:.1?} into {:?}", life.began.elapsed(), life.phase)
+            }
+            Ok(()) => "not cut".into(),
+        };
         println!(
-            "torture on {}: {boot}: cut after {:.1?} in {:?}; {:?}; {} record writes",
+            "torture on {}: {boot}: {how}; up came {:?}; {} record writes",
             arch.name(),
-            begin.elapsed(),
-            life.phase,
-            life.booted,
+            life.systems,
             after - before,
         );
         still_boots(arch, &hardware);
     }
 
     // Whatever happened, it still boots, and the next update comes.
-    life = Life::new(arch, bundle.len());
+    let mut life = Life::new(arch, bundle.len(), None);
     let mut machine = hardware.start(&Settings::default());
-    live(&mut machine, &mut life).expect("nothing cuts its power");
+    life.live(&mut machine).expect("nothing cuts its power");
+    let kills: u32 = cuts.values().sum();
     println!(
-        "note: torture on {}: {boots} power-ons, {kills} killed: {phases:?}; {systems} systems \
-         came up, the record was written {spent} times; 0 states that do not boot",
+        "note: torture on {}: {boots} power-ons, {kills} cut: {cuts:?}; {systems} systems came up, \
+         the record was written {writes} times; 0 states that do not boot",
         arch.name()
     );
     assert!(kills * 2 >= boots, "{kills} power cuts of {boots} are too few to show anything");
