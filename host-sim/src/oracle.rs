@@ -192,7 +192,7 @@ impl<'a> Known<'a> {
     /// Installs every genuine release to every slot of a fresh disk, to see where its bytes go.
     #[must_use]
     pub fn new(setting: &Setting<'_>, releases: &'a [Release]) -> Self {
-        let geometry: Geometry = setting.ground.geometries()[0];
+        let geometry: Geometry = setting.ground.joined();
         let slots = setting.ground.slots();
         let layout = setting.ground.layout(&slots).expect("the ground of a simulation is sound");
         let mut images = BTreeMap::new();
@@ -216,19 +216,23 @@ impl<'a> Known<'a> {
                     release.name
                 );
                 let trust = layout.part(slot, Part::Trust).expect("the slot is there");
-                let mut head = disk.bytes(trust.offset, trust.len as usize);
+                let head_at = setting.ground.place(trust);
+                let mut head = disk.bytes(head_at, trust.len as usize);
                 while head.last() == Some(&fill) {
                     head.pop();
                 }
-                let region = slots.iter().find(|s| s.slot == slot).expect("as above").regions[0];
-                let all = disk.bytes(region.region.offset, region.region.len as usize);
-                let mut parts = vec![(trust.offset, head)];
+                let slot_layout = slots.iter().find(|s| s.slot == slot).expect("as above");
+                let mut parts = vec![(head_at, head)];
                 for (role, bytes) in &release.contents {
-                    let at = all
-                        .windows(bytes.len())
-                        .position(|window| window == bytes)
+                    let found = slot_layout.regions.iter().find_map(|found| {
+                        let begin = setting.ground.place(found.region);
+                        let all = disk.bytes(begin, found.region.len as usize);
+                        let at = all.windows(bytes.len()).position(|window| window == bytes)?;
+                        Some(begin + at as u64)
+                    });
+                    let at = found
                         .unwrap_or_else(|| panic!("{role:?} of {} is not there", release.name));
-                    parts.push((region.region.offset + at as u64, bytes.clone()));
+                    parts.push((at, bytes.clone()));
                 }
                 images.insert((name, slot), parts);
             }
