@@ -104,7 +104,7 @@ fn len_max(target: &str) -> Option<u32> {
         "text" | "install" => Some(300),
         // The first byte, and 48 events.
         "scenario" => Some(193),
-        "slot" => Some(8192),
+        "slot" => Some(4096),
         _ => None,
     }
 }
