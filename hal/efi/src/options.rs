@@ -29,8 +29,8 @@ pub enum OptionsError {
     },
     /// It has a proof of its own, which only the loader may give.
     HasProof,
-    /// A double quote is never closed, and the kernel would read the proof as part of what it opens:
-    /// the system could not be confirmed.
+    /// A double quote is never closed: the system would read the proof as part of what it opens,
+    /// and not find it.
     OpenQuote,
 }
 
