@@ -23,7 +23,13 @@ fn no_cut_and_no_fault_breaks_a_promise() {
     let catalogue = Catalogue::new().expect("releases");
     let mut media = media();
     media.retain(|medium| ["nor8", "block512", "cache4096"].contains(&medium.name));
-    let effort = Effort { tears: 4, second_every: 2000, fault_every: 12, ..Effort::QUICK };
+    let effort = Effort {
+        tears: 4,
+        second_every: 2000,
+        second_torn_every: 2000,
+        fault_every: 12,
+        ..Effort::QUICK
+    };
     let all = explore(&catalogue, &stories(), &media, effort, threads(), &|_, _| {});
     for finding in &all.findings {
         println!("{finding}");

@@ -11,11 +11,10 @@ use stillboot::install::{InstallError, Running};
 use stillboot::operate::Request;
 use stillboot::record::Choice;
 use stillboot_sim::disk::RamDisk;
-use stillboot_sim::explore::media;
 use stillboot_sim::walk::chain::{OTHER_CLASS, RECOVERY};
 use stillboot_sim::walk::model::{Boots, Kept, Model, Offer, PowerOn, Start, is_same};
 use stillboot_sim::walk::scene::{Places, Scene};
-use stillboot_sim::walk::{Chain, medium_geometry};
+use stillboot_sim::walk::{Chain, media, medium_geometry};
 use stillboot_sim::world::{Bytes, Ground, SimStore, World};
 
 /// Tries of a new slot.

@@ -1,9 +1,9 @@
 //! Random walks on every medium: lives far longer than any story, with everything mixed.
 
-use stillboot_sim::explore::{Medium, media};
+use stillboot_sim::explore::Medium;
 use stillboot_sim::oracle::{Broken, Promise};
 use stillboot_sim::walk::event::{Event, What};
-use stillboot_sim::walk::{Chain, Counts, replay, replay_with, walk, walk_with};
+use stillboot_sim::walk::{Chain, Counts, media, replay, replay_with, walk, walk_with};
 use stillboot_tests::seed;
 
 /// Seeds on every medium, with and without recovery and a store of the floor.

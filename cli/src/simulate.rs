@@ -36,8 +36,8 @@ pub struct SimulateArgs {
     /// A story to cut into; may be given more than once; all of them if left out
     #[arg(long, value_name = "NAME")]
     story: Vec<String>,
-    /// A kind of disk: nor, block, cache, all, or one of them such as nor8, block512, cache4096;
-    /// may be given more than once
+    /// A kind of disk: nor, block, cache, pair (two disks), all, or one of them such as nor8,
+    /// block512, cache4096; may be given more than once
     #[arg(long, value_name = "NAME", default_value = "all")]
     media: Vec<String>,
     /// 1: every cut. 2: also cuts while the device recovers from one
@@ -120,7 +120,7 @@ fn media(names: &[String]) -> Result<Vec<Medium>, Failure> {
             let known: Vec<_> = media.iter().map(|medium| medium.name).collect();
             return Err(Failure::usage(format_args!(
                 "expected a kind of disk for --media, found `{name}`; there are nor, block, \
-                 cache, all, {}",
+                 cache, pair, all, {}",
                 known.join(", ")
             )));
         }
@@ -139,6 +139,7 @@ fn explore(
     let quick = Effort::QUICK;
     let effort = Effort {
         second_every: if args.depth == 1 { 0 } else { quick.second_every },
+        second_torn_every: if args.depth == 1 { 0 } else { quick.second_torn_every },
         draws: args.report.is_some(),
         ..quick
     };
@@ -214,13 +215,19 @@ fn to_json(counts: &Counts, summary: &Summary, args: &SimulateArgs) -> Value {
 
 /// A life by chance on each medium.
 fn walk(seed: u64, steps: usize, media: &[Medium], out: &Output) -> Result<(), Failure> {
+    let media: Vec<_> = media.iter().filter(|medium| !medium.is_pair()).collect();
+    if media.is_empty() {
+        return Err(Failure::usage(
+            "expected a kind with one disk for --seed, found a pair: lives by chance have one",
+        ));
+    }
     let chain = Chain::new()?;
     let mut progress = Progress::of_parts(out, "lives", media.len() as u64);
     let mut counts = walk::Counts::default();
     let mut failures = Vec::new();
     for (done, medium) in media.iter().enumerate() {
         progress.set(done as u64);
-        let walked = walk::walk(&chain, *medium, seed, steps);
+        let walked = walk::walk(&chain, **medium, seed, steps);
         counts.add(&walked.counts);
         failures.extend(walked.failure);
     }

@@ -21,7 +21,8 @@ fn main() -> Result<std::process::ExitCode, Box<dyn std::error::Error>> {
 
     let catalogue = Catalogue::new()?;
     let stories = stories();
-    let effort = Effort { tears: 8, second_every: 0, fault_every: 1, ..Effort::QUICK };
+    let effort =
+        Effort { tears: 8, second_every: 0, second_torn_every: 0, fault_every: 1, ..Effort::QUICK };
     let mut failed = 0;
     println!("{:<22}{:<15}{:<9}point", "bug", "promise", "seconds");
     for canary in Canary::ALL {

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use stillboot_sim::explore::{Counts, Effort, Finding, Summary, Watch, explore_watched, media};
 use stillboot_sim::oracle::{Broken, Promise};
@@ -88,7 +89,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let catalogue = Catalogue::new().map_err(|error| anyhow!("the releases: {error}"))?;
     let watcher = Watcher::new(file, kept, stop);
     let all = explore_watched(&catalogue, &stories(), &media(), sweep.effort, threads, &watcher);
-    let (seconds, file) = watcher.end()?;
+    let (spent, file) = watcher.end()?;
 
     if watcher.is_stopped() {
         let kept = lock(&watcher.kept).jobs.len();
@@ -99,11 +100,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     if file.exists() {
         fs::remove_file(file).with_context(|| format!("cannot remove {}", file.display()))?;
     }
-    Ok(conclude(&sweep, &all, seconds, threads))
+    Ok(conclude(&sweep, &all, spent, threads))
 }
 
 /// Prints what came of it; success only if nothing was broken and enough was looked at.
-fn conclude(sweep: &Sweep, all: &Summary, seconds: f64, threads: usize) -> ExitCode {
+fn conclude(sweep: &Sweep, all: &Summary, spent: Spent, threads: usize) -> ExitCode {
     let counts = &all.counts;
     let line = |what: &str, count: u64| println!("{what:<44} {:>12}", grouped(count));
     line("points with one cut", counts.depth_one);
@@ -117,9 +118,14 @@ fn conclude(sweep: &Sweep, all: &Summary, seconds: f64, threads: usize) -> ExitC
     line("programs, power-ons included", counts.programs);
     line("  in which the core met something new", counts.core_runs);
     line("points at which a promise was broken", counts.broken);
+    let Spent { seconds, processor_seconds } = spent;
     println!("{:<44} {seconds:>12.1}", format!("seconds on {threads} threads"));
+    println!("{:<44} {processor_seconds:>12.1}", "seconds of a processor");
     line("points a second", (counts.points() as f64 / seconds) as u64);
     line("points run a second", (counts.run() as f64 / seconds) as u64);
+    // What a busy machine does not change.
+    line("points a second of a processor", (counts.points() as f64 / processor_seconds) as u64);
+    line("points run a second of a processor", (counts.run() as f64 / processor_seconds) as u64);
     for finding in &all.findings {
         println!("{finding}\n    stillboot simulate --replay '{}'", finding.id);
     }
@@ -168,11 +174,30 @@ fn file_of(sweep: &str) -> Result<PathBuf> {
     Ok(folder.join("prove").join(format!("{sweep}-{hash:032x}.json")))
 }
 
+/// What a sweep took, over all calls.
+#[derive(Clone, Copy, Default)]
+struct Spent {
+    seconds: f64,
+    processor_seconds: f64,
+}
+
+impl Spent {
+    /// With what this call took, which began then.
+    fn until_now(self, began: Instant) -> Self {
+        let processor = clock_gettime(ClockId::ProcessCPUTime);
+        let nanoseconds = processor.tv_nsec as f64 / 1e9;
+        Self {
+            seconds: self.seconds + began.elapsed().as_secs_f64(),
+            processor_seconds: self.processor_seconds + processor.tv_sec as f64 + nanoseconds,
+        }
+    }
+}
+
 /// What is kept of a sweep that is not done.
 #[derive(Default)]
 struct Kept {
-    /// That earlier calls took.
-    seconds: f64,
+    /// By earlier calls.
+    spent: Spent,
     jobs: BTreeMap<String, Value>,
 }
 
@@ -187,7 +212,12 @@ impl Kept {
             for job in jobs.values() {
                 summary_from(job).context("a job is not as expected")?;
             }
-            Ok(Self { seconds: value["seconds"].as_f64().context("no seconds")?, jobs })
+            let seconds = |name: &str| value[name].as_f64().context("no seconds");
+            let spent = Spent {
+                seconds: seconds("seconds")?,
+                processor_seconds: seconds("processor_seconds")?,
+            };
+            Ok(Self { spent, jobs })
         };
         read().with_context(|| {
             format!("cannot go on from {}; --fresh begins anew without it", file.display())
@@ -195,11 +225,17 @@ impl Kept {
     }
 
     /// Replaces the file in one step: whatever ends this program, a whole one is there.
-    fn write(&self, file: &Path, seconds: f64) -> Result<()> {
+    fn write(&self, file: &Path, spent: Spent) -> Result<()> {
         let write = || -> Result<()> {
             fs::create_dir_all(file.parent().context("it has no folder")?)?;
             let new = file.with_extension("new");
-            fs::write(&new, json!({ "seconds": seconds, "jobs": self.jobs }).to_string())?;
+            let Spent { seconds, processor_seconds } = spent;
+            let value = json!({
+                "seconds": seconds,
+                "processor_seconds": processor_seconds,
+                "jobs": self.jobs,
+            });
+            fs::write(&new, value.to_string())?;
             Ok(fs::rename(new, file)?)
         };
         write().with_context(|| format!("cannot write {}", file.display()))
@@ -308,15 +344,15 @@ impl Watcher {
         }
     }
 
-    /// The seconds of all calls, and the file; or what went wrong with it.
-    fn end(&self) -> Result<(f64, &Path)> {
+    /// What all calls took, and the file; or what went wrong with it.
+    fn end(&self) -> Result<(Spent, &Path)> {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
         if let Some(trouble) = lock(&self.trouble).take() {
             return Err(trouble);
         }
-        Ok((lock(&self.kept).seconds + self.began.elapsed().as_secs_f64(), &self.file))
+        Ok((lock(&self.kept).spent.until_now(self.began), &self.file))
     }
 
     fn show(&self) {
@@ -375,8 +411,8 @@ impl Watch for Watcher {
     fn done(&self, job: &str, summary: &Summary) {
         let mut kept = lock(&self.kept);
         kept.jobs.insert(job.to_owned(), value_of(summary));
-        let seconds = kept.seconds + self.began.elapsed().as_secs_f64();
-        if let Err(trouble) = kept.write(&self.file, seconds) {
+        let spent = kept.spent.until_now(self.began);
+        if let Err(trouble) = kept.write(&self.file, spent) {
             lock(&self.trouble).get_or_insert(trouble);
             self.stop.store(true, Ordering::Relaxed);
         }

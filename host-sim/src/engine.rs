@@ -28,6 +28,7 @@ use stillboot::policy::{self, Clock, Facts, Policy};
 use stillboot::verify::{Device, Sha256, SoftSha256};
 use twox_hash::XxHash3_128;
 
+use crate::disk::RamDisk;
 use crate::world::{Ground, SimStore};
 
 /// What does not change about a device.
@@ -35,7 +36,7 @@ use crate::world::{Ground, SimStore};
 pub struct Setting<'a> {
     /// Whom it trusts and which it is.
     pub device: Device<'a>,
-    /// Where everything stands, on one disk.
+    /// Where everything stands. All devices are one disk here: [`Ground::joined`].
     pub ground: Ground,
     /// Tries of a new slot.
     pub tries: u8,
@@ -103,8 +104,8 @@ pub enum Act {
     Write(u64, Arc<[u8]>),
     /// Erase so many bytes.
     Erase(u64, u64),
-    /// Make everything durable.
-    Flush,
+    /// Make everything in these bytes durable: those of one device.
+    Flush(Range<u64>),
     /// Read the store of the floor.
     ReadFloor(SlotKind),
     /// Ask whether the floor could be raised in the store.
@@ -113,6 +114,21 @@ pub enum Act {
     RaiseFloor(SlotKind, Floor),
     /// The program has ended.
     End(Arc<Outcome>),
+}
+
+/// A disk as the engine uses it: several devices that stand one behind the other.
+pub trait Disks: BlockDevice + Clone {
+    /// Makes what was written to these bytes durable: those of one device.
+    ///
+    /// # Errors
+    /// What the device says.
+    fn flush_part(&mut self, part: &Range<u64>) -> Result<(), DeviceError>;
+}
+
+impl Disks for RamDisk {
+    fn flush_part(&mut self, _: &Range<u64>) -> Result<(), DeviceError> {
+        self.flush()
+    }
 }
 
 /// The device just before a request that changes it.
@@ -183,14 +199,17 @@ trait Machine {
     fn print(&self) -> u128;
 }
 
-fn request_of(io: &Io, buffer: &[u8]) -> (Act, Option<Range<usize>>) {
-    match io {
-        Io::Read { offset, range, .. } => (Act::Read(*offset, range.len()), Some(range.clone())),
-        Io::Write { offset, range, .. } => {
-            (Act::Write(*offset, buffer[range.clone()].into()), None)
+fn request_of(io: &Io, buffer: &[u8], ground: &Ground) -> (Act, Option<Range<usize>>) {
+    let place = |device: u8, offset: u64| ground.extent(device).start + offset;
+    match *io {
+        Io::Read { device, offset, ref range } => {
+            (Act::Read(place(device, offset), range.len()), Some(range.clone()))
         }
-        Io::Erase { offset, len, .. } => (Act::Erase(*offset, *len), None),
-        Io::Flush { .. } => (Act::Flush, None),
+        Io::Write { device, offset, ref range } => {
+            (Act::Write(place(device, offset), buffer[range.clone()].into()), None)
+        }
+        Io::Erase { device, offset, len } => (Act::Erase(place(device, offset), len), None),
+        Io::Flush { device } => (Act::Flush(ground.extent(device)), None),
     }
 }
 
@@ -198,6 +217,7 @@ fn request_of(io: &Io, buffer: &[u8]) -> (Act, Option<Range<usize>>) {
 const POISON: u8 = 0xA5;
 
 struct BootMachine<'a> {
+    ground: &'a Ground,
     machine: Boot<'a, Traced>,
     buffer: Vec<u8>,
     read_to: Option<Range<usize>>,
@@ -234,7 +254,7 @@ impl Machine for BootMachine<'_> {
             let action = self.machine.step(event, &mut self.buffer);
             let act = match action {
                 boot::Action::Io(io) => {
-                    let (act, range) = request_of(&io, &self.buffer);
+                    let (act, range) = request_of(&io, &self.buffer, self.ground);
                     self.read_to = range;
                     act
                 }
@@ -249,10 +269,10 @@ impl Machine for BootMachine<'_> {
                     event = boot::Event::Done;
                     continue;
                 }
-                boot::Action::Load { component, from, to, len, .. } => {
+                boot::Action::Load { component, device, from, to, len } => {
                     let range = to as usize..to as usize + len as usize;
                     self.load_to = Some((component, range));
-                    Act::Read(from, len as usize)
+                    Act::Read(self.ground.extent(device).start + from, len as usize)
                 }
                 boot::Action::HandOver(proof) if self.returns == Some(proof.slot) => {
                     event = boot::Event::Returned;
@@ -296,6 +316,7 @@ impl BootMachine<'_> {
 }
 
 struct InstallMachine<'a> {
+    ground: &'a Ground,
     machine: Install<'a, Traced>,
     /// Two bundles are not told apart by what was read of them before the first byte.
     number: usize,
@@ -332,7 +353,7 @@ impl Machine for InstallMachine<'_> {
             }
             event = match action {
                 Action::Io(io) => {
-                    let (act, range) = request_of(&io, &self.buffer);
+                    let (act, range) = request_of(&io, &self.buffer, self.ground);
                     if let Act::Read(offset, _) = act
                         && self.record.contains(&offset)
                     {
@@ -393,6 +414,7 @@ impl Machine for InstallMachine<'_> {
 }
 
 struct OperateMachine<'a> {
+    ground: &'a Ground,
     machine: Operate<'a>,
     buffer: Vec<u8>,
     read_to: Option<Range<usize>>,
@@ -411,7 +433,7 @@ impl Machine for OperateMachine<'_> {
         };
         let act = match self.machine.step(result, &mut self.buffer) {
             operate::Action::Io(io) => {
-                let (act, range) = request_of(&io, &self.buffer);
+                let (act, range) = request_of(&io, &self.buffer, self.ground);
                 self.read_to = range;
                 act
             }
@@ -447,6 +469,7 @@ fn with_machine<T>(
                 watchdog_reset,
             };
             run(&mut BootMachine {
+                ground: &setting.ground,
                 machine: Boot::new(&config),
                 buffer: vec![POISON; Boot::<Traced>::buffer_len_min(&layout)],
                 read_to: None,
@@ -470,19 +493,21 @@ fn with_machine<T>(
                 resume_only: false,
             };
             run(&mut InstallMachine {
+                ground: &setting.ground,
                 machine: Install::new(&config),
                 number: bundle,
                 bundle: &setting.bundles[bundle],
                 position: 0,
                 buffer: vec![POISON; Install::<Traced>::buffer_len_min(&layout, 4096)],
                 read_to: None,
-                record: [0, 1].map(|copy| setting.ground.record(copy).offset),
+                record: [0, 1].map(|copy| setting.ground.place(setting.ground.record(copy))),
                 record_range: None,
             })
         }
         Program::Operate(request) => {
             let layout: &Layout<'_> = &layout;
             run(&mut OperateMachine {
+                ground: &setting.ground,
                 machine: Operate::new(layout, request),
                 buffer: vec![POISON; Operate::buffer_len_min(layout)],
                 read_to: None,
@@ -522,7 +547,7 @@ impl Engine {
 
     /// Runs `program` to its end on `disk` and `store`, and notes in `instants`, if it is given,
     /// the device before each change.
-    pub fn run<D: BlockDevice + Clone>(
+    pub fn run<D: Disks>(
         &mut self,
         setting: &Setting<'_>,
         program: &Program,
@@ -562,7 +587,7 @@ impl Engine {
     }
 
     /// Leads a run along the graph; `None` where it ends.
-    fn follow<D: BlockDevice + Clone>(
+    fn follow<D: Disks>(
         &mut self,
         key: u128,
         disk: &mut D,
@@ -577,7 +602,7 @@ impl Engine {
             if let Some(list) = instants
                 && matches!(
                     node.act,
-                    Act::Write(..) | Act::Erase(..) | Act::Flush | Act::RaiseFloor(..)
+                    Act::Write(..) | Act::Erase(..) | Act::Flush(_) | Act::RaiseFloor(..)
                 )
             {
                 list.push(Instant {
@@ -592,7 +617,7 @@ impl Engine {
     }
 
     /// Runs the core until it comes to a state that is known, or to its end.
-    fn explore<D: BlockDevice>(
+    fn explore<D: Disks>(
         &mut self,
         key: u128,
         machine: &mut dyn Machine,
@@ -645,7 +670,7 @@ impl Engine {
 /// Carries out one request; its result, and the result's name.
 fn perform<'s>(
     act: &Act,
-    disk: &mut impl BlockDevice,
+    disk: &mut impl Disks,
     store: &mut Option<SimStore>,
     scratch: &'s mut Vec<u8>,
 ) -> (Got<'s>, u128) {
@@ -663,7 +688,7 @@ fn perform<'s>(
         }
         Act::Write(offset, bytes) => done(disk.write(*offset, bytes)),
         Act::Erase(offset, len) => done(disk.erase(*offset, *len)),
-        Act::Flush => done(disk.flush()),
+        Act::Flush(part) => done(disk.flush_part(part)),
         Act::ReadFloor(kind) => match store.get_or_insert_default().read(*kind) {
             Ok(floor) => (Got::Floor(floor), print_of(format_args!("{floor:?}"))),
             Err(StoreError) => (Got::StoreFailed, 2),

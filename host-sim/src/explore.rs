@@ -6,22 +6,24 @@
 //! counts once its outcome is known: it was run, or disk, store and history are equal to those of a
 //! point that was. Each has an identity, which [`replay`] runs again and describes.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use stillboot::driver;
-use stillboot::format::{BootProof, Floor, Slot, SlotKind};
+use stillboot::format::{BootProof, Floor, Role, Slot, SlotKind};
 use stillboot::install::{InstallError, Nothing};
 use stillboot::operate::{Answer, Request};
 use stillboot::select::Claim;
 use stillboot::verify::{SoftSha256, TRUST_LEN_MAX};
 
 use crate::disk::{Cut, PowerCut, RamDisk, Tear, WriteCache};
-use crate::engine::{Act, Engine, Instant, Outcome, Program, Setting};
+use crate::engine::{Act, Disks, Engine, Instant, Outcome, Program, Setting};
 use crate::fault::{Fault, Faulty};
 use crate::oracle::{self, Broken, Known, Promise, Promises, Set, Truth};
 use crate::picture::{self, Came, Lost, Picture, Way};
@@ -32,6 +34,8 @@ use crate::world::{Ground, SimStore};
 const TRIES: u8 = 2;
 /// Bytes of a slot; what the releases of the stories need.
 const SLOT_BYTES: u64 = 48 << 10;
+/// Bytes of a slot on the second disk, if there is one.
+const SECOND_BYTES: u64 = 4 << 10;
 /// How many broken points one job describes; all are counted.
 const DESCRIBED_MAX: usize = 20;
 /// After how many points a [`Watch`] hears of them.
@@ -44,6 +48,24 @@ pub struct Medium {
     pub name: &'static str,
     pub(crate) geometry: Geometry,
     has_cache: bool,
+    /// The initramfs of every slot has a disk of its own, with a cache of its own.
+    is_pair: bool,
+}
+
+impl Medium {
+    /// Whether what belongs together stands on two disks.
+    #[must_use]
+    pub const fn is_pair(&self) -> bool {
+        self.is_pair
+    }
+
+    fn ground(&self, slots: &[Slot]) -> Ground {
+        let mut ground = Ground::new(self.geometry, slots, SLOT_BYTES);
+        if self.is_pair {
+            ground.add_device(self.geometry, &[Role::Initramfs], SECOND_BYTES);
+        }
+        ground
+    }
 }
 
 /// All of them.
@@ -59,9 +81,14 @@ pub fn media() -> Vec<Medium> {
             erased: Some(0xff),
         },
         has_cache: false,
+        is_pair: false,
     };
-    let block =
-        |name, bytes, has_cache| Medium { name, geometry: Geometry::disk(bytes, 0), has_cache };
+    let block = |name, bytes, has_cache| Medium {
+        name,
+        geometry: Geometry::disk(bytes, 0),
+        has_cache,
+        is_pair: false,
+    };
     vec![
         nor("nor1", 1),
         nor("nor4", 4),
@@ -72,6 +99,7 @@ pub fn media() -> Vec<Medium> {
         block("block4096", 4096, false),
         block("cache512", 512, true),
         block("cache4096", 4096, true),
+        Medium { is_pair: true, ..block("pair512", 512, true) },
     ]
 }
 
@@ -83,8 +111,11 @@ pub struct Effort {
     pub tears: usize,
     /// Of how many torn requests one is also done again before the next update; 1 for all.
     pub redo_every: usize,
-    /// Of how many first cuts the recovery is cut as well at every point; 0 for none, 1 for all.
+    /// Of how many cuts before and after a request the recovery is cut as well, at every request;
+    /// 0 for none, 1 for all.
     pub second_every: usize,
+    /// The same for cuts inside a request.
+    pub second_torn_every: usize,
     /// As `tears`, for the second cut.
     pub second_tears: usize,
     /// Of how many requests of the faulty device one fails; 0 for none, 1 for all.
@@ -112,16 +143,19 @@ impl Effort {
         tears: 160,
         redo_every: 16,
         second_every: 400,
+        second_torn_every: 400,
         second_tears: 3,
         fault_every: 3,
         memory: Memory::Used,
         draws: false,
     };
-    /// For the proof, which takes minutes: enough of every kind.
+    /// For the proof: every first cut there is, and every second one after each that came between
+    /// two requests.
     pub const PROVE: Self = Self {
-        tears: 256,
+        tears: usize::MAX,
         redo_every: 4,
-        second_every: 10,
+        second_every: 1,
+        second_torn_every: 10,
         second_tears: 4,
         fault_every: 1,
         memory: Memory::Used,
@@ -240,10 +274,26 @@ impl Disk {
         }
     }
 
+    fn pending_hash(&self) -> u128 {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Cached(cache) => cache.pending_hash(),
+        }
+    }
+
     fn inner(&mut self) -> &mut dyn BlockDevice {
         match self {
             Self::Plain(ram) => ram,
             Self::Cached(cache) => cache,
+        }
+    }
+}
+
+impl Disks for Disk {
+    fn flush_part(&mut self, part: &Range<u64>) -> Result<(), DeviceError> {
+        match self {
+            Self::Plain(ram) => ram.flush(),
+            Self::Cached(cache) => cache.flush_part(part),
         }
     }
 }
@@ -280,6 +330,8 @@ enum Loss {
     All,
     /// Only the last so many requests reached the disk.
     Newest(usize),
+    /// Only what was for the disk of this number reached it.
+    Only(u8),
     Random(u64),
 }
 
@@ -296,6 +348,7 @@ impl fmt::Display for Point {
             Loss::Nothing => Ok(()),
             Loss::All => f.write_str("-lost"),
             Loss::Newest(count) => write!(f, "-newest{count}"),
+            Loss::Only(disk) => write!(f, "-only{disk}"),
             Loss::Random(seed) => write!(f, "-lost{seed}"),
         }
     }
@@ -306,11 +359,16 @@ impl std::str::FromStr for Point {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let bad = || format!("{text:?} is not a way to cut the power");
-        let (cut, loss) = match (text.split_once("-lost"), text.split_once("-newest")) {
-            (None, None) => (text, Loss::Nothing),
-            (Some((cut, "")), _) => (cut, Loss::All),
-            (Some((cut, seed)), _) => (cut, Loss::Random(seed.parse().map_err(|_| bad())?)),
-            (None, Some((cut, count))) => (cut, Loss::Newest(count.parse().map_err(|_| bad())?)),
+        let (cut, loss) = text.split_once('-').unwrap_or((text, ""));
+        let number = |prefix: &str| loss.strip_prefix(prefix).and_then(|rest| rest.parse().ok());
+        let loss = match loss {
+            "" => Loss::Nothing,
+            "lost" => Loss::All,
+            _ => number("lost")
+                .map(Loss::Random)
+                .or_else(|| number("newest").map(|count| Loss::Newest(count as usize)))
+                .or_else(|| number("only").map(|disk| Loss::Only(disk as u8)))
+                .ok_or_else(bad)?,
         };
         let tear = |prefix: &str| cut.strip_prefix(prefix).and_then(|rest| rest.parse().ok());
         let cut = match cut {
@@ -365,19 +423,14 @@ fn points(act: &Act, medium: &Medium, tears: usize) -> Vec<Point> {
         }
         _ => {}
     }
-    let losses: &[Loss] = if medium.has_cache {
-        &[
-            Loss::Nothing,
-            Loss::All,
-            Loss::Newest(1),
-            Loss::Newest(2),
-            Loss::Random(0),
-            Loss::Random(1),
-            Loss::Random(2),
-        ]
-    } else {
-        &[Loss::Nothing]
-    };
+    let mut losses = vec![Loss::Nothing];
+    if medium.has_cache {
+        losses.extend([Loss::All, Loss::Newest(1), Loss::Newest(2)]);
+        losses.extend((0..3).map(Loss::Random));
+    }
+    if medium.is_pair {
+        losses.extend([Loss::Only(0), Loss::Only(1)]);
+    }
     let with = |cut: Cut| losses.iter().map(move |loss| Point { cut, loss: *loss });
     cuts.into_iter().flat_map(with).collect()
 }
@@ -385,7 +438,9 @@ fn points(act: &Act, medium: &Medium, tears: usize) -> Vec<Point> {
 /// The row of the table that speaks of this point.
 fn row(act: &Act, point: Point) -> &'static str {
     match (point.loss, point.cut, act) {
-        (Loss::All | Loss::Newest(_) | Loss::Random(_), ..) => "cache lost or reordered",
+        (Loss::All | Loss::Newest(_) | Loss::Only(_) | Loss::Random(_), ..) => {
+            "cache lost or reordered"
+        }
         (Loss::Nothing, Cut::Torn(_), Act::Erase(..)) => "torn erase",
         (Loss::Nothing, Cut::Torn(_), _) => "torn write",
         (Loss::Nothing, Cut::Before | Cut::After, _) => "power cut before or after a request",
@@ -445,6 +500,27 @@ impl Situation<Disk> {
     }
 }
 
+impl Instant<Disk> {
+    /// What everything that follows from cuts at this instant depends on.
+    fn key(&self, during: &Situation<Disk>) -> u128 {
+        let act = match &self.act {
+            Act::Write(offset, bytes) => {
+                format!("write {offset} {:x}", twox_hash::XxHash3_128::oneshot(bytes))
+            }
+            other => format!("{other:?}"),
+        };
+        let text = format!(
+            "{act}{:x}{:x}{:?}{}{:?}",
+            self.disk.ram().content_hash(),
+            self.disk.pending_hash(),
+            self.store,
+            during.nonce,
+            during.truth
+        );
+        twox_hash::XxHash3_128::oneshot(text.as_bytes())
+    }
+}
+
 /// Stories on one medium.
 struct Job<'a> {
     setting: Setting<'a>,
@@ -456,6 +532,8 @@ struct Job<'a> {
     table: BTreeMap<&'static str, Promises>,
     /// What became of a situation.
     memo: HashMap<u128, Result<(), Broken>>,
+    /// What came of second cuts after a situation or at an instant.
+    seen: HashMap<u128, Arc<Seen>>,
     /// States of disk and store that cuts have left.
     states: HashSet<u128>,
     counts: Counts,
@@ -473,6 +551,15 @@ struct Job<'a> {
     started_last: Started,
 }
 
+/// What came of second cuts.
+#[derive(Debug, Default)]
+struct Seen {
+    /// How many there were.
+    points: u64,
+    /// Those that broke a promise: where, and how.
+    broken: Vec<(String, Broken)>,
+}
+
 /// What a power-on started, if anything.
 type Started = Option<(Option<Name>, Claim)>;
 
@@ -480,7 +567,7 @@ impl<'a> Job<'a> {
     fn new(catalogue: &'a Catalogue, story: &'a Story, medium: Medium, effort: Effort) -> Self {
         let setting = Setting {
             device: catalogue.publisher.device(),
-            ground: Ground::new(medium.geometry, story.slots, SLOT_BYTES),
+            ground: medium.ground(story.slots),
             tries: TRIES,
             bundles: catalogue.releases.iter().map(|release| release.bundle.clone()).collect(),
         };
@@ -494,6 +581,7 @@ impl<'a> Job<'a> {
             engine: Engine::new(effort.memory != Memory::Unused),
             table: oracle::table(),
             memo: HashMap::new(),
+            seen: HashMap::new(),
             states: HashSet::new(),
             counts: Counts::default(),
             findings: Vec::new(),
@@ -521,7 +609,7 @@ impl<'a> Job<'a> {
     }
 
     fn new_device(&self) -> Situation<Disk> {
-        let geometry = self.setting.ground.geometries()[0];
+        let geometry = self.setting.ground.joined();
         let ram = RamDisk::new(geometry, geometry.erased.unwrap_or(0));
         Situation {
             disk: Disk::new(&self.medium, ram),
@@ -642,11 +730,20 @@ impl<'a> Job<'a> {
                 let slots = self.setting.ground.slots();
                 let layout = self.setting.ground.layout(&slots).expect("checked at the start");
                 let mut buffer = vec![0; TRUST_LEN_MAX.next_multiple_of(4096)];
+                let disk = RefCell::new(&mut at.disk);
+                let mut parts: Vec<_> = (0..self.setting.ground.geometries().len())
+                    .map(|device| PartOf {
+                        disk: &disk,
+                        part: self.setting.ground.extent(device as u8),
+                    })
+                    .collect();
+                let mut devices: Vec<_> =
+                    parts.iter_mut().map(|part| part as &mut dyn BlockDevice).collect();
                 let scrubbed = driver::scrub::<SoftSha256>(
                     &self.setting.device,
                     &layout,
                     slot,
-                    &mut [&mut at.disk],
+                    &mut devices,
                     &mut |_| {},
                     &mut buffer,
                 );
@@ -659,8 +756,8 @@ impl<'a> Job<'a> {
             }
             Step::LoseRecord => {
                 for copy in [0, 1] {
-                    let region = self.setting.ground.record(copy);
-                    at.disk.destroy(region.offset, 64);
+                    let place = self.setting.ground.place(self.setting.ground.record(copy));
+                    at.disk.destroy(place, 64);
                 }
                 at.truth.record = oracle::Written::Perhaps;
                 at.truth.starts = 0;
@@ -685,9 +782,10 @@ impl<'a> Job<'a> {
             Step::Wreck(slot) => {
                 at.truth.wrecked[slot as usize] = true;
                 let slots = self.setting.ground.slots();
-                if let Some(found) = slots.iter().find(|found| found.slot == slot) {
-                    let region = found.regions[0].region;
-                    at.disk.destroy(region.offset, region.len as usize);
+                let found = slots.iter().filter(|found| found.slot == slot);
+                for region in found.flat_map(|found| found.regions) {
+                    let place = self.setting.ground.place(region.region);
+                    at.disk.destroy(place, region.region.len as usize);
                 }
                 Ok(())
             }
@@ -810,13 +908,14 @@ impl<'a> Job<'a> {
                 .flat_map(|slot| slot.regions)
                 .map(|region| region.region)
             {
+                let place = self.setting.ground.place(region);
                 let touches = |act: &Act| {
                     let (offset, len) = match act {
                         Act::Write(offset, bytes) => (*offset, bytes.len() as u64),
                         Act::Erase(offset, len) => (*offset, *len),
                         _ => return false,
                     };
-                    offset < region.offset + region.len && region.offset < offset + len
+                    offset < place + region.len && place < offset + len
                 };
                 if let Some(found) = list[first..].iter().find(|instant| touches(&instant.act)) {
                     refuse(promises, Promise::RunningSlot, || {
@@ -878,23 +977,28 @@ impl<'a> Job<'a> {
         let mut after = at.on(instant.disk.clone());
         after.store.clone_from(&instant.store);
         after.running = None;
-        if let Act::RaiseFloor(kind, floor) = &instant.act {
-            if point.cut == Cut::After
-                && let Some(store) = &mut after.store
-            {
-                use stillboot::driver::RollbackStore as _;
-                let _ = store.raise(*kind, *floor);
+        let mut disk = PowerCut::new(instant.disk.clone());
+        disk.cut_at(0, point.cut);
+        // Nobody hears the answer.
+        match &instant.act {
+            Act::Write(offset, bytes) => {
+                let _ = disk.write(*offset, bytes);
             }
-        } else {
-            let mut disk = PowerCut::new(instant.disk.clone());
-            disk.cut_at(0, point.cut);
-            let _ = match &instant.act {
-                Act::Write(offset, bytes) => disk.write(*offset, bytes),
-                Act::Erase(offset, len) => disk.erase(*offset, *len),
-                _ => disk.flush(),
-            };
-            after.disk = disk.into_inner();
+            Act::Erase(offset, len) => {
+                let _ = disk.erase(*offset, *len);
+            }
+            Act::Flush(part) if point.cut == Cut::After => {
+                let _ = disk.device_mut().flush_part(part);
+            }
+            Act::RaiseFloor(kind, floor) if point.cut == Cut::After => {
+                if let Some(store) = &mut after.store {
+                    use stillboot::driver::RollbackStore as _;
+                    let _ = store.raise(*kind, *floor);
+                }
+            }
+            _ => {}
         }
+        after.disk = disk.into_inner();
         if let Disk::Cached(cache) = &mut after.disk {
             match point.loss {
                 Loss::Nothing => {
@@ -903,6 +1007,9 @@ impl<'a> Job<'a> {
                 Loss::All => cache.lose_all(),
                 Loss::Newest(count) => {
                     let _ = cache.keep_newest(count);
+                }
+                Loss::Only(disk) => {
+                    let _ = cache.keep_part(&self.setting.ground.extent(disk));
                 }
                 Loss::Random(seed) => {
                     let _ = cache.lose(seed);
@@ -976,7 +1083,10 @@ impl<'a> Job<'a> {
                     if let Err(broken) = result {
                         self.found(id(), broken);
                     }
-                    let twice = self.effort.second_every;
+                    let twice = match point.cut {
+                        Cut::Before | Cut::After => self.effort.second_every,
+                        Cut::Torn(_) => self.effort.second_torn_every,
+                    };
                     // Once in every step at least, also on media with few points.
                     let middle = op == instants.len() / 2 && point.cut == Cut::Before;
                     if twice > 0 && (number.is_multiple_of(twice) || middle) {
@@ -995,7 +1105,7 @@ impl<'a> Job<'a> {
                     picture.end_operation(&instant.act, &self.setting.ground, &first);
                 }
             }
-            if self.effort.fault_every > 0 && !self.medium.has_cache {
+            if self.effort.fault_every > 0 {
                 self.faults(&start, step, index);
             }
         }
@@ -1179,25 +1289,83 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    /// Cuts the recovery at every point as well.
+    /// Cuts the recovery at every point as well. What follows from two equal situations, or from
+    /// equal cuts into equal instants, is looked at once.
     fn second(&mut self, first: Situation<Disk>, step: Step, promises: Promises, id: &str) {
+        let key = first.key(&format!("second{step:?}{promises:?}"));
+        if let Some(seen) = self.seen(key) {
+            return self.again(&seen, id);
+        }
+        let mut all = Seen::default();
         for (stage, during, instants) in self.stages(&first, step, promises) {
             for (op, instant) in instants.iter().enumerate() {
-                for point in points(&instant.act, &self.medium, self.effort.second_tears) {
-                    let both = self.promises(row(&instant.act, point));
-                    let after = self.cut(&during, instant, point);
-                    self.states.insert(after.key("state"));
-                    self.counts.depth_two += 1;
-                    let result = self.recover(after, None, both);
-                    self.tally(row(&instant.act, point), &result);
-                    if let Err(broken) = result {
-                        self.found(format!("{id}/{stage}.{op}/{point}"), broken);
+                let place = format!("{stage}.{op}");
+                let key = instant.key(&during);
+                let seen = match self.seen(key) {
+                    Some(seen) => {
+                        self.again(&seen, &format!("{id}/{place}"));
+                        seen
                     }
-                    if !self.goes_on(true) {
-                        return;
+                    None => {
+                        let Some(seen) = self.second_at(&during, instant, &format!("{id}/{place}"))
+                        else {
+                            return;
+                        };
+                        let seen = Arc::new(seen);
+                        self.seen.insert(key, Arc::clone(&seen));
+                        seen
                     }
+                };
+                all.points += seen.points;
+                let broken = seen.broken.iter();
+                all.broken
+                    .extend(broken.map(|(at, broken)| (format!("{place}/{at}"), broken.clone())));
+                if !self.goes_on(true) {
+                    return;
                 }
             }
+        }
+        self.seen.insert(key, Arc::new(all));
+    }
+
+    /// All second cuts at one instant; `None` if somebody stopped it.
+    fn second_at(
+        &mut self,
+        during: &Situation<Disk>,
+        instant: &Instant<Disk>,
+        id: &str,
+    ) -> Option<Seen> {
+        let mut seen = Seen::default();
+        for point in points(&instant.act, &self.medium, self.effort.second_tears) {
+            let both = self.promises(row(&instant.act, point));
+            let after = self.cut(during, instant, point);
+            self.states.insert(after.key("state"));
+            self.counts.depth_two += 1;
+            seen.points += 1;
+            let result = self.recover(after, None, both);
+            self.tally(row(&instant.act, point), &result);
+            if let Err(broken) = result {
+                seen.broken.push((point.to_string(), broken.clone()));
+                self.found(format!("{id}/{point}"), broken);
+            }
+            if !self.goes_on(true) {
+                return None;
+            }
+        }
+        Some(seen)
+    }
+
+    /// What came of cuts that were looked at. A report draws each, so for it none is passed over.
+    fn seen(&self, key: u128) -> Option<Arc<Seen>> {
+        self.seen.get(&key).filter(|_| self.picture.is_none()).cloned()
+    }
+
+    /// The same cuts once more, without looking.
+    fn again(&mut self, seen: &Seen, id: &str) {
+        self.counts.depth_two += seen.points;
+        self.counts.settled += seen.points;
+        for (at, broken) in &seen.broken {
+            self.found(format!("{id}/{at}"), broken.clone());
         }
     }
 
@@ -1227,14 +1395,15 @@ impl<'a> Job<'a> {
         let mut instants = Vec::new();
         // What it comes to was judged at depth one.
         let _ = self.redo(&mut at, Some(step), promises, Some(&mut instants));
+        // It may have come to a power-on, whose nonce no later one has.
+        during.nonce = at.nonce;
         out.push(('r', during, instants));
         out
     }
 
     /// Faults of the device while `step` runs.
     fn faults(&mut self, start: &Situation<Disk>, step: Step, index: usize) {
-        let Disk::Plain(ram) = &start.disk else { return };
-        let mut whole = start.on(Faulty::new(ram.fork(), Fault::ReadOnce(u64::MAX)));
+        let mut whole = start.on(Faulty::new(start.disk.clone(), Fault::ReadOnce(u64::MAX)));
         let promises = self.promises(FAULT_ROWS[0]);
         if self.step(&mut whole, step, promises, None).is_err() {
             return;
@@ -1268,8 +1437,7 @@ impl<'a> Job<'a> {
         let all = self.promises(row_of_fault(fault));
         // What a read that fails keeps from starting is not lost: it starts when the device reads.
         let promises = all.without(Promise::Confirmed);
-        let Disk::Plain(ram) = &start.disk else { return Ok(()) };
-        let mut at = start.on(Faulty::new(ram.fork(), fault));
+        let mut at = start.on(Faulty::new(start.disk.clone(), fault));
         match self.step(&mut at, step, promises, None) {
             // A read that fails may cost this power-on, not the next.
             Err(Broken { promise: Promise::Boots, .. })
@@ -1277,6 +1445,8 @@ impl<'a> Job<'a> {
             }
             result => result?,
         }
+        // A reset, and whatever is in a cache is gone.
+        at.disk.lose_pending();
         // What a device that fails leaves of the record is not known.
         at.truth.record = oracle::Written::Perhaps;
         match self.power_on(&mut at, false, promises, None) {
@@ -1286,14 +1456,15 @@ impl<'a> Job<'a> {
         }
         // With a device that works.
         let record = [0, 1].map(|copy| self.setting.ground.record(copy));
+        // It stands on the first disk, where all begins.
         let outside = |(from, to): (u64, u64)| {
             record.iter().all(|copy| copy.offset + copy.len <= from || to <= copy.offset)
         };
         let keeps = step == Step::PowerOn
             && start.truth.record == oracle::Written::Yes
             && at.disk.hit().is_some_and(outside);
-        let mended = at.disk.clone().into_inner();
-        let mut at = at.on(Disk::Plain(mended));
+        at.disk.lose_pending();
+        let mut at = at.on(at.disk.clone().into_inner());
         if keeps {
             let floors = at.truth.floors;
             at.truth = Truth { floors, record: at.truth.record, ..start.truth.clone() };
@@ -1327,7 +1498,7 @@ impl<'a> Job<'a> {
         let lost = match point.loss {
             Loss::Nothing => Lost::Nothing,
             Loss::All => Lost::All,
-            Loss::Newest(_) | Loss::Random(_) => Lost::Some,
+            Loss::Newest(_) | Loss::Only(_) | Loss::Random(_) => Lost::Some,
         };
         picture.mark(lost, way, bytes, came);
         if came == Came::Broken {
@@ -1369,7 +1540,7 @@ fn refuse(
 }
 
 /// A disk of which a story can destroy parts.
-trait Damage: BlockDevice + Clone {
+trait Damage: Disks {
     fn destroy(&mut self, offset: u64, len: usize) {
         self.place(offset, &vec![RUINS; len]);
     }
@@ -1405,19 +1576,49 @@ impl Damage for Disk {
     }
 }
 
-impl Damage for Faulty<RamDisk> {
+impl Damage for Faulty<Disk> {
     fn place(&mut self, offset: u64, bytes: &[u8]) {
-        self.device_mut().poke(offset, bytes);
+        self.device_mut().place(offset, bytes);
     }
     fn truly(&self) -> RamDisk {
-        self.device().fork()
+        self.device().truly()
     }
-    fn lose_pending(&mut self) {}
+    fn lose_pending(&mut self) {
+        self.device_mut().lose_pending();
+    }
     fn unflushed(&self) -> usize {
-        0
+        self.device().unflushed()
     }
     fn name(&self) -> u128 {
-        self.device().content_hash()
+        self.device().name()
+    }
+}
+
+/// One of the devices that stand on a disk one behind the other.
+struct PartOf<'a, 'd, D> {
+    disk: &'a RefCell<&'d mut D>,
+    part: Range<u64>,
+}
+
+impl<D: Disks> BlockDevice for PartOf<'_, '_, D> {
+    fn geometry(&self) -> Geometry {
+        let capacity_bytes = self.part.end - self.part.start;
+        Geometry { capacity_bytes, ..self.disk.borrow().geometry() }
+    }
+    fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError> {
+        self.geometry().check_read(offset, into.len() as u64)?;
+        self.disk.borrow_mut().read(self.part.start + offset, into)
+    }
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.geometry().check_write(offset, bytes.len() as u64)?;
+        self.disk.borrow_mut().write(self.part.start + offset, bytes)
+    }
+    fn erase(&mut self, offset: u64, len: u64) -> Result<(), DeviceError> {
+        self.geometry().check_erase(offset, len)?;
+        self.disk.borrow_mut().erase(self.part.start + offset, len)
+    }
+    fn flush(&mut self) -> Result<(), DeviceError> {
+        self.disk.borrow_mut().flush_part(&self.part)
     }
 }
 
@@ -1606,7 +1807,7 @@ impl Job<'_> {
         let step = *self.story.steps.get(index).ok_or_else(|| bad(first))?;
         let (Some(op), Some(cut)) = (op, parts.get(1)) else {
             if let Some(text) = parts.get(1) {
-                let fault = self.fault_named(&at, step, text).ok_or_else(|| bad(text))?;
+                let fault = Self::fault_named(text).ok_or_else(|| bad(text))?;
                 self.tell(|| format!("{step:?} with {fault:?}"));
                 return Ok(self.fault(&at, step, fault));
             }
@@ -1644,11 +1845,7 @@ impl Job<'_> {
     }
 
     /// The fault that prints like this.
-    fn fault_named(&mut self, at: &Situation<Disk>, step: Step, text: &str) -> Option<Fault> {
-        let Disk::Plain(ram) = &at.disk else { return None };
-        let mut whole = at.on(Faulty::new(ram.fork(), Fault::ReadOnce(u64::MAX)));
-        let promises = self.promises(FAULT_ROWS[0]);
-        let _ = self.step(&mut whole, step, promises, None);
+    fn fault_named(text: &str) -> Option<Fault> {
         let numbers: Vec<u64> = text
             .split(|c: char| !c.is_ascii_digit())
             .filter_map(|number| number.parse().ok())

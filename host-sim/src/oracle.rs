@@ -192,7 +192,7 @@ impl<'a> Known<'a> {
     /// Installs every genuine release to every slot of a fresh disk, to see where its bytes go.
     #[must_use]
     pub fn new(setting: &Setting<'_>, releases: &'a [Release]) -> Self {
-        let geometry: Geometry = setting.ground.geometries()[0];
+        let geometry: Geometry = setting.ground.joined();
         let slots = setting.ground.slots();
         let layout = setting.ground.layout(&slots).expect("the ground of a simulation is sound");
         let mut images = BTreeMap::new();
@@ -216,19 +216,23 @@ impl<'a> Known<'a> {
                     release.name
                 );
                 let trust = layout.part(slot, Part::Trust).expect("the slot is there");
-                let mut head = disk.bytes(trust.offset, trust.len as usize);
+                let head_at = setting.ground.place(trust);
+                let mut head = disk.bytes(head_at, trust.len as usize);
                 while head.last() == Some(&fill) {
                     head.pop();
                 }
-                let region = slots.iter().find(|s| s.slot == slot).expect("as above").regions[0];
-                let all = disk.bytes(region.region.offset, region.region.len as usize);
-                let mut parts = vec![(trust.offset, head)];
+                let slot_layout = slots.iter().find(|s| s.slot == slot).expect("as above");
+                let mut parts = vec![(head_at, head)];
                 for (role, bytes) in &release.contents {
-                    let at = all
-                        .windows(bytes.len())
-                        .position(|window| window == bytes)
+                    let found = slot_layout.regions.iter().find_map(|found| {
+                        let begin = setting.ground.place(found.region);
+                        let all = disk.bytes(begin, found.region.len as usize);
+                        let at = all.windows(bytes.len()).position(|window| window == bytes)?;
+                        Some(begin + at as u64)
+                    });
+                    let at = found
                         .unwrap_or_else(|| panic!("{role:?} of {} is not there", release.name));
-                    parts.push((region.region.offset + at as u64, bytes.clone()));
+                    parts.push((at, bytes.clone()));
                 }
                 images.insert((name, slot), parts);
             }
@@ -507,5 +511,99 @@ impl<'a> Known<'a> {
             truth.good &= !only(release);
             truth.sure &= !only(release);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stillboot::format::Slot;
+
+    use super::*;
+    use crate::engine::Setting;
+    use crate::story::{Catalogue, OTHER_CLASS, V1, V2};
+    use crate::world::Ground;
+
+    /// A device on which V1 is installed, and starts on trial.
+    fn trial(setting: &Setting<'_>) -> (RamDisk, Started) {
+        let mut disk = RamDisk::new(setting.ground.joined(), 0);
+        let mut engine = Engine::default();
+        let install = Program::Install { bundle: V1, running: None, target: None, repair: false };
+        let boot = Program::Boot { nonce: 1, watchdog_reset: false, returns: None };
+        engine.run(setting, &install, &mut disk, &mut None, None);
+        let outcome = engine.run(setting, &boot, &mut disk, &mut None, None);
+        let Outcome::Boot(started) = &*outcome else { panic!("{outcome:?}") };
+        (disk, (**started).clone())
+    }
+
+    /// An oracle that never objects proves nothing: each start here is wrong in one way.
+    #[test]
+    fn each_wrong_start_breaks_its_promise_and_a_right_one_none() {
+        let catalogue = Catalogue::new().expect("releases");
+        let setting = Setting {
+            device: catalogue.publisher.device(),
+            ground: Ground::new(Geometry::disk(512, 0), &[Slot::A, Slot::B], 48 << 10),
+            tries: 2,
+            bundles: catalogue.releases.iter().map(|release| release.bundle.clone()).collect(),
+        };
+        let known = Known::new(&setting, &catalogue.releases);
+        let (disk, right) = trial(&setting);
+        let truth = Truth { trial: only(V1), record: Written::Yes, ..Truth::default() };
+        let judge = |change: &dyn Fn(&mut Truth, &mut Started, &mut [Floor; 2])| {
+            let (mut truth, mut started, mut store) =
+                (truth.clone(), right.clone(), [Floor::default(); 2]);
+            change(&mut truth, &mut started, &mut store);
+            let all = Promises([true; Promise::ALL.len()]);
+            let mut disk = disk.fork();
+            let result = known.judge(&mut truth, &mut disk, store, &started, all);
+            // Where nothing is promised, nothing can be broken.
+            let none = Promises([false; Promise::ALL.len()]);
+            assert_eq!(known.judge(&mut truth, &mut disk, store, &started, none), Ok(()));
+            result.err().map(|broken| broken.promise)
+        };
+        let proof = |change: &dyn Fn(&mut stillboot::format::BootProof)| {
+            judge(&|_, started, _| change(started.proof.as_mut().expect("it started")))
+        };
+        assert_eq!(judge(&|_, _, _| {}), None);
+
+        let lost = judge(&|_, started, _| started.report.record = Choice::Lost);
+        assert_eq!(lost, Some(Promise::Record));
+        assert_eq!(judge(&|_, started, _| started.proof = None), Some(Promise::Boots));
+
+        let verified = Some(Promise::OnlyVerified);
+        assert_eq!(proof(&|proof| proof.digest[0] ^= 1), verified);
+        assert_eq!(proof(&|proof| proof.digest = known.releases[OTHER_CLASS].digest), verified);
+        assert_eq!(proof(&|proof| proof.slot = Slot::Recovery), verified);
+        assert_eq!(judge(&|_, started, _| started.loaded[1].2[7] ^= 1), verified);
+        assert_eq!(judge(&|_, started, _| started.loaded.truncate(1)), verified);
+        let high = Floor { keyset_version: u32::MAX, level: 0 };
+        assert_eq!(judge(&|_, _, store| *store = [high; 2]), verified);
+        assert_eq!(judge(&|truth, _, _| truth.floors = [high; 2]), verified);
+
+        assert_eq!(judge(&|truth, _, _| truth.starts = 2), Some(Promise::Tries));
+
+        let confirmed = Some(Promise::Confirmed);
+        assert_eq!(judge(&|truth, _, _| truth.trial = 0), confirmed);
+        let claims = |claim: Claim| {
+            move |truth: &mut Truth, started: &mut Started, _: &mut [Floor; 2]| {
+                (truth.good, truth.sure) = (only(V2), only(V2));
+                started.report.lines.last_mut().expect("it has one").candidate.claim = claim;
+            }
+        };
+        assert_eq!(judge(&claims(Claim::Good)), confirmed);
+        // A last resort is right where nothing better is whole.
+        assert_eq!(judge(&claims(Claim::LastResort)), None);
+        let raised = judge(&|truth, started, _| {
+            truth.sure = only(V1);
+            *started.record.body.floor_of_mut(SlotKind::Update) = high;
+        });
+        assert_eq!(raised, confirmed);
+
+        let half_full = judge(&|_, started, _| {
+            let mut line = *started.report.lines.last().expect("it has one");
+            line.candidate.slot = Slot::B;
+            line.reason = Reason::Returned;
+            started.report.lines.insert(0, line).expect("there is room");
+        });
+        assert_eq!(half_full, Some(Promise::Tried));
     }
 }

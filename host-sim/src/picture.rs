@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use stillboot::format::Slot;
-use stillboot::layout::Part;
+use stillboot::layout::{Part, Region};
 
 use crate::engine::Act;
 use crate::oracle::Promise;
@@ -297,24 +297,24 @@ impl Picture {
 }
 
 fn place_of(ground: &Ground, components: &dyn Fn(Slot) -> Option<u64>, offset: u64) -> Place {
+    let holds = |region: Region| {
+        let place = ground.place(region);
+        (place..place + region.len).contains(&offset)
+    };
     for copy in [0, 1] {
-        let region = ground.record(copy);
-        if (region.offset..region.offset + region.len).contains(&offset) {
+        if holds(ground.record(copy)) {
             return Place::Record(copy);
         }
     }
     let slots = ground.slots();
     let Ok(layout) = ground.layout(&slots) else { return Place::Disk };
     for slot in &slots {
-        let region = slot.regions[0].region;
-        if !(region.offset..region.offset + region.len).contains(&offset) {
+        if !slot.regions.iter().any(|found| holds(found.region)) {
             continue;
         }
-        let part = [Part::Commit, Part::Confirmed, Part::Trust].into_iter().find(|part| {
-            layout
-                .part(slot.slot, *part)
-                .is_ok_and(|part| (part.offset..part.offset + part.len).contains(&offset))
-        });
+        let part = [Part::Commit, Part::Confirmed, Part::Trust]
+            .into_iter()
+            .find(|part| layout.part(slot.slot, *part).is_ok_and(holds));
         let area = match (part, components(slot.slot)) {
             (Some(part), _) => Area::Head(part),
             (None, Some(first)) if offset < first => Area::Index,

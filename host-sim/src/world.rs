@@ -2,6 +2,7 @@
 //! simulated disks.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use stillboot::boot::{Boot, BootConfig, Event, Report};
 use stillboot::device::{BlockDevice, Geometry};
@@ -63,6 +64,36 @@ impl Ground {
     #[must_use]
     pub fn geometries(&self) -> &[Geometry] {
         &self.geometries
+    }
+
+    /// One disk on which all devices stand one behind the other, for simulations that fork and
+    /// name the state of everything at once.
+    ///
+    /// # Panics
+    /// If the devices differ in more than their size.
+    #[must_use]
+    pub fn joined(&self) -> Geometry {
+        let first = self.geometries[0];
+        let capacity_bytes = self.geometries.iter().map(|found| found.capacity_bytes).sum();
+        for other in &self.geometries {
+            let same = Geometry { capacity_bytes: first.capacity_bytes, ..*other };
+            assert_eq!(same, first, "devices of one kind can be joined");
+        }
+        Geometry { capacity_bytes, ..first }
+    }
+
+    /// Which bytes of the [`joined`](Self::joined) disk are this device.
+    #[must_use]
+    pub fn extent(&self, device: u8) -> Range<u64> {
+        let (before, rest) = self.geometries.split_at(device.into());
+        let start = before.iter().map(|found| found.capacity_bytes).sum();
+        start..start + rest[0].capacity_bytes
+    }
+
+    /// Where a region begins on the [`joined`](Self::joined) disk.
+    #[must_use]
+    pub fn place(&self, region: Region) -> u64 {
+        self.extent(region.device).start + region.offset
     }
 
     /// Where a copy of the record stands.

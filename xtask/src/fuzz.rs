@@ -104,7 +104,7 @@ fn len_max(target: &str) -> Option<u32> {
         "text" | "install" => Some(300),
         // The first byte, and 48 events.
         "scenario" => Some(193),
-        "slot" => Some(8192),
+        "slot" => Some(4096),
         _ => None,
     }
 }
@@ -164,6 +164,8 @@ impl Bench {
         }
         command.arg(format!("-artifact_prefix={}/", artifacts.display()));
         command.arg(format!("-timeout={INPUT_SECONDS}")).arg("-print_final_stats=1");
+        // Those are kept among the findings, and on a busy machine any input may wait for long.
+        command.arg(format!("-report_slow_units={INPUT_SECONDS}"));
         command.args(len_max(target).map(|len| format!("-max_len={len}")));
         let output = File::create(&log).with_context(|| format!("cannot write {log:?}"))?;
         command.stdout(output.try_clone()?).stderr(output);

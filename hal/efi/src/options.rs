@@ -29,6 +29,9 @@ pub enum OptionsError {
     },
     /// It has a proof of its own, which only the loader may give.
     HasProof,
+    /// A double quote is never closed: the system would read the proof as part of what it opens,
+    /// and not find it.
+    OpenQuote,
 }
 
 impl core::fmt::Display for OptionsError {
@@ -40,6 +43,9 @@ impl core::fmt::Display for OptionsError {
             Self::TooLong { found } => write!(
                 f,
                 "the command line has {found} bytes with the proof: kernels read {LEN_MAX}"
+            ),
+            Self::OpenQuote => f.write_str(
+                "the command line has an odd number of double quotes: the last one hides the proof",
             ),
             Self::HasProof => {
                 write!(f, "the command line has {PARAMETER} already: only the loader may add it")
@@ -61,6 +67,10 @@ pub fn load_options(cmdline: &[u8], proof: &BootProof) -> Result<Vec<u16>, Optio
     }
     if cmdline.windows(PARAMETER.len()).any(|window| window == PARAMETER.as_bytes()) {
         return Err(OptionsError::HasProof);
+    }
+    // Kernels toggle at every double quote, whatever stands before it.
+    if cmdline.iter().filter(|byte| **byte == b'"').count() % 2 != 0 {
+        return Err(OptionsError::OpenQuote);
     }
     let proof = proof.emit();
     let separator: &str = if cmdline.is_empty() { "" } else { " " };
@@ -122,6 +132,8 @@ mod tests {
         assert_eq!(refused(b"a\0b"), OptionsError::NotText { at: 1 });
         assert_eq!(refused(b"\xc3\xa4"), OptionsError::NotText { at: 0 });
         assert_eq!(refused(b"x stillboot.proof=1:a"), OptionsError::HasProof);
+        assert_eq!(refused(b"root=\"/dev/my disk quiet"), OptionsError::OpenQuote);
+        assert!(text(b"root=\"/dev/my disk\" quiet").contains(" quiet stillboot.proof="));
         let longest = LEN_MAX - (text(b"").len() + 2);
         assert_eq!(text(&vec![b'x'; longest]).len(), LEN_MAX - 1);
         let found = LEN_MAX + 1;

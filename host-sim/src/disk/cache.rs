@@ -1,9 +1,11 @@
 //! A drive that says "stored" and has not.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
+use twox_hash::XxHash3_128;
 
 use super::random::Random;
 
@@ -77,6 +79,55 @@ impl<D: BlockDevice> WriteCache<D> {
         Ok(())
     }
 
+    /// Several devices stand one behind the other, each with a cache of its own, and this one of
+    /// them is flushed.
+    ///
+    /// # Errors
+    /// What the device below says; then nothing in `part` since its last flush may be relied on.
+    pub fn flush_part(&mut self, part: &Range<u64>) -> Result<(), DeviceError> {
+        let all = std::mem::take(&mut self.pending);
+        let (now, later): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|pending| part.contains(&pending.offset()));
+        self.lose_all();
+        for pending in later {
+            self.push(pending);
+        }
+        now.iter().try_for_each(|pending| pending.apply(&mut self.device))?;
+        self.device.flush()
+    }
+
+    /// The power failed, and of what was not flushed all in `part` reached the device and nothing
+    /// else: the caches of two devices do not lose the same.
+    ///
+    /// # Errors
+    /// As [`lose`](Self::lose).
+    pub fn keep_part(&mut self, part: &Range<u64>) -> Result<(), DeviceError> {
+        let kept = self.flush_part(part);
+        self.lose_all();
+        match kept {
+            Err(DeviceError::NotErased) => Ok(()),
+            kept => kept,
+        }
+    }
+
+    /// Names what is pending: equal for two that answer every further request alike, if their
+    /// devices do.
+    #[must_use]
+    pub fn pending_hash(&self) -> u128 {
+        let mut all = Vec::new();
+        for pending in &self.pending {
+            let (kind, bytes) = match pending {
+                Pending::Write { bytes, .. } => (0_u8, &bytes[..]),
+                Pending::Erase { .. } => (1, &[][..]),
+            };
+            all.push(kind);
+            all.extend(pending.offset().to_le_bytes());
+            all.extend(pending.len().to_le_bytes());
+            all.extend(XxHash3_128::oneshot(bytes).to_le_bytes());
+        }
+        XxHash3_128::oneshot(&all)
+    }
+
     /// The power failed, and nothing that was not flushed reached the device.
     pub fn lose_all(&mut self) {
         self.pending.clear();
@@ -122,7 +173,8 @@ impl<D: BlockDevice> WriteCache<D> {
         pieces
     }
 
-    fn push(&mut self, offset: u64, len: u64, pending: Pending) {
+    fn push(&mut self, pending: Pending) {
+        let (offset, len) = (pending.offset(), pending.len());
         if len == 0 {
             return;
         }
@@ -135,6 +187,19 @@ impl<D: BlockDevice> WriteCache<D> {
 }
 
 impl Pending {
+    fn offset(&self) -> u64 {
+        match self {
+            Self::Write { offset, .. } | Self::Erase { offset, .. } => *offset,
+        }
+    }
+
+    fn len(&self) -> u64 {
+        match self {
+            Self::Write { bytes, .. } => bytes.len() as u64,
+            Self::Erase { len, .. } => *len,
+        }
+    }
+
     fn apply(&self, device: &mut impl BlockDevice) -> Result<(), DeviceError> {
         match self {
             Self::Write { offset, bytes } => device.write(*offset, bytes),
@@ -170,9 +235,8 @@ impl<D: BlockDevice> BlockDevice for WriteCache<D> {
     }
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
-        let len = bytes.len() as u64;
-        self.device.geometry().check_write(offset, len)?;
-        self.push(offset, len, Pending::Write { offset, bytes: bytes.into() });
+        self.device.geometry().check_write(offset, bytes.len() as u64)?;
+        self.push(Pending::Write { offset, bytes: bytes.into() });
         Ok(())
     }
 
@@ -180,7 +244,7 @@ impl<D: BlockDevice> BlockDevice for WriteCache<D> {
         let geometry = self.device.geometry();
         geometry.check_erase(offset, len)?;
         if geometry.erased.is_some() {
-            self.push(offset, len, Pending::Erase { offset, len });
+            self.push(Pending::Erase { offset, len });
         }
         Ok(())
     }

@@ -24,7 +24,8 @@ pub enum Tear {
     /// Its last bytes are done.
     Suffix(u64),
     /// Chosen at random from this seed: of a write, each byte is old or new, in runs of one byte,
-    /// of some, or of whole granules; of an erase, each is old, erased, or anything at all.
+    /// of some, or of whole granules, or each bit is; of an erase, each byte is old, erased, or
+    /// anything at all.
     Mixed(u64),
 }
 
@@ -145,7 +146,18 @@ impl<D: BlockDevice> PowerCut<D> {
             }
             Tear::Mixed(seed) => {
                 let mut random = Random::new(seed);
-                let run = [1, 16, granule][random.below(3) as usize];
+                // Four successive seeds take one of each.
+                let run = match seed % 4 {
+                    0 => 1,
+                    1 => 16,
+                    2 => granule,
+                    _ => {
+                        for (cell, byte) in cells.iter_mut().zip(bytes) {
+                            *cell ^= (*cell ^ byte) & random.next_u64() as u8;
+                        }
+                        return self.device.write(offset, &cells);
+                    }
+                };
                 for (cells, bytes) in cells.chunks_mut(run).zip(bytes.chunks(run)) {
                     if random.chance(1, 2) {
                         cells.copy_from_slice(bytes);

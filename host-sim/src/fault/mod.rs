@@ -4,7 +4,11 @@
 //! [`WriteCache`](crate::disk::WriteCache). Every fault here is deterministic and counts requests
 //! from zero, so that a clone of the device fails in the same way.
 
+use std::ops::Range;
+
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
+
+use crate::engine::Disks;
 
 /// One fault. Reads and changes (writes, erases, flushes) are counted apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,11 +210,27 @@ impl<D: BlockDevice> BlockDevice for Faulty<D> {
     }
 
     fn flush(&mut self) -> Result<(), DeviceError> {
+        self.flush_with(D::flush)
+    }
+}
+
+impl<D: BlockDevice> Faulty<D> {
+    /// A flush touches no bytes: it can fail, and nothing can be stuck or go elsewhere.
+    fn flush_with(
+        &mut self,
+        flush: impl FnOnce(&mut D) -> Result<(), DeviceError>,
+    ) -> Result<(), DeviceError> {
         let begins = self.begin_change(0, 0);
-        match self.spoil(0, 0, begins) {
-            Some(result) => result,
-            None => self.device.flush(),
+        match self.fault {
+            Some(Fault::WriteOnce(_) | Fault::WriteAlways(_)) if begins => Err(DeviceError::Io),
+            _ => flush(&mut self.device),
         }
+    }
+}
+
+impl<D: Disks> Disks for Faulty<D> {
+    fn flush_part(&mut self, part: &Range<u64>) -> Result<(), DeviceError> {
+        self.flush_with(|device| device.flush_part(part))
     }
 }
 

@@ -1,13 +1,15 @@
 //! Whole devices: streams that are installed, and slots that hold anything.
 
 use stillboot::device::Geometry;
-use stillboot::format::{Slot, SlotKind};
+use stillboot::driver::Memory as _;
+use stillboot::format::{Digest, Slot, SlotKind};
 use stillboot::install::Running;
 use stillboot::operate::Request;
+use stillboot::verify::{SoftSha256, verify_head};
 
 use super::formats::head;
 use crate::disk::RamDisk;
-use crate::release::Publisher;
+use crate::release::{Publisher, content};
 use crate::world::{Bytes, Ground, World};
 
 /// A stream in odd pieces, sound but for what the input changes in it, never harms what runs.
@@ -44,25 +46,85 @@ pub fn install(data: &[u8]) {
     assert_eq!(next.digest == proof.digest, bundle != sound);
 }
 
-/// A slot full of anything never boots, and never stops the other.
+/// Erase blocks of the disk.
+const BLOCK: usize = 4096;
+
+/// A slot and a record with anything in them never start what was not signed, and never stop the
+/// other slot.
+///
+/// The first byte says which copies of the record are hit as well, and whether the slot holds a
+/// sound update below it all. Then come pieces: a number of a block, a length of two bytes, and
+/// what stands there.
 pub fn slot(data: &[u8]) {
-    head(data);
+    let Some((shape, mut rest)) = data.split_first() else { return };
+    head(rest);
     let publisher = Publisher::new(1);
-    let mut world = small(&publisher);
+    let (mut world, update) = two_slots(&publisher, shape & 4 != 0);
+    let b = world.ground.slots()[1].regions[0].region;
+    for copy in (0..2).filter(|copy| shape & 1 << copy != 0) {
+        let region = world.ground.record(copy);
+        world.disks[0].poke(region.offset, &rest[..rest.len().min(512)]);
+    }
+    while let Some(([block, low, high], bytes)) = rest.split_first_chunk() {
+        let len = usize::from(u16::from_le_bytes([*low, *high])).min(bytes.len());
+        let at = usize::from(*block) * BLOCK % b.len as usize;
+        let fits = len.min(b.len as usize - at);
+        world.disks[0].poke(b.offset + at as u64, &bytes[..fits]);
+        rest = &bytes[len..];
+    }
+    let mut power_on = world.power_on().expect("sound");
+    match power_on.slot() {
+        Some(Slot::A) => {}
+        Some(Slot::B) => {
+            let manifest = power_on.manifest.as_ref().expect("what runs has one");
+            assert_eq!(*manifest.digest(), update.digest);
+            for (number, bytes) in update.contents.iter().enumerate() {
+                assert!(power_on.memory.bytes(number).starts_with(bytes), "other bytes run");
+            }
+        }
+        other => panic!("{other:?} starts: {:?}", power_on.report),
+    }
+}
+
+/// What may start from the second slot.
+struct Update {
+    digest: Digest,
+    contents: [Vec<u8>; 2],
+}
+
+/// A device with one system, and perhaps an update that waits.
+fn two_slots(publisher: &Publisher, has_update: bool) -> (World<'_, RamDisk>, Update) {
+    let mut world = small(publisher);
     let first = publisher.simple(1, SlotKind::Update).expect("a sound bundle");
     world.install(&first, None).expect("a blank device takes it");
-    let b = world.ground.slots()[1].regions[0].region;
-    let len = data.len().min(b.len as usize);
-    world.disks[0].poke(b.offset, &data[..len]);
-    for copy in 0..2 {
-        let region = world.ground.record(copy);
-        // With the record, and without one.
-        if data.first().is_some_and(|byte| byte & 1 << copy != 0) {
-            world.disks[0].poke(region.offset, &data[..len.min(512)]);
-        }
+    let second = publisher.simple(2, SlotKind::Update).expect("a sound bundle");
+    if has_update {
+        world.install(&second, None).expect("the other slot takes it");
     }
-    let power_on = world.power_on().expect("sound");
-    assert_eq!(power_on.slot(), Some(Slot::A), "{:?}", power_on.report);
+    let (verified, _) =
+        verify_head::<SoftSha256>(&publisher.device(), SlotKind::Update, &second).expect("signed");
+    let contents = [content(2, 10_000), content(1_000_002, 5_000)];
+    (world, Update { digest: *verified.digest(), contents })
+}
+
+/// The heads of a sound slot, piece by piece, on an empty one and on a sound one.
+pub(super) fn slot_seeds() -> Vec<Vec<u8>> {
+    let publisher = Publisher::new(1);
+    let (world, _) = two_slots(&publisher, true);
+    let b = world.ground.slots()[1].regions[0].region;
+    let mut pieces = Vec::new();
+    for block in 0..4_u8 {
+        let at = b.offset + u64::from(block) * BLOCK as u64;
+        let mut bytes = world.disks[0].bytes(at, BLOCK);
+        while bytes.last() == Some(&0) {
+            bytes.pop();
+        }
+        pieces.push(block);
+        pieces.extend((bytes.len() as u16).to_le_bytes());
+        pieces.extend(bytes);
+    }
+    let with = |shape: u8| [&[shape], &pieces[..]].concat();
+    vec![with(0), with(4), with(7), vec![4, 2, 1, 0, 9], vec![3; 600]]
 }
 
 pub(super) fn small(publisher: &Publisher) -> World<'_, RamDisk> {

@@ -3,7 +3,9 @@
 use stillboot::device::BlockDevice as _;
 use stillboot::format::{Envelope, envelope};
 use stillboot::verify::verify_signature;
+use stillboot_efi::plan::{Plan, Source};
 use stillboot_linux::disk::{self, Disk, Selector};
+use stillboot_linux::file::{FileDevice, OpenOptions};
 use stillboot_linux::keys::{Roots, Signer as _, SigningKey, public_to_pem, read_public};
 use stillboot_linux::statement;
 use stillboot_linux::table::Table;
@@ -54,6 +56,9 @@ const HEADER_LEN: usize = 92;
 /// gets behind them.
 pub fn table(data: &[u8]) {
     let Some((file, end)) = disk_of(data) else { return };
+    for block in [512, 4096] {
+        loader_agrees(&file, block);
+    }
     let read = || Table::read(file.path(), None).ok();
     let found = read();
     assert_eq!(found, read(), "read twice, it is another one");
@@ -73,6 +78,39 @@ pub fn table(data: &[u8]) {
         if let Ok(device) = disk::open_partition(file.path(), &selector, true) {
             assert!(device.geometry().capacity_bytes <= partition.len_bytes);
         }
+    }
+}
+
+/// The UEFI loader and the system that it starts must not see two different disks.
+fn loader_agrees(file: &Memory, block: u32) {
+    let options = OpenOptions { read_only: true, logical_block: Some(block) };
+    // A file without a byte in it is no disk to either.
+    let Ok(mut device) = FileDevice::open(file.path(), options) else { return };
+    let seen = stillboot_efi::gpt::read(&mut device);
+    match (seen, Table::read(file.path(), Some(block))) {
+        (Ok(loader), Ok(linux)) => {
+            assert_eq!(loader.is_backup, linux.is_backup);
+            assert_eq!(loader.partitions.len(), linux.partitions.len());
+            for (one, other) in loader.partitions.iter().zip(&linux.partitions) {
+                assert_eq!(one.name, other.name);
+                assert_eq!(one.guid.to_bytes(), other.part_guid.to_bytes_le());
+                assert_eq!(one.start_bytes, other.start_bytes);
+                assert_eq!(one.len_bytes, other.len_bytes);
+            }
+            let geometry = device.geometry();
+            let source = Source { is_own: true, geometry, table: &loader };
+            if let Ok(plan) = Plan::new(&[source], &[]) {
+                let slots = plan.slots();
+                if plan.layout(&slots).is_ok() {
+                    let regions = slots.iter().flat_map(|slot| slot.regions);
+                    let places =
+                        regions.map(|slot| (slot.region.offset, slot.region.len)).collect();
+                    check_places(places, geometry.capacity_bytes);
+                }
+            }
+        }
+        (Err(_), Err(_)) => {}
+        (loader, linux) => panic!("the loader sees {loader:?}, Linux {linux:?}"),
     }
 }
 

@@ -26,19 +26,20 @@ pub use formats::{boot_record, envelope, keyset, manifest, statement};
 pub use json::json;
 pub use scenario::scenario;
 pub use seeds::seeds;
-pub use texts::text;
+pub use texts::{loader, text};
 
 /// A target: its name, and its body.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every body by the name of its target. [`canary`] is not among them.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     ("envelope", envelope),
     ("keyset", keyset),
     ("manifest", manifest),
     ("statement", statement),
     ("record", boot_record),
     ("text", text),
+    ("loader", loader),
     ("json", json),
     ("files", files),
     ("table", table),

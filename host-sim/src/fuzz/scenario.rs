@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use stillboot::boot::Reason;
 use stillboot::device::{BlockDevice, Geometry};
@@ -16,7 +17,7 @@ use stillboot::record::Choice;
 use stillboot::select::Claim;
 
 use crate::disk::{Cut, PowerCut, RamDisk, Tear, WriteCache};
-use crate::engine::{Engine, Outcome, Program, Setting, Started};
+use crate::engine::{Disks, Engine, Outcome, Program, Setting, Started};
 use crate::fault::{Fault, Faulty};
 use crate::oracle::Known;
 use crate::story::{Catalogue, NEXT, Name};
@@ -135,6 +136,12 @@ impl BlockDevice for Drive {
     }
 }
 
+impl Disks for Drive {
+    fn flush_part(&mut self, _: &Range<u64>) -> Result<(), stillboot::device::DeviceError> {
+        self.flush()
+    }
+}
+
 struct Life<'s> {
     stage: &'s mut Stage,
     drive: Drive,
@@ -213,7 +220,7 @@ impl<'s> Life<'s> {
                     9 | 10 => Cut::After,
                     11 => Cut::Torn(Tear::Prefix(tear)),
                     12 => Cut::Torn(Tear::Suffix(tear)),
-                    _ => Cut::Torn(Tear::Mixed(tear)),
+                    _ => Cut::Torn(Tear::Mixed(how.into())),
                 };
                 self.drive.below.cut_at(change, cut);
                 self.run(program, None);

@@ -1,6 +1,6 @@
 //! Inputs to start the search from, made by whatever writes the real ones.
 
-use stillboot::format::{Envelope, Manifest, SlotKind, StatementKind};
+use stillboot::format::{Envelope, Floor, Manifest, SlotKind, StatementKind};
 use stillboot::verify::{SoftSha256, verify_head};
 use stillboot_linux::keys::{Roots, Signer as _, public_to_pem};
 
@@ -19,7 +19,6 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
     let kinds: &[&str] = match name {
         "files" => &["files", "proof"],
         "json" => &["view", "index", "latest"],
-        "slot" => &["slot", "head"],
         _ => &[name],
     };
     kinds.iter().flat_map(|kind| of_kind(kind)).collect()
@@ -81,6 +80,11 @@ fn of_kind(kind: &str) -> Vec<Vec<u8>> {
         ]
         .map(<[u8]>::to_vec)
         .to_vec(),
+        "loader" => {
+            let floor = Floor { keyset_version: 3, level: 0x0102_0304 };
+            let line = b"console=ttyS0 root=\"/dev/my disk\" quiet -- single\n";
+            vec![stillboot_efi::floor::emit(floor).to_vec(), line.to_vec()]
+        }
         "view" => {
             let json = Manifest::parse(&payload(1)).map(|found| serde_json::to_vec(&found));
             vec![payload(1), json.map(Result::unwrap_or_default).unwrap_or_default()]
@@ -144,7 +148,7 @@ fn of_kind(kind: &str) -> Vec<Vec<u8>> {
         }
         "scenario" => scenario::seeds(),
         "install" => vec![vec![], vec![5, 0, 0], vec![0, 4, 1, 9, 9, 2]],
-        "slot" => vec![bundle, vec![3; 600]],
+        "slot" => devices::slot_seeds(),
         _ => Vec::new(),
     }
 }

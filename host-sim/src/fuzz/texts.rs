@@ -1,9 +1,11 @@
 //! What is read from text: versions, channels, windows, and boot proofs where loaders leave them.
 
-use stillboot::format::BootProof;
+use stillboot::format::{BootProof, Slot};
 use stillboot::policy::channel::Follow;
 use stillboot::policy::version::{Rule, Version};
 use stillboot::policy::window::Windows;
+use stillboot_efi::floor;
+use stillboot_efi::options::load_options;
 use stillboot_linux::proof::{self, PARAMETER};
 
 use super::file_of;
@@ -51,5 +53,34 @@ pub fn proof(data: &[u8]) {
         let value = &data[4..];
         assert_eq!(text.as_bytes(), value.strip_suffix(&[0]).unwrap_or(value));
         assert_eq!(data[0] & 1, 0, "a variable that outlives its boot");
+    }
+}
+
+/// What the UEFI loader reads besides disks and bundles: the variable with the floor, and the
+/// verified command line, which a kernel must read as it was given.
+pub fn loader(data: &[u8]) {
+    if let Some(floor) = floor::parse(data) {
+        assert_eq!(floor::emit(floor)[..], *data);
+    }
+    let proof = BootProof {
+        slot: Slot::B,
+        digest: [0xab; 32],
+        attempt: 2,
+        nonce: 7,
+        keyset_version: 1,
+        record_version: 1,
+        manifest_schema: 1,
+    };
+    if let Ok(mut options) = load_options(data, &proof) {
+        assert_eq!(options.pop(), Some(0));
+        let line = String::from_utf16(&options).expect("printable text");
+        assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+        let text = String::from_utf8_lossy(data);
+        assert!(line.starts_with(text.trim_end_matches(['\n', '\r', ' ', '\0'])));
+        assert_eq!(
+            proof::from_cmdline(&line).ok(),
+            Some(Some(proof.emit().as_str())),
+            "Linux does not find the proof in {line:?}"
+        );
     }
 }

@@ -41,7 +41,7 @@ use stillboot::verify::{SoftSha256, TRUST_LEN_MAX};
 pub use chain::Chain;
 
 use crate::disk::{PowerCut, RamDisk};
-use crate::explore::{Disk, Medium, RUINS, media, row_of_fault};
+use crate::explore::{self, Disk, Medium, RUINS, row_of_fault};
 use crate::fault::{Fault, Faulty};
 use crate::oracle::{self, Broken, Promise, Promises};
 use crate::world::{self, Bytes, Ground, SimStore, World};
@@ -132,6 +132,12 @@ pub struct Walked {
 /// Says of the events so far that a promise is broken: how the tests of this module make a walk fail
 /// that does not.
 pub type Alarm<'a> = &'a dyn Fn(&[Event]) -> Option<Broken>;
+
+/// The kinds of disk that a walk can be on: those where a device has one disk.
+#[must_use]
+pub fn media() -> Vec<Medium> {
+    explore::media().into_iter().filter(|medium| !medium.is_pair()).collect()
+}
 
 /// Walks so many events from `seed`. Equal calls come to the same.
 #[must_use]
