@@ -1,13 +1,17 @@
 //! Stories: what happens to a device from the factory on, on every kind of medium.
 
-use stillboot::boot::Reason;
+use stillboot::boot::{self as power_on, Action, Boot, BootConfig, Reason};
+use stillboot::device::BlockDevice;
+use stillboot::driver;
 use stillboot::format::manifest::flags;
 use stillboot::format::{Epochs, Fault, Floor, Hold, Load, Role, Slot, SlotKind, SlotState};
 use stillboot::install::{InstallError, Nothing, Refusal, Reuse, Running, Wait};
+use stillboot::io::Io;
 use stillboot::operate::{Answer, OperateError, Request};
 use stillboot::policy::{Deferral, Objection};
 use stillboot::record::{Choice, ConfirmRefusal, CopyState};
 use stillboot::select::Claim;
+use stillboot::verify::SoftSha256;
 use stillboot_sim::disk::RamDisk;
 use stillboot_sim::release::content;
 use stillboot_sim::world::{Bytes, SimStore};
@@ -640,5 +644,54 @@ fn reuse_takes_equal_chunks_from_the_running_slot() {
         assert_eq!((installed.written, installed.reused), (4096, 60_000 - 4096), "{name}");
         assert!(source.read < 10_000, "{name}: {} bytes came from the stream", source.read);
         assert_eq!(confirm(&mut world).slot, Slot::B, "{name}");
+    }
+}
+
+/// How often the machine of a power-on reads before it asks for a component: record and heads.
+fn reads_to_decide(world: &mut RamWorld<'_>) -> usize {
+    let ground = world.ground.clone();
+    let slots = ground.slots();
+    let layout = ground.layout(&slots).unwrap();
+    let config = BootConfig {
+        device: world.device,
+        layout,
+        tries: 3,
+        nonce: 77,
+        has_store: false,
+        check_late: true,
+        watchdog_reset: false,
+    };
+    let mut machine = Boot::<SoftSha256>::new(&config);
+    let mut buffer = vec![0; Boot::<SoftSha256>::buffer_len_min(&layout)];
+    let mut devices: Vec<&mut dyn BlockDevice> =
+        world.disks.iter_mut().map(|disk| disk as &mut dyn BlockDevice).collect();
+    let (mut event, mut reads) = (power_on::Event::Start, 0);
+    loop {
+        match machine.step(event, &mut buffer) {
+            Action::Io(io) => {
+                reads += usize::from(matches!(io, Io::Read { .. }));
+                event = match driver::carry_out(&io, &mut devices, &mut buffer) {
+                    Ok(()) => power_on::Event::Done,
+                    Err(error) => power_on::Event::Failed(error),
+                };
+            }
+            Action::Reserve { .. } => return reads,
+            other => panic!("nothing is loaded: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_decision_takes_four_reads_at_most() {
+    for (medium, geometry) in media() {
+        let publisher = Publisher::new(1);
+        let release = |number| publisher.simple(number, SlotKind::Update).unwrap();
+        let mut world = blank(&publisher, geometry, &[Slot::A, Slot::B]);
+        let proof = commission(&mut world, &release(1));
+        // Both copies of the record, and the head of the good slot.
+        assert_eq!(reads_to_decide(&mut world), 3, "{medium}");
+        world.install(&release(2), Some(proof)).unwrap();
+        // And the record once more, to see that the try is on the medium.
+        assert_eq!(reads_to_decide(&mut world), 4, "{medium}");
     }
 }

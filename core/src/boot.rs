@@ -14,13 +14,13 @@ use crate::format::{
     BootProof, Component, Digest, Fault, Floor, Load, Manifest, Mark, MarkKind, Record, Role,
     SLOTS_MAX, Slot, SlotEntry, SlotKind, SlotState, header, record as record_format,
 };
-use crate::io::{Io, Step, round, round_down, round_u64};
-use crate::layout::{Layout, LayoutError, Part, Region};
+use crate::io::{Io, Step, round, round_u64};
+use crate::layout::{Layout, LayoutError, Part, Region, SlotLayout};
 use crate::record::{Choice, Copies, Outcome};
-use crate::select::{Candidate, Candidates, Claim, Knowledge, candidates, sort};
+use crate::select::{Candidate, Candidates, Claim, Knowledge, candidates};
 use crate::verify::{
     self, ClassError, Device, IndexFold, Sha256, SoftSha256, TRUST_LEN_MAX, TrustError, Verified,
-    check_class, digest_of, verify_head,
+    check_class, digest_of, verify_head_into, verify_identity,
 };
 
 /// Most bytes that one [`Action::Load`] asks for.
@@ -232,18 +232,14 @@ enum State {
     },
     /// Counting a try.
     Spend,
-    /// Reading the head of the candidate; `first` is the digest of a read that did not verify.
-    Head {
-        first: Option<Digest>,
-    },
-    Reserve {
-        number: usize,
-    },
+    /// Reading the head of the candidate.
+    Head,
+    /// Memory for a component was asked for.
+    Reserve,
+    /// Reading a component.
     Load {
-        number: usize,
         offset: u64,
         len: u32,
-        first: Option<Digest>,
     },
     /// Reading the head of another good slot, to see how far the floor may rise.
     OtherHead {
@@ -264,6 +260,16 @@ enum ScanPart {
     Head,
     Commit,
     Confirmed,
+}
+
+/// The component that is being verified.
+#[derive(Clone, Copy, Debug)]
+struct Loading {
+    number: usize,
+    /// It goes to memory of its own, not through the buffer.
+    ram: bool,
+    /// Where it stands, in whole blocks of the device.
+    data: Region,
 }
 
 /// One power-on.
@@ -291,7 +297,10 @@ pub struct Boot<'a, H = SoftSha256> {
     out: u8,
     current: Option<Candidate>,
     manifest: Option<Verified<Manifest>>,
+    loading: Loading,
     fold: IndexFold<H>,
+    /// Digest of what was read first, where that did not verify and is read once more.
+    first_read: Option<Digest>,
     /// Nothing was loaded from the candidate yet.
     first_reserve: bool,
     /// A slot of the kind could not be read, so what floor it reaches is not known.
@@ -325,7 +334,9 @@ impl<'a, H: Sha256> Boot<'a, H> {
             out: 0,
             current: None,
             manifest: None,
+            loading: Loading { number: 0, ram: false, data: config.layout.record(0) },
             fold: IndexFold::new(0, 1),
+            first_read: None,
             first_reserve: true,
             unseen: [false; 2],
             counted: 0,
@@ -395,19 +406,19 @@ impl<'a, H: Sha256> Boot<'a, H> {
                 self.scan_part(at, part, true)
             }
             State::Scan { at, part, .. } => self.step_scan(at, part, event, buffer),
-            State::Head { first } => self.step_head(first, event, buffer),
-            State::Reserve { number } => match event {
-                Event::Done => self.load(number, 0, None),
+            State::Head => self.step_head(event, buffer),
+            State::Reserve => match event {
+                Event::Done => self.load(0),
                 _ => self.skip(Reason::NoMemory),
             },
-            State::Load { number, offset, len, first } => {
+            State::Load { offset, len } => {
                 match event {
                     Event::Loaded(bytes) if bytes.len() == len as usize => self.fold.bytes(bytes),
                     Event::Done => self.fold.bytes(&buffer[..len as usize]),
                     Event::Failed(error) => return self.skip(Reason::Device(error)),
                     _ => return self.skip(Reason::NoMemory),
                 }
-                self.load(number, offset + u64::from(len), first)
+                self.load(offset + u64::from(len))
             }
             State::OtherHead { at, lowest } => self.step_other_head(at, lowest, event, buffer),
             State::RaiseStore(floor) => {
@@ -546,17 +557,11 @@ impl<'a, H: Sha256> Boot<'a, H> {
         };
         match (part, &self.manifest) {
             (ScanPart::Head, _) => {
-                let head =
-                    verify_head::<H>(&self.config.device, slot.kind(), &buffer[..TRUST_LEN_MAX]);
-                match head {
-                    Ok((manifest, _))
-                        if read && check_class(&self.config.device, &manifest).is_ok() =>
-                    {
-                        self.manifest = Some(manifest);
-                        self.scan_part(at, ScanPart::Commit, false)
-                    }
-                    _ => self.scan(at + 1),
+                let class = self.verify(slot, buffer);
+                if read && matches!(class, Ok(Ok(()))) {
+                    return self.scan_part(at, ScanPart::Commit, false);
                 }
+                self.scan(at + 1)
             }
             (ScanPart::Commit, Some(manifest)) if marked(MarkKind::Committed, manifest) => {
                 self.scan_part(at, ScanPart::Confirmed, false)
@@ -574,13 +579,13 @@ impl<'a, H: Sha256> Boot<'a, H> {
     /// Sets what follows from all headers together: priorities, floors, data epoch.
     fn conclude_scan(&mut self) {
         let found = self.found;
-        let mut order = Slot::ALL;
-        sort(&mut order, |slot, other| {
-            (found[slot as usize], other) < (found[other as usize], slot)
-        });
         let body = &mut self.record.body;
-        for (rank, slot) in order.into_iter().enumerate() {
-            body.slot_mut(slot).priority = rank as u8;
+        for slot in Slot::ALL {
+            // How many go after it: what is older, and of what is equally old the higher number.
+            let after =
+                |other: &Slot| (found[*other as usize], slot) < (found[slot as usize], *other);
+            body.slot_mut(slot).priority =
+                Slot::ALL.iter().filter(|other| after(other)).count() as u8;
         }
         for kind in [SlotKind::Update, SlotKind::Recovery] {
             if let Some(floor) = lowest_good(body, kind, &self.config.layout) {
@@ -677,14 +682,15 @@ impl<'a, H: Sha256> Boot<'a, H> {
     }
 
     fn read_head(&mut self) -> Action {
-        self.state = State::Head { first: None };
+        self.state = State::Head;
+        self.first_read = None;
         match self.current {
             Some(candidate) => self.read_part(candidate.slot, Part::Trust, TRUST_LEN_MAX),
             None => self.stop(),
         }
     }
 
-    fn step_head(&mut self, first: Option<Digest>, event: Event<'_>, buffer: &[u8]) -> Action {
+    fn step_head(&mut self, event: Event<'_>, buffer: &[u8]) -> Action {
         let Some(Candidate { slot, claim }) = self.current else { return self.stop() };
         if let Event::Failed(error) = event {
             self.unseen[slot.kind() as usize] = true;
@@ -694,16 +700,13 @@ impl<'a, H: Sha256> Boot<'a, H> {
             return self.skip(Reason::Device(error));
         }
         let head = &buffer[..TRUST_LEN_MAX];
-        let manifest = match verify_head::<H>(&self.config.device, slot.kind(), head) {
-            Ok((manifest, _)) => manifest,
+        let class = match self.verify(slot, head) {
+            Ok(class) => class,
             Err(error) => {
                 // Step 4: only two identical reads that fail condemn a slot.
                 let digest = digest_of::<H>(head);
-                return match first {
-                    None => {
-                        self.state = State::Head { first: Some(digest) };
-                        self.read_part(slot, Part::Trust, TRUST_LEN_MAX)
-                    }
+                return match self.first_read.replace(digest) {
+                    None => self.read_part(slot, Part::Trust, TRUST_LEN_MAX),
                     Some(first) if first == digest => self.condemn(Reason::Trust(error)),
                     Some(_) => {
                         self.unseen[slot.kind() as usize] = true;
@@ -712,12 +715,13 @@ impl<'a, H: Sha256> Boot<'a, H> {
                 };
             }
         };
-        if let Err(error) = check_class(&self.config.device, &manifest) {
+        if let Err(error) = class {
             return self.skip(Reason::Class(error));
         }
+        let Some(manifest) = &self.manifest else { return self.stop() };
         // A head that has nothing for this slot would "verify" without a byte being checked.
         let checked = |c: &Component| c.load != Load::Late || self.config.check_late;
-        let fits = self.config.layout.check_fit(slot, &manifest).and_then(|()| {
+        let fits = self.config.layout.check_fit(slot, manifest).and_then(|()| {
             let any = manifest.components_of(slot).any(|(_, component)| checked(component));
             if any { Ok(()) } else { Err(LayoutError::NothingForSlot) }
         });
@@ -742,8 +746,16 @@ impl<'a, H: Sha256> Boot<'a, H> {
         if claim != Claim::LastResort && other && !Canary::StateOfAnother.sings() {
             return self.skip_for_now(Reason::OtherManifest);
         }
-        self.manifest = Some(manifest);
         self.component(0)
+    }
+
+    /// Verifies the head that stands in the buffer, to be the manifest at hand; the result says
+    /// whether it is for this device, the error why it is not trusted.
+    fn verify(&mut self, slot: Slot, buffer: &[u8]) -> Result<Result<(), ClassError>, TrustError> {
+        let device = &self.config.device;
+        let head = &buffer[..TRUST_LEN_MAX];
+        verify_head_into::<H>(device, slot.kind(), head, &mut self.manifest)?;
+        Ok(self.manifest.as_ref().map_or(Ok(()), |manifest| check_class(device, manifest)))
     }
 
     /// Goes on with the first component from number `from` on that is to be checked here.
@@ -751,52 +763,42 @@ impl<'a, H: Sha256> Boot<'a, H> {
         let (Some(Candidate { slot, .. }), Some(manifest)) = (self.current, &self.manifest) else {
             return self.stop();
         };
+        let late = self.config.check_late;
         let next = manifest
             .components_of(slot)
-            .find(|(number, c)| *number >= from && (c.load != Load::Late || self.config.check_late))
-            .map(|(number, c)| (number, c.role, c.load, c.length, manifest.chunk_size));
-        let Some((number, role, load, length, chunk_size)) = next else { return self.verified() };
-        let data = match self.config.layout.component(slot, manifest, number) {
+            .find(|(number, c)| *number >= from && (c.load != Load::Late || late));
+        let Some((number, component)) = next else { return self.verified() };
+        let mut data = match self.config.layout.component(slot, manifest, number) {
             Ok((_, data)) => data,
             Err(error) => return self.skip(Reason::Layout(error)),
         };
-        self.fold = IndexFold::new(length, chunk_size);
-        match load {
-            Load::Ram => {
-                self.state = State::Reserve { number };
-                let len = self.read_len(data, length);
-                let first = core::mem::replace(&mut self.first_reserve, false);
-                Action::Reserve { component: number, role, len, first }
-            }
-            Load::Xip | Load::Late | Load::Unknown(_) => self.load(number, 0, None),
-        }
-    }
-
-    /// `len` rounded up to what the device can read.
-    fn read_len(&self, data: Region, len: u64) -> u64 {
         let unit = self.config.layout.geometry(data.device).logical_block_bytes;
-        round_u64(len, unit)
+        data.len = round_u64(component.length, unit);
+        let (role, ram) = (component.role, component.load == Load::Ram);
+        self.fold = IndexFold::new(component.length, manifest.chunk_size);
+        self.loading = Loading { number, ram, data };
+        self.first_read = None;
+        if ram {
+            self.state = State::Reserve;
+            let first = core::mem::replace(&mut self.first_reserve, false);
+            return Action::Reserve { component: number, role, len: data.len, first };
+        }
+        self.load(0)
     }
 
-    /// Reads on in component `number` at `offset`, or concludes it.
-    fn load(&mut self, number: usize, offset: u64, first: Option<Digest>) -> Action {
-        let (Some(Candidate { slot, .. }), Some(manifest)) = (self.current, &self.manifest) else {
-            return self.stop();
-        };
-        let component = &manifest.components[number];
-        let (role, ram, length) = (component.role, component.load == Load::Ram, component.length);
-        let data = match self.config.layout.component(slot, manifest, number) {
-            Ok((_, data)) => data,
-            Err(error) => return self.skip(Reason::Layout(error)),
-        };
-        let left = self.read_len(data, length).saturating_sub(offset);
+    /// Reads on in the component at `offset`, or concludes it.
+    fn load(&mut self, offset: u64) -> Action {
+        let Loading { number, ram, data, .. } = self.loading;
+        let left = data.len.saturating_sub(offset);
         if left > 0 {
-            let unit = self.config.layout.unit();
-            let buffered =
-                round_down(self.buffer_len.min(LOAD_LEN_MAX as usize) as u64, unit as u32);
-            let most = if ram { LOAD_LEN_MAX } else { buffered as u32 };
+            let unit = self.config.layout.unit() as u32;
+            let most = if ram {
+                LOAD_LEN_MAX
+            } else {
+                (self.buffer_len.min(LOAD_LEN_MAX as usize) as u32) & !(unit - 1)
+            };
             let len = left.min(most.into()) as u32;
-            self.state = State::Load { number, offset, len, first };
+            self.state = State::Load { offset, len };
             let (device, from) = (data.device, data.offset + offset);
             return if ram {
                 Action::Load { component: number, device, from, to: offset, len }
@@ -804,16 +806,18 @@ impl<'a, H: Sha256> Boot<'a, H> {
                 Action::Io(Io::Read { device, offset: from, range: 0..len as usize })
             };
         }
-        let expected = component.index_root;
-        let chunk_size = manifest.chunk_size;
-        let fold = core::mem::replace(&mut self.fold, IndexFold::new(length, chunk_size));
-        let root = fold.finish();
-        if root == expected {
+        let Some(manifest) = &self.manifest else { return self.stop() };
+        let component = &manifest.components[number];
+        let root = self.fold.root();
+        if root == component.index_root {
             return self.component(number + 1);
         }
-        match first {
-            None => self.load(number, 0, Some(root)),
-            Some(first) if first == root => self.condemn(Reason::Corrupt { role }),
+        match self.first_read.replace(root) {
+            None => {
+                self.fold = IndexFold::new(component.length, manifest.chunk_size);
+                self.load(0)
+            }
+            Some(first) if first == root => self.condemn(Reason::Corrupt { role: component.role }),
             Some(_) => self.skip(Reason::Unstable),
         }
     }
@@ -884,13 +888,11 @@ impl<'a, H: Sha256> Boot<'a, H> {
         buffer: &[u8],
     ) -> Action {
         let slot = self.config.layout.slots()[at].slot;
-        let head = verify_head::<H>(&self.config.device, slot.kind(), &buffer[..TRUST_LEN_MAX]);
+        let device = &self.config.device;
+        let head = verify_identity::<H>(device, slot.kind(), &buffer[..TRUST_LEN_MAX]);
         match (event, head) {
-            (Event::Done, Ok((manifest, _)))
-                if *manifest.digest() == self.record.body.slot(slot).digest =>
-            {
-                let lowest = lowest.min(manifest.floor());
-                self.other_head(at + 1, lowest)
+            (Event::Done, Ok((digest, floor))) if digest == self.record.body.slot(slot).digest => {
+                self.other_head(at + 1, lowest.min(floor))
             }
             // A good slot that cannot be read may be the lowest: the floor stays where it is.
             _ => self.settle(),
@@ -1005,11 +1007,16 @@ impl<'a, H: Sha256> Boot<'a, H> {
 }
 
 /// The lowest floor among the recorded good slots of `kind` that the device has.
+#[inline(never)]
 fn lowest_good(body: &record_format::Body, kind: SlotKind, layout: &Layout<'_>) -> Option<Floor> {
-    let good = |slot: &Slot| {
-        slot.kind() == kind && layout.has(*slot) && body.slot(*slot).state == SlotState::Good
-    };
-    Slot::ALL.into_iter().filter(good).map(|slot| body.slot(slot).floor).min()
+    let mut lowest = None;
+    for SlotLayout { slot, .. } in layout.slots() {
+        let entry = body.slot(*slot);
+        if slot.kind() == kind && entry.state == SlotState::Good {
+            lowest = Some(lowest.map_or(entry.floor, |lowest: Floor| lowest.min(entry.floor)));
+        }
+    }
+    lowest
 }
 
 const fn bit(slot: Slot) -> u8 {

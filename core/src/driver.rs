@@ -12,7 +12,7 @@ use crate::layout::{Layout, LayoutError, Part};
 use crate::operate::{self, Answer, Operate, OperateError};
 use crate::policy::Verdict;
 use crate::verify::{
-    Device, IndexFold, Sha256, TRUST_LEN_MAX, Trust, TrustError, Verified, check_class, verify_head,
+    Device, IndexFold, Sha256, TRUST_LEN_MAX, TrustError, Verified, check_class, verify_head,
 };
 
 /// Keeps the floor where the disk cannot reach it: a firmware variable, a TPM, RPMB, fuses.
@@ -319,10 +319,7 @@ pub fn verify_bundle<H: Sha256>(
         Ok(_) => Err(refused(Refusal::Ended)),
         Err(SourceError) => Err(InstallError::Source),
     };
-    let envelopes = match device.trust {
-        Trust::Roots { .. } => 2,
-        Trust::Key(_) => 1,
-    };
+    let envelopes = device.trust.envelopes();
     let mut end = 0;
     for number in 0..envelopes {
         let (from, body) = (end, end + envelope::HEADER_LEN);

@@ -21,8 +21,8 @@ use crate::policy::{Deferral, Objection, Verdict};
 use crate::record::{Choice, Copies, Outcome};
 use crate::select::{Claim, Knowledge, candidates};
 use crate::verify::{
-    ClassError, Device, IndexFold, Sha256, SoftSha256, TRUST_LEN_MAX, Trust, TrustError, Verified,
-    check_class, digest_of, verify_head,
+    ClassError, Device, IndexFold, Sha256, SoftSha256, TRUST_LEN_MAX, TrustError, Verified,
+    check_class, digest_of, verify_head_into,
 };
 
 /// How far above the floor a manifest's keyset version or level may be. A slip of the pen must not
@@ -740,15 +740,13 @@ impl<'a, H: Sha256> Install<'a, H> {
                     return self.erase_index();
                 }
                 let current = *self.current()?;
-                let chunk_size = self.chunk_size();
                 let index_len = current.chunks * 32;
                 let take = (index_len - at).min(len as u64) as usize;
                 self.fold.entries(&buffer[..take]);
                 if at + (take as u64) < index_len {
                     return self.check_index(at + take as u64);
                 }
-                let fold = IndexFold::new(current.length, chunk_size);
-                if core::mem::replace(&mut self.fold, fold).finish() == current.root {
+                if self.fold.root() == current.root {
                     self.state = State::PassIndex;
                     return Ok(Action::Skip(index_len));
                 }
@@ -779,9 +777,7 @@ impl<'a, H: Sha256> Install<'a, H> {
                 if at + (len as u64) < current.chunks * 32 {
                     return self.receive_index(at + len as u64);
                 }
-                let chunk_size = self.chunk_size();
-                let fold = IndexFold::new(current.length, chunk_size);
-                if core::mem::replace(&mut self.fold, fold).finish() != current.root {
+                if self.fold.root() != current.root {
                     return self.bad_content();
                 }
                 self.restart_fold()?;
@@ -965,24 +961,36 @@ impl<'a, H: Sha256> Install<'a, H> {
 
     fn step_running_head(&mut self, head: &[u8]) -> Result<Action, InstallError> {
         let Some(slot) = self.running else { return Err(InstallError::Misused) };
-        let (manifest, _) = verify_head::<H>(&self.config.device, slot.kind(), head)
+        // Into the place of the update's manifest, which comes later: there is memory for one.
+        verify_head_into::<H>(&self.config.device, slot.kind(), head, &mut self.manifest)
             .map_err(|_| InstallError::Refused(Refusal::RunningUnverified))?;
-        if *manifest.digest() != self.record.body.slot(slot).digest {
+        let known = self.note_running(slot);
+        self.manifest = None;
+        if !known {
             return Err(InstallError::Refused(Refusal::RunningUnverified));
+        }
+        self.receive_envelope(0)
+    }
+
+    /// Notes what must be known of the system that runs; false if the slot holds another one.
+    fn note_running(&mut self, slot: Slot) -> bool {
+        let Some(manifest) = &self.manifest else { return false };
+        if *manifest.digest() != self.record.body.slot(slot).digest {
+            return false;
         }
         self.running_digest = *manifest.digest();
         self.running_order = manifest.order();
         self.running_floor = manifest.floor();
         self.running_reads_max = manifest.epochs.reads_max;
         for (number, component) in manifest.components_of(slot) {
-            let place = self.config.layout.component(slot, &manifest, number);
+            let place = self.config.layout.component(slot, manifest, number);
             if let (Ok((_, data)), Some(source)) =
                 (place, self.sources.get_mut(usize::from(component.role.code())))
             {
                 *source = Some(Region { len: component.length, ..data });
             }
         }
-        self.receive_envelope(0)
+        true
     }
 
     // Step 1: the head of the bundle.
@@ -1004,7 +1012,7 @@ impl<'a, H: Sha256> Install<'a, H> {
     }
 
     fn head_format(&self, from: usize, error: FormatError) -> InstallError {
-        let keyset = from == 0 && matches!(self.config.device.trust, Trust::Roots { .. });
+        let keyset = from == 0 && self.config.device.trust.envelopes() > 1;
         InstallError::Refused(Refusal::Trust(if keyset {
             TrustError::Keyset(error)
         } else {
@@ -1018,15 +1026,18 @@ impl<'a, H: Sha256> Install<'a, H> {
         end: usize,
         buffer: &[u8],
     ) -> Result<Action, InstallError> {
-        let keyset = from == 0 && matches!(self.config.device.trust, Trust::Roots { .. });
+        let keyset = from == 0 && self.config.device.trust.envelopes() > 1;
         if keyset {
             return self.receive_envelope(end);
         }
         let head = &buffer[..end];
-        let (manifest, _) = verify_head::<H>(&self.config.device, self.kind(), head)
+        let kind = self.kind();
+        verify_head_into::<H>(&self.config.device, kind, head, &mut self.manifest)
             .map_err(|error| InstallError::Refused(Refusal::Trust(error)))?;
         self.head_len = end;
         self.head_digest = digest_of::<H>(head);
+        // The manifest is the one at hand only once it is admitted.
+        let manifest = self.manifest.take().ok_or(InstallError::Misused)?;
         self.admit(&manifest)?;
         let found = manifest.floor();
         self.manifest = Some(manifest);
@@ -1310,10 +1321,9 @@ impl<'a, H: Sha256> Install<'a, H> {
     fn chunk(&mut self, chunk: u64, buffer: &[u8]) -> Result<Action, InstallError> {
         let current = *self.current()?;
         if chunk == current.chunks {
-            let fold = IndexFold::new(0, 1);
             // The stored entries were read again chunk by chunk; had any of them changed in
             // between, chunks may have been held against another bundle's digests.
-            if core::mem::replace(&mut self.fold, fold).finish() != current.root {
+            if self.fold.root() != current.root {
                 return Err(InstallError::ReadBack);
             }
             return self.component(current.number + 1);
@@ -1529,8 +1539,7 @@ impl<'a, H: Sha256> Install<'a, H> {
             return Ok(Action::Io(Io::read(geometry, place, len, 0)));
         }
         let root = component.index_root;
-        let fold = core::mem::replace(&mut self.fold, IndexFold::new(0, 1));
-        if fold.finish() != root {
+        if self.fold.root() != root {
             return Err(InstallError::ReadBack);
         }
         self.begin_read_back(number + 1)

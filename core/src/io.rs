@@ -88,13 +88,11 @@ pub(crate) const fn round(len: usize, unit: u32) -> usize {
     round_u64(len as u64, unit) as usize
 }
 
-/// As [`round`]. On overflow [`u64::MAX`], which fits nowhere.
+/// As [`round`]. On overflow a number near the highest, which fits nowhere.
+#[inline(never)]
 pub(crate) const fn round_u64(len: u64, unit: u32) -> u64 {
     let mask = unit as u64 - 1;
-    match len.checked_add(mask) {
-        Some(len) => len & !mask,
-        None => u64::MAX,
-    }
+    len.saturating_add(mask) & !mask
 }
 
 /// `len` rounded down to a multiple of `unit`, a power of two.

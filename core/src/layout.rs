@@ -70,10 +70,11 @@ pub enum LayoutError {
     Device,
     /// There is no slot, one twice, or one without regions or with more than four.
     Slots,
-    /// A region names no device, leaves it, or does not stand on erase blocks.
-    Region(Region),
+    /// A region names no device, leaves it, or does not stand on erase blocks. Regions are counted
+    /// from 0: the record's two, then those of each slot.
+    Region(usize),
     /// Two regions share bytes, or both copies of the record share an erase block.
-    Overlap(Region, Region),
+    Overlap(usize, usize),
     /// A region is shorter than what must fit into it.
     TooSmall {
         /// What must fit, in bytes.
@@ -106,18 +107,13 @@ impl core::fmt::Display for LayoutError {
         match self {
             Self::Device => f.write_str("the devices of the layout are missing or unsound"),
             Self::Slots => f.write_str("the slots of the layout are missing, doubled or unsound"),
-            Self::Region(region) => write!(
+            Self::Region(number) => write!(
                 f,
-                "region at byte {} of device {} with {} bytes leaves its device or is not \
-                 aligned to erase blocks",
-                region.offset, region.device, region.len
+                "region {number} of the layout leaves its device or is not aligned to erase blocks"
             ),
-            Self::Overlap(one, other) => write!(
-                f,
-                "regions overlap on device {}: at byte {} with {} bytes and at byte {} with {} \
-                 bytes",
-                one.device, one.offset, one.len, other.offset, other.len
-            ),
+            Self::Overlap(one, other) => {
+                write!(f, "regions {one} and {other} of the layout overlap")
+            }
             Self::TooSmall { needed, available } => {
                 write!(f, "the slot is too small: {needed} bytes are needed, it has {available}")
             }
@@ -152,61 +148,106 @@ impl<'a> Layout<'a> {
     /// with another, the record's copies in separate erase blocks with room for a copy each, each
     /// slot with room for its header.
     ///
+    /// Where all of it is known beforehand, as on a microcontroller, this can run in the compiler:
+    /// a layout that is wrong then does not compile, and the check takes no flash.
+    ///
     /// # Errors
     /// [`LayoutError`] naming what is wrong.
-    pub fn new(
+    pub const fn new(
         geometries: &'a [Geometry],
         record: [Region; 2],
         slots: &'a [SlotLayout<'a>],
     ) -> Result<Self, LayoutError> {
-        if !(1..=DEVICES_MAX).contains(&geometries.len())
-            || !geometries.iter().all(Geometry::is_valid)
-        {
+        // Loops over numbers: iterators cannot run in the compiler.
+        if geometries.is_empty() || geometries.len() > DEVICES_MAX {
             return Err(LayoutError::Device);
         }
-        let layout = Self { geometries, record, slots };
-        for (at, slot) in slots.iter().enumerate() {
-            if slots[..at].iter().any(|other| other.slot == slot.slot)
-                || !(1..=REGIONS_MAX).contains(&slot.regions.len())
-            {
-                return Err(LayoutError::Slots);
+        let mut at = 0;
+        while at < geometries.len() {
+            if !geometries[at].is_valid() {
+                return Err(LayoutError::Device);
             }
+            at += 1;
         }
         if slots.is_empty() {
             return Err(LayoutError::Slots);
         }
-        for (at, region) in layout.regions().enumerate() {
-            let Some(geometry) = geometries.get(usize::from(region.device)) else {
-                return Err(LayoutError::Region(region));
-            };
-            if region.len == 0 || geometry.check_erase(region.offset, region.len).is_err() {
-                return Err(LayoutError::Region(region));
+        let mut at = 0;
+        while at < slots.len() {
+            let regions = slots[at].regions.len();
+            if regions == 0 || regions > REGIONS_MAX {
+                return Err(LayoutError::Slots);
             }
-            let overlaps = |other: &Region| {
-                other.device == region.device
+            let mut before = 0;
+            while before < at {
+                if slots[before].slot as u8 == slots[at].slot as u8 {
+                    return Err(LayoutError::Slots);
+                }
+                before += 1;
+            }
+            at += 1;
+        }
+        let layout = Self { geometries, record, slots };
+        let mut at = 0;
+        while let Some(region) = layout.region(at) {
+            if region.device as usize >= geometries.len()
+                || region.len == 0
+                || geometries[region.device as usize]
+                    .check_erase(region.offset, region.len)
+                    .is_err()
+            {
+                return Err(LayoutError::Region(at));
+            }
+            let mut before = 0;
+            while before < at
+                && let Some(other) = layout.region(before)
+            {
+                if other.device == region.device
                     && other.offset < region.offset + region.len
                     && region.offset < other.offset + other.len
-            };
-            if let Some(other) = layout.regions().take(at).find(overlaps) {
-                return Err(LayoutError::Overlap(other, region));
+                {
+                    return Err(LayoutError::Overlap(before, at));
+                }
+                before += 1;
             }
+            at += 1;
         }
-        for copy in record {
-            let needed = layout.round_up(copy.device, record::LEN_MAX as u64);
-            if copy.len < needed {
-                return Err(LayoutError::TooSmall { needed, available: copy.len });
+        let mut at = 0;
+        while at < record.len() {
+            let needed = layout.round_up(record[at].device, record::LEN_MAX as u64);
+            if record[at].len < needed {
+                return Err(LayoutError::TooSmall { needed, available: record[at].len });
             }
+            at += 1;
         }
-        for slot in slots {
-            let needed = layout.header_len(slot);
-            if slot.regions[0].region.len < needed {
-                return Err(LayoutError::TooSmall {
-                    needed,
-                    available: slot.regions[0].region.len,
-                });
+        let mut at = 0;
+        while at < slots.len() {
+            let (needed, available) =
+                (layout.header_len(&slots[at]), slots[at].regions[0].region.len);
+            if available < needed {
+                return Err(LayoutError::TooSmall { needed, available });
             }
+            at += 1;
         }
         Ok(layout)
+    }
+
+    /// The regions one after the other: the record's, then those of each slot.
+    const fn region(&self, mut number: usize) -> Option<Region> {
+        if number < self.record.len() {
+            return Some(self.record[number]);
+        }
+        number -= self.record.len();
+        let mut slot = 0;
+        while slot < self.slots.len() {
+            let regions = self.slots[slot].regions;
+            if number < regions.len() {
+                return Some(regions[number].region);
+            }
+            number -= regions.len();
+            slot += 1;
+        }
+        None
     }
 
     /// The device's units and size.
@@ -214,8 +255,8 @@ impl<'a> Layout<'a> {
     /// # Panics
     /// Never for numbers out of this layout's regions: `new` has checked them.
     #[must_use]
-    pub fn geometry(&self, device: u8) -> &Geometry {
-        &self.geometries[usize::from(device)]
+    pub const fn geometry(&self, device: u8) -> &Geometry {
+        &self.geometries[device as usize]
     }
 
     /// Where copy 0 or 1 of the boot record stands.
@@ -240,18 +281,13 @@ impl<'a> Layout<'a> {
         self.slots.iter().find(|layout| layout.slot == slot)
     }
 
-    fn regions(&self) -> impl Iterator<Item = Region> + '_ {
-        let slots = self.slots.iter().flat_map(|slot| slot.regions.iter().map(|r| r.region));
-        self.record.into_iter().chain(slots)
-    }
-
     /// `len` rounded up to whole erase blocks of `device`, or [`u64::MAX`] on overflow, which fits
     /// nowhere.
-    fn round_up(&self, device: u8, len: u64) -> u64 {
+    const fn round_up(&self, device: u8, len: u64) -> u64 {
         round_u64(len, self.geometry(device).erase_block_bytes)
     }
 
-    fn header_len(&self, slot: &SlotLayout<'_>) -> u64 {
+    const fn header_len(&self, slot: &SlotLayout<'_>) -> u64 {
         let device = slot.regions[0].region.device;
         2 * self.round_up(device, 1) + self.round_up(device, TRUST_LEN_MAX as u64)
     }
@@ -284,41 +320,41 @@ impl<'a> Layout<'a> {
         number: usize,
     ) -> Result<(Region, Region), LayoutError> {
         let layout = self.slot(slot).ok_or(LayoutError::NoSuchSlot(slot))?;
+        let component = manifest.components.get(number).filter(|component| component.fits(slot));
+        let component = component.ok_or(LayoutError::NothingForSlot)?;
         let first = layout.regions[0].region;
+        let home = region_of(layout, component);
         let mut indexes = self.header_len(layout);
-        let mut found = None;
-        for (at, component) in manifest.components_of(slot) {
-            let len = self.round_up(first.device, component.index_len(manifest.chunk_size));
+        let (mut index_at, mut index_len, mut before) = (0, 0, 0_u64);
+        for (at, other) in manifest.components_of(slot) {
+            let len = self.round_up(first.device, other.index_len(manifest.chunk_size));
             if at == number {
-                let index = Region { device: first.device, offset: first.offset + indexes, len };
-                found = Some((index, region_of(layout, component)));
+                (index_at, index_len) = (indexes, len);
             }
             indexes = indexes.saturating_add(len);
+            // Components of the same region follow each other.
+            if at < number && region_of(layout, other) == home {
+                let device = layout.regions[home].region.device;
+                before = before.saturating_add(self.round_up(device, other.length));
+            }
         }
-        let (index, home) = found.ok_or(LayoutError::NothingForSlot)?;
         // Also where no component stands in the first region: its neighbour begins right after it.
         if indexes > first.len {
             return Err(LayoutError::TooSmall { needed: indexes, available: first.len });
         }
-        // Components of the same region follow each other; in the first they follow the indexes.
-        let mut start = if home == 0 { indexes } else { 0 };
-        let region = layout.regions[home].region;
-        for (at, component) in manifest.components_of(slot) {
-            if region_of(layout, component) != home {
-                continue;
-            }
-            let len = self.round_up(region.device, component.length);
-            let end = start.saturating_add(len);
-            if end > region.len {
-                return Err(LayoutError::TooSmall { needed: end, available: region.len });
-            }
-            if at == number {
-                let data = Region { device: region.device, offset: region.offset + start, len };
-                return Ok((index, data));
-            }
-            start = end;
+        // In the first region they follow the indexes.
+        if home == 0 {
+            before = before.saturating_add(indexes);
         }
-        Err(LayoutError::NothingForSlot)
+        let region = layout.regions[home].region;
+        let len = self.round_up(region.device, component.length);
+        let needed = before.saturating_add(len);
+        if needed > region.len {
+            return Err(LayoutError::TooSmall { needed, available: region.len });
+        }
+        let index =
+            Region { device: first.device, offset: first.offset + index_at, len: index_len };
+        Ok((index, Region { device: region.device, offset: region.offset + before, len }))
     }
 
     /// Checks that all components of `manifest` for `slot` fit, and that the slot's devices can be

@@ -15,7 +15,7 @@ use mcu_map::exit;
 use tempfile::TempDir;
 
 /// How long anything may take, on a machine that is busy with other things.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How a board is started.
 #[derive(Clone, Debug, Default)]
@@ -109,6 +109,8 @@ impl Machine {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
+            // A board that starts over and over is never silent.
+            assert!(!left.is_zero(), "not for {} s: {:#?}", PATIENCE.as_secs(), self.seen);
             match self.lines.recv_timeout(left) {
                 Ok(line) => {
                     let found = wanted(&line);

@@ -10,6 +10,7 @@ mod canaries;
 mod check;
 mod disk;
 mod efi;
+mod features;
 mod fuzz;
 mod initramfs;
 mod kernels;
@@ -72,6 +73,9 @@ enum Chore {
     },
     /// Measure the core on a microcontroller against the limits in xtask/size/limits.toml.
     Size {
+        /// Measure four targets at two levels, and write the table of docs/BENCHMARKS.md.
+        #[arg(long, conflicts_with = "raise")]
+        all: bool,
         /// Raise the limits that are passed to the measured sizes, rounded up to KiB.
         #[arg(long)]
         raise: bool,
@@ -89,6 +93,8 @@ enum Chore {
         #[arg(long, default_value_t = 10)]
         cpu_minutes: u64,
     },
+    /// Check the core with every set of its features.
+    Features,
     /// The boot loader and the application for a microcontroller: build them, run their stories in
     /// QEMU, measure stack and memory.
     Mcu,
@@ -157,7 +163,8 @@ fn main() -> ExitCode {
         Chore::Check => check::run(),
         Chore::Test => test::run(),
         Chore::Prove { fresh, arguments } => prove::run(fresh, &arguments),
-        Chore::Size { raise } => size::run(raise),
+        Chore::Size { all: true, .. } => size::run_all(),
+        Chore::Size { all: false, raise } => size::run(raise),
         Chore::Licences => licences::run(),
         Chore::Msrv => msrv::run(),
         Chore::Fuzz { target, seconds, cpu_minutes } => {
@@ -165,6 +172,7 @@ fn main() -> ExitCode {
             let cpu = fuzz::Limit::Cpu(Duration::from_secs(60 * cpu_minutes));
             fuzz::run(target.as_deref(), wall.unwrap_or(cpu))
         }
+        Chore::Features => features::run(),
         Chore::Mcu => mcu::run(),
         Chore::Miri => miri::run(),
         Chore::Bench { mib } => bench::run(mib),

@@ -1,4 +1,5 @@
-//! `cargo xtask size`: how much flash the core takes on a microcontroller, against fixed limits.
+//! `cargo xtask size`: how much flash the core takes on a microcontroller, against fixed limits; with
+//! `--all`, on four targets, as a table for `docs/BENCHMARKS.md`.
 //!
 //! Each part of the core is linked into a program for thumbv7em whose device calls lead out of it;
 //! counted are code and read-only data. Unwinding tables (`.ARM.exidx`) are shown but not counted:
@@ -14,10 +15,25 @@ use object::{Object, ObjectSection};
 use crate::shell;
 use crate::steps::Lane;
 
-/// The measured crates, smallest first.
-const PARTS: &[&str] = &["a-decision", "b-verify", "c-install"];
+/// The measured crates, smallest first. `crypto` is the floor under those that verify: one digest
+/// and one signature.
+const PARTS: &[&str] = &["crypto", "a-decision", "b-single", "b-verify", "c-install"];
 
+/// What is built together. Features of packages that are built together are united, and `b-single`
+/// is measured for one that it does without.
+const BUILDS: &[&[&str]] = &[&["crypto", "a-decision", "b-verify", "c-install"], &["b-single"]];
+
+/// The core's own part of a verification: what it takes without the floor.
+const OWN: &str = "b-verify-own";
+
+/// The target and optimisation that have limits.
 const TARGET: &str = "thumbv7em-none-eabi";
+const LEVEL: &str = "z";
+
+/// What `--all` measures.
+const TARGETS: &[&str] =
+    &[TARGET, "thumbv6m-none-eabi", "riscv32imac-unknown-none-elf", "aarch64-unknown-none"];
+const LEVELS: &[&str] = &[LEVEL, "s"];
 
 /// What `--raise` rounds up to, so that a limit does not move with each byte.
 const ROUNDING_BYTES: u64 = 1024;
@@ -34,6 +50,14 @@ impl Size {
     fn counted(self) -> u64 {
         self.code + self.read_only
     }
+
+    fn without(self, floor: Self) -> Self {
+        Self {
+            code: self.code.saturating_sub(floor.code),
+            read_only: self.read_only.saturating_sub(floor.read_only),
+            unwinding: self.unwinding.saturating_sub(floor.unwinding),
+        }
+    }
 }
 
 /// Builds, measures and compares; with `raise`, moves the limits that are passed.
@@ -43,16 +67,7 @@ impl Size {
 pub fn run(raise: bool) -> Result<()> {
     let workspace = shell::root().join("xtask/size");
     same_versions(&shell::root().join("Cargo.lock"), &workspace.join("Cargo.lock"))?;
-    shell::run(
-        shell::cargo()
-            .args(["build", "--release", "--locked", "--quiet", "--target", TARGET])
-            // There, `.cargo/config.toml` names the linker script and the SHA-2 variant.
-            .current_dir(&workspace)
-            // They would replace the flags in that file.
-            .env_remove("RUSTFLAGS")
-            .env_remove("CARGO_ENCODED_RUSTFLAGS")
-            .env("CARGO_TARGET_DIR", Lane::Size.target()),
-    )?;
+    build(TARGET, LEVEL)?;
 
     let limits_path = workspace.join("limits.toml");
     let mut limits_text = fs::read_to_string(&limits_path).context("cannot read limits.toml")?;
@@ -65,8 +80,16 @@ pub fn run(raise: bool) -> Result<()> {
     );
     let mut over = Vec::new();
     let mut notes = Vec::new();
+    let mut sizes = Vec::new();
     for part in PARTS {
-        let size = measure(&folder.join(part))?;
+        sizes.push((*part, measure(&folder.join(part))?));
+    }
+    let of = |name: &str| sizes.iter().find(|(part, _)| *part == name).map(|(_, size)| *size);
+    let (Some(whole), Some(floor)) = (of("b-verify"), of("crypto")) else {
+        bail!("the parts are not all measured");
+    };
+    sizes.push((OWN, whole.without(floor)));
+    for (part, size) in &sizes {
         let limit = limits.get(*part).and_then(toml::Value::as_integer);
         let limit = limit.with_context(|| format!("limits.toml has no number for {part}"))?;
         let limit = u64::try_from(limit)?;
@@ -97,6 +120,66 @@ pub fn run(raise: bool) -> Result<()> {
     }
     println!("note: {} bytes", notes.join(", "));
     Ok(())
+}
+
+/// Builds all parts for a target at an optimisation level.
+fn build(target: &str, level: &str) -> Result<()> {
+    for packages in BUILDS {
+        let mut command = shell::cargo();
+        command.args(["build", "--release", "--locked", "--quiet", "--target", target]);
+        for package in *packages {
+            command.args(["--package", package]);
+        }
+        shell::run(
+            command
+                // There, `.cargo/config.toml` names the linker scripts and the SHA-2 variant.
+                .current_dir(shell::root().join("xtask/size"))
+                // They would replace the flags in that file.
+                .env_remove("RUSTFLAGS")
+                .env_remove("CARGO_ENCODED_RUSTFLAGS")
+                .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", level)
+                .env("CARGO_TARGET_DIR", Lane::Size.target()),
+        )?;
+    }
+    Ok(())
+}
+
+/// Measures every target at every level, and writes the table of `docs/BENCHMARKS.md` anew.
+///
+/// # Errors
+/// A part does not compile, or the page has no place for the table.
+pub fn run_all() -> Result<()> {
+    let mut table = String::from("| target | opt |");
+    for part in PARTS {
+        table += &format!(" {part} |");
+    }
+    table += "\n|---|---|";
+    table += &"---:|".repeat(PARTS.len());
+    table += "\n";
+    for target in TARGETS {
+        for level in LEVELS {
+            build(target, level)?;
+            let folder = Lane::Size.target().join(target).join("release");
+            table += &format!("| `{target}` | {level} |");
+            for part in PARTS {
+                table += &format!(" {} |", measure(&folder.join(part))?.counted());
+            }
+            table += "\n";
+        }
+    }
+    print!("{table}");
+    let path = shell::root().join("docs/BENCHMARKS.md");
+    let page = fs::read_to_string(&path).context("cannot read docs/BENCHMARKS.md")?;
+    fs::write(&path, with_table(&page, &table)?).context("cannot write docs/BENCHMARKS.md")
+}
+
+/// The page with another table between its marks.
+fn with_table(page: &str, table: &str) -> Result<String> {
+    const BEGIN: &str = "<!-- sizes -->\n";
+    const END: &str = "<!-- /sizes -->";
+    let (before, rest) = page.split_once(BEGIN).context("no `<!-- sizes -->` in the page")?;
+    let (_, after) = rest.split_once(END).context("no `<!-- /sizes -->` in the page")?;
+    Ok(format!("{before}{BEGIN}{table}{END}{after}"))
 }
 
 /// Checks that what is measured is what is shipped: both workspaces lock their dependencies, and one
@@ -190,6 +273,14 @@ mod tests {
     }
 
     #[test]
+    fn the_table_of_the_page_is_replaced() {
+        let page = "a\n<!-- sizes -->\nold\n<!-- /sizes -->\nb\n";
+        let new = with_table(page, "new\n").expect("the marks are there");
+        assert_eq!(new, "a\n<!-- sizes -->\nnew\n<!-- /sizes -->\nb\n");
+        assert!(with_table("no marks", "new").is_err());
+    }
+
+    #[test]
     fn lock_files_are_read() {
         let text = "version = 4\n[[package]]\nname = \"a\"\nversion = \"1.2.3\"\n";
         let versions = locked(text).expect("the text is a lock file");
@@ -203,6 +294,7 @@ mod tests {
             .expect("limits.toml is readable");
         let limits: toml::Table = text.parse().expect("limits.toml is valid");
         assert!(PARTS.iter().all(|part| limits.contains_key(*part)));
-        assert_eq!(limits.len(), PARTS.len());
+        assert!(limits.contains_key(OWN));
+        assert_eq!(limits.len(), PARTS.len() + 1);
     }
 }

@@ -69,8 +69,9 @@ macro_rules! code_enum {
         }
 
         impl crate::format::wire::Wire for $name {
-            fn take(reader: &mut crate::format::wire::Reader<'_>) -> Self {
-                Self::from_code(reader.byte())
+            const BLANK: Self = Self::ALL[0];
+            fn take(&mut self, reader: &mut crate::format::wire::Reader<'_>) {
+                *self = Self::from_code(reader.byte());
             }
             fn put(&self, writer: &mut crate::format::wire::Writer<'_>) {
                 writer.byte(self.code());

@@ -110,9 +110,12 @@ impl<'a> Envelope<'a> {
         let envelope =
             Self { payload_type: PayloadType::from_code(header[5]), signatures, payload };
         // Ascending ids make one encoding of a set of signatures, and make duplicates impossible.
-        let ids = || envelope.signatures().map(|(id, _)| id);
-        if ids().zip(ids().skip(1)).any(|(one, next)| one >= next) {
-            return Err(FormatError::Bounds(Field::SignatureOrder));
+        let mut before: Option<&KeyId> = None;
+        for (id, _) in envelope.signatures_in_place() {
+            if before.is_some_and(|before| before >= id) {
+                return Err(FormatError::Bounds(Field::SignatureOrder));
+            }
+            before = Some(id);
         }
         Ok((envelope, rest))
     }
@@ -167,12 +170,17 @@ impl<'a> Envelope<'a> {
 
     /// Key ids and signatures, in order.
     pub fn signatures(&self) -> impl Iterator<Item = (KeyId, [u8; 64])> + use<'a> {
+        self.signatures_in_place().map(|(id, signature)| (*id, *signature))
+    }
+
+    /// As [`signatures`](Self::signatures), where they stand.
+    pub(crate) fn signatures_in_place(
+        &self,
+    ) -> impl Iterator<Item = (&'a KeyId, &'a [u8; 64])> + use<'a> {
         let (all, _) = self.signatures.as_chunks::<SIGNATURE_LEN>();
-        all.iter().map(|bytes| {
-            let (mut id, mut signature) = ([0; 8], [0; 64]);
-            id.copy_from_slice(&bytes[..8]);
-            signature.copy_from_slice(&bytes[8..]);
-            (id, signature)
+        all.iter().filter_map(|bytes| {
+            let (id, signature) = bytes.split_first_chunk::<8>()?;
+            Some((id, signature.first_chunk::<64>()?))
         })
     }
 }
@@ -187,10 +195,21 @@ pub fn signed_prefix(
     payload_len: u32,
 ) -> [u8; SIGNED_PREFIX_LEN] {
     let mut out = [0; SIGNED_PREFIX_LEN];
-    out[..23].copy_from_slice(DOMAIN);
-    out[23] = payload_type.code();
-    out[24] = role.code();
-    out[25..41].copy_from_slice(product);
-    out[41..45].copy_from_slice(&payload_len.to_le_bytes());
+    let mut at = 0;
+    let (codes, len) = ([payload_type.code(), role.code()], payload_len.to_le_bytes());
+    for piece in signed_pieces(&codes, product, &len) {
+        out[at..at + piece.len()].copy_from_slice(piece);
+        at += piece.len();
+    }
     out
+}
+
+/// The pieces of [`signed_prefix`]: codes of payload type and role, product, payload length. Whoever
+/// only verifies need not put them together.
+pub(crate) const fn signed_pieces<'p>(
+    codes: &'p [u8; 2],
+    product: &'p Id,
+    payload_len: &'p [u8; 4],
+) -> [&'p [u8]; 4] {
+    [DOMAIN, codes, product, payload_len]
 }

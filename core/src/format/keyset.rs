@@ -88,15 +88,24 @@ impl Keyset {
     /// # Errors
     /// [`FormatError`].
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        let mut keyset = Self::BLANK;
+        keyset.read(bytes).map(|()| keyset)
+    }
+
+    /// What stands where a keyset will be read to.
+    pub(crate) const BLANK: Self = <Self as wire::Wire>::BLANK;
+
+    /// As [`parse`](Self::parse), in place; after an error it is none.
+    #[inline(never)]
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<(), FormatError> {
         // The schema comes first, so that a later one is named rather than called malformed.
         match bytes.first() {
             Some(&SCHEMA) => {}
             Some(&found) => return Err(FormatError::Version { found: found.into() }),
             None => return Err(FormatError::Short),
         }
-        let keyset: Self = wire::parse(bytes)?;
-        keyset.check()?;
-        Ok(keyset)
+        wire::parse(bytes, self)?;
+        self.check()
     }
 
     /// Writes the keyset at the start of `into` and returns its length.

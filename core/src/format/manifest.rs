@@ -244,14 +244,23 @@ impl Manifest {
     /// # Errors
     /// [`FormatError`] naming the first field that breaks a rule.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        let mut manifest = Self::BLANK;
+        manifest.read(bytes).map(|()| manifest)
+    }
+
+    /// What stands where a manifest will be read to.
+    pub(crate) const BLANK: Self = <Self as wire::Wire>::BLANK;
+
+    /// As [`parse`](Self::parse), in place; after an error it is none.
+    #[inline(never)]
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<(), FormatError> {
         match bytes.first() {
             Some(&SCHEMA) => {}
             Some(&found) => return Err(FormatError::Version { found: found.into() }),
             None => return Err(FormatError::Short),
         }
-        let manifest: Self = wire::parse(bytes)?;
-        manifest.check()?;
-        Ok(manifest)
+        wire::parse(bytes, self)?;
+        self.check()
     }
 
     /// Writes the manifest at the start of `into` and returns its length.

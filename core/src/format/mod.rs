@@ -95,7 +95,7 @@ pub enum SlotKind {
 
 /// The security floor: no system below it may run. Compared by keyset version first, so that a new
 /// keyset outranks any level that a stolen, now revoked key once signed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Floor {
@@ -106,6 +106,20 @@ pub struct Floor {
 }
 
 wire::wire_struct!(Floor { keyset_version, level });
+
+// By hand: as one number it is compared in three instructions.
+impl Ord for Floor {
+    fn cmp(&self, other: &Self) -> core::cmp::Ordering {
+        let number = |floor: &Self| u64::from(floor.keyset_version) << 32 | u64::from(floor.level);
+        number(self).cmp(&number(other))
+    }
+}
+
+impl PartialOrd for Floor {
+    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 /// Why bytes are not a value of the format they were read as. Numbers are fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -168,23 +168,25 @@ wire::wire_struct!(Hold { until, since });
 wire::wire_struct!(Body { slots, floor, recovery_floor, data_epoch, failed, hold });
 
 impl Wire for SlotState {
-    fn take(reader: &mut Reader<'_>) -> Self {
-        match reader.byte() {
+    const BLANK: Self = Self::Empty;
+
+    fn take(&mut self, reader: &mut Reader<'_>) {
+        *self = match reader.byte() {
             0 => Self::Empty,
             1 => Self::Writing,
             2 => Self::Ready { tries: reader.byte() },
             3 => Self::Trying {
                 left: reader.byte(),
                 attempt: reader.byte(),
-                nonce: Wire::take(reader),
+                nonce: reader.number(64),
             },
             4 => Self::Good,
-            5 => Self::Bad { fault: Wire::take(reader) },
+            5 => Self::Bad { fault: Fault::from_code(reader.byte()) },
             _ => {
                 reader.fail(FormatError::Malformed);
                 Self::Empty
             }
-        }
+        };
     }
 
     fn put(&self, writer: &mut Writer<'_>) {
@@ -211,12 +213,12 @@ impl Wire for SlotState {
 }
 
 impl Wire for [SlotEntry; SLOTS_MAX] {
-    fn take(reader: &mut Reader<'_>) -> Self {
-        let mut entries = Self::default();
-        for entry in &mut entries {
-            *entry = Wire::take(reader);
+    const BLANK: Self = [SlotEntry::BLANK; SLOTS_MAX];
+
+    fn take(&mut self, reader: &mut Reader<'_>) {
+        for entry in self {
+            entry.take(reader);
         }
-        entries
     }
 
     fn put(&self, writer: &mut Writer<'_>) {
@@ -283,6 +285,13 @@ impl Record {
     /// [`FormatError::Version`] only when the copy is sound but of another format version; every
     /// other error means that this is no valid copy.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        let mut record = Self::default();
+        record.read(bytes).map(|()| record)
+    }
+
+    /// As [`parse`](Self::parse), in place; after an error the record is none.
+    #[inline(never)]
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<(), FormatError> {
         let header = bytes.get(..HEADER_LEN).ok_or(FormatError::Short)?;
         if header[0..4] != MAGIC {
             return Err(FormatError::Magic);
@@ -307,9 +316,9 @@ impl Record {
         if sequence >= 1 << 63 {
             return Err(FormatError::Bounds(Field::Sequence));
         }
-        let body: Body = wire::parse(&bytes[HEADER_LEN..end])?;
-        body.check()?;
-        Ok(Self { sequence, body })
+        self.sequence = sequence;
+        wire::parse(&bytes[HEADER_LEN..end], &mut self.body)?;
+        self.body.check()
     }
 
     /// Writes the record at the start of `into` and returns its length.

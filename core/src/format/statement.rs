@@ -73,7 +73,8 @@ impl Statement {
             Some(&found) => return Err(FormatError::Version { found: found.into() }),
             None => return Err(FormatError::Short),
         }
-        let statement: Self = wire::parse(bytes)?;
+        let mut statement = <Self as wire::Wire>::BLANK;
+        wire::parse(bytes, &mut statement)?;
         statement.check()?;
         Ok(statement)
     }

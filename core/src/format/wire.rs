@@ -5,6 +5,7 @@
 //! encoding, and nothing else is accepted. Tests hold these bytes equal to those of the `postcard`
 //! crate, whose general machinery would cost a boot loader 5 KiB more.
 
+use heapless::string::StringView;
 use heapless::{String, Vec};
 
 use super::FormatError;
@@ -38,7 +39,7 @@ impl Reader<'_> {
 
     /// A number of at most `bits` bits.
     #[inline(never)]
-    fn number(&mut self, bits: u32) -> u64 {
+    pub(super) fn number(&mut self, bits: u32) -> u64 {
         let mut value = 0;
         let mut shift = 0;
         loop {
@@ -79,6 +80,28 @@ impl Reader<'_> {
         // At most `max`, which is a `usize`.
         len as usize
     }
+
+    /// A text of at most as many bytes as there is room for.
+    #[inline(never)]
+    fn text(&mut self, text: &mut StringView) {
+        for _ in 0..self.len(text.capacity()) {
+            // Names and versions are ASCII; what else may stand in them, their owner checks.
+            let byte = self.byte();
+            if !byte.is_ascii() || text.push(byte.into()).is_err() {
+                self.fail(FormatError::Malformed);
+            }
+        }
+    }
+
+    /// The first error, if there was one; bytes that are left over are one.
+    #[inline(never)]
+    fn finish(&self) -> Result<(), FormatError> {
+        match self.error {
+            Some(error) => Err(error),
+            None if self.rest.is_empty() => Ok(()),
+            None => Err(FormatError::Trailing),
+        }
+    }
 }
 
 /// Writes values one after the other; what does not fit is counted all the same.
@@ -88,6 +111,7 @@ pub(super) struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    #[inline(never)]
     pub(super) fn byte(&mut self, byte: u8) {
         if let Some(place) = self.out.get_mut(self.len) {
             *place = byte;
@@ -114,19 +138,19 @@ impl Writer<'_> {
 
 /// A value with one encoding.
 pub(super) trait Wire: Sized {
-    fn take(reader: &mut Reader<'_>) -> Self;
+    /// What stands where a value will be read to. Values are read in place: moved about, a manifest
+    /// would take a kilobyte of stack at each level, and the code that moves it.
+    const BLANK: Self;
+    fn take(&mut self, reader: &mut Reader<'_>);
     fn put(&self, writer: &mut Writer<'_>);
 }
 
-/// Decodes `bytes`, all of them.
-pub(super) fn parse<T: Wire>(bytes: &[u8]) -> Result<T, FormatError> {
+/// Decodes `bytes`, all of them, into `value`; after an error it holds nothing of use.
+pub(super) fn parse<T: Wire>(bytes: &[u8], value: &mut T) -> Result<(), FormatError> {
     let mut reader = Reader { rest: bytes, error: None };
-    let value = T::take(&mut reader);
-    match reader.error {
-        Some(error) => Err(error),
-        None if reader.rest.is_empty() => Ok(value),
-        None => Err(FormatError::Trailing),
-    }
+    *value = T::BLANK;
+    value.take(&mut reader);
+    reader.finish()
 }
 
 /// Encodes `value` at the start of `into`, and returns the length.
@@ -138,8 +162,9 @@ pub(super) fn emit<T: Wire>(value: &T, into: &mut [u8]) -> Result<usize, FormatE
 }
 
 impl Wire for u8 {
-    fn take(reader: &mut Reader<'_>) -> Self {
-        reader.byte()
+    const BLANK: Self = 0;
+    fn take(&mut self, reader: &mut Reader<'_>) {
+        *self = reader.byte();
     }
     fn put(&self, writer: &mut Writer<'_>) {
         writer.byte(*self);
@@ -147,12 +172,13 @@ impl Wire for u8 {
 }
 
 impl Wire for bool {
-    fn take(reader: &mut Reader<'_>) -> Self {
-        match reader.byte() {
+    const BLANK: Self = false;
+    fn take(&mut self, reader: &mut Reader<'_>) {
+        *self = match reader.byte() {
             0 => false,
             1 => true,
             _ => reader.fail(FormatError::Malformed) != 0,
-        }
+        };
     }
     fn put(&self, writer: &mut Writer<'_>) {
         writer.byte((*self).into());
@@ -162,9 +188,10 @@ impl Wire for bool {
 macro_rules! wire_number {
     ($($number:ty)+) => { $(
         impl Wire for $number {
-            fn take(reader: &mut Reader<'_>) -> Self {
+            const BLANK: Self = 0;
+            fn take(&mut self, reader: &mut Reader<'_>) {
                 // `number` has checked that no bit is lost.
-                reader.number(<$number>::BITS) as $number
+                *self = reader.number(<$number>::BITS) as $number;
             }
             fn put(&self, writer: &mut Writer<'_>) {
                 writer.number((*self).into());
@@ -176,10 +203,9 @@ macro_rules! wire_number {
 wire_number!(u16 u32 u64);
 
 impl<const N: usize> Wire for [u8; N] {
-    fn take(reader: &mut Reader<'_>) -> Self {
-        let mut bytes = [0; N];
-        reader.fill(&mut bytes);
-        bytes
+    const BLANK: Self = [0; N];
+    fn take(&mut self, reader: &mut Reader<'_>) {
+        reader.fill(self);
     }
     fn put(&self, writer: &mut Writer<'_>) {
         writer.bytes(self);
@@ -187,16 +213,10 @@ impl<const N: usize> Wire for [u8; N] {
 }
 
 impl<const N: usize> Wire for String<N> {
-    fn take(reader: &mut Reader<'_>) -> Self {
-        let mut text = Self::new();
-        for _ in 0..reader.len(N) {
-            // Names and versions are ASCII; what else may stand in them, their owner checks.
-            let byte = reader.byte();
-            if !byte.is_ascii() || text.push(byte.into()).is_err() {
-                reader.fail(FormatError::Malformed);
-            }
-        }
-        text
+    const BLANK: Self = Self::new();
+    fn take(&mut self, reader: &mut Reader<'_>) {
+        self.clear();
+        reader.text(self.as_mut_view());
     }
     fn put(&self, writer: &mut Writer<'_>) {
         writer.number(self.len() as u64);
@@ -205,13 +225,16 @@ impl<const N: usize> Wire for String<N> {
 }
 
 impl<T: Wire, const N: usize> Wire for Vec<T, N> {
-    fn take(reader: &mut Reader<'_>) -> Self {
-        let mut list = Self::new();
+    const BLANK: Self = Self::new();
+    fn take(&mut self, reader: &mut Reader<'_>) {
+        self.clear();
         for _ in 0..reader.len(N) {
             // There is room: the length is at most N.
-            let _ = list.push(T::take(reader));
+            let _ = self.push(T::BLANK);
+            if let Some(last) = self.last_mut() {
+                last.take(reader);
+            }
         }
-        list
     }
     fn put(&self, writer: &mut Writer<'_>) {
         writer.number(self.len() as u64);
@@ -225,8 +248,9 @@ impl<T: Wire, const N: usize> Wire for Vec<T, N> {
 macro_rules! wire_struct {
     ($name:ident { $($field:ident),+ $(,)? }) => {
         impl crate::format::wire::Wire for $name {
-            fn take(reader: &mut crate::format::wire::Reader<'_>) -> Self {
-                Self { $($field: crate::format::wire::Wire::take(reader)),+ }
+            const BLANK: Self = Self { $($field: crate::format::wire::Wire::BLANK),+ };
+            fn take(&mut self, reader: &mut crate::format::wire::Reader<'_>) {
+                $(crate::format::wire::Wire::take(&mut self.$field, reader);)+
             }
             fn put(&self, writer: &mut crate::format::wire::Writer<'_>) {
                 $(crate::format::wire::Wire::put(&self.$field, writer);)+

@@ -4,7 +4,6 @@ use crate::format::record::{Body, FAILED_MAX, TRIES_MAX};
 use crate::format::{
     BootProof, Digest, Failed, Fault, Manifest, Slot, SlotEntry, SlotKind, SlotState,
 };
-use crate::select::sort;
 use crate::verify::Verified;
 
 /// What a confirmation came to.
@@ -376,11 +375,11 @@ impl Body {
     /// Gives `slot` the highest priority.
     fn prefer(&mut self, slot: Slot) {
         // Ranks instead of a count that would one day run over.
-        let mut order = Slot::ALL;
-        let rank = |other: Slot| (other == slot, self.slot(other).priority);
-        sort(&mut order, |one, other| (rank(one), other) < (rank(other), one));
-        for (rank, other) in order.into_iter().enumerate() {
-            self.slot_mut(other).priority = rank as u8;
+        let before = self.slots.each_ref().map(|entry| entry.priority);
+        let rank = |other: Slot| (other == slot, before[other as usize]);
+        for one in Slot::ALL {
+            let after = |other: &&Slot| (rank(**other), one) < (rank(one), **other);
+            self.slot_mut(one).priority = Slot::ALL.iter().filter(after).count() as u8;
         }
     }
 }

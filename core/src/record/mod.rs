@@ -83,14 +83,21 @@ pub fn choose(copies: [CopyState; 2]) -> Choice {
 /// What the bytes of a copy are, and the record if they are one.
 #[must_use]
 pub fn inspect(bytes: &[u8]) -> (CopyState, Option<Record>) {
-    match Record::parse(bytes) {
-        Ok(record) => (CopyState::Valid { sequence: record.sequence }, Some(record)),
+    let mut record = Record::default();
+    let state = inspect_into(bytes, &mut record);
+    (state, matches!(state, CopyState::Valid { .. }).then_some(record))
+}
+
+/// As [`inspect`], in place; the record is one only if the copy is valid.
+fn inspect_into(bytes: &[u8], record: &mut Record) -> CopyState {
+    match record.read(bytes) {
+        Ok(()) => CopyState::Valid { sequence: record.sequence },
         Err(FormatError::Version { found }) if found > record::VERSION => {
-            (CopyState::Newer { version: found }, None)
+            CopyState::Newer { version: found }
         }
         Err(_) => {
             let blank = |value: u8| bytes.iter().all(|byte| *byte == value);
-            (if blank(0xff) || blank(0) { CopyState::Blank } else { CopyState::Invalid }, None)
+            if blank(0xff) || blank(0) { CopyState::Blank } else { CopyState::Invalid }
         }
     }
 }
@@ -216,6 +223,41 @@ impl Copies {
         Step::Io(Io::write_padded(geometry, region, buffer, self.at, len))
     }
 
+    /// Notes what a copy turned out to be. Of copies that are read for the first time, `record` is
+    /// the newer one.
+    // Apart, so that its record is not on the stack of everything else.
+    #[inline(never)]
+    fn look(
+        &mut self,
+        copy: u8,
+        result: IoResult,
+        buffer: &[u8],
+        record: Option<&mut Record>,
+    ) -> CopyState {
+        let state = match result {
+            Ok(()) => {
+                let mut found = Record::default();
+                let bytes = &buffer[self.at..self.at + record::LEN_MAX];
+                let state = inspect_into(bytes, &mut found);
+                if let Some(record) = record
+                    && let CopyState::Valid { sequence } = state
+                {
+                    let newer = match self.states[0] {
+                        CopyState::Valid { sequence: other } => sequence > other,
+                        _ => true,
+                    };
+                    if copy == 0 || newer {
+                        *record = found;
+                    }
+                }
+                state
+            }
+            Err(error) => CopyState::Unreadable(error),
+        };
+        self.states[usize::from(copy)] = state;
+        state
+    }
+
     /// Takes the result of the operation that was asked for, and asks for the next.
     pub(crate) fn step(
         &mut self,
@@ -231,23 +273,7 @@ impl Copies {
                 Step::Io(self.read(layout, copy))
             }
             (Phase::Read { copy, .. }, result) => {
-                let state = match result {
-                    Ok(()) => {
-                        let (state, found) = inspect(&buffer[self.at..self.at + record::LEN_MAX]);
-                        if let Some(found) = found {
-                            let newer = match self.states[0] {
-                                CopyState::Valid { sequence } => found.sequence > sequence,
-                                _ => true,
-                            };
-                            if copy == 0 || newer {
-                                *record = found;
-                            }
-                        }
-                        state
-                    }
-                    Err(error) => CopyState::Unreadable(error),
-                };
-                self.states[usize::from(copy)] = state;
+                self.look(copy, result, buffer, Some(record));
                 if copy == 0 {
                     self.phase = Phase::Read { copy: 1, again: false };
                     return Step::Io(self.read(layout, 1));
@@ -280,11 +306,7 @@ impl Copies {
             }
             (Phase::Verify { copy, .. }, result) => {
                 self.phase = Phase::Idle;
-                let state = match result {
-                    Ok(()) => inspect(&buffer[self.at..self.at + record::LEN_MAX]).0,
-                    Err(error) => CopyState::Unreadable(error),
-                };
-                self.states[usize::from(copy)] = state;
+                let state = self.look(copy, result, buffer, None);
                 match state {
                     CopyState::Valid { sequence } if sequence == record.sequence => {
                         self.current = Some(copy);
@@ -306,11 +328,7 @@ impl Copies {
                 Step::Io(self.read(layout, copy))
             }
             (Phase::Check { copy }, result) => {
-                let state = match result {
-                    Ok(()) => inspect(&buffer[self.at..self.at + record::LEN_MAX]).0,
-                    Err(error) => CopyState::Unreadable(error),
-                };
-                self.states[usize::from(copy)] = state;
+                let state = self.look(copy, result, buffer, None);
                 if state == (CopyState::Valid { sequence: record.sequence }) {
                     // It is there; only a flush that succeeds makes it last.
                     self.phase = Phase::CheckFlush;

@@ -78,8 +78,8 @@ impl<H: Sha256> IndexFold<H> {
             self.chunk_left -= take as u32;
             self.left -= take;
             if self.chunk_left == 0 || self.left == 0 {
-                let chunk = core::mem::replace(&mut self.chunk, H::new());
-                self.root.update(&chunk.finish());
+                self.root.update(&self.chunk.clone().finish());
+                self.chunk = H::new();
                 self.chunk_left = self.chunk_size;
             }
             bytes = later;
@@ -89,6 +89,12 @@ impl<H: Sha256> IndexFold<H> {
     /// Takes chunk digests, one or several whole ones. Not to be mixed with [`bytes`](Self::bytes).
     pub fn entries(&mut self, entries: &[u8]) {
         self.root.update(entries);
+    }
+
+    /// The root of what was taken so far.
+    #[inline(never)]
+    pub(crate) fn root(&self) -> Digest {
+        self.root.clone().finish()
     }
 
     /// The root of what was taken.

@@ -13,8 +13,8 @@ pub use digest::{IndexFold, Sha256, SoftSha256, digest_of};
 pub use signature::{SignatureError, SignatureFault, count_signatures, key_id, verify_signature};
 
 use crate::format::{
-    Digest, Envelope, Field, Floor, FormatError, Id, Key, KeyRole, Keyset, Manifest, PayloadType,
-    Risk, SlotKind, Statement, envelope, envelope::KeyId, manifest,
+    Digest, Envelope, Floor, FormatError, Id, Key, KeyRole, Keyset, Manifest, PayloadType, Risk,
+    SlotKind, Statement, envelope, envelope::KeyId, manifest,
 };
 
 /// Longest trust area in bytes: a keyset envelope and a manifest envelope.
@@ -23,8 +23,10 @@ pub const TRUST_LEN_MAX: usize = 2 * envelope::LEN_MAX;
 /// What this build trusts from the start. Built into the loader and the agent; changed only with
 /// them.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Trust<'a> {
     /// 1 to 4 root keys, `threshold` of which sign keysets; keysets name all other keys.
+    #[cfg(feature = "keysets")]
     Roots {
         /// Ed25519 public keys, no two alike.
         keys: &'a [[u8; 32]],
@@ -33,6 +35,17 @@ pub enum Trust<'a> {
     },
     /// One key that signs everything: the smallest build, without rotation or revocation.
     Key(&'a [u8; 32]),
+}
+
+impl Trust<'_> {
+    /// How many envelopes a head has: a keyset's before the manifest's, or that alone.
+    pub(crate) const fn envelopes(&self) -> usize {
+        match self {
+            #[cfg(feature = "keysets")]
+            Self::Roots { .. } => 2,
+            Self::Key(_) => 1,
+        }
+    }
 }
 
 /// Which device this is: what a manifest must have been made for.
@@ -181,14 +194,61 @@ impl core::fmt::Display for TrustError {
 
 impl core::error::Error for TrustError {}
 
+/// Keys that may sign: some that are built in, and those of a keyset that have a role. One type for
+/// all of them, so that there is one copy of the code that counts signatures.
+#[derive(Clone, Copy)]
+struct Signers<'a> {
+    built_in: &'a [[u8; 32]],
+    keys: &'a [Key],
+    /// [`KeyRole::bit`]s, one of which a key must have.
+    roles: u8,
+}
+
+impl<'a> Signers<'a> {
+    const fn built_in(built_in: &'a [[u8; 32]]) -> Self {
+        Self { built_in, keys: &[], roles: 0 }
+    }
+
+    fn of_keyset(keyset: &'a Keyset, roles: u8) -> Self {
+        Self { built_in: &[], keys: &keyset.keys, roles }
+    }
+
+    fn keys(self) -> impl Iterator<Item = &'a [u8; 32]> + Clone {
+        let with_role = self.keys.iter().filter(move |key| key.roles & self.roles != 0);
+        self.built_in.iter().chain(with_role.map(|key| &key.public))
+    }
+
+    fn signed<H: Sha256>(
+        self,
+        envelope: &Envelope<'_>,
+        role: KeyRole,
+        product: &Id,
+        threshold: u8,
+    ) -> Result<(), SignatureError> {
+        count_signatures::<H>(envelope, role, product, self.keys(), threshold)
+    }
+}
+
 /// Verifies a keyset envelope against the roots of `device`.
 ///
 /// # Errors
 /// [`TrustError`].
+#[cfg(feature = "keysets")]
 pub fn verify_keyset<H: Sha256>(
     device: &Device<'_>,
     envelope: &Envelope<'_>,
 ) -> Result<Keyset, TrustError> {
+    let mut keyset = Keyset::BLANK;
+    verify_keyset_into::<H>(device, envelope, &mut keyset).map(|()| keyset)
+}
+
+#[cfg(feature = "keysets")]
+/// As [`verify_keyset`], in place; after an error the keyset is none.
+fn verify_keyset_into<H: Sha256>(
+    device: &Device<'_>,
+    envelope: &Envelope<'_>,
+    keyset: &mut Keyset,
+) -> Result<(), TrustError> {
     let Trust::Roots { keys, threshold } = device.trust else {
         return Err(TrustError::NoTrust);
     };
@@ -201,18 +261,19 @@ pub fn verify_keyset<H: Sha256>(
     {
         return Err(TrustError::NoTrust);
     }
-    refuse_test_keys::<H>(keys.iter())?;
+    let roots = Signers::built_in(keys);
+    refuse_test_keys::<H>(roots.keys())?;
     expect_payload(envelope, PayloadType::Keyset)?;
-    count_signatures::<H>(envelope, KeyRole::Root, &device.product, keys.iter(), threshold)
+    roots
+        .signed::<H>(envelope, KeyRole::Root, &device.product, threshold)
         .map_err(TrustError::KeysetSignature)?;
-    let keyset = Keyset::parse(envelope.payload()).map_err(TrustError::Keyset)?;
+    keyset.read(envelope.payload()).map_err(TrustError::Keyset)?;
     // A key of small order would accept signatures that nobody made.
     let weak = |key: &Key| ed25519_compact::PublicKey::new(key.public).validate().is_err();
     if keyset.keys.iter().any(weak) {
-        return Err(TrustError::Keyset(FormatError::Bounds(Field::Key)));
+        return Err(TrustError::Keyset(FormatError::Bounds(crate::format::Field::Key)));
     }
-    refuse_test_keys::<H>(keyset.keys.iter().map(|key| &key.public))?;
-    Ok(keyset)
+    refuse_test_keys::<H>(Signers::of_keyset(keyset, u8::MAX).keys())
 }
 
 /// Verifies the head of a bundle or the trust area of a slot: the keyset envelope (with roots) and
@@ -224,51 +285,135 @@ pub fn verify_keyset<H: Sha256>(
 ///
 /// # Errors
 /// [`TrustError`] for the first thing that is wrong.
-#[inline(never)]
 pub fn verify_head<H: Sha256>(
     device: &Device<'_>,
     kind: SlotKind,
     head: &[u8],
 ) -> Result<(Verified<Manifest>, usize), TrustError> {
-    let (keyset, rest) = match device.trust {
+    let mut manifest = None;
+    let len = verify_head_into::<H>(device, kind, head, &mut manifest)?;
+    // It is there when there is no error.
+    manifest.map(|manifest| (manifest, len)).ok_or(TrustError::NoTrust)
+}
+
+/// As [`verify_head`], with the manifest in place: `None` after an error.
+#[inline(never)]
+pub(crate) fn verify_head_into<H: Sha256>(
+    device: &Device<'_>,
+    kind: SlotKind,
+    head: &[u8],
+    manifest: &mut Option<Verified<Manifest>>,
+) -> Result<usize, TrustError> {
+    *manifest = None;
+    let signed = verify_envelopes::<H>(device, kind, head)?;
+    signed.read::<H>(device, manifest).map(|()| signed.len)
+}
+
+/// As [`verify_head`], for who wants to know no more than the manifest's digest and the floor it
+/// reaches. The manifest is not on the stack while signatures are checked, which take most of it.
+pub(crate) fn verify_identity<H: Sha256>(
+    device: &Device<'_>,
+    kind: SlotKind,
+    head: &[u8],
+) -> Result<(Digest, Floor), TrustError> {
+    verify_envelopes::<H>(device, kind, head)?.identity::<H>(device)
+}
+
+/// A head whose signatures hold.
+struct Signed<'h> {
+    /// The envelope of its manifest.
+    envelope: Envelope<'h>,
+    /// In whose name it was signed.
+    authority: Authority,
+    /// The version of its keyset, 0 without one.
+    keyset_version: u32,
+    /// Its length.
+    len: usize,
+}
+
+impl Signed<'_> {
+    /// Reads the manifest to where it will stay; `None` after an error.
+    #[inline(never)]
+    fn read<H: Sha256>(
+        &self,
+        device: &Device<'_>,
+        manifest: &mut Option<Verified<Manifest>>,
+    ) -> Result<(), TrustError> {
+        let payload = self.envelope.payload();
+        let verified = manifest.insert(Verified {
+            value: Manifest::BLANK,
+            digest: digest_of::<H>(payload),
+            keyset_version: self.keyset_version,
+            authority: self.authority,
+        });
+        let value = &mut verified.value;
+        let result = match value.read(payload) {
+            Err(error) => Err(TrustError::Manifest(error)),
+            Ok(())
+                if self.authority == Authority::EdgeRelease && value.channel.risk != Risk::Edge =>
+            {
+                Err(TrustError::EdgeOnly)
+            }
+            Ok(()) if value.product != device.product => Err(TrustError::WrongProduct),
+            Ok(()) => Ok(()),
+        };
+        if result.is_err() {
+            *manifest = None;
+        }
+        result
+    }
+
+    #[inline(never)]
+    fn identity<H: Sha256>(&self, device: &Device<'_>) -> Result<(Digest, Floor), TrustError> {
+        let mut manifest = None;
+        self.read::<H>(device, &mut manifest)?;
+        // It is there when there is no error.
+        let manifest = manifest.ok_or(TrustError::NoTrust)?;
+        Ok((manifest.digest, manifest.floor()))
+    }
+}
+
+/// Checks the signatures of a head, and reads nothing of it but the keyset.
+#[inline(never)]
+fn verify_envelopes<'h, H: Sha256>(
+    device: &Device<'_>,
+    kind: SlotKind,
+    head: &'h [u8],
+) -> Result<Signed<'h>, TrustError> {
+    #[cfg(feature = "keysets")]
+    let mut keyset = Keyset::BLANK;
+    let rest = match device.trust {
+        #[cfg(feature = "keysets")]
         Trust::Roots { .. } => {
             let (envelope, rest) = Envelope::parse(head).map_err(TrustError::Keyset)?;
-            (Some(verify_keyset::<H>(device, &envelope)?), rest)
+            verify_keyset_into::<H>(device, &envelope, &mut keyset)?;
+            rest
         }
-        Trust::Key(_) => (None, head),
+        Trust::Key(_) => head,
     };
     let (envelope, rest) = Envelope::parse(rest).map_err(TrustError::Manifest)?;
     expect_payload(&envelope, PayloadType::Manifest)?;
-    let authority = match (device.trust, &keyset) {
-        (Trust::Key(key), _) => {
-            refuse_test_keys::<H>(core::iter::once(key))?;
+    let authority = match device.trust {
+        Trust::Key(key) => {
+            let key = Signers::built_in(core::slice::from_ref(key));
+            refuse_test_keys::<H>(key.keys())?;
             let role = match kind {
                 SlotKind::Update => KeyRole::Release,
                 SlotKind::Recovery => KeyRole::Recovery,
             };
-            count_signatures::<H>(&envelope, role, &device.product, core::iter::once(key), 1)
-                .map(|()| Authority::SingleKey)
+            key.signed::<H>(&envelope, role, &device.product, 1).map(|()| Authority::SingleKey)
         }
-        (Trust::Roots { .. }, Some(keyset)) => {
-            manifest_authority::<H>(device, kind, keyset, &envelope)
-        }
-        (Trust::Roots { .. }, None) => return Err(TrustError::NoTrust),
-    }
-    .map_err(TrustError::ManifestSignature)?;
-    let value = Manifest::parse(envelope.payload()).map_err(TrustError::Manifest)?;
-    if authority == Authority::EdgeRelease && value.channel.risk != Risk::Edge {
-        return Err(TrustError::EdgeOnly);
-    }
-    if value.product != device.product {
-        return Err(TrustError::WrongProduct);
-    }
-    let verified = Verified {
-        digest: digest_of::<H>(envelope.payload()),
-        keyset_version: keyset.map_or(0, |keyset| keyset.version),
-        authority,
-        value,
+        #[cfg(feature = "keysets")]
+        Trust::Roots { .. } => manifest_authority::<H>(device, kind, &keyset, &envelope),
     };
-    Ok((verified, head.len() - rest.len()))
+    let authority = authority.map_err(TrustError::ManifestSignature)?;
+    let keyset_version = match device.trust {
+        #[cfg(feature = "keysets")]
+        Trust::Roots { .. } => keyset.version,
+        Trust::Key(_) => 0,
+    };
+    let len = head.len() - rest.len();
+    Ok(Signed { envelope, authority, keyset_version, len })
 }
 
 /// Verifies a statement envelope under the keyset of the bundle it speaks of.
@@ -286,9 +431,8 @@ pub fn verify_statement<H: Sha256>(
     let role = value.kind.role().ok_or(TrustError::Statement(FormatError::Malformed))?;
     let missing = SignatureError::NoSuchRole { role };
     let threshold = keyset.threshold(role).ok_or(TrustError::StatementSignature(missing))?;
-    let keys = keyset.keys.iter().filter(|key| key.roles & role.bit() != 0);
-    let keys = keys.map(|key| &key.public);
-    count_signatures::<H>(envelope, role, &device.product, keys, threshold)
+    Signers::of_keyset(keyset, role.bit())
+        .signed::<H>(envelope, role, &device.product, threshold)
         .map_err(TrustError::StatementSignature)?;
     if value.product != device.product {
         return Err(TrustError::WrongProduct);
@@ -317,9 +461,9 @@ pub(crate) fn verify_payload<H: Sha256, T, E: From<TrustError>>(
     expect_payload(envelope, payload_type)?;
     let missing = SignatureError::NoSuchRole { role };
     let threshold = keyset.threshold(role).ok_or_else(|| unsigned(missing))?;
-    let keys = keyset.keys.iter().filter(|key| key.roles & role.bit() != 0);
-    let keys = keys.map(|key| &key.public);
-    count_signatures::<H>(envelope, role, &device.product, keys, threshold).map_err(unsigned)?;
+    Signers::of_keyset(keyset, role.bit())
+        .signed::<H>(envelope, role, &device.product, threshold)
+        .map_err(unsigned)?;
     Ok(Verified {
         value: parse(envelope.payload())?,
         digest: digest_of::<H>(envelope.payload()),
@@ -348,6 +492,7 @@ pub(crate) fn refuse_test_keys<'k, H: Sha256>(
     if any { Err(TrustError::TestKey) } else { Ok(()) }
 }
 
+#[cfg(feature = "keysets")]
 /// Which role's threshold the manifest's signatures reach.
 fn manifest_authority<H: Sha256>(
     device: &Device<'_>,
@@ -357,9 +502,12 @@ fn manifest_authority<H: Sha256>(
 ) -> Result<Authority, SignatureError> {
     let reaches = |role: KeyRole| {
         let threshold = keyset.threshold(role).ok_or(SignatureError::NoSuchRole { role })?;
-        let keys = keyset.keys.iter().filter(|key| key.roles & role.bit() != 0);
-        let keys = keys.map(|key| &key.public);
-        count_signatures::<H>(envelope, role, &device.product, keys, threshold)
+        Signers::of_keyset(keyset, role.bit()).signed::<H>(
+            envelope,
+            role,
+            &device.product,
+            threshold,
+        )
     };
     match kind {
         SlotKind::Recovery => reaches(KeyRole::Recovery).map(|()| Authority::Recovery),

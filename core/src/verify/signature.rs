@@ -3,7 +3,7 @@
 use ed25519_compact::{PublicKey, Signature};
 
 use super::{Sha256, digest_of};
-use crate::format::envelope::{KeyId, signed_prefix};
+use crate::format::envelope::{KeyId, signed_pieces};
 use crate::format::{Envelope, Id, KeyRole};
 
 /// Why an envelope's signatures do not suffice.
@@ -73,11 +73,14 @@ pub fn count_signatures<'k, H: Sha256>(
     threshold: u8,
 ) -> Result<(), SignatureError> {
     let payload = envelope.payload();
-    let prefix = signed_prefix(envelope.payload_type(), role, product, payload.len() as u32);
+    let codes = [envelope.payload_type().code(), role.code()];
+    let len = (payload.len() as u32).to_le_bytes();
+    let [domain, codes, product, len] = signed_pieces(&codes, product, &len);
+    let pieces = [domain, codes, product, len, payload];
     let mut found = 0;
-    for (id, signature) in envelope.signatures() {
-        let Some(public) = keys.clone().find(|key| key_id::<H>(key) == id) else { continue };
-        verify_signature(public, &[&prefix, payload], &signature).map_err(|fault| match fault {
+    for (id, signature) in envelope.signatures_in_place() {
+        let Some(public) = keys.clone().find(|key| key_id::<H>(key) == *id) else { continue };
+        verify_signature(public, &pieces, signature).map_err(|fault| match fault {
             SignatureFault::WeakKey => SignatureError::WeakKey,
             SignatureFault::Wrong => SignatureError::Wrong { role },
         })?;

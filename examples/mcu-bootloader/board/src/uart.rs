@@ -20,6 +20,12 @@ const BAUD_DIVISOR: Register = unsafe { Register::new(0x4000_4010) };
 const TRANSMIT_FULL: u32 = 1;
 const RECEIVE_FULL: u32 = 2;
 
+/// Between two looks at the port. QEMU's threads share one lock, which each look takes: without a
+/// pause, who brings the bytes may wait for it without end.
+fn pause() {
+    cortex_m::asm::delay(2000);
+}
+
 /// The serial port.
 #[derive(Debug)]
 pub struct Uart(());
@@ -40,6 +46,7 @@ impl Uart {
         loop {
             while STATE.read() & RECEIVE_FULL == 0 {
                 watchdog::feed();
+                pause();
             }
             match DATA.read() as u8 {
                 b'\n' => return,
@@ -82,6 +89,8 @@ impl Read for Uart {
                 count += 1;
             } else if count > 0 {
                 break;
+            } else {
+                pause();
             }
         }
         watchdog::feed();

@@ -2,7 +2,7 @@
 #![no_std]
 #![no_main]
 
-use size_device::{ExternDevice, RECORD, report};
+use size_device::{ExternDevice, RECORD, number, report};
 use stillboot::device::{BlockDevice, DeviceError};
 use stillboot::format::{Record, Slot};
 use stillboot::record::{Choice, choose, inspect};
@@ -29,7 +29,7 @@ fn measured(device: &mut ExternDevice) -> Result<u32, DeviceError> {
     let order = candidates(&body, Knowledge::Record, |slot| matches!(slot, Slot::A | Slot::B));
     let Some(best) = order.first() else { return Ok(3) };
     if best.claim == Claim::Trial {
-        body.spend_try(best.slot, device.geometry().capacity_bytes);
+        body.spend_try(best.slot, number());
         let record = Record { sequence: sequence + 1, body };
         let Ok(_) = record.emit(&mut bytes) else { return Ok(4) };
         let target = RECORD[1 - copy];

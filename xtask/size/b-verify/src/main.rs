@@ -2,25 +2,21 @@
 #![no_std]
 #![no_main]
 
-use size_device::{DEVICE, ExternDevice, ExternStore, OneImage, RECORD, SLOTS, report};
+use size_device::{DEVICE, ExternDevice, ExternStore, LAYOUT, OneImage, number, report};
 use stillboot::boot::{Boot, BootConfig, Event};
-use stillboot::device::{BlockDevice, DeviceError};
 use stillboot::driver;
-use stillboot::layout::Layout;
 use stillboot::verify::SoftSha256;
 
 /// A whole power-on: the decision, the record, and the verification of the slot.
 ///
 /// What is measured is what this function calls, and nothing else. Every result has to end up in
 /// the returned number, or the compiler drops the work that led to it.
-fn measured(device: &mut ExternDevice) -> Result<u32, DeviceError> {
-    let geometries = [device.geometry()];
-    let Ok(layout) = Layout::new(&geometries, RECORD, SLOTS) else { return Ok(1) };
+fn measured(device: &mut ExternDevice) -> u32 {
     let config = BootConfig {
         device: DEVICE,
-        layout,
+        layout: LAYOUT,
         tries: 3,
-        nonce: device.geometry().capacity_bytes,
+        nonce: number(),
         has_store: true,
         check_late: false,
         watchdog_reset: false,
@@ -39,7 +35,7 @@ fn measured(device: &mut ExternDevice) -> Result<u32, DeviceError> {
     for line in &machine.report().lines {
         report(line.candidate.slot as u32);
     }
-    Ok(proof.map_or(2, |proof| u32::from(proof.attempt) + proof.nonce as u32))
+    proof.map_or(2, |proof| u32::from(proof.attempt) + proof.nonce as u32)
 }
 
 /// Where the linker starts to look for what is used.
@@ -47,8 +43,5 @@ fn measured(device: &mut ExternDevice) -> Result<u32, DeviceError> {
 #[unsafe(no_mangle)]
 extern "C" fn measured_entry() {
     let mut device = ExternDevice(0);
-    report(match measured(&mut device) {
-        Ok(number) => number,
-        Err(error) => 0x8000_0000 | error as u32,
-    });
+    report(measured(&mut device));
 }

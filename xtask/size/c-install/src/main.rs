@@ -2,12 +2,11 @@
 #![no_std]
 #![no_main]
 
-use size_device::{DEVICE, ExternDevice, ExternStore, OneImage, RECORD, SLOTS, report};
+use size_device::{DEVICE, ExternDevice, ExternStore, LAYOUT, OneImage, number, report};
 use stillboot::boot::{Boot, BootConfig, Event};
 use stillboot::device::{BlockDevice, DeviceError};
 use stillboot::driver::{self, InstallHost, Source, SourceError};
 use stillboot::install::{Install, InstallConfig, InstallError, Offer, Reuse, Running};
-use stillboot::layout::Layout;
 use stillboot::policy::{self, Verdict};
 use stillboot::verify::SoftSha256;
 
@@ -38,13 +37,11 @@ impl InstallHost for Policy {
 /// What is measured is what this function calls, and nothing else. Every result has to end up in
 /// the returned number, or the compiler drops the work that led to it.
 fn measured(device: &mut ExternDevice) -> Result<u32, DeviceError> {
-    let geometries = [device.geometry()];
-    let Ok(layout) = Layout::new(&geometries, RECORD, SLOTS) else { return Ok(1) };
     let config = BootConfig {
         device: DEVICE,
-        layout,
+        layout: LAYOUT,
         tries: 3,
-        nonce: device.geometry().capacity_bytes,
+        nonce: number(),
         has_store: true,
         check_late: false,
         watchdog_reset: false,
@@ -66,7 +63,7 @@ fn measured(device: &mut ExternDevice) -> Result<u32, DeviceError> {
     let Some(proof) = proof else { return Ok(2) };
     let config = InstallConfig {
         device: DEVICE,
-        layout,
+        layout: LAYOUT,
         running: Running::Proof(proof),
         target: None,
         tries: 3,

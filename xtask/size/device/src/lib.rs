@@ -4,10 +4,13 @@
 
 use core::panic::PanicInfo;
 
+// Not Rust's own memory functions: they are fast, and 2 KB.
+use stillboot_mem as _;
+
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use stillboot::driver::{Memory, RollbackStore, StoreError};
 use stillboot::format::{Architecture, Floor, Role, Slot, SlotKind};
-use stillboot::layout::{Region, SlotLayout, SlotRegion};
+use stillboot::layout::{Layout, Region, SlotLayout, SlotRegion};
 use stillboot::verify::{Device, Trust};
 
 // Found at fixed addresses, see `device.x`.
@@ -20,21 +23,22 @@ unsafe extern "C" {
     fn device_report(number: u32);
 }
 
+/// The flash of the microcontroller: its sizes are in the data sheet.
+const GEOMETRY: Geometry = Geometry {
+    logical_block_bytes: 1,
+    write_granule_bytes: 8,
+    erase_block_bytes: 4096,
+    capacity_bytes: 0x10_0000,
+    erased: Some(0xff),
+};
+
 /// A device of which only the number is known here.
 #[derive(Debug)]
 pub struct ExternDevice(pub u32);
 
 impl BlockDevice for ExternDevice {
     fn geometry(&self) -> Geometry {
-        // SAFETY: the call takes and returns numbers only.
-        let capacity_bytes = unsafe { device_capacity(self.0) };
-        Geometry {
-            logical_block_bytes: 1,
-            write_granule_bytes: 8,
-            erase_block_bytes: 4096,
-            capacity_bytes,
-            erased: Some(0xff),
-        }
+        GEOMETRY
     }
 
     fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError> {
@@ -65,6 +69,13 @@ fn check(status: u32) -> Result<(), DeviceError> {
     }
 }
 
+/// A number that the compiler does not know.
+#[must_use]
+pub fn number() -> u64 {
+    // SAFETY: the call takes and returns numbers only.
+    unsafe { device_capacity(0) }
+}
+
 /// Lets a number out of the program: a result that is reported must also be computed.
 pub fn report(number: u32) {
     // SAFETY: the call takes a number only.
@@ -85,13 +96,21 @@ const SLOT_A: &[SlotRegion] =
 const SLOT_B: &[SlotRegion] =
     &[SlotRegion { region: Region { device: 0, offset: 0x8_0000, len: 0x7_0000 }, roles: &[] }];
 
-/// Its slots.
-pub const SLOTS: &[SlotLayout<'static>] =
+const SLOTS: &[SlotLayout<'static>] =
     &[SlotLayout { slot: Slot::A, regions: SLOT_A }, SlotLayout { slot: Slot::B, regions: SLOT_B }];
+
+/// All of it, checked by the compiler.
+pub static LAYOUT: Layout<'static> = match Layout::new(&[GEOMETRY], RECORD, SLOTS) {
+    Ok(layout) => layout,
+    Err(_) => panic!("the layout is unsound"),
+};
 
 /// Whom the device trusts, and which it is.
 pub static DEVICE: Device<'static> = Device {
+    #[cfg(feature = "keysets")]
     trust: Trust::Roots { keys: &[[0x42; 32]], threshold: 1 },
+    #[cfg(not(feature = "keysets"))]
+    trust: Trust::Key(&[0x42; 32]),
     product: [1; 16],
     class: [2; 16],
     revision: 1,
