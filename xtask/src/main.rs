@@ -4,6 +4,7 @@
 //! its parts, each usable alone.
 
 mod apt;
+mod bare;
 mod bench;
 mod canaries;
 mod check;
@@ -115,6 +116,14 @@ enum Chore {
         #[arg(long)]
         out: Option<PathBuf>,
     },
+    /// Build the boot loader for arm64 without firmware, as a flat image.
+    Bare {
+        #[command(flatten)]
+        trust: efi::Trust,
+        /// The file to write; `bare/arm64-bare` in the target folder by default.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
     /// Make the image of a disk that boots under UEFI.
     Disk(disk::DiskArgs),
 }
@@ -140,6 +149,7 @@ fn main() -> ExitCode {
         Chore::Canaries => canaries::run(),
         Chore::TestKeys => test_keys::run(),
         Chore::Efi { arch, trust, out } => efi::run(arch, &trust, out.as_deref()),
+        Chore::Bare { trust, out } => bare::run(&trust, out.as_deref()),
         Chore::Disk(args) => disk::run(&args),
     };
     match outcome {

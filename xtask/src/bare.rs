@@ -1,0 +1,50 @@
+//! `cargo xtask bare`: the boot loader for arm64 without firmware, and whether it stays small.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::efi::{self, Trust};
+use crate::shell;
+
+/// What is shipped. As much as a loader under UEFI: this one brings its own drivers.
+const LIMIT_BYTES: u64 = 120 << 10;
+
+const TARGET: &str = "aarch64-unknown-none";
+
+/// Builds the loader to `out` and prints its size.
+///
+/// # Errors
+/// It does not compile, or one that could be shipped is over the limit.
+pub fn run(trust: &Trust, out: Option<&Path>) -> Result<()> {
+    let out = out.map_or_else(|| shell::target().join("bare/arm64-bare"), Path::to_path_buf);
+    if let Some(folder) = out.parent() {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    let built = build(trust)?;
+    fs::copy(&built, &out).with_context(|| format!("cannot write {}", out.display()))?;
+    let bytes = fs::metadata(&out)?.len();
+    println!("{}: {bytes} bytes", out.display());
+    println!("note: arm64-bare {bytes} bytes");
+    // Debug assertions make the test loader larger; it is not what is shipped.
+    if bytes > LIMIT_BYTES && !trust.test_keys {
+        bail!("arm64-bare has {bytes} bytes, the limit is {LIMIT_BYTES}");
+    }
+    Ok(())
+}
+
+fn build(trust: &Trust) -> Result<PathBuf> {
+    let profile = trust.profile();
+    shell::run(
+        trust.set(
+            shell::cargo()
+                .args(["build", "--quiet", "-p", "arm64-bare"])
+                .args(["--target", TARGET, "--profile", profile])
+                // In addition to the flags of `.cargo/config.toml`.
+                .args(["--config", &format!("target.{TARGET}.rustflags=[{:?}]", efi::remap()?)]),
+        )?,
+    )?;
+    Ok(shell::target().join(TARGET).join(profile).join("arm64-bare"))
+}
