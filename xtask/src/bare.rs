@@ -35,6 +35,25 @@ pub fn run(trust: &Trust, out: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
+/// Runs the stories in QEMU: tests of `tests/bare`. They print what they measured.
+///
+/// # Errors
+/// Something does not compile, or a story went wrong.
+pub fn stories() -> Result<()> {
+    shell::run(shell::cargo().args([
+        "test",
+        "--package",
+        "stillboot-tests",
+        "--features",
+        "bare",
+        "--test",
+        "bare",
+        "--",
+        "--include-ignored",
+        "--nocapture",
+    ]))
+}
+
 fn build(trust: &Trust) -> Result<PathBuf> {
     let profile = trust.profile();
     shell::run(

@@ -124,6 +124,9 @@ enum Chore {
         #[arg(long)]
         out: Option<PathBuf>,
     },
+    /// The stories of the boot loader without firmware: Debian's kernels in QEMU, updated, tried,
+    /// rolled back.
+    BareStories,
     /// Make the image of a disk that boots under UEFI.
     Disk(disk::DiskArgs),
 }
@@ -150,6 +153,7 @@ fn main() -> ExitCode {
         Chore::TestKeys => test_keys::run(),
         Chore::Efi { arch, trust, out } => efi::run(arch, &trust, out.as_deref()),
         Chore::Bare { trust, out } => bare::run(&trust, out.as_deref()),
+        Chore::BareStories => bare::stories(),
         Chore::Disk(args) => disk::run(&args),
     };
     match outcome {
