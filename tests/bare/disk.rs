@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use stillboot_linux::table;
+use stillboot_linux::table::Table;
 use tempfile::TempDir;
 
 use crate::release::{CLASS, REVISION, roots, tool};
@@ -72,12 +72,7 @@ impl Disk {
     pub fn rot(&self, slot: &str, offset: u64) {
         let file = OpenOptions::new().read(true).write(true).open(&self.path);
         let file = file.expect("the disk is there");
-        let mut device = stillboot_linux::file::FileDevice::open(
-            &self.path,
-            stillboot_linux::file::OpenOptions { read_only: true, logical_block: Some(512) },
-        )
-        .expect("the disk is there");
-        let table = table::Table::read(&mut device).expect("it has a table");
+        let table = Table::read(&self.path, Some(512)).expect("it has a table");
         let name = format!("stillboot-{slot}");
         let at = table.find_name(&name).expect("it has the slot").start_bytes + offset;
         let mut byte = [0];

@@ -109,7 +109,7 @@ fn a_rotten_slot_and_a_kernel_that_cannot_be_started_are_passed_over() {
     packed.resize(64 << 10, 7);
     disk.update(&two.replaced(2, &packed), &proof);
     let mut machine = start();
-    machine.expect_before("slot b (trial): the image returned", Some("Linux version"));
+    machine.expect_before("slot b (trial): its image returned", Some("Linux version"));
     machine.expect("slot a (good): started");
     machine.expect("note: slot b: its kernel is compressed");
     // The first kernel's own start was seen above.
