@@ -7,13 +7,17 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`fdt`] | reads flattened device trees, and writes one anew with what a boot adds |
+//! | [`smbios`] | what a machine says of itself |
+//! | [`chid`] | ids of kinds of machines, made from that |
 //! | [`image`] | reads the header of a kernel, and says where it may stand |
 
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod chid;
 pub mod fdt;
 pub mod image;
+pub mod smbios;
 
 #[cfg(test)]
 extern crate std;
