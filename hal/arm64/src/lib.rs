@@ -9,15 +9,27 @@
 //! | [`fdt`] | reads flattened device trees, and writes one anew with what a boot adds |
 //! | [`smbios`] | what a machine says of itself |
 //! | [`chid`] | ids of kinds of machines, made from that |
+//! | [`hwids`] | tables of ids as unified kernel images carry them |
+//! | [`set`] | the trees of a bundle, with the machines that they are for |
+//! | [`choice`] | which of them a machine gets |
 //! | [`image`] | reads the header of a kernel, and says where it may stand |
 
 #![no_std]
 #![forbid(unsafe_code)]
 
 pub mod chid;
+pub mod choice;
 pub mod fdt;
+pub mod hwids;
 pub mod image;
+pub mod set;
 pub mod smbios;
+
+#[cfg(feature = "alloc")]
+extern crate alloc;
 
 #[cfg(test)]
 extern crate std;
+
+#[cfg(all(test, feature = "alloc"))]
+mod testing;

@@ -243,7 +243,7 @@ mod tests {
     }
 
     fn system(len: usize) -> Vec<u8> {
-        let mut rest = vec![0; 0x1b - 4];
+        let mut rest = [0; 0x1b - 4];
         rest[..2].copy_from_slice(&[1, 2]);
         rest[0x15..].copy_from_slice(&[3, 4]);
         structure(1, &rest[..len - 4], &["LENOVO", "21BX", "sku", "family"])
