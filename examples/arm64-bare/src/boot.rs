@@ -11,7 +11,9 @@ use stillboot::driver::{self, NoStore};
 use stillboot::format::manifest::flags;
 use stillboot::format::{Architecture, BootProof, Digest, Manifest, Role};
 use stillboot::verify::{Device, SoftSha256, Trust, digest_of};
-use stillboot_arm64::handoff::{self, Arena, BLOCK, Header, Placement};
+use stillboot_arm64::fdt::{Fdt, edit};
+use stillboot_arm64::handoff::{self, Arena, Placement, TREE_LEN};
+use stillboot_arm64::image::Image;
 use stillboot_loader::command_line::command_line;
 use stillboot_loader::gpt::{self, TableError};
 use stillboot_loader::plan::{Plan, Source};
@@ -20,7 +22,7 @@ use stillboot_loader::report;
 use crate::disk::Disk;
 use crate::machine::{self, Machine};
 use crate::memory::{Places, pointer};
-use crate::{console, disk, psci, start, tree, trust};
+use crate::{console, disk, psci, start, trust};
 
 /// How often a slot may be tried that is found without a boot record.
 const TRIES: u8 = 3;
@@ -63,7 +65,7 @@ fn run(tree: usize, started: u64) -> String {
     // SAFETY: That is what the boot protocol has in `x0`, and nothing else runs.
     let machine = match unsafe { machine::read(tree) } {
         Ok(machine) => machine,
-        Err(why) => return why.into(),
+        Err(why) => return why,
     };
     console::open(machine.console);
     let Some(arena) = Arena::new(&machine.free) else {
@@ -124,7 +126,7 @@ fn choose(machine: &Machine, places: &mut Places, started: u64) -> Result<Ready,
         },
         layout,
         tries: TRIES,
-        nonce: nonce(machine.tree),
+        nonce: nonce(&machine.tree),
         has_store: false,
         check_late: false,
         // The machine has none.
@@ -139,7 +141,7 @@ fn choose(machine: &Machine, places: &mut Places, started: u64) -> Result<Ready,
         let (Some(proof), Some(manifest)) = (proof, boot.manifest()) else {
             return Err(report::text(boot.report(), &notes));
         };
-        match Ready::prepare(&proof, manifest, places, machine.tree) {
+        match Ready::prepare(&proof, manifest, places, &machine.tree) {
             Ok(ready) => {
                 let millis =
                     (start::ticks() - started).saturating_mul(1000) / start::ticks_per_second();
@@ -159,7 +161,7 @@ fn choose(machine: &Machine, places: &mut Places, started: u64) -> Result<Ready,
 
 /// A number that no other power-on had. It tells two attempts apart and keeps no secret; the seeds
 /// in the tree are for the kernel, which learns nothing of them from a hash.
-fn nonce(tree: &[u8]) -> u64 {
+fn nonce(tree: &Fdt<'_>) -> u64 {
     let mut seed = [0; 72];
     seed[..8].copy_from_slice(&start::ticks().to_le_bytes());
     seed[8..].copy_from_slice(&machine::seed(tree));
@@ -181,29 +183,38 @@ impl Ready {
         proof: &BootProof,
         manifest: &Manifest,
         places: &mut Places,
-        firmware_tree: &[u8],
+        machine_tree: &Fdt<'_>,
     ) -> Result<Self, String> {
         if manifest.flags & flags::DTB_REQUIRED != 0 {
             return Err("it needs a device tree of its own, which this loader has not".into());
         }
         let component = |role| places.component(proof.slot, manifest, role);
         let kernel = component(Role::Kernel).ok_or("it has no kernel to load into memory")?;
-        let header = Header::parse(kernel).map_err(|error| format!("{error}"))?;
-        let placement = places.arena().place(&header).map_err(|error| format!("{error}"))?;
+        let image = Image::parse(kernel).map_err(|error| format!("{error}"))?;
+        let placement = places.arena().place(&image).map_err(|error| format!("{error}"))?;
         let cmdline = component(Role::Cmdline).unwrap_or_default();
         let cmdline = command_line(cmdline, proof).map_err(|error| format!("{error}"))?;
         let extent = |bytes: &[u8]| (bytes.as_ptr().addr() as u64, bytes.len() as u64);
         let initramfs = component(Role::Initramfs).map(extent);
 
-        let at = places.arena().tree();
+        let text = |bytes: &'_ [u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (cmdline, proof) = (text(cmdline.strip_suffix(&[0]).unwrap_or(&cmdline)), proof.emit());
+        let chosen = edit::Boot {
+            bootargs: Some(&cmdline),
+            initrd: initramfs.map(|(start, len)| start..start + len),
+            proof: Some(&proof),
+            rng_seed: None,
+        };
+        let tree = places.arena().tree();
         // SAFETY: The memory is ours, the caches are off, and nothing in it matters yet.
-        unsafe { handoff::discard(at, BLOCK) };
+        unsafe { handoff::discard(tree, TREE_LEN) };
         // SAFETY: The arena has this memory for the tree alone, and it is ours as all of the arena;
         // what it holds is some bytes that were written outside of this program.
-        let block = unsafe { core::slice::from_raw_parts_mut(pointer(at), BLOCK as usize) };
-        tree::write(block, firmware_tree, &cmdline, initramfs, proof)?;
+        let out = unsafe { core::slice::from_raw_parts_mut(pointer(tree), TREE_LEN as usize) };
+        edit::edit(machine_tree, &chosen.changes(), &[], out)
+            .map_err(|error| format!("{error}"))?;
         let kernel_len = kernel.len() as u64;
-        Ok(Self { kernel: placement, kernel_len, initramfs, tree: at })
+        Ok(Self { kernel: placement, kernel_len, initramfs, tree })
     }
 
     /// Starts it.
@@ -221,7 +232,9 @@ impl Ready {
             }
         }
         let (initramfs, initramfs_len) = self.initramfs.unwrap_or_default();
-        for (start, len) in [(entry, end - entry), (initramfs, initramfs_len), (self.tree, BLOCK)] {
+        for (start, len) in
+            [(entry, end - entry), (initramfs, initramfs_len), (self.tree, TREE_LEN)]
+        {
             // SAFETY: The caches were off when all of this was written, so memory has it all.
             unsafe { handoff::discard(start, len) };
         }

@@ -1,11 +1,11 @@
 //! What the device tree says of the machine: memory, disks, console, and how to reset.
 
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
-use dtoolkit::fdt::{Fdt, FdtNode};
-use dtoolkit::standard::NodeStandard;
-use dtoolkit::{Node, Property};
-use stillboot_arm64::handoff::{BLOCK, FreeMemory, HandoffError};
+use stillboot_arm64::fdt::{Fdt, HEADER_LEN, Node};
+use stillboot_arm64::handoff::{FreeMemory, HandoffError};
 
 use crate::{psci, start};
 
@@ -21,7 +21,7 @@ pub struct Device {
 /// The machine.
 pub struct Machine {
     /// The tree that describes it.
-    pub tree: &'static [u8],
+    pub tree: Fdt<'static>,
     /// Memory that nothing uses.
     pub free: FreeMemory,
     /// What may be disks.
@@ -30,41 +30,37 @@ pub struct Machine {
     pub console: Option<usize>,
 }
 
-const MAGIC: u32 = 0xd00d_feed;
-
 /// Reads the tree at `address`.
 ///
 /// # Safety
 /// It is what the boot protocol says: the address of a device tree, and nothing changes that tree.
-pub unsafe fn read(address: usize) -> Result<Machine, &'static str> {
+pub unsafe fn read(address: usize) -> Result<Machine, String> {
     if address == 0 || !address.is_multiple_of(8) {
-        return Err("x0 has no device tree: it must be started by the boot protocol of Linux");
+        return Err("x0 has no device tree: expected a start by the boot protocol of Linux".into());
     }
-    let header = core::ptr::with_exposed_provenance::<[u32; 2]>(address);
-    // SAFETY: It is aligned, and the caller says that it is a tree, which begins with these.
-    let [magic, len] = unsafe { header.read() }.map(u32::from_be);
-    if magic != MAGIC || u64::from(len) > BLOCK {
-        return Err("x0 has no device tree of at most 2 MiB");
-    }
+    let bytes = core::ptr::with_exposed_provenance(address);
+    // SAFETY: The caller says that it is a tree, which begins with a header.
+    let header: &[u8] = unsafe { core::slice::from_raw_parts(bytes, HEADER_LEN) };
+    let len = Fdt::len_of(header).map_err(|error| format!("x0: {error}"))?;
     // SAFETY: The tree has the length that it says. Nothing changes it: its memory is taken out of
     // what is free.
-    let tree: &'static [u8] = unsafe { core::slice::from_raw_parts(header.cast(), len as usize) };
-    let fdt = Fdt::new(tree).map_err(|_| "the device tree is damaged")?;
+    let tree: &'static [u8] = unsafe { core::slice::from_raw_parts(bytes, len) };
+    let tree = Fdt::parse(tree).map_err(|error| format!("x0: {error}"))?;
 
-    if let Some(method) = fdt.find_node("/psci").and_then(|node| text(&node, "method")) {
+    if let Some(method) = tree.node("/psci").and_then(|node| text(&node, "method")) {
         psci::learn(method);
     }
     let (start, end) = start::extent();
     let mut free = FreeMemory::new();
-    let counted = memory(&fdt, &mut free)
+    let counted = memory(&tree, &mut free)
         .and_then(|()| free.take(start, end - start))
-        .and_then(|()| free.take(address as u64, len.into()));
-    counted.map_err(|_| "the memory of the machine is in too many pieces")?;
+        .and_then(|()| free.take(address as u64, len as u64));
+    counted.map_err(|error| format!("{error}"))?;
 
     let mut virtio = Vec::new();
     let mut console = None;
-    for node in fdt.root().children() {
-        let Some((start, len)) = registers(&node).next() else { continue };
+    for node in tree.root().children().filter(Node::is_enabled) {
+        let Some((start, len)) = node.ranges(tree.root().cells()).next() else { continue };
         let device = Device { start: start as usize, len: len as usize };
         if node.is_compatible("virtio,mmio") {
             virtio.push(device);
@@ -76,20 +72,20 @@ pub unsafe fn read(address: usize) -> Result<Machine, &'static str> {
 }
 
 /// What the machine has, without what the tree reserves.
-fn memory(fdt: &Fdt<'static>, free: &mut FreeMemory) -> Result<(), HandoffError> {
-    for node in fdt.root().children() {
+fn memory(tree: &Fdt<'static>, free: &mut FreeMemory) -> Result<(), HandoffError> {
+    for node in tree.root().children().filter(Node::is_enabled) {
         if text(&node, "device_type") == Some("memory") {
-            for (start, len) in registers(&node) {
+            for (start, len) in node.ranges(tree.root().cells()) {
                 free.add(start, len)?;
             }
         }
     }
-    for reserved in fdt.memory_reservations() {
-        free.take(reserved.address(), reserved.size())?;
+    for reserved in tree.reservations() {
+        free.take(reserved.address, reserved.len)?;
     }
-    if let Some(reserved) = fdt.find_node("/reserved-memory") {
+    if let Some(reserved) = tree.node("/reserved-memory") {
         for node in reserved.children() {
-            for (start, len) in registers(&node) {
+            for (start, len) in node.ranges(reserved.cells()) {
                 free.take(start, len)?;
             }
         }
@@ -97,24 +93,14 @@ fn memory(fdt: &Fdt<'static>, free: &mut FreeMemory) -> Result<(), HandoffError>
     Ok(())
 }
 
-/// The places of a node, but none that is no number of 64 bits.
-fn registers(node: &FdtNode<'static>) -> impl Iterator<Item = (u64, u64)> {
-    let places = (*node).reg().ok().flatten();
-    places
-        .into_iter()
-        .flatten()
-        .filter_map(|place| Some((place.address().ok()?, place.size().ok()?)))
-}
-
-fn text(node: &FdtNode<'static>, name: &str) -> Option<&'static str> {
-    node.property(name)?.value_as().ok()
+fn text(node: &Node<'static>, name: &str) -> Option<&'static str> {
+    node.property(name)?.strings().next()
 }
 
 /// Bytes that differ from one power-on to the next, where the tree has any.
-pub fn seed(tree: &[u8]) -> [u8; 64] {
+pub fn seed(tree: &Fdt<'_>) -> [u8; 64] {
     let mut out = [0; 64];
-    let Ok(fdt) = Fdt::new(tree) else { return out };
-    let Some(chosen) = fdt.find_node("/chosen") else { return out };
+    let Some(chosen) = tree.node("/chosen") else { return out };
     for (name, place) in ["kaslr-seed", "rng-seed"].into_iter().zip(out.chunks_exact_mut(32)) {
         if let Some(seed) = chosen.property(name) {
             for (byte, seed) in place.iter_mut().zip(seed.value()) {

@@ -27,8 +27,6 @@ mod pages;
 mod psci;
 #[cfg(all(target_arch = "aarch64", target_os = "none"))]
 mod start;
-#[cfg(all(target_arch = "aarch64", target_os = "none"))]
-mod tree;
 
 mod trust {
     #![allow(missing_docs, reason = "generated")]

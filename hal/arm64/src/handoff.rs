@@ -14,11 +14,14 @@
 //! Where things go is arithmetic and is tested anywhere. What touches the machine is at the end.
 
 use core::fmt;
+use core::ops::Range;
 
 use heapless::Vec;
 
-/// The unit in which kernels map memory, and the most that a device tree may have.
-pub const BLOCK: u64 = 2 << 20;
+use crate::image::{ALIGNMENT, Image};
+
+/// What the tree gets: the most that kernels map of it.
+pub const TREE_LEN: u64 = crate::fdt::LEN_MAX as u64;
 
 /// The pages in which components are placed.
 pub const PAGE: u64 = 4096;
@@ -29,24 +32,15 @@ const WINDOW: u64 = 32 << 30;
 /// Most pieces that the free memory may be in.
 pub const RANGES_MAX: usize = 32;
 
-/// Bytes of the header of a kernel.
-pub const HEADER_LEN: usize = 64;
-
-/// Why a kernel cannot be handed over to.
+/// Why memory cannot be divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HandoffError {
-    /// It is no kernel for arm64 as it must be in memory.
-    NotAnImage,
-    /// It is compressed.
-    Compressed,
-    /// It is for processors in big-endian mode.
-    BigEndian,
-    /// It does not say how much memory it takes: kernels before 3.17.
-    NoSize,
     /// Kernel, components and tree do not fit.
     NoRoom {
-        /// Bytes that are missing.
-        missing: u64,
+        /// Bytes that the kernel takes, with its offset.
+        needed: u64,
+        /// Bytes that the rest leaves to it.
+        found: u64,
     },
     /// The free memory is in more pieces than can be counted.
     TooManyRanges,
@@ -55,14 +49,8 @@ pub enum HandoffError {
 impl fmt::Display for HandoffError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotAnImage => f.write_str("its kernel is no Image for arm64"),
-            Self::Compressed => {
-                f.write_str("its kernel is compressed: unpack it before it goes into a bundle")
-            }
-            Self::BigEndian => f.write_str("its kernel is big-endian"),
-            Self::NoSize => f.write_str("its kernel does not say how much memory it takes"),
-            Self::NoRoom { missing } => {
-                write!(f, "its kernel and what goes with it lack {missing} bytes of memory")
+            Self::NoRoom { needed, found } => {
+                write!(f, "kernel: it takes {needed} bytes of memory, {found} are there")
             }
             Self::TooManyRanges => {
                 write!(f, "the free memory is in more than {RANGES_MAX} pieces")
@@ -71,60 +59,11 @@ impl fmt::Display for HandoffError {
     }
 }
 
-/// What the header of a kernel says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
-    /// How far behind a multiple of 2 MiB it must lie.
-    pub text_offset: u64,
-    /// Memory from its first byte on that it uses before it looks at the tree.
-    pub image_size: u64,
-}
-
-impl Header {
-    /// Reads the header at the start of `kernel`.
-    ///
-    /// # Errors
-    /// [`HandoffError`].
-    pub fn parse(kernel: &[u8]) -> Result<Self, HandoffError> {
-        // What most distributions ship as `vmlinuz`; another boot loader would unpack it.
-        if kernel.starts_with(&[0x1f, 0x8b]) || kernel.get(4..8) == Some(b"zimg") {
-            return Err(HandoffError::Compressed);
-        }
-        let header = kernel.get(..HEADER_LEN).ok_or(HandoffError::NotAnImage)?;
-        let number = |at: usize| {
-            let bytes = header[at..at + 8].iter().rev();
-            bytes.fold(0, |number, byte| number << 8 | u64::from(*byte))
-        };
-        if header[56..60] != *b"ARM\x64" {
-            return Err(HandoffError::NotAnImage);
-        }
-        let (text_offset, image_size, flags) = (number(8), number(16), number(24));
-        if flags & 1 != 0 {
-            return Err(HandoffError::BigEndian);
-        }
-        if image_size == 0 {
-            return Err(HandoffError::NoSize);
-        }
-        // Within the block at whose start it is read: more would be no offset but a place.
-        if text_offset >= BLOCK {
-            return Err(HandoffError::NotAnImage);
-        }
-        Ok(Self { text_offset, image_size })
-    }
-}
-
-/// A piece of memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range {
-    /// Its first byte.
-    pub start: u64,
-    /// The first byte behind it.
-    pub end: u64,
-}
+impl core::error::Error for HandoffError {}
 
 /// Memory that nothing uses.
 #[derive(Clone, Debug, Default)]
-pub struct FreeMemory(Vec<Range, RANGES_MAX>);
+pub struct FreeMemory(Vec<Range<u64>, RANGES_MAX>);
 
 impl FreeMemory {
     /// No memory yet.
@@ -138,8 +77,8 @@ impl FreeMemory {
     /// # Errors
     /// [`HandoffError::TooManyRanges`].
     pub fn add(&mut self, start: u64, len: u64) -> Result<(), HandoffError> {
-        let range = Range { start, end: start.saturating_add(len) };
-        if range.start >= range.end {
+        let range = start..start.saturating_add(len);
+        if range.is_empty() {
             return Ok(());
         }
         self.0.push(range).map_err(|_| HandoffError::TooManyRanges)
@@ -157,10 +96,10 @@ impl FreeMemory {
         }
         let mut left = Vec::new();
         for range in &self.0 {
-            let below = Range { start: range.start, end: range.end.min(start) };
-            let above = Range { start: range.start.max(end), end: range.end };
+            let (below, above) =
+                (range.start..range.end.min(start), range.start.max(end)..range.end);
             for piece in [below, above] {
-                if piece.start < piece.end {
+                if !piece.is_empty() {
                     left.push(piece).map_err(|_| HandoffError::TooManyRanges)?;
                 }
             }
@@ -171,7 +110,7 @@ impl FreeMemory {
 
     /// The pieces.
     #[must_use]
-    pub fn ranges(&self) -> &[Range] {
+    pub fn ranges(&self) -> &[Range<u64>] {
         &self.0
     }
 }
@@ -202,9 +141,9 @@ impl Arena {
     #[must_use]
     pub fn new(free: &FreeMemory) -> Option<Self> {
         let arenas = free.ranges().iter().filter_map(|range| {
-            let base = range.start.checked_next_multiple_of(BLOCK)?;
+            let base = range.start.checked_next_multiple_of(ALIGNMENT)?;
             let window = (base & !((1 << 30) - 1)).saturating_add(WINDOW);
-            let tree = (range.end.min(window) & !(BLOCK - 1)).checked_sub(BLOCK)?;
+            let tree = (range.end.min(window) & !(ALIGNMENT - 1)).checked_sub(TREE_LEN)?;
             (base < tree).then_some(Self { base, mark: tree, tree, kernel_len: 0 })
         });
         arenas.max_by_key(|arena| arena.tree - arena.base)
@@ -245,19 +184,22 @@ impl Arena {
     ///
     /// # Errors
     /// [`HandoffError::NoRoom`] if it reaches what lies above.
-    pub fn place(&self, header: &Header) -> Result<Placement, HandoffError> {
-        let entry = self.base + header.text_offset;
+    pub fn place(&self, image: &Image) -> Result<Placement, HandoffError> {
         // A header that claims less than there is would let it lie over what follows.
-        let end = entry.saturating_add(header.image_size.max(self.kernel_len));
-        if end > self.mark {
-            return Err(HandoffError::NoRoom { missing: end - self.mark });
-        }
-        Ok(Placement { from: self.base, entry, end })
+        let image = Image { size: image.size.max(self.kernel_len), ..*image };
+        let memory = self.base..self.mark;
+        let entry =
+            image.place(core::slice::from_ref(&memory), &[]).ok_or(HandoffError::NoRoom {
+                needed: image.text_offset.saturating_add(image.size),
+                found: self.mark - self.base,
+            })?;
+        Ok(Placement { from: self.base, entry, end: entry + image.size })
     }
 }
 
 /// What the kernel and nothing else relies on: the part that touches the machine.
 #[cfg(all(target_arch = "aarch64", target_os = "none"))]
+#[expect(unsafe_code, reason = "it ends in the kernel's first instruction")]
 mod machine {
     use core::arch::asm;
 
@@ -333,13 +275,8 @@ mod tests {
     const MIB: u64 = 1 << 20;
     const GIB: u64 = 1 << 30;
 
-    fn header(text_offset: u64, image_size: u64, flags: u64) -> [u8; HEADER_LEN] {
-        let mut bytes = [0; HEADER_LEN];
-        for (at, number) in [(8, text_offset), (16, image_size), (24, flags)] {
-            bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
-        }
-        bytes[56..60].copy_from_slice(b"ARM\x64");
-        bytes
+    fn image(text_offset: u64, size: u64) -> Image {
+        Image { text_offset, size, page_size: None, is_efi: false }
     }
 
     fn memory(ranges: &[(u64, u64)]) -> FreeMemory {
@@ -351,35 +288,13 @@ mod tests {
     }
 
     #[test]
-    fn a_header_says_where_a_kernel_wants_to_be() {
-        let found = Header::parse(&header(0x8_0000, 30 * MIB, 0b1010));
-        assert_eq!(found, Ok(Header { text_offset: 0x8_0000, image_size: 30 * MIB }));
-    }
-
-    #[test]
-    fn what_is_no_kernel_is_told_from_one_that_is_packed() {
-        assert_eq!(Header::parse(&[]), Err(HandoffError::NotAnImage));
-        assert_eq!(Header::parse(&header(0, MIB, 0)[..63]), Err(HandoffError::NotAnImage));
-        assert_eq!(Header::parse(&[0; 4096]), Err(HandoffError::NotAnImage));
-        assert_eq!(Header::parse(b"\x1f\x8b\x08 and so on"), Err(HandoffError::Compressed));
-        assert_eq!(Header::parse(b"MZ\0\0zimg and so on"), Err(HandoffError::Compressed));
-        assert_eq!(Header::parse(&header(0, MIB, 1)), Err(HandoffError::BigEndian));
-        assert_eq!(Header::parse(&header(0, 0, 0)), Err(HandoffError::NoSize));
-        assert_eq!(Header::parse(&header(BLOCK, MIB, 0)), Err(HandoffError::NotAnImage));
-        assert_eq!(Header::parse(&header(u64::MAX, u64::MAX, 0)), Err(HandoffError::NotAnImage));
-    }
-
-    #[test]
     fn what_is_taken_is_free_no_more() {
         let mut free = memory(&[(GIB, GIB)]);
         free.take(GIB + 2 * MIB, MIB).unwrap();
         free.take(0, GIB + MIB).unwrap();
         free.take(2 * GIB - MIB, u64::MAX).unwrap();
         free.take(GIB + 8 * MIB, 0).unwrap();
-        let expected = [
-            Range { start: GIB + MIB, end: GIB + 2 * MIB },
-            Range { start: GIB + 3 * MIB, end: 2 * GIB - MIB },
-        ];
+        let expected = [GIB + MIB..GIB + 2 * MIB, GIB + 3 * MIB..2 * GIB - MIB];
         assert_eq!(free.ranges(), expected);
         free.take(0, u64::MAX).unwrap();
         assert_eq!(free.ranges(), []);
@@ -408,7 +323,7 @@ mod tests {
         assert_eq!(initramfs, GIB + 97 * MIB - PAGE);
         let cmdline = arena.component(20).unwrap();
         assert_eq!(cmdline, initramfs - PAGE);
-        let placed = arena.place(&Header { text_offset: 0, image_size: 28 * MIB }).unwrap();
+        let placed = arena.place(&image(0, 28 * MIB)).unwrap();
         let expected = Placement { from: kernel, entry: kernel, end: kernel + 28 * MIB };
         assert_eq!(placed, expected);
     }
@@ -417,7 +332,7 @@ mod tests {
     fn a_kernel_with_an_offset_is_moved_up() {
         let mut arena = Arena::new(&memory(&[(GIB, 64 * MIB)])).unwrap();
         arena.kernel(10 * MIB).unwrap();
-        let placed = arena.place(&Header { text_offset: 0x8_0000, image_size: 12 * MIB }).unwrap();
+        let placed = arena.place(&image(0x8_0000, 12 * MIB)).unwrap();
         assert_eq!((placed.from, placed.entry), (GIB, GIB + 0x8_0000));
         assert_eq!(placed.end, placed.entry + 12 * MIB);
     }
@@ -427,9 +342,12 @@ mod tests {
         let mut arena = Arena::new(&memory(&[(GIB, 64 * MIB)])).unwrap();
         arena.kernel(10 * MIB).unwrap();
         arena.component(50 * MIB).unwrap();
-        let place = |image_size| arena.place(&Header { text_offset: 0, image_size });
+        let place = |size| arena.place(&image(0, size));
         assert!(place(12 * MIB).is_ok());
-        assert_eq!(place(12 * MIB + 5), Err(HandoffError::NoRoom { missing: 5 }));
+        assert_eq!(
+            place(12 * MIB + 5),
+            Err(HandoffError::NoRoom { needed: 12 * MIB + 5, found: 12 * MIB })
+        );
         assert!(matches!(place(u64::MAX), Err(HandoffError::NoRoom { .. })));
         // A header that claims less than the kernel's own bytes.
         assert_eq!(place(1).unwrap().end, GIB + 10 * MIB);
@@ -463,6 +381,6 @@ mod tests {
     fn no_component_is_out_of_reach_of_a_kernel() {
         // 64 GiB from the middle of a gigabyte on: kernels reach to 32 GiB from its start.
         let arena = Arena::new(&memory(&[(GIB + GIB / 2, 64 * GIB)])).unwrap();
-        assert_eq!(arena.tree() + BLOCK, 33 * GIB);
+        assert_eq!(arena.tree() + TREE_LEN, 33 * GIB);
     }
 }
