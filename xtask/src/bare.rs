@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail};
 use crate::efi::{self, Trust};
 use crate::shell;
 
-/// What is shipped. As much as a loader under UEFI: this one brings its own drivers.
-const LIMIT_BYTES: u64 = 120 << 10;
+/// What is shipped, with its own drivers, console and device trees. It has 131,500 bytes.
+const LIMIT_BYTES: u64 = 136 << 10;
 
 const TARGET: &str = "aarch64-unknown-none";
 

@@ -50,6 +50,7 @@ fn steps() -> Vec<Step> {
             .after("clippy"),
         size_clippy().after("setup"),
         mcu_clippy().after("setup"),
+        bare_clippy().after("setup"),
         Step::new("size", Lane::Size).xtask(&["size"]).after("setup"),
         // Every story with the power cut, optimised: in the tests' profile it takes minutes.
         Step::new("sweep", Lane::Release)
@@ -127,6 +128,25 @@ fn mcu_clippy() -> Step {
     Step::new("clippy mcu", Lane::Size)
         .cargo(&["clippy", "--release", "--locked", "--", "-D", "warnings"])
         .folder("examples/mcu-bootloader")
+}
+
+/// Lints over the loader without firmware, most of which compiles for its machine only.
+fn bare_clippy() -> Step {
+    Step::new("clippy bare", Lane::NoStd)
+        .cargo(&[
+            "clippy",
+            "-p",
+            "arm64-bare",
+            "--target",
+            "aarch64-unknown-none",
+            "--",
+            "-D",
+            "warnings",
+        ])
+        // From where its build script runs.
+        .env("STILLBOOT_ROOTS", "../../tests/data/test-keys/roots.toml")
+        .env("STILLBOOT_CLASS", "test")
+        .minutes(10)
 }
 
 /// Which tests to run: those marked `#[ignore]` are the slow ones.
