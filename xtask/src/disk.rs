@@ -5,6 +5,7 @@
 //! GPT | ESP: FAT with EFI/BOOT/BOOTX64.EFI | stillboot-record | stillboot-a | stillboot-b | ...
 //! ```
 
+use std::env;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -15,7 +16,7 @@ use stillboot_linux::guid;
 use stillboot_linux::table::{self, PartitionSpec};
 
 use crate::efi::{self, Arch, Trust};
-use crate::shell;
+use crate::{shell, static_tool};
 
 /// GPT type of an EFI system partition.
 const ESP: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
@@ -43,6 +44,12 @@ pub struct DiskArgs {
     /// Size of the EFI system partition in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 8)]
     esp_mib: u64,
+    /// Bytes in a sector: 512, or 4096 (then the system partition needs 260 MiB).
+    #[arg(long, value_name = "BYTES", default_value_t = 512)]
+    sector: u32,
+    /// Put nothing but the loader on the disk: record and slots are on another one.
+    #[arg(long, conflicts_with_all = ["bundle", "recovery"])]
+    loader_only: bool,
 }
 
 /// Makes the image.
@@ -57,23 +64,24 @@ pub fn run(args: &DiskArgs) -> Result<()> {
         size_bytes: mib * MIB,
         part_guid: None,
     };
-    let mut specs = vec![
-        spec("esp", ESP.parse()?, args.esp_mib),
-        spec(guid::RECORD_NAME, guid::RECORD, 2),
-        spec(guid::SLOT_NAMES[0], guid::SLOT, args.slot_mib),
-        spec(guid::SLOT_NAMES[1], guid::SLOT, args.slot_mib),
-    ];
+    let mut specs = vec![spec("esp", ESP.parse()?, args.esp_mib)];
+    if !args.loader_only {
+        specs.push(spec(guid::RECORD_NAME, guid::RECORD, 2));
+        specs.push(spec(guid::SLOT_NAMES[0], guid::SLOT, args.slot_mib));
+        specs.push(spec(guid::SLOT_NAMES[1], guid::SLOT, args.slot_mib));
+    }
     if args.recovery.is_some() {
         specs.push(spec(guid::RECOVERY_NAME, guid::RECOVERY, args.slot_mib));
     }
     let size: u64 = specs.iter().map(|spec| spec.size_bytes).sum::<u64>() + 2 * MIB;
-    let table = table::create(&args.file, size, 512, &specs, None)?;
+    let table = table::create(&args.file, size, args.sector, &specs, None)?;
     let start = table.find_name("esp")?.start_bytes;
 
     // Both tools work on the part of the image from a byte on: no root, no loop device.
     shell::output(
         Command::new("mkfs.vfat")
-            .args(["-n", "ESP", "--offset", &(start / 512).to_string()])
+            .args(["-n", "ESP", "-S", &args.sector.to_string()])
+            .args(["--offset", &(start / u64::from(args.sector)).to_string()])
             .arg(&args.file)
             // It counts in KiB.
             .arg((args.esp_mib * 1024).to_string()),
@@ -93,7 +101,13 @@ pub fn run(args: &DiskArgs) -> Result<()> {
     if let Some(bundle) = &args.recovery {
         install(args, bundle, "recovery")?;
     }
-    println!("{}: {} MiB, boots {}", args.file.display(), size / MIB, args.arch.name());
+    println!(
+        "{}: {} MiB, boots {} by a loader of {} bytes",
+        args.file.display(),
+        size / MIB,
+        args.arch.name(),
+        fs::metadata(&loader)?.len(),
+    );
     Ok(())
 }
 
@@ -102,14 +116,24 @@ fn install(args: &DiskArgs, bundle: &PathBuf, slot: &str) -> Result<()> {
     let disk = fs::canonicalize(&args.file)?;
     let bundle = fs::canonicalize(bundle)
         .with_context(|| format!("cannot read the bundle {}", bundle.display()))?;
-    let mut tool = shell::cargo();
-    tool.args(["run", "--quiet", "-p", "stillboot-cli"]);
-    // A release build refuses the keys of the test suite.
-    if !args.trust.test_keys {
-        tool.arg("--release");
-    }
-    tool.args(["--", "install", "--offline", "--slot", slot, "--class", args.trust.class()]);
+    let mut tool = tool(args)?;
+    tool.args(["install", "--offline", "--slot", slot, "--class", args.trust.class()]);
     tool.args(["--arch", args.arch.name(), "--revision", &args.trust.revision.to_string()]);
     tool.arg("--roots").arg(args.trust.roots()?).arg("--disk").arg(disk).arg(bundle);
     shell::run(&mut tool)
+}
+
+/// The tool, without arguments yet.
+fn tool(args: &DiskArgs) -> Result<Command> {
+    if args.trust.test_keys {
+        // A release build refuses the keys of the test suite.
+        let mut tool = shell::cargo();
+        tool.args(["run", "--quiet", "-p", "stillboot-cli", "--"]);
+        return Ok(tool);
+    }
+    let host = match env::consts::ARCH {
+        "aarch64" => Arch::Aarch64,
+        _ => Arch::X86_64,
+    };
+    Ok(Command::new(static_tool::run(host, None)?))
 }

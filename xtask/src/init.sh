@@ -23,6 +23,16 @@ fi
 
 echo "stillboot-init: ready KERNEL=$(uname -r) CMDLINE=$(cat /proc/cmdline)"
 
+# A test at the other end of the console says what to do.
+if grep -q stillboot.commands /proc/cmdline; then
+    stty -echo
+    echo "stillboot-test: ready"
+    while read -r line; do
+        eval "$line"
+        echo "stillboot-test: status $?"
+    done
+fi
+
 # A test appends its own cpio archive to this one; the kernel unpacks both.
 if [ -x /test.sh ]; then
     /test.sh

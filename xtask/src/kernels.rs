@@ -1,9 +1,12 @@
 //! `cargo xtask kernels`: real kernels to boot in the tests, three successive Debian versions for
-//! each architecture, each with an initramfs that carries the modules a boot needs.
+//! each architecture, each with an initramfs that carries the modules a boot needs; one kernel more
+//! for each, with drivers of real hardware; and the stub of unified kernel images.
 //!
 //! ```text
 //! target/kernels/ARCH/VERSION/{vmlinuz, initrd.img, cmdline, recipe}
 //! target/kernels/ARCH/index.txt     the versions, oldest first
+//! target/kernels/ARCH/generic.txt   the version with drivers of real hardware
+//! target/kernels/ARCH/linux.stub    systemd's stub
 //! target/kernels/.fetched/          packages and apt's lists, so that a rebuild works offline
 //! ```
 //!
@@ -47,10 +50,25 @@ const MODULES: &[&str] = &[
     EFIVARFS,
 ];
 
+/// Files beside the kernels' folders.
+const INDEX: &str = "index.txt";
+const GENERIC: &str = "generic.txt";
+const STUB: &str = "linux.stub";
+
 /// How names of unfinished folders begin; they end with the number of the process.
 const PARTIAL: &str = ".partial-";
 
 const EFIVARFS: &str = "efivarfs";
+
+/// What only the kernel for real hardware has: a watchdog that counts outside of the processor. It
+/// comes first, so that it is `/dev/watchdog`.
+const HARDWARE_MODULES: &[&str] = &["i6300esb"];
+
+/// What only the cloud kernel has on every architecture.
+const CLOUD_MODULE: &str = "tpm_tis";
+
+/// The package with the stub of unified kernel images.
+const STUB_PACKAGE: &str = "systemd-boot-efi";
 
 const INIT: &str = include_str!("init.sh");
 
@@ -72,6 +90,14 @@ impl Arch {
         match self {
             Self::Amd64 => "amd64",
             Self::Arm64 => "arm64",
+        }
+    }
+
+    /// The stub's file in its package.
+    fn stub(self) -> &'static str {
+        match self {
+            Self::Amd64 => "linuxx64.efi.stub",
+            Self::Arm64 => "linuxaa64.efi.stub",
         }
     }
 
@@ -106,13 +132,15 @@ pub fn run(arch: Option<Arch>, out: &Path, refresh: bool) -> Result<()> {
 
 fn make_arch(arch: Arch, out: &Path, refresh: bool) -> Result<Vec<String>> {
     let folder = out.join(arch.name());
-    let index = folder.join("index.txt");
-    let known: Vec<String> = match fs::read_to_string(&index) {
+    let known: Vec<String> = match fs::read_to_string(folder.join(INDEX)) {
         Ok(text) => text.lines().map(str::to_owned).collect(),
         Err(_) => Vec::new(),
     };
     let usable = known.len() == VERSIONS && !refresh;
-    if usable && known.iter().all(|version| is_complete(arch, &folder.join(version))) {
+    let complete = |version: &String| is_complete(arch, &folder.join(version));
+    let generic = known.last().map(|newest| generic_of(newest));
+    let others = folder.join(STUB).is_file() && folder.join(GENERIC).is_file();
+    if usable && others && known.iter().chain(&generic).all(complete) {
         return Ok(known);
     }
 
@@ -120,24 +148,65 @@ fn make_arch(arch: Arch, out: &Path, refresh: bool) -> Result<Vec<String>> {
     let versions = if usable { known } else { newest(arch, &mut archive)? };
     fs::create_dir_all(&folder)?;
     remove_leftovers(&folder)?;
-    for version in &versions {
+    let generic = generic_of(versions.last().context("there are versions")?);
+    for version in versions.iter().chain([&generic]) {
         let complete = folder.join(version);
         if is_complete(arch, &complete) {
             continue;
         }
         println!("kernels: making {version}");
-        let partial = folder.join(format!("{PARTIAL}{version}-{}", std::process::id()));
-        let made = make(arch, version, &mut archive, &partial)
-            .and_then(|()| put_in_place(arch, &partial.join("out"), &complete));
-        if partial.exists() {
-            fs::remove_dir_all(&partial)?;
-        }
-        made?;
+        in_partial(&folder, version, |partial| {
+            make(arch, version, &mut archive, partial)?;
+            put_in_place(arch, &partial.join("out"), &complete)
+        })?;
     }
-    let partial = folder.join(format!("{PARTIAL}index-{}", std::process::id()));
-    fs::write(&partial, versions.join("\n") + "\n")?;
-    fs::rename(partial, index)?;
+    if !folder.join(STUB).is_file() {
+        in_partial(&folder, STUB, |partial| {
+            let package = archive.fetch(STUB_PACKAGE)?;
+            archive.unpack(&package, partial)?;
+            let stub = partial.join("usr/lib/systemd/boot/efi").join(arch.stub());
+            fs::rename(&stub, folder.join(STUB))
+                .with_context(|| format!("{STUB_PACKAGE} has no {}", arch.stub()))
+        })?;
+    }
+    write_whole(&folder, GENERIC, &generic)?;
+    // Last: whoever sees it finds everything.
+    write_whole(&folder, INDEX, &versions.join("\n"))?;
     Ok(versions)
+}
+
+/// The kernel of the same version with drivers of real hardware.
+fn generic_of(cloud: &str) -> String {
+    cloud.replace("-cloud-", "-")
+}
+
+fn is_cloud(version: &str) -> bool {
+    version.contains("-cloud-")
+}
+
+fn modules_of(version: &str) -> Vec<&'static str> {
+    if is_cloud(version) {
+        return MODULES.to_vec();
+    }
+    let common = MODULES.iter().filter(|name| **name != CLOUD_MODULE);
+    HARDWARE_MODULES.iter().chain(common).copied().collect()
+}
+
+/// Works in a folder of its own, which is gone afterwards.
+fn in_partial(folder: &Path, name: &str, work: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let partial = folder.join(format!("{PARTIAL}{name}-{}", std::process::id()));
+    let done = work(&partial);
+    if partial.exists() {
+        fs::remove_dir_all(&partial)?;
+    }
+    done
+}
+
+/// Writes a line, or several, so that nobody sees half of them.
+fn write_whole(folder: &Path, name: &str, text: &str) -> Result<()> {
+    let partial = folder.join(format!("{PARTIAL}{name}-{}", std::process::id()));
+    fs::write(&partial, format!("{text}\n"))?;
+    Ok(fs::rename(partial, folder.join(name))?)
 }
 
 /// Gives a folder that was made its final name. Another run may have been faster with the same.
@@ -202,15 +271,16 @@ fn number_of(arch: Arch, package: &str) -> Option<u32> {
 /// Whether the folder was made completely, and by the recipe that we have now.
 fn is_complete(arch: Arch, folder: &Path) -> bool {
     ["vmlinuz", "initrd.img", "cmdline"].iter().all(|file| folder.join(file).is_file())
-        && fs::read_to_string(folder.join("recipe")).is_ok_and(|text| text == recipe(arch))
+        && fs::read_to_string(folder.join("recipe")).is_ok_and(|text| text == recipe(arch, folder))
 }
 
-/// Everything of ours that decides what is in the folder.
-fn recipe(arch: Arch) -> String {
+/// Everything of ours that decides what is in the folder of a version.
+fn recipe(arch: Arch, folder: &Path) -> String {
+    let version = folder.file_name().unwrap_or_default().to_string_lossy();
     format!(
         "version {RECIPE_VERSION}\ncmdline {}\nmodules {}\n{INIT}",
         arch.cmdline(),
-        MODULES.join(" "),
+        modules_of(&version).join(" "),
     )
 }
 
@@ -228,7 +298,7 @@ fn make(arch: Arch, version: &str, archive: &mut Archive, partial: &Path) -> Res
         .with_context(|| format!("the package has no {}", vmlinuz.display()))?;
     fs::write(out.join("initrd.img"), initramfs(version, &unpacked)?.emit()?)?;
     fs::write(out.join("cmdline"), format!("{}\n", arch.cmdline()))?;
-    fs::write(out.join("recipe"), recipe(arch))?;
+    fs::write(out.join("recipe"), recipe(arch, Path::new(version)))?;
     Ok(())
 }
 
@@ -249,7 +319,8 @@ fn initramfs(version: &str, unpacked: &Path) -> Result<Initramfs> {
 
     let folder = format!("lib/modules/{version}");
     let kernel = Kernel::open(&unpacked.join(&folder))?;
-    let modules = kernel.with_dependencies(MODULES)?;
+    let wishes = modules_of(version);
+    let modules = kernel.with_dependencies(&wishes)?;
     for module in &modules {
         let path = format!("{folder}/{}", module.file.display());
         initramfs.file(&path, 0o644, kernel.bytes(module)?);
@@ -259,7 +330,7 @@ fn initramfs(version: &str, unpacked: &Path) -> Result<Initramfs> {
     initramfs.file(&format!("{folder}/modules.builtin"), 0o644, kernel.builtin_list()?);
 
     let at_boot: String =
-        MODULES.iter().filter(|name| **name != EFIVARFS).map(|name| format!("{name}\n")).collect();
+        wishes.iter().filter(|name| **name != EFIVARFS).map(|name| format!("{name}\n")).collect();
     initramfs.file("etc/modules", 0o644, at_boot);
     Ok(initramfs)
 }

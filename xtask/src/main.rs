@@ -6,6 +6,7 @@
 mod apt;
 mod bare;
 mod bench;
+mod boots;
 mod canaries;
 mod check;
 mod disk;
@@ -22,6 +23,7 @@ mod prove;
 mod setup;
 mod shell;
 mod size;
+mod static_tool;
 mod steps;
 mod test;
 mod test_keys;
@@ -127,6 +129,35 @@ enum Chore {
     /// The stories of the boot loader without firmware: Debian's kernels in QEMU, updated, tried,
     /// rolled back.
     BareStories,
+    /// Boot real kernels by real firmware, in QEMU.
+    Boots {
+        /// What the machine is.
+        #[arg(long, value_enum, default_value = "x86_64")]
+        arch: efi::Arch,
+        /// Only the stories whose names begin like this.
+        story: Option<String>,
+    },
+    /// Cut the power of such machines at random instants; each time they must boot again.
+    Torture {
+        /// What the machine is.
+        #[arg(long, value_enum, default_value = "x86_64")]
+        arch: efi::Arch,
+        /// How often.
+        #[arg(long, default_value_t = 20)]
+        boots: u32,
+        /// Where the instants come from; printed by every run.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// Build the tool as one file without libraries, for an initramfs.
+    StaticTool {
+        /// What the machine is.
+        #[arg(long, value_enum, default_value = "x86_64")]
+        arch: efi::Arch,
+        /// The folder to put it into; `static` in the target folder by default.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
     /// Make the image of a disk that boots under UEFI.
     Disk(disk::DiskArgs),
 }
@@ -154,6 +185,9 @@ fn main() -> ExitCode {
         Chore::Efi { arch, trust, out } => efi::run(arch, &trust, out.as_deref()),
         Chore::Bare { trust, out } => bare::run(&trust, out.as_deref()),
         Chore::BareStories => bare::stories(),
+        Chore::Boots { arch, story } => boots::run(arch, story.as_deref()),
+        Chore::Torture { arch, boots, seed } => boots::torture(arch, boots, seed),
+        Chore::StaticTool { arch, out } => static_tool::run(arch, out.as_deref()).map(drop),
         Chore::Disk(args) => disk::run(&args),
     };
     match outcome {

@@ -22,6 +22,9 @@ pub const TARGETS: &[&str] = &[
     "aarch64-unknown-uefi",
 ];
 
+/// Those that the tool is built for, to run in an initramfs.
+const STATIC_TARGETS: &[&str] = &["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl"];
+
 /// Cargo subcommands that the checks call, each with the rustup component that brings it.
 const COMPONENTS: &[(&str, &str)] = &[("clippy", "clippy"), ("fmt", "rustfmt")];
 
@@ -66,7 +69,7 @@ fn rust() -> Result<Vec<String>> {
     if !shell::has_program("rustup") {
         // A toolchain from a distribution: it either brings the target's library or not.
         let mut to_do = Vec::new();
-        for target in TARGETS.iter().filter(|target| !has_library(target)) {
+        for target in targets().filter(|target| !has_library(target)) {
             to_do.push(format!("install Rust's library for {target} (or rustup)"));
         }
         for component in components {
@@ -76,11 +79,8 @@ fn rust() -> Result<Vec<String>> {
     }
 
     let installed = shell::output(Command::new("rustup").args(["target", "list", "--installed"]))?;
-    let missing: Vec<&str> = TARGETS
-        .iter()
-        .copied()
-        .filter(|target| !installed.lines().any(|line| line == *target))
-        .collect();
+    let missing: Vec<&str> =
+        targets().filter(|target| !installed.lines().any(|line| line == *target)).collect();
     let mut to_do = Vec::new();
     for (kind, names) in [("target", missing), ("component", components)] {
         if names.is_empty() {
@@ -94,6 +94,10 @@ fn rust() -> Result<Vec<String>> {
         }
     }
     Ok(to_do)
+}
+
+fn targets() -> impl Iterator<Item = &'static str> {
+    TARGETS.iter().chain(STATIC_TARGETS).copied()
 }
 
 fn has_library(target: &str) -> bool {

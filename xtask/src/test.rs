@@ -5,6 +5,7 @@
 
 use anyhow::Result;
 
+use crate::boots;
 use crate::msrv;
 use crate::setup::TARGETS;
 use crate::shell;
@@ -35,6 +36,10 @@ fn steps() -> Vec<Step> {
         clippy_features("clippy json", "json").after("clippy"),
         Step::new("licences", Lane::Free).xtask(&["licences"]).after("setup"),
         tests(Tests::All).after("clippy").after("kernels"),
+        Step::new("boots build", Lane::Debug).cargo(&boots::BUILD).after("clippy").minutes(10),
+        // The longest of all: one core each, as soon as they can.
+        boots_on("boots x86_64", "x86_64"),
+        boots_on("boots aarch64", "aarch64"),
         Step::new("doc tests", Lane::Debug)
             .cargo(&["test", "--workspace", "--doc"])
             .after("clippy"),
@@ -76,6 +81,17 @@ fn steps() -> Vec<Step> {
             .must_print(),
         Step::new("test keys", Lane::Release).xtask(&["test-keys"]).after("demo").must_print(),
     ]
+}
+
+/// Real firmware boots real kernels. What it builds itself, loaders and static tools, has folders
+/// that no other step builds into.
+fn boots_on(name: &'static str, arch: &'static str) -> Step {
+    Step::new(name, Lane::Free)
+        .xtask(&["boots", "--arch", arch])
+        .after("boots build")
+        .after("kernels")
+        .minutes(30)
+        .must_print()
 }
 
 /// Formatting of the workspace.

@@ -1,0 +1,219 @@
+//! Bundles of real kernels, the tool, and disks with the loader: what everything here starts from.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use stillboot::format::{Architecture, Load, Manifest, Role, SlotKind};
+use stillboot_linux::keys::Roots;
+use stillboot_sim::{Piece, Publisher};
+
+use crate::machine::Arch;
+
+/// Seed of the publisher whom the loader trusts.
+const PUBLISHER: u64 = 5;
+
+/// Names that [`Publisher`] uses.
+const PRODUCT: &str = "simulated product";
+pub const CLASS: &str = "simulated class";
+
+/// What every command line of the tool has that asks who the device is. In a shell's quotes.
+pub const DEVICE: &str = "--class 'simulated class' --revision 1";
+
+/// The publisher of all genuine releases.
+pub fn publisher() -> Publisher {
+    Publisher::new(PUBLISHER)
+}
+
+/// What is built once for all stories.
+#[derive(Debug)]
+pub struct Works {
+    /// The publisher's file of roots.
+    pub roots: PathBuf,
+    folder: PathBuf,
+}
+
+/// Builds what all stories need but disks.
+pub fn works() -> &'static Works {
+    static WORKS: OnceLock<Works> = OnceLock::new();
+    WORKS.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("efi");
+        fs::create_dir_all(&folder).expect("the target folder can be written");
+        let publisher = publisher();
+        let trust = publisher.device().trust;
+        let stillboot::verify::Trust::Roots { keys, threshold } = trust else {
+            panic!("a publisher has roots")
+        };
+        let roots = Roots { product: PRODUCT.into(), threshold, keys: keys.to_vec() };
+        let text = roots.to_toml().expect("roots can be written as TOML");
+        let path = folder.join("roots.toml");
+        // Cargo compares times, and builds the loader again when it is newer.
+        if fs::read_to_string(&path).ok().as_deref() != Some(&*text) {
+            fs::write(&path, text).expect("the target folder can be written");
+        }
+        Works { roots: path, folder }
+    })
+}
+
+/// One of the project's own chores.
+pub fn xtask() -> Command {
+    let mut command = match std::env::var_os("STILLBOOT_XTASK") {
+        Some(program) => Command::new(program),
+        None => {
+            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+            let mut command = Command::new(cargo);
+            command.arg("xtask");
+            command
+        }
+    };
+    command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    command
+}
+
+/// Runs a command that has to succeed.
+pub fn succeed(command: &mut Command) -> String {
+    let output = command.output().expect("it can be started");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}\n{text}{errors}", output.status);
+    text
+}
+
+impl Works {
+    /// A folder that outlives the tests, for what takes long to make.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The tool, built as it runs in the machines. On the host it runs as well.
+    pub fn tool(&self, arch: Arch) -> &Path {
+        static TOOLS: [OnceLock<PathBuf>; 2] = [const { OnceLock::new() }; 2];
+        TOOLS[arch as usize].get_or_init(|| {
+            let mut xtask = xtask();
+            xtask.args(["static-tool", "--arch", arch.name(), "--out"]).arg(&self.folder);
+            succeed(&mut xtask);
+            self.folder.join(format!("stillboot-{}", arch.name()))
+        })
+    }
+
+    /// What the tool prints on the host, asked to do something.
+    pub fn on_host(&self, words: &[&str]) -> String {
+        let host = if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 };
+        succeed(Command::new(self.tool(host)).args(words))
+    }
+}
+
+/// Which kernel a release has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernel {
+    /// The cloud kernels by age, the oldest is 0.
+    Cloud(usize),
+    /// The one with drivers of real hardware.
+    Generic,
+}
+
+impl Kernel {
+    /// Its version, as `uname -r` says it.
+    pub fn version(self, arch: Arch) -> String {
+        let folder = kernels(arch);
+        let (file, line) = match self {
+            Self::Cloud(age) => ("index.txt", age),
+            Self::Generic => ("generic.txt", 0),
+        };
+        let text = fs::read_to_string(folder.join(file));
+        let text = text.expect("`cargo xtask kernels` has fetched the kernels");
+        text.lines().nth(line).expect("there is such a kernel").to_owned()
+    }
+
+    pub fn read(self, arch: Arch, file: &str) -> Vec<u8> {
+        let path = kernels(arch).join(self.version(arch)).join(file);
+        fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+}
+
+/// Where the kernels of an architecture are.
+pub fn kernels(arch: Arch) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    root.join("target/kernels").join(arch.debian())
+}
+
+/// A release to be made.
+#[derive(Clone, Debug)]
+pub struct Release {
+    pub arch: Arch,
+    /// Its sequence; the version follows from it.
+    pub number: u64,
+    pub level: u32,
+    pub kernel: Kernel,
+    pub recovery: bool,
+    /// One component instead of three.
+    pub unified: bool,
+}
+
+impl Release {
+    /// Release `number` with the cloud kernel of this age.
+    pub fn new(arch: Arch, number: u64, age: usize) -> Self {
+        let kernel = Kernel::Cloud(age);
+        Self { arch, number, level: 1, kernel, recovery: false, unified: false }
+    }
+
+    fn kind(&self) -> SlotKind {
+        if self.recovery { SlotKind::Recovery } else { SlotKind::Update }
+    }
+
+    /// What its kernel calls itself.
+    pub fn kernel_version(&self) -> String {
+        self.kernel.version(self.arch)
+    }
+
+    fn manifest(&self) -> Manifest {
+        let mut manifest = publisher().manifest(self.number);
+        manifest.level = self.level;
+        manifest.chunk_size = 256 << 10;
+        manifest.architecture = match self.arch {
+            Arch::X86_64 => Architecture::X86_64,
+            Arch::Aarch64 => Architecture::Aarch64,
+        };
+        manifest
+    }
+
+    /// Kernel, initial file system with the tool in it, and command line.
+    fn parts(&self) -> [(Role, Vec<u8>); 3] {
+        let tool = works().tool(self.arch).with_extension("cpio.gz");
+        let mut initramfs = self.kernel.read(self.arch, "initrd.img");
+        // The kernel unpacks both, one over the other.
+        initramfs.extend(fs::read(tool).expect("it was made with the tool"));
+        let cmdline = format!("{} stillboot.commands", self.arch.cmdline());
+        [
+            (Role::Kernel, self.kernel.read(self.arch, "vmlinuz")),
+            (Role::Initramfs, initramfs),
+            (Role::Cmdline, cmdline.into_bytes()),
+        ]
+    }
+
+    /// The signed bundle.
+    pub fn bundle(&self) -> Vec<u8> {
+        let mut parts = self.parts().to_vec();
+        if self.unified {
+            let [kernel, initramfs, cmdline] = self.parts().map(|(_, bytes)| bytes);
+            let uki = crate::uki::build(self.arch, &kernel, &initramfs, &cmdline);
+            parts = vec![(Role::Uki, uki)];
+        }
+        let pieces: Vec<_> = parts
+            .iter()
+            .map(|(role, bytes)| Piece { role: *role, load: Load::Ram, linked: None, bytes })
+            .collect();
+        let bundle = publisher().bundle(self.manifest(), self.kind(), &pieces);
+        bundle.expect("a sound release")
+    }
+
+    /// The bundle as a file that outlives the tests.
+    pub fn file(&self) -> PathBuf {
+        let kind = if self.recovery { "recovery" } else { "update" };
+        let name = format!("{}-{}-{kind}.sbb", self.arch.name(), self.number);
+        let path = works().folder().join(name);
+        fs::write(&path, self.bundle()).expect("the target folder can be written");
+        path
+    }
+}

@@ -1,0 +1,55 @@
+//! `cargo xtask boots` and `cargo xtask torture`: real firmware boots real kernels, in QEMU.
+//!
+//! The stories are tests of `tests/efi`. They print what they saw and measured.
+
+use std::env;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::efi::Arch;
+use crate::shell;
+
+/// Builds the stories, as words for cargo.
+pub const BUILD: [&str; 8] =
+    ["test", "--package", "stillboot-tests", "--features", "efi", "--test", "efi", "--no-run"];
+
+/// The story that cuts the power.
+const TORTURE: &str = "the_power_is_cut";
+
+/// Runs the stories of one architecture, or those with `story` in their name.
+///
+/// # Errors
+/// A story went wrong.
+pub fn run(arch: Arch, story: Option<&str>) -> Result<()> {
+    shell::run(&mut stories(arch, story.unwrap_or_default()))
+}
+
+/// Cuts the power at `boots` random instants.
+///
+/// # Errors
+/// A state was found that does not boot.
+pub fn torture(arch: Arch, boots: u32, seed: Option<u64>) -> Result<()> {
+    let mut stories = stories(arch, TORTURE);
+    stories.env("STILLBOOT_TORTURE_BOOTS", boots.to_string());
+    if let Some(seed) = seed {
+        stories.env("STILLBOOT_SEED", seed.to_string());
+    }
+    shell::run(&mut stories)
+}
+
+/// The stories of `arch` whose names begin with `story`, one after the other: two architectures
+/// side by side are as many as there are cores.
+fn stories(arch: Arch, story: &str) -> Command {
+    let mut cargo = shell::cargo();
+    cargo.args(&BUILD[..BUILD.len() - 1]);
+    cargo.args(["--", "--include-ignored", "--nocapture", "--test-threads=1"]);
+    cargo.arg(format!("{}::{story}", arch.name()));
+    // The stories call chores; asking cargo for them would wait for whatever it builds meanwhile.
+    if let Ok(program) = env::current_exe()
+        && program.exists()
+    {
+        cargo.env("STILLBOOT_XTASK", program);
+    }
+    cargo
+}
