@@ -36,12 +36,17 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Runs cargo at the top of the checkout.
-fn cargo(words: &[&str], more: impl FnOnce(&mut Command) -> &mut Command) {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    let status = more(command.args(words).current_dir(root())).status().expect("cargo starts");
-    assert!(status.success(), "`cargo {}`: {status}", words.join(" "));
+/// Cargo, at the top of the checkout.
+fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root());
+    cargo
+}
+
+/// Runs a command that has to succeed.
+fn succeed(command: &mut Command) {
+    let status = command.status().expect("it can be started");
+    assert!(status.success(), "{command:?}: {status}");
 }
 
 /// The loader as it would be shipped.
@@ -49,9 +54,16 @@ pub fn loader() -> &'static Path {
     static LOADER: OnceLock<PathBuf> = OnceLock::new();
     LOADER.get_or_init(|| {
         let out = folder().join("arm64-bare");
-        cargo(&["xtask", "bare", "--class", CLASS, "--revision", REVISION], |command| {
-            command.arg("--roots").arg(roots()).arg("--out").arg(&out)
-        });
+        let mut xtask = match std::env::var_os("STILLBOOT_XTASK") {
+            Some(program) => Command::new(program),
+            None => {
+                let mut cargo = cargo();
+                cargo.args(["--quiet", "xtask"]);
+                cargo
+            }
+        };
+        xtask.current_dir(root()).args(["bare", "--class", CLASS, "--revision", REVISION]);
+        succeed(xtask.arg("--roots").arg(roots()).arg("--out").arg(&out));
         out
     })
 }
@@ -60,7 +72,7 @@ pub fn loader() -> &'static Path {
 pub fn tool() -> &'static Path {
     static TOOL: OnceLock<PathBuf> = OnceLock::new();
     TOOL.get_or_init(|| {
-        cargo(&["build", "--quiet", "-p", "stillboot-cli"], |command| command);
+        succeed(cargo().args(["build", "--quiet", "-p", "stillboot-cli"]));
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
         target.expect("cargo made it inside its target folder").join("debug/stillboot")
     })

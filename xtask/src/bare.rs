@@ -1,5 +1,6 @@
 //! `cargo xtask bare`: the boot loader for arm64 without firmware, and whether it stays small.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -40,18 +41,16 @@ pub fn run(trust: &Trust, out: Option<&Path>) -> Result<()> {
 /// # Errors
 /// Something does not compile, or a story went wrong.
 pub fn stories() -> Result<()> {
-    shell::run(shell::cargo().args([
-        "test",
-        "--package",
-        "stillboot-tests",
-        "--features",
-        "bare",
-        "--test",
-        "bare",
-        "--",
-        "--include-ignored",
-        "--nocapture",
-    ]))
+    let mut cargo = shell::cargo();
+    cargo.args(["test", "--package", "stillboot-tests", "--features", "bare", "--test", "bare"]);
+    cargo.args(["--", "--include-ignored", "--nocapture", "--test-threads=1"]);
+    // They build the loader by this very program.
+    if let Ok(program) = env::current_exe()
+        && program.exists()
+    {
+        cargo.env("STILLBOOT_XTASK", program);
+    }
+    shell::run(&mut cargo)
 }
 
 fn build(trust: &Trust) -> Result<PathBuf> {
