@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use stillboot_efi::floor;
+use stillboot_loader::floor;
 use tempfile::TempDir;
 
 /// How long a machine may be silent about what is waited for: a generic kernel takes half a minute

@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
@@ -85,8 +86,17 @@ impl Trust {
         self.class.as_deref().unwrap_or(TEST_CLASS)
     }
 
-    fn profile(&self) -> &'static str {
+    /// The profile that a loader is built with.
+    pub fn profile(&self) -> &'static str {
         if self.test_keys { "efi-test-keys" } else { "efi" }
+    }
+
+    /// Tells the build script of a loader.
+    pub fn set<'c>(&self, cargo: &'c mut Command) -> Result<&'c mut Command> {
+        Ok(cargo
+            .env("STILLBOOT_ROOTS", self.roots()?)
+            .env("STILLBOOT_CLASS", self.class())
+            .env("STILLBOOT_REVISION", self.revision.to_string()))
     }
 }
 
@@ -118,14 +128,16 @@ pub fn run(arch: Option<Arch>, trust: &Trust, out: Option<&Path>) -> Result<()> 
 pub fn build(arch: Arch, trust: &Trust) -> Result<PathBuf> {
     let profile = trust.profile();
     shell::run(
-        shell::cargo()
-            .args(["build", "--quiet", "-p", "efi-loader"])
-            .args(["--target", arch.target(), "--profile", profile])
-            // In addition to the flags of `.cargo/config.toml`.
-            .args(["--config", &format!("target.{}.rustflags=[{:?}]", arch.target(), remap()?)])
-            .env("STILLBOOT_ROOTS", trust.roots()?)
-            .env("STILLBOOT_CLASS", trust.class())
-            .env("STILLBOOT_REVISION", trust.revision.to_string()),
+        trust.set(
+            shell::cargo()
+                .args(["build", "--quiet", "-p", "efi-loader"])
+                .args(["--target", arch.target(), "--profile", profile])
+                // In addition to the flags of `.cargo/config.toml`.
+                .args([
+                    "--config",
+                    &format!("target.{}.rustflags=[{:?}]", arch.target(), remap()?),
+                ]),
+        )?,
     )?;
     let built = shell::target().join(arch.target()).join(profile).join("efi-loader.efi");
     let bytes = fs::metadata(&built)?.len();
@@ -138,7 +150,7 @@ pub fn build(arch: Arch, trust: &Trust) -> Result<PathBuf> {
 
 /// The flag that keeps the place of cargo's packages out of the loader: it would take room, and make
 /// it differ from machine to machine.
-fn remap() -> Result<String> {
+pub fn remap() -> Result<String> {
     let home = match env::var_os("CARGO_HOME") {
         Some(home) => PathBuf::from(home),
         None => env::home_dir().context("the user has no home folder")?.join(".cargo"),

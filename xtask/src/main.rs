@@ -4,6 +4,7 @@
 //! its parts, each usable alone.
 
 mod apt;
+mod bare;
 mod bench;
 mod boots;
 mod canaries;
@@ -123,6 +124,17 @@ enum Chore {
         #[arg(long)]
         out: Option<PathBuf>,
     },
+    /// Build the boot loader for arm64 without firmware, as a flat image.
+    Bare {
+        #[command(flatten)]
+        trust: efi::Trust,
+        /// The file to write; `bare/arm64-bare` in the target folder by default.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// The stories of the boot loader without firmware: Debian's kernels in QEMU, updated, tried,
+    /// rolled back.
+    BareStories,
     /// Boot real kernels by real firmware, in QEMU.
     Boots {
         /// What the machine is.
@@ -179,6 +191,8 @@ fn main() -> ExitCode {
         Chore::Canaries => canaries::run(),
         Chore::TestKeys => test_keys::run(),
         Chore::Efi { arch, trust, out } => efi::run(arch, &trust, out.as_deref()),
+        Chore::Bare { trust, out } => bare::run(&trust, out.as_deref()),
+        Chore::BareStories => bare::stories(),
         Chore::Boots { arch, story } => boots::run(arch, story.as_deref()),
         Chore::Torture { arch, boots, seed } => boots::torture(arch, boots, seed),
         Chore::StaticTool { arch, out } => static_tool::run(arch, out.as_deref()).map(drop),

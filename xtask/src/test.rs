@@ -40,6 +40,13 @@ fn steps() -> Vec<Step> {
         // The longest of all: one core each, as soon as they can.
         boots_on("boots x86_64", "x86_64"),
         boots_on("boots aarch64", "aarch64"),
+        // Twenty boots on a machine without firmware, one after the other.
+        Step::new("boots bare", Lane::Debug)
+            .xtask(&["bare-stories"])
+            .after("clippy")
+            .after("kernels")
+            .minutes(30)
+            .must_print(),
         Step::new("doc tests", Lane::Debug)
             .cargo(&["test", "--workspace", "--doc"])
             .after("clippy"),
@@ -55,6 +62,7 @@ fn steps() -> Vec<Step> {
             .after("clippy"),
         size_clippy().after("setup"),
         mcu_clippy().after("setup"),
+        bare_clippy().after("setup"),
         Step::new("size", Lane::Size).xtask(&["size"]).after("setup"),
         // The smallest machine, in QEMU: updates, failures, forgeries, a hundred power cuts.
         Step::new("mcu", Lane::Debug).xtask(&["mcu"]).after("tests").minutes(10).must_print(),
@@ -146,6 +154,25 @@ fn mcu_clippy() -> Step {
     Step::new("clippy mcu", Lane::Size)
         .cargo(&["clippy", "--release", "--locked", "--", "-D", "warnings"])
         .folder("examples/mcu-bootloader")
+}
+
+/// Lints over the loader without firmware, most of which compiles for its machine only.
+fn bare_clippy() -> Step {
+    Step::new("clippy bare", Lane::NoStd)
+        .cargo(&[
+            "clippy",
+            "-p",
+            "arm64-bare",
+            "--target",
+            "aarch64-unknown-none",
+            "--",
+            "-D",
+            "warnings",
+        ])
+        // From where its build script runs.
+        .env("STILLBOOT_ROOTS", "../../tests/data/test-keys/roots.toml")
+        .env("STILLBOOT_CLASS", "test")
+        .minutes(10)
 }
 
 /// Which tests to run: those marked `#[ignore]` are the slow ones.

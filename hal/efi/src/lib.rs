@@ -7,11 +7,8 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`gpt`] | reads and checks a partition table |
-//! | [`plan`] | says which partition of which disk is what |
+//! | [`gpt`], [`plan`], [`report`] | are those of every loader: see `stillboot-loader` |
 //! | [`options`] | makes the load options of a kernel: the verified command line and the proof |
-//! | [`floor`] | the bytes of the variable that keeps the floor |
-//! | [`report`] | the text of `StillBootReport` |
 //! | [`menu`] | the text of the menu, and the start of one chosen slot |
 //! | [`block`] | a disk of the firmware as a block device |
 //! | [`disks`] | finds the disks that matter |
@@ -38,28 +35,18 @@ pub mod block;
 pub mod clock;
 pub mod console;
 pub mod disks;
-pub mod floor;
-pub mod gpt;
 pub mod image;
 pub mod initrd;
 pub mod memory;
 pub mod menu;
 pub mod nonce;
 pub mod options;
-pub mod plan;
-pub mod report;
 pub mod sbat;
 pub mod start;
 pub mod variables;
 pub mod watchdog;
 
+pub use stillboot_loader::{gpt, plan, report};
+
 #[cfg(test)]
 extern crate std;
-
-/// CRC-32 as IEEE 802.3 has it.
-fn crc32(bytes: &[u8]) -> u32 {
-    // Without a table: only partition tables and one variable are summed.
-    const CRC: crc::Crc<u32, crc::NoTable> =
-        crc::Crc::<u32, crc::NoTable>::new(&crc::CRC_32_ISO_HDLC);
-    CRC.checksum(bytes)
-}

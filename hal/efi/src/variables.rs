@@ -3,10 +3,9 @@
 
 use stillboot::driver::{RollbackStore, StoreError};
 use stillboot::format::{BootProof, Floor, SlotKind};
+use stillboot_loader::floor;
 use uefi::runtime::{self, VariableAttributes, VariableVendor};
 use uefi::{CStr16, Guid, Result, Status, cstr16, guid};
-
-use crate::floor;
 
 /// Vendor of all variables of stillboot.
 pub const VENDOR: Guid = guid!("d346f553-2a82-42ff-9df6-68d0ca695ea0");

@@ -4,9 +4,9 @@ use stillboot::format::{BootProof, Slot};
 use stillboot::policy::channel::Follow;
 use stillboot::policy::version::{Rule, Version};
 use stillboot::policy::window::Windows;
-use stillboot_efi::floor;
-use stillboot_efi::options::load_options;
 use stillboot_linux::proof::{self, PARAMETER};
+use stillboot_loader::command_line::command_line;
+use stillboot_loader::floor;
 
 use super::file_of;
 
@@ -71,9 +71,9 @@ pub fn loader(data: &[u8]) {
         record_version: 1,
         manifest_schema: 1,
     };
-    if let Ok(mut options) = load_options(data, &proof) {
+    if let Ok(mut options) = command_line(data, &proof) {
         assert_eq!(options.pop(), Some(0));
-        let line = String::from_utf16(&options).expect("printable text");
+        let line = String::from_utf8(options).expect("printable text");
         assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
         let text = String::from_utf8_lossy(data);
         assert!(line.starts_with(text.trim_end_matches(['\n', '\r', ' ', '\0'])));

@@ -9,9 +9,8 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use gpt_disk_types::{GptHeader, GptPartitionEntry};
+use gpt_disk_types::{GptHeader, GptPartitionEntry, Guid};
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
-use uefi::Guid;
 
 /// A partition.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,10 +16,10 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use gpt_disk_types::Guid;
 use stillboot::device::Geometry;
 use stillboot::format::{Role, Slot};
 use stillboot::layout::{DEVICES_MAX, Layout, LayoutError, Region, SlotLayout, SlotRegion};
-use uefi::Guid;
 
 use crate::gpt::{Partition, Table};
 

@@ -1,4 +1,5 @@
-//! The text of `StillBootReport`: what this power-on found, for the system that was started.
+//! The text of the report: what this power-on found, for the system that was started or whoever reads
+//! the console.
 //!
 //! ```text
 //! record: current

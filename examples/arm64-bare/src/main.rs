@@ -1,0 +1,47 @@
+//! A boot loader for arm64 that needs no firmware: it starts with the first instruction, runs
+//! stillboot on a virtio disk, and hands a Linux kernel over by the boot protocol.
+//!
+//! It has no configuration. Whom it trusts and for which device it is were compiled in (`build.rs`);
+//! everything else stands in the boot record and in signed manifests.
+
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+extern crate alloc;
+
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+mod boot;
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+mod console;
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+mod disk;
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+mod heap;
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+mod machine;
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+mod memory;
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+mod pages;
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+mod psci;
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+mod start;
+
+mod trust {
+    #![allow(missing_docs, reason = "generated")]
+    #![cfg_attr(not(target_os = "none"), allow(dead_code, reason = "the loader is not built"))]
+    include!(concat!(env!("OUT_DIR"), "/trust.rs"));
+}
+
+/// Everybody can sign with the keys of the test suite. The core refuses them as well; here it is
+/// said when the loader is built, and not when it is needed.
+const _: () = assert!(
+    !trust::TEST_ROOTS || cfg!(debug_assertions),
+    "the roots are keys of the test suite: a release build of the loader refuses them"
+);
+
+#[cfg(not(target_os = "none"))]
+fn main() {
+    eprintln!("this is a boot loader: `cargo xtask bare` builds it for its machine");
+}

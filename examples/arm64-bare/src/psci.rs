@@ -1,0 +1,39 @@
+//! The machine's own switch: PSCI, which QEMU provides where there is no firmware to do it.
+
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use smccc::{Hvc, Smc, psci};
+
+use crate::start;
+
+/// How it is called, once the tree has told. Stored and loaded only: exclusive accesses need caches.
+static METHOD: AtomicU8 = AtomicU8::new(UNKNOWN);
+const UNKNOWN: u8 = 0;
+const HVC: u8 = 1;
+const SMC: u8 = 2;
+
+/// Notes what the tree says: `hvc` or `smc`.
+pub fn learn(method: &str) {
+    let method = match method {
+        "hvc" => HVC,
+        "smc" => SMC,
+        _ => UNKNOWN,
+    };
+    METHOD.store(method, Ordering::Relaxed);
+}
+
+/// Starts the machine anew.
+pub fn reset() -> ! {
+    let is_smc = match METHOD.load(Ordering::Relaxed) {
+        HVC => false,
+        SMC => true,
+        // Whoever is at EL2 has no hypervisor to call.
+        _ => start::exception_level() == 2,
+    };
+    // Neither returns where it works.
+    let _ = if is_smc { psci::system_reset::<Smc>() } else { psci::system_reset::<Hvc>() };
+    crate::console::line(format_args!("stillboot: the machine does not reset: switch it off"));
+    loop {
+        core::hint::spin_loop();
+    }
+}

@@ -1,0 +1,34 @@
+//! What a boot loader with disks needs beside the core, whatever started it: firmware, or nothing.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`gpt`] | reads and checks a partition table |
+//! | [`plan`] | says which partition of which disk is what |
+//! | [`command_line`] | appends the proof to the verified command line |
+//! | [`floor`] | the bytes of the variable that keeps a floor |
+//! | [`report`] | puts what a power-on found into words |
+//!
+//! It allocates a little: a partition table, and text. Nothing here calls firmware or touches a
+//! machine, and all of it is tested on the host.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod command_line;
+pub mod floor;
+pub mod gpt;
+pub mod plan;
+pub mod report;
+
+#[cfg(test)]
+extern crate std;
+
+/// CRC-32 as IEEE 802.3 has it.
+fn crc32(bytes: &[u8]) -> u32 {
+    // Without a table: only partition tables and one variable are summed.
+    const CRC: crc::Crc<u32, crc::NoTable> =
+        crc::Crc::<u32, crc::NoTable>::new(&crc::CRC_32_ISO_HDLC);
+    CRC.checksum(bytes)
+}

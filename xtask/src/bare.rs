@@ -1,0 +1,68 @@
+//! `cargo xtask bare`: the boot loader for arm64 without firmware, and whether it stays small.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::efi::{self, Trust};
+use crate::shell;
+
+/// What is shipped, with its own drivers, console and device trees. It has 131,500 bytes.
+const LIMIT_BYTES: u64 = 136 << 10;
+
+const TARGET: &str = "aarch64-unknown-none";
+
+/// Builds the loader to `out` and prints its size.
+///
+/// # Errors
+/// It does not compile, or one that could be shipped is over the limit.
+pub fn run(trust: &Trust, out: Option<&Path>) -> Result<()> {
+    let out = out.map_or_else(|| shell::target().join("bare/arm64-bare"), Path::to_path_buf);
+    if let Some(folder) = out.parent() {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    let built = build(trust)?;
+    fs::copy(&built, &out).with_context(|| format!("cannot write {}", out.display()))?;
+    let bytes = fs::metadata(&out)?.len();
+    println!("{}: {bytes} bytes", out.display());
+    println!("note: arm64-bare {bytes} bytes");
+    // Debug assertions make the test loader larger; it is not what is shipped.
+    if bytes > LIMIT_BYTES && !trust.test_keys {
+        bail!("arm64-bare has {bytes} bytes, the limit is {LIMIT_BYTES}");
+    }
+    Ok(())
+}
+
+/// Runs the stories in QEMU: tests of `tests/bare`. They print what they measured.
+///
+/// # Errors
+/// Something does not compile, or a story went wrong.
+pub fn stories() -> Result<()> {
+    let mut cargo = shell::cargo();
+    cargo.args(["test", "--package", "stillboot-tests", "--features", "bare", "--test", "bare"]);
+    cargo.args(["--", "--include-ignored", "--nocapture", "--test-threads=1"]);
+    // They build the loader by this very program.
+    if let Ok(program) = env::current_exe()
+        && program.exists()
+    {
+        cargo.env("STILLBOOT_XTASK", program);
+    }
+    shell::run(&mut cargo)
+}
+
+fn build(trust: &Trust) -> Result<PathBuf> {
+    let profile = trust.profile();
+    shell::run(
+        trust.set(
+            shell::cargo()
+                .args(["build", "--quiet", "-p", "arm64-bare"])
+                .args(["--target", TARGET, "--profile", profile])
+                // In addition to the flags of `.cargo/config.toml`.
+                .args(["--config", &format!("target.{TARGET}.rustflags=[{:?}]", efi::remap()?)]),
+        )?,
+    )?;
+    Ok(shell::target().join(TARGET).join(profile).join("arm64-bare"))
+}
