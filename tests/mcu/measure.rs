@@ -64,7 +64,7 @@ fn stack_and_contexts_keep_their_limits() {
 const LIMITS: &[(&str, usize)] = &[
     ("boot context", 3 << 10),
     ("install context", 4 << 10),
-    ("boot stack", 16 << 10),
-    ("confirm stack", 6 << 10),
+    ("boot stack", 9 << 10),
+    ("confirm stack", 3 << 10),
     ("install stack", 14 << 10),
 ];
