@@ -1,4 +1,4 @@
-//! How fast each provider hashes, in the same run and in turn: `cargo xtask sha256 --rates`.
+//! How fast each provider hashes, in the same run and in turn: `cargo run --release -p stillboot-sha256 --example rates`.
 //!
 //! The ratios mean something, the rates little: machines are noisy. Nothing here fails because
 //! something was slow.
