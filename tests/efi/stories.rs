@@ -110,6 +110,12 @@ pub fn first_boot_then_update_then_commit(arch: Arch) {
     let until_init = begin.elapsed() - firmware;
     let said = report(&mut machine);
     assert!(said.contains("slot a (trial): started"), "{said}");
+    // QEMU's x86_64 processors have no SHA-NI, this Arm processor has the instructions.
+    let hashing = match arch {
+        Arch::X86_64 => "hashing: soft",
+        Arch::Aarch64 => "hashing: armv8 sha2",
+    };
+    assert!(said.contains(hashing), "{said}");
     println!(
         "note: a boot on {}: firmware {firmware:.1?}, loader and kernel until the first process \
          {until_init:.1?}, of it the loader:\n{said}",

@@ -19,12 +19,13 @@ use stillboot::boot::{Boot, BootConfig, Event};
 use stillboot::device::BlockDevice;
 use stillboot::driver::{self, RollbackStore};
 use stillboot::format::Architecture;
-use stillboot::verify::{Device, SoftSha256, Trust};
+use stillboot::verify::{Device, Trust};
 use stillboot_efi::clock::{Clock, HASHING, READING, Timed};
 use stillboot_efi::memory::{ComponentMemory, Pages};
 use stillboot_efi::menu::{self, ReadOnly, Unraised};
 use stillboot_efi::variables::{self, FloorVariables};
 use stillboot_efi::{console, disks, nonce, report, start, watchdog};
+use stillboot_sha256::{Provider, Sha256};
 use uefi::Status;
 use uefi::runtime::{self, ResetType};
 
@@ -41,7 +42,7 @@ const _: () = assert!(
 );
 
 /// The provider of SHA-256.
-type Hash = Timed<SoftSha256>;
+type Hash = Timed<Sha256>;
 
 /// How often a slot may be tried that is found without a boot record.
 const TRIES: u8 = 3;
@@ -93,6 +94,7 @@ fn run(clock: &Clock) -> String {
     let mut devices: Vec<_> = disks.iter_mut().map(|disk| disk as &mut dyn BlockDevice).collect();
     let Some(mut buffer) = Pages::new(BUFFER_LEN) else { return "not enough memory".into() };
     notes.push(format!("time: {} us until all disks were found", clock.micros()));
+    notes.push(format!("hashing: {}", Provider::best().name()));
 
     let mut config = BootConfig {
         device: Device {
