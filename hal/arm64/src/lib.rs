@@ -23,6 +23,7 @@ pub mod fdt;
 pub mod hwids;
 pub mod image;
 pub mod set;
+mod sha1;
 pub mod smbios;
 
 #[cfg(feature = "alloc")]
