@@ -64,8 +64,6 @@ fn steps() -> Vec<Step> {
         mcu_clippy().after("setup"),
         bare_clippy().after("setup"),
         Step::new("size", Lane::Size).xtask(&["size"]).after("setup"),
-        // The smallest machine, in QEMU: updates, failures, forgeries, a hundred power cuts.
-        Step::new("mcu", Lane::Debug).xtask(&["mcu"]).after("tests").minutes(10).must_print(),
         Step::new("features", Lane::NoStd).xtask(&["features"]).after("setup").must_print(),
         // Every story with the power cut, optimised: in the tests' profile it takes minutes.
         Step::new("sweep", Lane::Release)

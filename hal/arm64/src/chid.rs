@@ -7,7 +7,7 @@
 
 use core::fmt;
 
-use sha1_smol::Sha1;
+use crate::sha1::Sha1;
 
 /// The namespace of all ids: 70ffd812-4c7f-4c7d-0000-000000000000.
 const NAMESPACE: [u8; 16] =
@@ -189,7 +189,7 @@ impl Kind {
             }
             fields.put(*field, &mut hash)?;
         }
-        let digest = hash.digest().bytes();
+        let digest = hash.finish();
         let mut id: [u8; 16] = *digest.first_chunk()?;
         id[6] = id[6] & 0x0f | 0x50;
         id[8] = id[8] & 0x3f | 0x80;
@@ -240,7 +240,12 @@ impl Fields<'_> {
                 return Some(());
             }
         };
-        let text = text?.trim_start_matches(' ').trim_start_matches('0').trim_end_matches(' ');
+        let text = text?;
+        let start = text.bytes().position(|byte| byte != b' ')?;
+        let start = start + text.bytes().skip(start).position(|byte| byte != b'0')?;
+        let end = text.bytes().rposition(|byte| byte != b' ')? + 1;
+        // Blanks and zeros are ASCII: there is a character's bound on both sides.
+        let text = text.get(start..end)?;
         if text.is_empty() {
             return None;
         }

@@ -130,10 +130,9 @@ impl Image {
     }
 
     fn place_in(&self, memory: &Range<u64>, taken: &[Range<u64>]) -> Option<u64> {
-        let mut base = memory.start.checked_next_multiple_of(ALIGNMENT)?;
+        let mut start = self.start_above(memory.start)?;
         // Each round passes what is in the way for good, so there are no more rounds than that.
         for _ in 0..=taken.len() {
-            let start = base.checked_add(self.text_offset)?;
             let end = start.checked_add(self.size)?;
             if end > memory.end {
                 return None;
@@ -142,11 +141,20 @@ impl Image {
                 |taken: &&Range<u64>| !taken.is_empty() && taken.start < end && start < taken.end;
             match taken.iter().filter(in_the_way).map(|taken| taken.end).max() {
                 None => return Some(start),
-                // The offset is below the alignment, so no free base is skipped by more than one.
-                Some(free) => base = free.checked_next_multiple_of(ALIGNMENT)?,
+                // The base may well be taken: nothing of the image stands below the offset. But it
+                // has to be memory.
+                Some(free) => {
+                    let above = free.saturating_sub(self.text_offset).max(memory.start);
+                    start = self.start_above(above)?;
+                }
             }
         }
         None
+    }
+
+    /// Where the image stands if its base is the next aligned address.
+    fn start_above(&self, base: u64) -> Option<u64> {
+        base.checked_next_multiple_of(ALIGNMENT)?.checked_add(self.text_offset)
     }
 }
 
@@ -213,6 +221,9 @@ mod tests {
         assert_eq!(place(&wide), Some(0x4100_0000));
         assert_eq!(place(&[0x4020_0000..0x4020_0000]), Some(0x4020_0000));
         assert_eq!(place(&[0..u64::MAX]), None);
+        // What ends below the offset is in nobody's way.
+        let low = [0x4000_0000..0x4020_0001];
+        assert_eq!(image(0x8_0000).place(&memory, &low), Some(0x4028_0000));
         // The lowest memory there is, in whatever order it is listed.
         let banks = [0x8000_0000..0x9000_0000, 0x4000_0000..0x4010_0000, 0x5000_0000..0x6000_0000];
         assert_eq!(image(0).place(&banks, &[]), Some(0x5000_0000));

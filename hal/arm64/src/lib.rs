@@ -26,6 +26,7 @@ pub mod handoff;
 pub mod hwids;
 pub mod image;
 pub mod set;
+mod sha1;
 pub mod smbios;
 
 #[cfg(feature = "alloc")]

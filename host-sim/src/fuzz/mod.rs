@@ -9,6 +9,7 @@ mod devices;
 mod files;
 mod formats;
 mod json;
+mod machines;
 mod scenario;
 mod seeds;
 mod texts;
@@ -24,6 +25,7 @@ pub use devices::{install, slot};
 pub use files::{files, table};
 pub use formats::{boot_record, envelope, keyset, manifest, statement};
 pub use json::json;
+pub use machines::{dtbs, fdt, hwids, image, smbios};
 pub use scenario::scenario;
 pub use seeds::seeds;
 pub use texts::{loader, text};
@@ -32,7 +34,7 @@ pub use texts::{loader, text};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every body by the name of its target. [`canary`] is not among them.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 18] = [
     ("envelope", envelope),
     ("keyset", keyset),
     ("manifest", manifest),
@@ -46,6 +48,11 @@ pub const TARGETS: [Target; 13] = [
     ("install", install),
     ("slot", slot),
     ("scenario", scenario),
+    ("smbios", smbios),
+    ("fdt", fdt),
+    ("hwids", hwids),
+    ("dtbs", dtbs),
+    ("image", image),
 ];
 
 /// What the canary's input has to hold, inside a sound envelope.

@@ -212,7 +212,7 @@ fn check(chosen: &[Change<'_>], reservations: &[Reservation]) -> Result<(), Edit
         let is_name = !change.name.is_empty() && change.name.bytes().all(|b| b.is_ascii_graphic());
         let is_new = chosen.iter().take(at).all(|other| other.name != change.name);
         let is_text = match change.value {
-            Value::Text(text) => !text.contains('\0'),
+            Value::Text(text) => text.bytes().all(|byte| byte != 0),
             _ => true,
         };
         if !(is_name && is_new && is_text) {

@@ -197,7 +197,9 @@ impl<'a> Fdt<'a> {
                 Token::Begin(name) if depth == 0 && !name.is_empty() => {
                     return broken("the root has a name");
                 }
-                Token::Begin(name) if depth > 0 && (name.is_empty() || name.contains('/')) => {
+                Token::Begin(name)
+                    if depth > 0 && (name.is_empty() || name.bytes().any(|byte| byte == b'/')) =>
+                {
                     return broken("a node has no name, or one with a slash");
                 }
                 Token::Begin(_) if depth == DEPTH_MAX => return broken("nodes nest too deeply"),
@@ -465,10 +467,10 @@ impl<'a> Property<'a> {
     /// or if one of them is not printable: a text that runs on into whatever follows is how a
     /// machine is taken for another one.
     pub fn strings(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        let texts =
-            self.value.strip_suffix(&[0]).and_then(|texts| core::str::from_utf8(texts).ok());
-        let is_sound = |text: &&str| text.bytes().all(|byte| matches!(byte, 0 | b' '..=b'~'));
-        texts.filter(is_sound).into_iter().flat_map(|texts| texts.split('\0'))
+        let texts = self.value.strip_suffix(&[0]);
+        let is_sound = |texts: &&[u8]| texts.iter().all(|byte| matches!(byte, 0 | b' '..=b'~'));
+        let texts = texts.filter(is_sound).into_iter().flat_map(|texts| texts.split(|b| *b == 0));
+        texts.map(|text| core::str::from_utf8(text).unwrap_or_default())
     }
 }
 
