@@ -9,6 +9,7 @@ mod args;
 mod boot;
 mod demo;
 mod disk;
+mod dtb;
 mod failure;
 mod files;
 mod inspect;
@@ -87,6 +88,9 @@ enum Command {
     /// Creates and shows disks
     #[command(subcommand, after_help = "Example:\n  stillboot disk create disk.img")]
     Disk(disk::DiskCommand),
+    /// Sets of device trees: packs, checks and shows them, says what a machine gets
+    #[command(subcommand, after_help = "Example:\n  stillboot dtb pack trees/ --out dtbs.bin")]
+    Dtb(dtb::DtbCommand),
     /// Installs a bundle into the slot that is not running
     #[command(after_help = "Examples:\n  \
         stillboot install update.sbb --disk /dev/sda --roots keys/roots.toml --class model-1\n  \
@@ -161,6 +165,7 @@ fn run(command: &Command, out: &Output) -> Result<(), Failure> {
         Command::Verify(args) => verify::verify(args, out),
         Command::Disk(disk::DiskCommand::Create(args)) => disk::create(args, out),
         Command::Disk(disk::DiskCommand::Show(args)) => disk::show(args, out),
+        Command::Dtb(command) => dtb::run(command, out),
         Command::Install(args) => install::install(args, false, out),
         Command::Resume(args) => install::install(args, true, out),
         Command::Policy(policy::PolicyCommand::Check(args)) => policy::check(args, out),

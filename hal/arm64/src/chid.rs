@@ -91,6 +91,22 @@ enum Field {
     Panel,
 }
 
+/// All fields, in the order in which they are hashed.
+const FIELDS: [Field; 12] = [
+    Manufacturer,
+    Family,
+    ProductName,
+    ProductSku,
+    BoardManufacturer,
+    BoardProduct,
+    BiosVendor,
+    BiosVersion,
+    BiosMajor,
+    BiosMinor,
+    Enclosure,
+    Field::Panel,
+];
+
 use Field::{
     BiosMajor, BiosMinor, BiosVendor, BiosVersion, BoardManufacturer, BoardProduct, Enclosure,
     Family, Manufacturer, ProductName, ProductSku,
@@ -101,36 +117,40 @@ use Field::{
 pub struct Kind(u8);
 
 impl Kind {
-    /// Fields of each kind, in the order in which they are hashed.
-    const FIELDS: [&'static [Field]; 18] = [
-        &[
-            Manufacturer,
-            Family,
-            ProductName,
-            ProductSku,
-            BiosVendor,
-            BiosVersion,
-            BiosMajor,
-            BiosMinor,
-        ],
-        &[Manufacturer, Family, ProductName, BiosVendor, BiosVersion, BiosMajor, BiosMinor],
-        &[Manufacturer, ProductName, BiosVendor, BiosVersion, BiosMajor, BiosMinor],
-        &[Manufacturer, Family, ProductName, ProductSku, BoardManufacturer, BoardProduct],
-        &[Manufacturer, Family, ProductName, ProductSku],
-        &[Manufacturer, Family, ProductName],
-        &[Manufacturer, ProductSku, BoardManufacturer, BoardProduct],
-        &[Manufacturer, ProductSku],
-        &[Manufacturer, ProductName, BoardManufacturer, BoardProduct],
-        &[Manufacturer, ProductName],
-        &[Manufacturer, Family, BoardManufacturer, BoardProduct],
-        &[Manufacturer, Family],
-        &[Manufacturer, Enclosure],
-        &[Manufacturer, BoardManufacturer, BoardProduct],
-        &[Manufacturer],
-        &[Manufacturer, Family, ProductName, Field::Panel],
-        &[Manufacturer, Family, Field::Panel],
-        &[Manufacturer, ProductSku, Field::Panel],
-    ];
+    /// Fields of each kind, a bit for each. They are hashed in the order of [`FIELDS`], whatever the
+    /// kind is.
+    const FIELDS: [u16; 18] = {
+        const M: u16 = 1 << Manufacturer as u16;
+        const F: u16 = 1 << Family as u16;
+        const P: u16 = 1 << ProductName as u16;
+        const S: u16 = 1 << ProductSku as u16;
+        const BOARD: u16 = 1 << BoardManufacturer as u16 | 1 << BoardProduct as u16;
+        const BIOS: u16 = 1 << BiosVendor as u16
+            | 1 << BiosVersion as u16
+            | 1 << BiosMajor as u16
+            | 1 << BiosMinor as u16;
+        const PANEL: u16 = 1 << Field::Panel as u16;
+        [
+            M | F | P | S | BIOS,
+            M | F | P | BIOS,
+            M | P | BIOS,
+            M | F | P | S | BOARD,
+            M | F | P | S,
+            M | F | P,
+            M | S | BOARD,
+            M | S,
+            M | P | BOARD,
+            M | P,
+            M | F | BOARD,
+            M | F,
+            M | 1 << Enclosure as u16,
+            M | BOARD,
+            M,
+            M | F | P | PANEL,
+            M | F | PANEL,
+            M | S | PANEL,
+        ]
+    };
 
     /// The kinds by which trees are chosen, the most exact first. Kinds 0 to 2 change with the
     /// firmware; 12 to 14 fit a maker's whole range.
@@ -166,16 +186,17 @@ impl Kind {
         self.0
     }
 
-    fn fields(self) -> &'static [Field] {
+    fn fields(self) -> impl Iterator<Item = Field> {
         // The number is checked wherever one is made.
-        Self::FIELDS.get(usize::from(self.0)).copied().unwrap_or_default()
+        let bits = Self::FIELDS.get(usize::from(self.0)).copied().unwrap_or_default();
+        FIELDS.into_iter().filter(move |field| bits & 1 << *field as u16 != 0)
     }
 
     /// Whether it has two fields only: too few to tell one product from another. A server of one
     /// maker was given a tablet's tree, and hung, for they had the same stock number.
     #[must_use]
     pub fn is_weak(self) -> bool {
-        self.fields().len() <= 2
+        self.fields().count() <= 2
     }
 
     /// Its id for a machine. `None` if a field that it is made of is empty.
@@ -183,23 +204,23 @@ impl Kind {
     pub fn chid(self, fields: &Fields<'_>) -> Option<Chid> {
         let mut hash = Sha1::new();
         hash.update(&NAMESPACE);
-        for (at, field) in self.fields().iter().enumerate() {
+        for (at, field) in self.fields().enumerate() {
             if at > 0 {
                 put(&mut hash, "&");
             }
-            fields.put(*field, &mut hash)?;
+            fields.put(field, &mut hash)?;
         }
         let digest = hash.finish();
         let mut id: [u8; 16] = *digest.first_chunk()?;
         id[6] = id[6] & 0x0f | 0x50;
         id[8] = id[8] & 0x3f | 0x80;
-        (!self.fields().is_empty()).then_some(Chid(id))
+        Some(Chid(id))
     }
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, field) in self.fields().iter().enumerate() {
+        for (at, field) in self.fields().enumerate() {
             let name = match field {
                 Manufacturer => "manufacturer",
                 Family => "family",

@@ -57,7 +57,7 @@ impl fmt::Display for Decision<'_> {
                 write!(f, "{} replaces the firmware's tree, also for {compatible}", entry.name)
             }
             Self::Tree(entry, Grounds::Chid(kind, chid)) => {
-                write!(f, "{} by id {chid}, kind {}: {kind}", entry.name, kind.number())
+                write!(f, "{} by id {chid} of kind {}", entry.name, kind.number())
             }
             Self::Left(reason) => write!(f, "none: {reason}"),
         }
@@ -74,11 +74,11 @@ impl fmt::Display for Left<'_> {
             Self::Nameless => f.write_str("the firmware's own does not say what it is for"),
             Self::Unknown => f.write_str("the set does not know this machine"),
             Self::SeveralMatches(kind, chid) => {
-                write!(f, "the set has several for id {chid}, kind {}: {kind}", kind.number())
+                write!(f, "the set has several for id {chid} of kind {}", kind.number())
             }
             Self::Weak(kind, chid) => write!(
                 f,
-                "the set knows only id {chid}, kind {}: {kind}, which fits other machines as well",
+                "the set knows only id {chid} of kind {}, which fits other machines as well",
                 kind.number()
             ),
             Self::NoIds => f.write_str("the firmware does not say what machine this is"),

@@ -1,6 +1,6 @@
 //! SHA-1, for hardware ids alone: they are names, not secrets.
 //!
-//! The crates that have it unroll its rounds. In a boot loader that is 8 KiB for a dozen ids.
+//! The crates that have it unroll its rounds. In a boot loader that is 4 KiB for a dozen ids.
 
 /// A hash that is under way.
 pub(crate) struct Sha1 {

@@ -15,6 +15,7 @@
 //! | [`memory`] | pages for whole components |
 //! | [`variables`] | proof, report, the store of the floor |
 //! | [`image`] | loads and starts an image from memory |
+//! | `devicetree` | the tree of the machine; a feature of that name |
 //! | [`initrd`] | offers the initial file system to the kernel |
 //! | [`start`] | hands over to what was verified |
 //! | [`clock`] | monotonic time |
@@ -34,6 +35,8 @@ extern crate alloc;
 pub mod block;
 pub mod clock;
 pub mod console;
+#[cfg(feature = "devicetree")]
+pub mod devicetree;
 pub mod disks;
 pub mod image;
 pub mod initrd;

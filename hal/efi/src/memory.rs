@@ -19,9 +19,14 @@ impl Pages {
     /// At least `len` bytes; `None` where there is not enough memory.
     #[must_use]
     pub fn new(len: usize) -> Option<Self> {
+        Self::of_type(len, MemoryType::LOADER_DATA)
+    }
+
+    /// The same in memory of a type.
+    #[must_use]
+    pub fn of_type(len: usize, memory_type: MemoryType) -> Option<Self> {
         let count = len.max(1).div_ceil(PAGE_SIZE);
-        let start =
-            boot::allocate_pages(AllocateType::AnyPages, MemoryType::LOADER_DATA, count).ok()?;
+        let start = boot::allocate_pages(AllocateType::AnyPages, memory_type, count).ok()?;
         Some(Self { start, count, len })
     }
 
@@ -38,6 +43,14 @@ impl Pages {
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: As in `bytes`; the unique borrow of `self` makes this the only reference.
         unsafe { core::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl Pages {
+    /// All bytes there are, to the end of the last page.
+    pub fn all_mut(&mut self) -> &mut [u8] {
+        self.len = self.count * PAGE_SIZE;
+        self.bytes_mut()
     }
 }
 

@@ -25,9 +25,12 @@ pub fn hand_over(
         let found = manifest.components_of(proof.slot).find(|(_, c)| c.role == role);
         found.and_then(|(_, c)| memory.component(role, c.length))
     };
-    if manifest.flags & flags::DTB_REQUIRED != 0 {
-        return "it needs a device tree, which this loader cannot install".into();
-    }
+    let is_required = manifest.flags & flags::DTB_REQUIRED != 0;
+    let (tree, said) = match install_tree(component(Role::Dtbs), is_required, proof) {
+        Ok(done) => done,
+        Err(reason) => return reason,
+    };
+    let report = report + &said;
     // A unified image starts as it is, and finds the proof in the variable.
     let (image, options) = match (component(Role::Uki), component(Role::Kernel)) {
         (Some(uki), _) => (uki, None),
@@ -61,11 +64,34 @@ pub fn hand_over(
     let time = clock.micros();
     let _ = variables::set_report(&format!("{report}time: {time} us until start\n"));
     let _ = watchdog::arm(watchdog::SECONDS);
-    let status = image.start();
+    let status = {
+        // What the firmware had is back before anything else happens.
+        let _tree = tree;
+        image.start()
+    };
     // Its code ran and may have changed anything: only a reset is clean. Boot step 7.
     console::line(format_args!("stillboot: the image of slot {} came back: {status}", proof.slot));
     if proof.attempt == 0 {
         variables::note_came_back();
     }
     runtime::reset(ResetType::COLD, status, None)
+}
+
+#[cfg(feature = "devicetree")]
+use crate::devicetree::install as install_tree;
+
+#[cfg(not(feature = "devicetree"))]
+struct NoTree;
+
+/// Without the feature there is no tree, and what needs one does not start.
+#[cfg(not(feature = "devicetree"))]
+fn install_tree(
+    _set: Option<&[u8]>,
+    is_required: bool,
+    _proof: &BootProof,
+) -> Result<(NoTree, String), String> {
+    match is_required {
+        true => Err("it needs a device tree, which this loader cannot install".into()),
+        false => Ok((NoTree, String::new())),
+    }
 }

@@ -1,0 +1,320 @@
+//! Gives the kernel the device tree of the machine: chosen from the verified set, installed as a
+//! table of the firmware's, taken back if the image never ran.
+//!
+//! A machine that the set does not match keeps what its firmware says of it. A slot that must not
+//! start without its tree is refused then; so is one whose set is broken.
+
+use alloc::format;
+use alloc::string::String;
+use core::ffi::c_void;
+use core::ptr::{self, NonNull};
+
+use stillboot::format::BootProof;
+use stillboot_arm64::chid::{Fields, Panel};
+use stillboot_arm64::choice::{Decision, choose};
+use stillboot_arm64::fdt::edit::{Change, PROOF, Value, edit, room};
+use stillboot_arm64::fdt::{Fdt, HEADER_LEN, LEN_MAX};
+use stillboot_arm64::set::Set;
+use stillboot_arm64::smbios::{ENTRY2_LEN, ENTRY3_LEN, Entry, Table};
+use uefi::boot::{self, MemoryType};
+use uefi::proto::unsafe_protocol;
+use uefi::table::cfg::ConfigTableEntry;
+use uefi::{Guid, Status, guid, system};
+
+use crate::disks::open;
+use crate::memory::Pages;
+
+/// The table through which firmware and kernel pass a device tree.
+const TABLE: Guid = guid!("b1b621d5-f19c-41a5-830b-d9152c69aae0");
+
+/// A tree that the kernel will find. Dropping it brings back what was there before.
+#[derive(Debug)]
+pub struct Installed {
+    /// Lent to the firmware until the old table is back. `None` once it cannot be taken back.
+    pages: Option<Pages>,
+    old: *const c_void,
+}
+
+/// Chooses from `set` and installs. Returns what was done, for the report; the tree has to be kept
+/// until the image has come back.
+///
+/// # Errors
+/// Why the slot must not start.
+pub fn install(
+    set: Option<&[u8]>,
+    is_required: bool,
+    proof: &BootProof,
+) -> Result<(Option<Installed>, String), String> {
+    if set.is_none() && !is_required {
+        return Ok((None, String::new()));
+    }
+    let old = table(&TABLE).unwrap_or(ptr::null());
+    let firmware = firmware_tree(old);
+    let fields = Fields { panel: panel(), ..smbios().map_or(Fields::default(), |t| t.fields()) };
+    let (tree, mut said) = choice(set, is_required, &fields, firmware.as_ref())?;
+    let Some(tree) = tree else { return Ok((None, said)) };
+    match put(&tree, proof, old) {
+        Ok(installed) => Ok((Some(installed), said)),
+        Err(reason) if is_required => Err(format!("its device tree cannot be installed: {reason}")),
+        Err(reason) => {
+            said.push_str(&format!("tree: not installed: {reason}\n"));
+            Ok((None, said))
+        }
+    }
+}
+
+/// The tree of the set for a machine, and a line for the report.
+fn choice<'a>(
+    set: Option<&'a [u8]>,
+    is_required: bool,
+    fields: &Fields<'_>,
+    firmware: Option<&Fdt<'a>>,
+) -> Result<(Option<Fdt<'a>>, String), String> {
+    let Some(set) = set else {
+        return Err("it needs a device tree, and has no set of them to load into memory".into());
+    };
+    let set = Set::parse(set).map_err(|error| text(&error))?;
+    let decision = choose(&set, fields, firmware);
+    match decision {
+        Decision::Tree(entry, _) => {
+            let tree = set.fdt(&entry).map_err(|error| text(&error))?;
+            Ok((Some(tree), format!("tree: {decision}\n")))
+        }
+        Decision::Left(reason) if is_required => {
+            Err(format!("it needs the device tree of this machine: {reason}"))
+        }
+        Decision::Left(_) => Ok((None, format!("tree: {decision}\n"))),
+    }
+}
+
+/// Writes the tree with the proof in it to memory that stays, lets the firmware put in what only it
+/// knows, and installs it.
+fn put(tree: &Fdt<'_>, proof: &BootProof, old: *const c_void) -> Result<Installed, String> {
+    let proof = proof.emit();
+    let changes = [Change { name: PROOF, value: Value::Text(&proof) }];
+    let mut len = room(tree, &changes, &[]);
+    let fixup = boot::get_handle_for_protocol::<Fixup>().and_then(open::<Fixup>).ok();
+    // Once, and once more with as much room as the firmware asks for.
+    for _ in 0..2 {
+        // The kernel reads it after the firmware has gone, and may then have the memory.
+        let pages = Pages::of_type(len, MemoryType::ACPI_RECLAIM);
+        let mut pages = pages.ok_or("there is not enough memory")?;
+        edit(tree, &changes, &[], pages.bytes_mut()).map_err(|error| text(&error))?;
+        if let Some(fixup) = &fixup {
+            match fixup.apply(&mut pages) {
+                Ok(()) => {}
+                Err((Status::BUFFER_TOO_SMALL, needed)) if needed > len && needed <= LEN_MAX => {
+                    len = needed;
+                    continue;
+                }
+                Err((status, _)) => return Err(format!("the firmware's fix-up failed: {status}")),
+            }
+        }
+        // The firmware may write anything; what a kernel cannot read is worse than none.
+        Fdt::parse(pages.bytes()).map_err(|error| text(&error))?;
+        let start = pages.bytes().as_ptr().cast();
+        // SAFETY: The pages hold a tree, as this table has to, and stay until `Installed` has put
+        // the old one back.
+        unsafe { boot::install_configuration_table(&TABLE, start) }
+            .map_err(|error| format!("the firmware refuses the table: {}", error.status()))?;
+        return Ok(Installed { pages: Some(pages), old });
+    }
+    Err("the firmware's fix-up never has enough room".into())
+}
+
+/// In one place, for each would take some room of its own.
+fn text(error: &dyn core::fmt::Display) -> String {
+    format!("{error}")
+}
+
+impl Drop for Installed {
+    fn drop(&mut self) {
+        // SAFETY: It was installed before, by whoever owns it; null takes the table away.
+        let restored = unsafe { boot::install_configuration_table(&TABLE, self.old) };
+        if restored.is_err() {
+            // The table still leads there.
+            core::mem::forget(self.pages.take());
+        }
+    }
+}
+
+/// `EFI_DT_FIXUP_PROTOCOL`: a firmware that knows more of the machine than its tree says.
+#[derive(Debug)]
+#[repr(C)]
+#[unsafe_protocol("e617d64c-fe08-46da-f4dc-bbd5870c7300")]
+struct Fixup {
+    revision: u64,
+    fixup: unsafe extern "efiapi" fn(*const Self, *mut c_void, *mut usize, u32) -> Status,
+}
+
+impl Fixup {
+    /// Apply what the firmware knows, and reserve the memory that it keeps.
+    const FLAGS: u32 = 1 | 2;
+
+    /// Lets the firmware change the tree in `pages`. An error comes with the room that it needs.
+    fn apply(&self, pages: &mut Pages) -> Result<(), (Status, usize)> {
+        let bytes = pages.all_mut();
+        let mut len = bytes.len();
+        // SAFETY: The firmware's own function, with its own protocol; the buffer is ours alone and
+        // as long as we say.
+        let status =
+            unsafe { (self.fixup)(self, bytes.as_mut_ptr().cast(), &mut len, Self::FLAGS) };
+        if status.is_success() { Ok(()) } else { Err((status, len)) }
+    }
+}
+
+/// `EFI_EDID_DISCOVERED_PROTOCOL`.
+#[derive(Debug)]
+#[repr(C)]
+#[unsafe_protocol("1c0c34f6-d380-41fa-a049-8ad06c1a66aa")]
+struct Edid {
+    len: u32,
+    bytes: *const u8,
+}
+
+/// The panel of the machine. `None` if there is none, or if there are several.
+fn panel() -> Option<Panel> {
+    let handles = boot::find_handles::<Edid>().ok()?;
+    let mut found = None;
+    for handle in handles {
+        let Ok(edid) = open::<Edid>(handle) else { continue };
+        let Some(start) = NonNull::new(edid.bytes.cast_mut()) else { continue };
+        let len = edid.len.min(1024) as usize;
+        // SAFETY: The firmware says that so many bytes are there, and nobody changes them while
+        // the protocol is open.
+        let bytes = unsafe { core::slice::from_raw_parts(start.as_ptr(), len) };
+        let panel = Panel::from_edid(bytes);
+        if found.is_some() && panel.is_some() && found != panel {
+            return None;
+        }
+        found = found.or(panel);
+    }
+    found
+}
+
+/// Where a table of the firmware's is.
+fn table(guid: &Guid) -> Option<*const c_void> {
+    system::with_config_table(|tables| {
+        tables.iter().find(|table| table.guid == *guid).map(|table| table.address)
+    })
+    .filter(|address| !address.is_null())
+}
+
+/// The tree that the firmware describes the machine by.
+fn firmware_tree(start: *const c_void) -> Option<Fdt<'static>> {
+    if start.is_null() {
+        return None;
+    }
+    // SAFETY: The firmware's table for device trees leads to one, which has a header; tables stay
+    // until the kernel has taken over.
+    let header = unsafe { core::slice::from_raw_parts(start.cast::<u8>(), HEADER_LEN) };
+    let len = Fdt::len_of(header).ok()?;
+    // SAFETY: As above; so many bytes are the tree's, by its header.
+    let bytes = unsafe { core::slice::from_raw_parts(start.cast::<u8>(), len) };
+    Fdt::parse(bytes).ok()
+}
+
+/// What the firmware says of the machine; version 3 before version 2, which holds less.
+fn smbios() -> Option<Table<'static>> {
+    let tables =
+        [(ConfigTableEntry::SMBIOS3_GUID, ENTRY3_LEN), (ConfigTableEntry::SMBIOS_GUID, ENTRY2_LEN)];
+    tables.iter().find_map(|(guid, len)| {
+        let start = table(guid)?.cast::<u8>();
+        // SAFETY: The firmware's table leads to an entry point, which is as long as this; tables
+        // stay until the kernel has taken over.
+        let entry = Entry::parse(unsafe { core::slice::from_raw_parts(start, *len) }).ok()?;
+        let start = ptr::with_exposed_provenance::<u8>(usize::try_from(entry.address).ok()?);
+        if start.is_null() {
+            return None;
+        }
+        // SAFETY: The entry point, with a sound checksum, says that the table is there and at most
+        // as long as this; all memory that firmware speaks of is mapped where it says.
+        Some(entry.table(unsafe { core::slice::from_raw_parts(start, entry.len) }))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString as _;
+    use std::vec::Vec;
+
+    use stillboot_arm64::chid::Kind;
+    use stillboot_arm64::set::{Machine, build};
+
+    use super::*;
+
+    const LAPTOP: Fields<'static> = Fields {
+        manufacturer: Some("Maker"),
+        family: Some("Laptops"),
+        product_name: Some("L1"),
+        product_sku: None,
+        board_manufacturer: None,
+        board_product: None,
+        bios_vendor: None,
+        bios_version: None,
+        bios_major: None,
+        bios_minor: None,
+        enclosure: None,
+        panel: None,
+    };
+
+    /// A tree with nothing but the compatible `maker,one`.
+    const TREE: [&[u8]; 5] = [
+        b"\xd0\x0d\xfe\xed\0\0\0\x6f\0\0\0\x38\0\0\0\x64\0\0\0\x28\0\0\0\x11\0\0\0\x10\0\0\0\0",
+        b"\0\0\0\x0b\0\0\0\x2c\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        b"\0\0\0\x01\0\0\0\0\0\0\0\x03\0\0\0\x0a\0\0\0\0",
+        b"maker,one\0\0\0\0\0\0\x02\0\0\0\x09",
+        b"compatible\0",
+    ];
+
+    fn set() -> Vec<u8> {
+        let chids = Kind::from_number(5).and_then(|kind| kind.chid(&LAPTOP)).into_iter().collect();
+        let compatible = "maker,one".to_string();
+        let tree = ("one.dtb".to_string(), TREE.concat());
+        build(&[tree], &[Machine { name: "One".into(), compatible, chids, may_be_weak: false }])
+            .unwrap()
+    }
+
+    #[test]
+    fn a_machine_that_matches_gets_its_tree_and_the_report_says_why() {
+        let set = set();
+        let (tree, said) = choice(Some(&set), true, &LAPTOP, None).unwrap();
+        assert_eq!(tree.unwrap().compatibles().next(), Some("maker,one"));
+        assert!(said.starts_with("tree: one.dtb by id ") && said.ends_with("of kind 5\n"));
+        let firmware = TREE.concat();
+        let firmware = Fdt::parse(&firmware).unwrap();
+        let (tree, said) = choice(Some(&set), true, &Fields::default(), Some(&firmware)).unwrap();
+        assert!(tree.is_some());
+        assert_eq!(said, "tree: one.dtb replaces the firmware's tree, also for maker,one\n");
+    }
+
+    #[test]
+    fn a_machine_that_does_not_match_is_left_alone_unless_its_tree_is_required() {
+        let set = set();
+        let other = Fields { product_name: Some("L2"), ..LAPTOP };
+        let (tree, said) = choice(Some(&set), false, &other, None).unwrap();
+        assert!(tree.is_none());
+        assert_eq!(said, "tree: none: the set does not know this machine\n");
+        let error = choice(Some(&set), true, &other, None).unwrap_err();
+        assert_eq!(
+            error,
+            "it needs the device tree of this machine: the set does not know this machine"
+        );
+        let error = choice(None, true, &LAPTOP, None).unwrap_err();
+        assert!(error.starts_with("it needs a device tree"), "{error}");
+    }
+
+    #[test]
+    fn a_broken_set_is_refused_whether_it_is_required_or_not() {
+        let set = set();
+        let mut broken = set.clone();
+        let at = set.windows(4).position(|word| word == [0xd0, 0x0d, 0xfe, 0xed]).unwrap();
+        broken[at] = 0;
+        for is_required in [false, true] {
+            let error = choice(Some(&set[1..]), is_required, &LAPTOP, None).unwrap_err();
+            assert_eq!(error, "expected a set of device trees, found something else");
+            let error = choice(Some(&broken), is_required, &LAPTOP, None).unwrap_err();
+            assert!(error.contains("tree 0: no device tree"), "{error}");
+        }
+    }
+}
