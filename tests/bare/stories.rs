@@ -111,7 +111,7 @@ fn a_rotten_slot_and_a_kernel_that_cannot_be_started_are_passed_over() {
     let mut machine = start();
     machine.expect_before("slot b (trial): its image returned", Some("Linux version"));
     machine.expect("slot a (good): started");
-    machine.expect("note: slot b: its kernel is compressed");
+    machine.expect("note: slot b: kernel: it is compressed");
     // The first kernel's own start was seen above.
     drop(machine);
 
