@@ -40,13 +40,6 @@ fn steps() -> Vec<Step> {
         // The longest of all: one core each, as soon as they can.
         boots_on("boots x86_64", "x86_64"),
         boots_on("boots aarch64", "aarch64"),
-        // Twenty boots on a machine without firmware, one after the other.
-        Step::new("boots bare", Lane::Debug)
-            .xtask(&["bare-stories"])
-            .after("clippy")
-            .after("kernels")
-            .minutes(30)
-            .must_print(),
         Step::new("doc tests", Lane::Debug)
             .cargo(&["test", "--workspace", "--doc"])
             .after("clippy"),
