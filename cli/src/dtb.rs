@@ -32,8 +32,10 @@ pub enum DtbCommand {
         a maker and one field more, which other machines of that maker may have as well.")]
     Pack(PackArgs),
     /// Says everything that keeps a folder from being packed
+    #[command(after_help = "Example:\n  stillboot dtb lint trees/")]
     Lint(FolderArgs),
     /// Shows a set, or one tree
+    #[command(after_help = "Example:\n  stillboot dtb show dtbs.bin")]
     Show(ShowArgs),
     /// Says which tree of a set a machine gets, and why
     #[command(after_help = "Example:\n  \

@@ -37,6 +37,11 @@ fn help_of_every_command_shows_an_example() {
         "unhold",
         "scrub",
         "simulate",
+        "dtb",
+        "dtb pack",
+        "dtb lint",
+        "dtb show",
+        "dtb match",
     ] {
         let help = world.run(&format!("{command} --help")).expect(0);
         assert!(help.stdout.contains("Example"), "{command}: {}", help.stdout);
