@@ -8,7 +8,7 @@
 //! The protocols of this crate are correct on any device that keeps these promises, and need no
 //! more than these:
 //!
-//! 1. **Torn writes.** When power is lost during [`write`](BlockDevice::write), each byte of the
+//! 1. **Torn writes.** When power is lost during [`write`](BlockDevice::write), each bit of the
 //!    range holds either what it held before or what was written, in any mixture. Bytes outside the
 //!    range are untouched.
 //! 2. **Torn erases.** When power is lost during [`erase`](BlockDevice::erase), the bytes of the
