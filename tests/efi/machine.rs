@@ -277,8 +277,8 @@ impl Machine {
     /// Waits for anything to come.
     fn more(&mut self, deadline: Instant) -> Result<(), Off> {
         loop {
-            // The loader looks for a key once, when it starts; nobody knows when that is.
-            let pause = Duration::from_millis(if self.presses_key { 100 } else { 60_000 });
+            // As often as a key repeats that is held: nobody knows when the loader looks.
+            let pause = Duration::from_millis(if self.presses_key { 33 } else { 60_000 });
             if self.presses_key && self.pressed.elapsed() >= pause {
                 self.pressed = Instant::now();
                 self.send(" ");

@@ -18,13 +18,12 @@ use core::time::Duration;
 use stillboot::boot::{Boot, BootConfig, Event};
 use stillboot::device::BlockDevice;
 use stillboot::driver::{self, RollbackStore};
-use stillboot::format::Architecture;
 use stillboot::verify::{Device, Trust};
-use stillboot_efi::clock::{Clock, HASHING, READING, Timed};
+use stillboot_efi::clock::{Clock, Timed};
 use stillboot_efi::memory::{ComponentMemory, Pages};
 use stillboot_efi::menu::{self, ReadOnly, Unraised};
 use stillboot_efi::variables::{self, FloorVariables};
-use stillboot_efi::{console, disks, nonce, report, start, watchdog};
+use stillboot_efi::{ARCHITECTURE, console, disks, nonce, report, start, watchdog};
 use stillboot_sha256::{Provider, Sha256};
 use uefi::Status;
 use uefi::runtime::{self, ResetType};
@@ -112,10 +111,17 @@ fn run(clock: &Clock) -> String {
         watchdog_reset: variables::take_came_back(),
     };
     let mut power_on = PowerOn { clock, notes, buffer: &mut buffer };
-    while asked {
-        let Some(entry) = menu::ask::<Hash>(&config, &mut devices, power_on.buffer.bytes_mut())
-        else {
-            break;
+    // A key that is held comes again and again, and the firmware may have taken the first ones.
+    asked |= console::key().is_some();
+    loop {
+        let buffer = power_on.buffer.bytes_mut();
+        let entry = asked.then(|| menu::ask::<Hash>(&config, &mut devices, buffer)).flatten();
+        let Some(entry) = entry else {
+            match power_on.start(&config, &mut devices, &mut FloorVariables, false) {
+                Some(failure) => return failure,
+                None => (asked, config.watchdog_reset) = (true, false),
+            }
+            continue;
         };
         let only: Vec<_> = slots.iter().copied().filter(|slot| slot.slot == entry.slot).collect();
         if let Ok(layout) = plan.layout(&only) {
@@ -130,12 +136,12 @@ fn run(clock: &Clock) -> String {
                     guarded.iter_mut().map(|disk| disk as &mut dyn BlockDevice).collect();
                 power_on.start(&chosen, &mut guarded, store, true)
             };
+            let failure = failure.unwrap_or_default();
             console::line(format_args!("stillboot: not started\r\n{failure}"));
             config.nonce = nonce::nonce();
         }
         asked = true;
     }
-    power_on.start(&config, &mut devices, &mut FloorVariables, false)
 }
 
 /// What every start of this power-on uses.
@@ -146,15 +152,16 @@ struct PowerOn<'a> {
 }
 
 impl PowerOn<'_> {
-    /// Runs the core until something is started. Returns only if nothing was, with the report.
-    /// With `chosen`, a floor that was set aside for want of other slots is obeyed.
+    /// Runs the core until something is started. Returns the report if nothing was, and nothing if
+    /// somebody pressed a key. With `chosen`, no key is looked for, and a floor that was set aside
+    /// for want of other slots is obeyed.
     fn start(
         &mut self,
         config: &BootConfig<'_>,
         devices: &mut [&mut dyn BlockDevice],
         store: &mut dyn RollbackStore,
         chosen: bool,
-    ) -> String {
+    ) -> Option<String> {
         let mut machine = Boot::<Hash>::new(config);
         let mut memory = ComponentMemory::default();
         let mut event = Event::Start;
@@ -166,29 +173,19 @@ impl PowerOn<'_> {
                 self.notes.push("note: it is below the floor".into());
                 break;
             }
-            let (hashing, reading) = (self.clock.spent(&HASHING), self.clock.spent(&READING));
-            let times = format!(
-                "time: {} us until all was verified: {} us hashing {} bytes, {} us reading {} bytes",
-                self.clock.micros(),
-                hashing.micros,
-                hashing.bytes,
-                reading.micros,
-                reading.bytes,
-            );
-            self.notes.push(times);
+            // A key that was pressed meanwhile. On trial it is too late: the try is counted.
+            if !chosen && proof.attempt == 0 && console::key().is_some() {
+                return None;
+            }
+            self.notes.push(self.clock.verified());
             let text = report::text(machine.report(), &self.notes);
             let refusal = start::hand_over(self.clock, &proof, manifest, &memory, text);
             self.notes.push(format!("note: slot {}: {refusal}", proof.slot));
             event = Event::Returned;
         }
-        report::text(machine.report(), &self.notes).replace('\n', "\r\n")
+        Some(report::text(machine.report(), &self.notes).replace('\n', "\r\n"))
     }
 }
-
-#[cfg(target_arch = "x86_64")]
-const ARCHITECTURE: Architecture = Architecture::X86_64;
-#[cfg(target_arch = "aarch64")]
-const ARCHITECTURE: Architecture = Architecture::Aarch64;
 
 /// A fault of ours must not end a device's life: the power-on is over, and its try is counted.
 #[cfg(target_os = "uefi")]

@@ -1,5 +1,7 @@
 //! Monotonic time, for the report: the processor's own counter, and what it went into.
 
+use alloc::format;
+use alloc::string::String;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use stillboot::format::Digest;
@@ -24,6 +26,21 @@ impl Clock {
     #[must_use]
     pub fn micros(&self) -> u64 {
         micros(ticks().wrapping_sub(self.start), self.per_second)
+    }
+
+    /// A line for the report: how long it took to verify all that is about to be started, and what
+    /// of it went into what.
+    #[must_use]
+    pub fn verified(&self) -> String {
+        let (hashing, reading) = (self.spent(&HASHING), self.spent(&READING));
+        format!(
+            "time: {} us until all was verified: {} us hashing {} bytes, {} us reading {} bytes",
+            self.micros(),
+            hashing.micros,
+            hashing.bytes,
+            reading.micros,
+            reading.bytes,
+        )
     }
 
     /// What a kind of work took so far.

@@ -51,5 +51,14 @@ pub mod watchdog;
 
 pub use stillboot_loader::{gpt, plan, report};
 
+use stillboot::format::Architecture;
+
+/// What this firmware runs: a loader is of the same architecture.
+#[cfg(target_arch = "x86_64")]
+pub const ARCHITECTURE: Architecture = Architecture::X86_64;
+/// What this firmware runs: a loader is of the same architecture.
+#[cfg(target_arch = "aarch64")]
+pub const ARCHITECTURE: Architecture = Architecture::Aarch64;
+
 #[cfg(test)]
 extern crate std;
