@@ -149,13 +149,13 @@ impl Effort {
         memory: Memory::Used,
         draws: false,
     };
-    /// For the proof: every first cut there is, and every second one after each that came between
-    /// two requests.
+    /// For the proof: every first cut there is, and after each of them every second one, requests
+    /// of the recovery torn at a few places.
     pub const PROVE: Self = Self {
         tears: usize::MAX,
-        redo_every: 4,
+        redo_every: 1,
         second_every: 1,
-        second_torn_every: 10,
+        second_torn_every: 1,
         second_tears: 4,
         fault_every: 1,
         memory: Memory::Used,

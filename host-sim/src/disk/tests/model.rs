@@ -288,3 +288,58 @@ fn flash_may_lose_an_erase_and_keep_the_one_after() {
         assert!(seen.contains(&state), "{state:?}");
     }
 }
+
+/// Two devices one behind the other, each with a write that waits, the second one's first.
+fn two_devices_with_something_pending() -> WriteCache<RamDisk> {
+    let mut cached = WriteCache::new(RamDisk::new(DISK, 0));
+    cached.write(1024, &[2; 512]).unwrap();
+    cached.write(0, &[1; 512]).unwrap();
+    cached
+}
+
+fn firsts(device: &RamDisk) -> (u8, u8) {
+    (device.bytes(0, 1)[0], device.bytes(1024, 1)[0])
+}
+
+#[test]
+fn flush_of_one_device_leaves_the_other_pending() {
+    let mut cached = two_devices_with_something_pending();
+    cached.flush_part(&(0..1024)).unwrap();
+    assert_eq!(firsts(cached.device()), (1, 0));
+    assert_eq!(cached.pending(), 1);
+    // Reads still see what waits, and a flush of all brings it.
+    let mut read = [0; 512];
+    cached.read(1024, &mut read).unwrap();
+    assert_eq!(read, [2; 512]);
+    cached.flush().unwrap();
+    assert_eq!(firsts(cached.device()), (1, 2));
+    // What was not flushed is lost with the power.
+    let mut cut = two_devices_with_something_pending();
+    cut.flush_part(&(1024..2048)).unwrap();
+    cut.lose_all();
+    assert_eq!(firsts(cut.device()), (0, 2));
+}
+
+#[test]
+fn one_device_may_keep_what_the_other_loses() {
+    for (part, kept) in [(0..1024, (1, 0)), (1024..2048, (0, 2))] {
+        let mut cached = two_devices_with_something_pending();
+        cached.keep_part(&part).unwrap();
+        assert_eq!(firsts(cached.device()), kept);
+        assert_eq!(cached.pending(), 0);
+        cached.flush().unwrap();
+        assert_eq!(firsts(cached.device()), kept);
+    }
+}
+
+#[test]
+fn write_ahead_of_its_erase_is_lost_with_the_power_and_reported_by_a_flush() {
+    let mut disk = RamDisk::new(FLASH, 0);
+    disk.erase(0, 4096).unwrap();
+    disk.write(0, &[0; 512]).unwrap();
+    let mut cached = WriteCache::new(disk);
+    cached.write(0, &[7; 512]).unwrap();
+    assert_eq!(cached.clone().keep_part(&(0..4096)), Ok(()));
+    assert_eq!(cached.flush_part(&(0..4096)), Err(DeviceError::NotErased));
+    assert_eq!(cached.pending(), 0);
+}
