@@ -39,6 +39,9 @@ const NEEDS: &[(&str, &str)] = &[
     ("/usr/share/AAVMF/AAVMF_CODE.fd", "qemu-efi-aarch64"),
     ("mcopy", "mtools"),
     ("mkfs.vfat", "dosfstools"),
+    ("dtc", "device-tree-compiler"),
+    ("fdtget", "device-tree-compiler"),
+    ("dmidecode", "dmidecode"),
 ];
 
 /// Installs or names everything missing.
