@@ -6,6 +6,7 @@
 //! target/kernels/ARCH/VERSION/{vmlinuz, initrd.img, cmdline, recipe}
 //! target/kernels/ARCH/index.txt     the versions, oldest first
 //! target/kernels/ARCH/generic.txt   the version with drivers of real hardware
+//! target/kernels/arm64/VERSION/dtbs the device trees of that version
 //! target/kernels/ARCH/linux.stub    systemd's stub
 //! target/kernels/.fetched/          packages and apt's lists, so that a rebuild works offline
 //! ```
@@ -66,6 +67,9 @@ const HARDWARE_MODULES: &[&str] = &["i6300esb"];
 
 /// What only the cloud kernel has on every architecture.
 const CLOUD_MODULE: &str = "tpm_tis";
+
+/// What only the package with drivers of real hardware has, and only for Arm machines.
+const TREES: &str = "dtbs";
 
 /// The package with the stub of unified kernel images.
 const STUB_PACKAGE: &str = "systemd-boot-efi";
@@ -277,11 +281,16 @@ fn is_complete(arch: Arch, folder: &Path) -> bool {
 /// Everything of ours that decides what is in the folder of a version.
 fn recipe(arch: Arch, folder: &Path) -> String {
     let version = folder.file_name().unwrap_or_default().to_string_lossy();
+    let trees = if has_trees(arch, &version) { TREES } else { "" };
     format!(
-        "version {RECIPE_VERSION}\ncmdline {}\nmodules {}\n{INIT}",
+        "version {RECIPE_VERSION}\ncmdline {}\nmodules {}\n{trees}{INIT}",
         arch.cmdline(),
         modules_of(&version).join(" "),
     )
+}
+
+fn has_trees(arch: Arch, version: &str) -> bool {
+    arch == Arch::Arm64 && !is_cloud(version)
 }
 
 /// Makes one version in `partial/out`.
@@ -298,6 +307,11 @@ fn make(arch: Arch, version: &str, archive: &mut Archive, partial: &Path) -> Res
         .with_context(|| format!("the package has no {}", vmlinuz.display()))?;
     fs::write(out.join("initrd.img"), initramfs(version, &unpacked)?.emit()?)?;
     fs::write(out.join("cmdline"), format!("{}\n", arch.cmdline()))?;
+    if has_trees(arch, version) {
+        let trees = unpacked.join(format!("usr/lib/linux-image-{version}"));
+        fs::rename(&trees, out.join(TREES))
+            .with_context(|| format!("the package has no {}", trees.display()))?;
+    }
     fs::write(out.join("recipe"), recipe(arch, Path::new(version)))?;
     Ok(())
 }
