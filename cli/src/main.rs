@@ -28,6 +28,7 @@ mod sign;
 mod simulate;
 mod size;
 mod source;
+mod stub;
 mod time;
 mod verify;
 mod view;
@@ -91,6 +92,13 @@ enum Command {
     /// Sets of device trees: packs, checks and shows them, says what a machine gets
     #[command(subcommand, after_help = "Example:\n  stillboot dtb pack trees/ --out dtbs.bin")]
     Dtb(dtb::DtbCommand),
+    /// Images for UEFI that carry a whole bundle
+    #[command(
+        subcommand,
+        after_help = "Example:\n  stillboot stub build update.sbb --stub stillboot-stub-aa64.efi \\\n    \
+            --roots keys/roots.toml --class laptops --out vmlinuz.efi"
+    )]
+    Stub(stub::StubCommand),
     /// Installs a bundle into the slot that is not running
     #[command(after_help = "Examples:\n  \
         stillboot install update.sbb --disk /dev/sda --roots keys/roots.toml --class model-1\n  \
@@ -166,6 +174,7 @@ fn run(command: &Command, out: &Output) -> Result<(), Failure> {
         Command::Disk(disk::DiskCommand::Create(args)) => disk::create(args, out),
         Command::Disk(disk::DiskCommand::Show(args)) => disk::show(args, out),
         Command::Dtb(command) => dtb::run(command, out),
+        Command::Stub(command) => stub::run(command, out),
         Command::Install(args) => install::install(args, false, out),
         Command::Resume(args) => install::install(args, true, out),
         Command::Policy(policy::PolicyCommand::Check(args)) => policy::check(args, out),

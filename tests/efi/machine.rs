@@ -107,7 +107,16 @@ pub struct Settings {
     pub trace: Option<PathBuf>,
     /// A key is pressed while the loader starts.
     pub key: bool,
+    /// The firmware is handed this image to start, with load options that must not count.
+    pub kernel: Option<PathBuf>,
+    /// What the machine says of itself, as words for QEMU's `-smbios`.
+    pub identity: Vec<String>,
+    /// The firmware describes the machine by a device tree, and not by ACPI.
+    pub by_tree: bool,
 }
+
+/// Load options that nobody signed. A kernel that took them would not come up.
+const FOREIGN_OPTIONS: &str = "init=/nonexistent stillboot.proof=1:b:00 console=none";
 
 impl Hardware {
     /// A machine with these disks, which are copied: the images stay as they are.
@@ -162,9 +171,33 @@ impl Hardware {
         floors
     }
 
+    /// The device tree by which the machine's maker would describe it.
+    pub fn tree(&self, settings: &Settings) -> Vec<u8> {
+        let path = self.path("machine.dtb");
+        let mut qemu = self.qemu(settings);
+        // It writes the tree and ends.
+        qemu.args(["-machine", &format!("dumpdtb={}", path.display())]);
+        let output = qemu.stdin(Stdio::null()).output().expect("QEMU is there");
+        assert!(output.status.success(), "{output:?}");
+        fs::read(path).expect("QEMU has written it")
+    }
+
     /// Switches it on.
     pub fn start(&self, settings: &Settings) -> Machine {
+        Machine::start(&mut self.qemu(settings), &self.path("errors"), settings.key)
+    }
+
+    fn qemu(&self, settings: &Settings) -> Command {
         let mut qemu = self.arch.qemu();
+        if settings.by_tree {
+            qemu.args(["-machine", "acpi=off"]);
+        }
+        for words in &settings.identity {
+            qemu.args(["-smbios", words]);
+        }
+        if let Some(kernel) = &settings.kernel {
+            qemu.arg("-kernel").arg(kernel).args(["-append", FOREIGN_OPTIONS]);
+        }
         // All memory is there when the machine starts, as in a real one. Else the host would find it
         // page by page, and that would count as the loader's time to read.
         qemu.arg("-mem-prealloc");
@@ -211,7 +244,7 @@ impl Hardware {
             qemu.arg("-trace").arg("enable=virtio_blk_handle_read");
             qemu.arg("-D").arg(trace);
         }
-        Machine::start(&mut qemu, &self.path("errors"), settings.key)
+        qemu
     }
 }
 

@@ -7,13 +7,14 @@ mod disk;
 mod machine;
 mod release;
 mod stories;
+mod stub;
 mod torture;
 mod uki;
 
 /// The stories, for each architecture as tests of its own: those of one run one after the other,
 /// those of two side by side.
 macro_rules! stories {
-    ($($story:ident),* $(,)?) => {
+    ($($story:ident),*; aarch64: $($arm:ident),* $(,)?) => {
         mod x86_64 {
             $(#[test]
             #[ignore = "boots machines in QEMU"]
@@ -26,6 +27,11 @@ macro_rules! stories {
             #[ignore = "boots machines in QEMU"]
             fn $story() {
                 crate::stories::$story(crate::machine::Arch::Aarch64);
+            })*
+            $(#[test]
+            #[ignore = "boots machines in QEMU"]
+            fn $arm() {
+                crate::stub::$arm();
             })*
         }
     };
@@ -48,5 +54,10 @@ stories! {
     a_unified_kernel_image_starts_as_it_is,
     the_menu_starts_a_slot_once,
     a_system_that_refuses_health_is_left,
-    the_power_is_cut,
+    the_power_is_cut;
+    aarch64:
+    stub_gives_a_known_machine_its_tree,
+    stub_replaces_the_tree_of_the_firmware_by_its_own_kind,
+    stub_leaves_an_unknown_machine_alone_unless_a_tree_is_required,
+    stub_refuses_what_was_not_signed,
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use stillboot::format::manifest::flags;
 use stillboot::format::{Architecture, Load, Manifest, Role, SlotKind};
 use stillboot_linux::keys::Roots;
 use stillboot_sim::{Piece, Publisher};
@@ -149,13 +150,26 @@ pub struct Release {
     pub recovery: bool,
     /// One component instead of three.
     pub unified: bool,
+    /// A set of device trees, and whether one of them is required.
+    pub trees: Option<(Vec<u8>, bool)>,
+    /// Its kernel tells what it finds.
+    pub talkative: bool,
 }
 
 impl Release {
     /// Release `number` with the cloud kernel of this age.
     pub fn new(arch: Arch, number: u64, age: usize) -> Self {
         let kernel = Kernel::Cloud(age);
-        Self { arch, number, level: 1, kernel, recovery: false, unified: false }
+        Self {
+            arch,
+            number,
+            level: 1,
+            kernel,
+            recovery: false,
+            unified: false,
+            trees: None,
+            talkative: false,
+        }
     }
 
     fn kind(&self) -> SlotKind {
@@ -171,6 +185,9 @@ impl Release {
         let mut manifest = publisher().manifest(self.number);
         manifest.level = self.level;
         manifest.chunk_size = 256 << 10;
+        if self.trees.as_ref().is_some_and(|(_, is_required)| *is_required) {
+            manifest.flags |= flags::DTB_REQUIRED;
+        }
         manifest.architecture = match self.arch {
             Arch::X86_64 => Architecture::X86_64,
             Arch::Aarch64 => Architecture::Aarch64,
@@ -184,7 +201,10 @@ impl Release {
         let mut initramfs = self.kernel.read(self.arch, "initrd.img");
         // The kernel unpacks both, one over the other.
         initramfs.extend(fs::read(tool).expect("it was made with the tool"));
-        let cmdline = format!("{} stillboot.commands", self.arch.cmdline());
+        let mut cmdline = format!("{} stillboot.commands", self.arch.cmdline());
+        if self.talkative {
+            cmdline = cmdline.replace(" quiet", "");
+        }
         [
             (Role::Kernel, self.kernel.read(self.arch, "vmlinuz")),
             (Role::Initramfs, initramfs),
@@ -199,6 +219,9 @@ impl Release {
             let [kernel, initramfs, cmdline] = self.parts().map(|(_, bytes)| bytes);
             let uki = crate::uki::build(self.arch, &kernel, &initramfs, &cmdline);
             parts = vec![(Role::Uki, uki)];
+        }
+        if let Some((set, _)) = &self.trees {
+            parts.push((Role::Dtbs, set.clone()));
         }
         let pieces: Vec<_> = parts
             .iter()

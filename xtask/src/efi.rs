@@ -1,4 +1,4 @@
-//! `cargo xtask efi`: the boot loader for UEFI, for both architectures, and whether it stays small.
+//! `cargo xtask efi` and `cargo xtask stub`: what runs under UEFI, and whether it stays small.
 
 use std::env;
 use std::fs;
@@ -12,6 +12,9 @@ use crate::shell;
 
 /// What a loader may take on a system partition, and in the memory of small machines.
 const LIMIT_BYTES: u64 = 120 << 10;
+
+/// What a stub may add to the kernel that it starts.
+const STUB_LIMIT_BYTES: u64 = 100 << 10;
 
 /// The roots that `--test-keys` stands for, and their class.
 const TEST_ROOTS: &str = "tests/data/test-keys/roots.toml";
@@ -121,16 +124,36 @@ pub fn run(arch: Option<Arch>, trust: &Trust, out: Option<&Path>) -> Result<()> 
     Ok(())
 }
 
+/// Builds the stub for arm64 as the file `out` and prints its size.
+///
+/// # Errors
+/// It does not compile, or it could be shipped and is over the limit.
+pub fn stub(trust: &Trust, out: Option<&Path>) -> Result<()> {
+    let default = shell::target().join("efi/stillboot-stub-aa64.efi");
+    let out = out.unwrap_or(&default);
+    let built = compile("arm64-stub", Arch::Aarch64, trust, STUB_LIMIT_BYTES)?;
+    if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {folder:?}"))?;
+    }
+    fs::copy(&built, out).with_context(|| format!("cannot write {}", out.display()))?;
+    println!("note: {}: {} bytes", out.display(), fs::metadata(out)?.len());
+    Ok(())
+}
+
 /// Builds one loader and returns where it is.
 ///
 /// # Errors
 /// It does not compile, or it could be shipped and is over the limit.
 pub fn build(arch: Arch, trust: &Trust) -> Result<PathBuf> {
+    compile("efi-loader", arch, trust, LIMIT_BYTES)
+}
+
+fn compile(package: &str, arch: Arch, trust: &Trust, limit: u64) -> Result<PathBuf> {
     let profile = trust.profile();
     shell::run(
         trust.set(
             shell::cargo()
-                .args(["build", "--quiet", "-p", "efi-loader"])
+                .args(["build", "--quiet", "-p", package])
                 .args(["--target", arch.target(), "--profile", profile])
                 // In addition to the flags of `.cargo/config.toml`.
                 .args([
@@ -139,11 +162,12 @@ pub fn build(arch: Arch, trust: &Trust) -> Result<PathBuf> {
                 ]),
         )?,
     )?;
-    let built = shell::target().join(arch.target()).join(profile).join("efi-loader.efi");
+    let folder = shell::target().join(arch.target()).join(profile);
+    let built = folder.join(package).with_extension("efi");
     let bytes = fs::metadata(&built)?.len();
-    // Debug assertions make the test loader larger; it is not what is shipped.
-    if bytes > LIMIT_BYTES && !trust.test_keys {
-        bail!("{} has {bytes} bytes, the limit is {LIMIT_BYTES}", arch.file());
+    // Debug assertions make one for tests larger; it is not what is shipped.
+    if bytes > limit && !trust.test_keys {
+        bail!("{} has {bytes} bytes, the limit is {limit}", built.display());
     }
     Ok(built)
 }

@@ -124,6 +124,14 @@ enum Chore {
         #[arg(long)]
         out: Option<PathBuf>,
     },
+    /// Build the stub for arm64 that `stillboot stub build` wraps a bundle with.
+    Stub {
+        #[command(flatten)]
+        trust: efi::Trust,
+        /// The file to write; `efi/stillboot-stub-aa64.efi` in the target folder by default.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
     /// Build the boot loader for arm64 without firmware, as a flat image.
     Bare {
         #[command(flatten)]
@@ -191,6 +199,7 @@ fn main() -> ExitCode {
         Chore::Canaries => canaries::run(),
         Chore::TestKeys => test_keys::run(),
         Chore::Efi { arch, trust, out } => efi::run(arch, &trust, out.as_deref()),
+        Chore::Stub { trust, out } => efi::stub(&trust, out.as_deref()),
         Chore::Bare { trust, out } => bare::run(&trust, out.as_deref()),
         Chore::BareStories => bare::stories(),
         Chore::Boots { arch, story } => boots::run(arch, story.as_deref()),

@@ -193,7 +193,7 @@ impl Ready {
         let image = Image::parse(kernel).map_err(|error| format!("{error}"))?;
         let placement = places.arena().place(&image).map_err(|error| format!("{error}"))?;
         let cmdline = component(Role::Cmdline).unwrap_or_default();
-        let cmdline = command_line(cmdline, proof).map_err(|error| format!("{error}"))?;
+        let cmdline = command_line(cmdline, Some(proof)).map_err(|error| format!("{error}"))?;
         let extent = |bytes: &[u8]| (bytes.as_ptr().addr() as u64, bytes.len() as u64);
         let initramfs = component(Role::Initramfs).map(extent);
 

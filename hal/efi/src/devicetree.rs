@@ -43,7 +43,7 @@ pub struct Installed {
 pub fn install(
     set: Option<&[u8]>,
     is_required: bool,
-    proof: &BootProof,
+    proof: Option<&BootProof>,
 ) -> Result<(Option<Installed>, String), String> {
     if set.is_none() && !is_required {
         return Ok((None, String::new()));
@@ -87,11 +87,13 @@ fn choice<'a>(
     }
 }
 
-/// Writes the tree with the proof in it to memory that stays, lets the firmware put in what only it
+/// Writes the tree, with the proof in it if there is one, to memory that stays, lets the firmware put in what only it
 /// knows, and installs it.
-fn put(tree: &Fdt<'_>, proof: &BootProof, old: *const c_void) -> Result<Installed, String> {
-    let proof = proof.emit();
-    let changes = [Change { name: PROOF, value: Value::Text(&proof) }];
+fn put(tree: &Fdt<'_>, proof: Option<&BootProof>, old: *const c_void) -> Result<Installed, String> {
+    let proof = proof.map(BootProof::emit);
+    // One that came with the tree is nobody's.
+    let value = proof.as_deref().map_or(Value::Absent, Value::Text);
+    let changes = [Change { name: PROOF, value }];
     let mut len = room(tree, &changes, &[]);
     let fixup = boot::get_handle_for_protocol::<Fixup>().and_then(open::<Fixup>).ok();
     // Once, and once more with as much room as the firmware asks for.

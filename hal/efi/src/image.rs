@@ -11,6 +11,17 @@ use uefi::{Handle, Status};
 
 use crate::disks::open;
 
+/// The image that runs, as the firmware put it into memory.
+#[must_use]
+pub fn own() -> Option<&'static [u8]> {
+    let loaded = open::<LoadedImage>(boot::image_handle()).ok()?;
+    let (start, len) = loaded.info();
+    let len = usize::try_from(len).ok().filter(|_| !start.is_null())?;
+    // SAFETY: The firmware says that so many bytes of this image are there, and they stay while it
+    // runs. Sections that are written to, such as its static variables, are read by nobody.
+    Some(unsafe { core::slice::from_raw_parts(start.cast(), len) })
+}
+
 /// An image that was loaded and not started.
 #[derive(Debug)]
 pub struct Image {

@@ -7,7 +7,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`gpt`], [`plan`], [`report`] | are those of every loader: see `stillboot-loader` |
+//! | [`gpt`], [`plan`], [`report`], [`bundle`], [`pe`] | are those of every loader: see `stillboot-loader` |
 //! | [`options`] | makes the load options of a kernel: the verified command line and the proof |
 //! | [`menu`] | the text of the menu, and the start of one chosen slot |
 //! | [`block`] | a disk of the firmware as a block device |
@@ -49,7 +49,7 @@ pub mod start;
 pub mod variables;
 pub mod watchdog;
 
-pub use stillboot_loader::{gpt, plan, report};
+pub use stillboot_loader::{bundle, gpt, pe, plan, report};
 
 use stillboot::format::Architecture;
 

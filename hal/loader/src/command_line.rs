@@ -1,4 +1,4 @@
-//! The command line of a kernel: the verified one with the boot proof appended.
+//! The command line of a kernel: the verified one, with the boot proof appended where there is one.
 //!
 //! What the machine's firmware hands to the loader never gets here: whoever can write that could
 //! otherwise change what the kernel does.
@@ -55,11 +55,15 @@ impl core::fmt::Display for CommandLineError {
 }
 
 /// The command line for a kernel, with a final zero. `cmdline` is the verified component, empty if
-/// there is none; line ends and zeros at its end do not count.
+/// there is none; line ends and zeros at its end do not count. `proof` is that of the slot; what was
+/// started from no slot has none, and must not claim one.
 ///
 /// # Errors
 /// [`CommandLineError`].
-pub fn command_line(cmdline: &[u8], proof: &BootProof) -> Result<Vec<u8>, CommandLineError> {
+pub fn command_line(
+    cmdline: &[u8],
+    proof: Option<&BootProof>,
+) -> Result<Vec<u8>, CommandLineError> {
     let end = cmdline.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r' | b' ' | 0));
     let cmdline = &cmdline[..end.map_or(0, |end| end + 1)];
     if let Some(at) = cmdline.iter().position(|byte| !matches!(byte, b' '..=b'~')) {
@@ -72,15 +76,19 @@ pub fn command_line(cmdline: &[u8], proof: &BootProof) -> Result<Vec<u8>, Comman
     if cmdline.iter().filter(|byte| **byte == b'"').count() % 2 != 0 {
         return Err(CommandLineError::OpenQuote);
     }
-    let proof = proof.emit();
-    let separator: &str = if cmdline.is_empty() { "" } else { " " };
-    let pieces =
-        [cmdline, separator.as_bytes(), PARAMETER.as_bytes(), b"=", proof.as_bytes(), &[0]];
-    let found = pieces.iter().map(|piece| piece.len()).sum();
-    if found > LEN_MAX {
-        return Err(CommandLineError::TooLong { found });
+    let mut line = cmdline.to_vec();
+    if let Some(proof) = proof {
+        let separator: &str = if cmdline.is_empty() { "" } else { " " };
+        let proof = proof.emit();
+        for piece in [separator, PARAMETER, "=", &proof] {
+            line.extend_from_slice(piece.as_bytes());
+        }
     }
-    Ok(pieces.concat())
+    line.push(0);
+    match line.len() {
+        found if found > LEN_MAX => Err(CommandLineError::TooLong { found }),
+        _ => Ok(line),
+    }
 }
 
 #[cfg(test)]
@@ -105,7 +113,7 @@ mod tests {
     }
 
     fn text(cmdline: &[u8]) -> String {
-        let mut line = command_line(cmdline, &proof()).unwrap();
+        let mut line = command_line(cmdline, Some(&proof())).unwrap();
         assert_eq!(line.pop(), Some(0));
         String::from_utf8(line).unwrap()
     }
@@ -127,7 +135,7 @@ mod tests {
 
     #[test]
     fn what_a_kernel_would_misread_is_refused() {
-        let refused = |cmdline: &[u8]| command_line(cmdline, &proof()).unwrap_err();
+        let refused = |cmdline: &[u8]| command_line(cmdline, Some(&proof())).unwrap_err();
         assert_eq!(refused(b"a\nb"), CommandLineError::NotText { at: 1 });
         assert_eq!(refused(b"a\0b"), CommandLineError::NotText { at: 1 });
         assert_eq!(refused(b"\xc3\xa4"), CommandLineError::NotText { at: 0 });

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`gpt`] | reads and checks a partition table |
 //! | [`plan`] | says which partition of which disk is what |
+//! | [`bundle`] | verifies a bundle that is in memory as a whole |
+//! | [`pe`] | finds a section of an image that runs |
 //! | [`command_line`] | appends the proof to the verified command line |
 //! | [`floor`] | the bytes of the variable that keeps a floor |
 //! | [`report`] | puts what a power-on found into words |
@@ -16,9 +18,11 @@
 
 extern crate alloc;
 
+pub mod bundle;
 pub mod command_line;
 pub mod floor;
 pub mod gpt;
+pub mod pe;
 pub mod plan;
 pub mod report;
 

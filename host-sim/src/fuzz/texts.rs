@@ -71,7 +71,7 @@ pub fn loader(data: &[u8]) {
         record_version: 1,
         manifest_schema: 1,
     };
-    if let Ok(mut options) = command_line(data, &proof) {
+    if let Ok(mut options) = command_line(data, Some(&proof)) {
         assert_eq!(options.pop(), Some(0));
         let line = String::from_utf8(options).expect("printable text");
         assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)));

@@ -1,0 +1,181 @@
+//! The stub for arm64: one image with everything in it, and the right device tree for the machine.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use stillboot_arm64::chid::{Fields, Kind};
+use stillboot_arm64::set::{self, Machine as Known};
+
+use crate::machine::{Arch, Hardware, Machine, Settings};
+use crate::release::{CLASS, Release, succeed, works, xtask};
+
+const ARCH: Arch = Arch::Aarch64;
+
+/// The machine that the set knows.
+const LAPTOP: &str = "type=1,manufacturer=Maker,product=Laptop 1,family=Laptops,sku=L1";
+/// One of the same maker.
+const OTHER: &str = "type=1,manufacturer=Maker,product=Server 9,family=Servers,sku=S9";
+
+/// What the trees of the set call the machine.
+const LAPTOP_MODEL: &str = "stillboot test laptop";
+const VIRT_MODEL: &str = "stillboot test virt";
+
+/// What the firmware's tree says first, when there is one.
+const VIRT: &str = "linux,dummy-virt";
+
+/// A machine without disks, started by its firmware with this image.
+fn settings(image: PathBuf, identity: &str, by_tree: bool) -> Settings {
+    Settings {
+        kernel: Some(image),
+        identity: vec![identity.into()],
+        by_tree,
+        ..Settings::default()
+    }
+}
+
+/// A set with two trees that both describe the machine in QEMU: one for the laptop by its ids, one
+/// for whatever firmware calls by QEMU's own name.
+fn set(hardware: &Hardware) -> Vec<u8> {
+    // With ACPI as without it, the devices are the same.
+    let tree = hardware.tree(&Settings::default());
+    let path = hardware.path("edited.dtb");
+    let edit = |model: &str, compatible: &[&str]| {
+        fs::write(&path, &tree).expect("the temporary folder can be written");
+        for (name, values) in [("model", &[model][..]), ("compatible", compatible)] {
+            let mut fdtput = Command::new("fdtput");
+            fdtput.arg("-ts").arg(&path).args(["/", name]).args(values);
+            succeed(&mut fdtput);
+        }
+        fs::read(&path).expect("it was just written")
+    };
+    let laptop = "maker,laptop-1";
+    let trees = [
+        ("laptop.dtb".to_owned(), edit(LAPTOP_MODEL, &[laptop, VIRT])),
+        ("virt.dtb".to_owned(), edit(VIRT_MODEL, &[VIRT])),
+    ];
+    let fields = Fields {
+        manufacturer: Some("Maker"),
+        family: Some("Laptops"),
+        product_name: Some("Laptop 1"),
+        product_sku: Some("L1"),
+        ..Fields::default()
+    };
+    let kind = Kind::from_number(4).expect("by maker, family, product and SKU");
+    let known = Known {
+        name: "Laptop 1".into(),
+        compatible: laptop.into(),
+        chids: vec![kind.chid(&fields).expect("all fields are there")],
+        may_be_weak: false,
+    };
+    set::build(&trees, &[known]).expect("no two of them are alike")
+}
+
+/// The image: the stub with this release in it.
+fn image(hardware: &Hardware, release: &Release) -> PathBuf {
+    let (stub, out) = (works().folder().join("stub.efi"), hardware.path("image.efi"));
+    let mut build = xtask();
+    build.args(["stub", "--test-keys", "--class", CLASS, "--revision", "1", "--roots"]);
+    succeed(build.arg(&works().roots).arg("--out").arg(&stub));
+    let [bundle, stub, roots, path] =
+        [&release.file(), &stub, &works().roots, &out].map(|path| path.display().to_string());
+    works().on_host(&[
+        "stub",
+        "build",
+        &bundle,
+        "--stub",
+        &stub,
+        "--roots",
+        &roots,
+        "--class",
+        CLASS,
+        "--revision",
+        "1",
+        "--arch",
+        "aarch64",
+        "--out",
+        &path,
+    ]);
+    out
+}
+
+fn release(set: Vec<u8>, is_required: bool) -> Release {
+    let mut release = Release::new(ARCH, 31, 0);
+    release.trees = Some((set, is_required));
+    release.talkative = true;
+    release
+}
+
+/// What the kernel said of the machine, once the system is there.
+fn comes_up(machine: &mut Machine) -> String {
+    let boot = machine.ready();
+    // What started it is no slot, and load options of the firmware do not count.
+    assert!(!boot.cmdline.contains("stillboot.proof"), "{}", boot.cmdline);
+    assert!(!boot.cmdline.contains("nonexistent"), "{}", boot.cmdline);
+    let said = machine.transcript();
+    assert!(!said.contains("not aligned"), "{said}");
+    said
+}
+
+fn model(said: &str) -> Option<&str> {
+    said.lines().find_map(|line| Some(line.split_once("Machine model: ")?.1))
+}
+
+pub fn stub_gives_a_known_machine_its_tree() {
+    let hardware = Hardware::new(ARCH, &[]);
+    let image = image(&hardware, &release(set(&hardware), true));
+    let mut machine = hardware.start(&settings(image, LAPTOP, false));
+    let said = comes_up(&mut machine);
+    assert_eq!(model(&said), Some(LAPTOP_MODEL), "{said}");
+    assert!(said.contains("ACPI: Interpreter disabled"), "{said}");
+    let chosen = machine.run("cat /proc/device-tree/chosen/bootargs; echo", 0);
+    assert!(chosen.contains("stillboot.commands"), "{chosen}");
+    let compatible = machine.run("tr '\\0' ' ' < /proc/device-tree/compatible; echo", 0);
+    assert!(compatible.contains("maker,laptop-1 linux,dummy-virt"), "{compatible}");
+    println!("note: stub, identity matched by id, ACPI on: Machine model: {LAPTOP_MODEL}");
+}
+
+pub fn stub_replaces_the_tree_of_the_firmware_by_its_own_kind() {
+    let hardware = Hardware::new(ARCH, &[]);
+    let image = image(&hardware, &release(set(&hardware), true));
+    // Its ids are not asked: the firmware knows what it is.
+    let mut machine = hardware.start(&settings(image, LAPTOP, true));
+    let said = comes_up(&mut machine);
+    assert_eq!(model(&said), Some(VIRT_MODEL), "{said}");
+    println!("note: stub, firmware with a tree: Machine model: {VIRT_MODEL}");
+}
+
+pub fn stub_leaves_an_unknown_machine_alone_unless_a_tree_is_required() {
+    let hardware = Hardware::new(ARCH, &[]);
+    let set = set(&hardware);
+    let image_ = image(&hardware, &release(set.clone(), false));
+    let mut machine = hardware.start(&settings(image_, OTHER, false));
+    let said = comes_up(&mut machine);
+    assert_eq!(model(&said), None, "{said}");
+    assert!(said.contains("ACPI: Core revision"), "{said}");
+    drop(machine);
+    let image = image(&hardware, &release(set, true));
+    let mut machine = hardware.start(&settings(image, OTHER, false));
+    machine.expect("not started: it needs the device tree of this machine");
+    println!("note: stub, unknown machine: left with its ACPI, or refused if a tree is required");
+}
+
+pub fn stub_refuses_what_was_not_signed() {
+    let hardware = Hardware::new(ARCH, &[]);
+    // Signed, and broken all the same.
+    let mut broken = set(&hardware);
+    let at = broken.windows(4).rposition(|word| word == [0xd0, 0x0d, 0xfe, 0xed]);
+    broken[at.expect("it has trees")] ^= 1;
+    let path = image(&hardware, &release(broken, false));
+    let mut machine = hardware.start(&settings(path.clone(), "type=0", true));
+    machine.expect("not started: set of device trees");
+    drop(machine);
+    // Not signed: a bit of the initial file system.
+    let mut bytes = fs::read(&path).expect("it was just built");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, bytes).expect("the temporary folder can be written");
+    let mut machine = hardware.start(&settings(path, LAPTOP, false));
+    machine.expect("not started: the bundle's initramfs does not match the manifest");
+    println!("note: stub, broken set and changed byte: refused");
+}
