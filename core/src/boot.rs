@@ -273,45 +273,48 @@ struct Loading {
 }
 
 /// One power-on.
+// In this order, the small fields before the large ones: those in the first hundred bytes are
+// reached by instructions of half the length.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Boot<'a, H = SoftSha256> {
     config: &'a BootConfig<'a>,
-    state: State,
-    copies: Copies,
-    record: Record,
+    next: usize,
+    /// Length of the buffer that the caller lends.
+    buffer_len: usize,
+    current: Option<Candidate>,
     /// The record differs from what stands on the device.
     dirty: bool,
-    /// What the store holds, by kind.
-    store: [Floor; 2],
+    /// Slots that are out for this power-on, as bits.
+    out: u8,
+    /// Slots of which a try was counted in this power-on, as bits.
+    counted: u8,
+    /// Nothing was loaded from the candidate yet.
+    first_reserve: bool,
     /// The record's floor is beyond anything on the device and does not count, by kind.
     ignore_floor: [bool; 2],
     /// A candidate was refused by nothing but the record's floor, by kind.
     refused_by_floor: [bool; 2],
-    /// The highest floor that any verified head reached, by kind.
-    highest: [Floor; 2],
-    /// Keyset version and sequence of what a scan found, by slot: the newer goes first.
-    found: [Option<(u32, u64)>; SLOTS_MAX],
-    candidates: Candidates,
-    next: usize,
-    /// Slots that are out for this power-on, as bits.
-    out: u8,
-    current: Option<Candidate>,
-    manifest: Option<Verified<Manifest>>,
-    loading: Loading,
-    fold: IndexFold<H>,
-    /// Digest of what was read first, where that did not verify and is read once more.
-    first_read: Option<Digest>,
-    /// Nothing was loaded from the candidate yet.
-    first_reserve: bool,
     /// A slot of the kind could not be read, so what floor it reaches is not known.
     unseen: [bool; 2],
-    /// Slots of which a try was counted in this power-on, as bits.
-    counted: u8,
+    /// What the store holds, by kind.
+    store: [Floor; 2],
+    /// The highest floor that any verified head reached, by kind.
+    highest: [Floor; 2],
+    state: State,
+    loading: Loading,
     /// What the candidate's state was before a try of it was spent.
     unspent: SlotState,
-    /// Length of the buffer that the caller lends.
-    buffer_len: usize,
+    candidates: Candidates,
+    /// Digest of what was read first, where that did not verify and is read once more.
+    first_read: Option<Digest>,
+    copies: Copies,
+    /// Keyset version and sequence of what a scan found, by slot: the newer goes first.
+    found: [Option<(u32, u64)>; SLOTS_MAX],
+    record: Record,
+    fold: IndexFold<H>,
     report: Report,
+    manifest: Option<Verified<Manifest>>,
 }
 
 impl<'a, H: Sha256> Boot<'a, H> {

@@ -259,6 +259,8 @@ impl Copies {
     }
 
     /// Takes the result of the operation that was asked for, and asks for the next.
+    // Apart, so that its stack is not under the verification of a slot.
+    #[inline(never)]
     pub(crate) fn step(
         &mut self,
         layout: &Layout<'_>,
