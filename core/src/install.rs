@@ -530,33 +530,36 @@ struct Current {
 }
 
 /// One update.
+// In this order, the small fields before the large ones: those in the first hundred bytes are
+// reached by instructions of half the length.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Install<'a, H = SoftSha256> {
     config: &'a InstallConfig<'a>,
-    state: State,
-    copies: Copies,
-    record: Record,
-    store: Floor,
+    buffer_len: usize,
+    head_len: usize,
+    target: Slot,
     /// The slot that runs, or the one that would boot on a device that is offline.
     running: Option<Slot>,
-    running_digest: Digest,
-    running_order: (u32, u64),
-    running_floor: Floor,
-    running_reads_max: u16,
-    /// Where the running slot holds components, by role code.
-    sources: [Option<Region>; COMPONENTS_MAX],
-    manifest: Option<Verified<Manifest>>,
-    target: Slot,
-    head_len: usize,
-    head_digest: Digest,
     resumed: bool,
-    current: Option<Current>,
-    hash: H,
-    fold: IndexFold<H>,
-    buffer_len: usize,
+    state: State,
     written: u64,
     reused: u64,
     progress: Progress,
+    store: Floor,
+    running_floor: Floor,
+    running_order: (u32, u64),
+    running_reads_max: u16,
+    current: Option<Current>,
+    running_digest: Digest,
+    head_digest: Digest,
+    copies: Copies,
+    hash: H,
+    fold: IndexFold<H>,
+    /// Where the running slot holds components, by role code.
+    sources: [Option<Region>; COMPONENTS_MAX],
+    record: Record,
+    manifest: Option<Verified<Manifest>>,
 }
 
 impl<'a, H: Sha256> Install<'a, H> {
