@@ -78,8 +78,8 @@ impl<H: Sha256> IndexFold<H> {
             self.chunk_left -= take as u32;
             self.left -= take;
             if self.chunk_left == 0 || self.left == 0 {
-                self.root.update(&self.chunk.clone().finish());
-                self.chunk = H::new();
+                let chunk = core::mem::replace(&mut self.chunk, H::new());
+                self.root.update(&chunk.finish());
                 self.chunk_left = self.chunk_size;
             }
             bytes = later;
