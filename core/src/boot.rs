@@ -282,7 +282,8 @@ pub struct Boot<'a, H = SoftSha256> {
     next: usize,
     /// Length of the buffer that the caller lends.
     buffer_len: usize,
-    current: Option<Candidate>,
+    /// The candidate at hand; before the first one, any.
+    current: Candidate,
     /// The record differs from what stands on the device.
     dirty: bool,
     /// Slots that are out for this power-on, as bits.
@@ -335,7 +336,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
             candidates: Candidates::new(),
             next: 0,
             out: 0,
-            current: None,
+            current: Candidate { slot: Slot::A, claim: Claim::LastResort },
             manifest: None,
             loading: Loading { number: 0, ram: false, data: config.layout.record(0) },
             fold: IndexFold::new(0, 1),
@@ -449,16 +450,14 @@ impl<'a, H: Sha256> Boot<'a, H> {
         match (self.state, outcome) {
             (State::Spend, Outcome::Written) => {
                 self.dirty = false;
-                self.counted |= self.current.map_or(0, |candidate| bit(candidate.slot));
+                self.counted |= bit(self.current.slot);
                 self.read_head()
             }
             // Step 3: what cannot be counted is not tried.
             (State::Spend, Outcome::WriteFailed(error)) => {
                 self.report.record_write_failed = Some(error);
                 // In memory too: what stands on the device is what the next power-on will see.
-                if let Some(Candidate { slot, .. }) = self.current {
-                    self.record.body.slot_mut(slot).state = self.unspent;
-                }
+                self.record.body.slot_mut(self.current.slot).state = self.unspent;
                 self.skip_for_now(Reason::NotCounted(error))
             }
             (State::Settle, Outcome::Written) => {
@@ -616,7 +615,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
             if self.out & bit(candidate.slot) != 0 {
                 continue;
             }
-            self.current = Some(candidate);
+            self.current = candidate;
             match candidate.claim {
                 Claim::Trial => {
                     if self.read_only() {
@@ -687,14 +686,11 @@ impl<'a, H: Sha256> Boot<'a, H> {
     fn read_head(&mut self) -> Action {
         self.state = State::Head;
         self.first_read = None;
-        match self.current {
-            Some(candidate) => self.read_part(candidate.slot, Part::Trust, TRUST_LEN_MAX),
-            None => self.stop(),
-        }
+        self.read_part(self.current.slot, Part::Trust, TRUST_LEN_MAX)
     }
 
     fn step_head(&mut self, event: Event<'_>, buffer: &[u8]) -> Action {
-        let Some(Candidate { slot, claim }) = self.current else { return self.stop() };
+        let Candidate { slot, claim } = self.current;
         if let Event::Failed(error) = event {
             self.unseen[slot.kind() as usize] = true;
             if Canary::ReadErrorIsBad.sings() {
@@ -706,12 +702,10 @@ impl<'a, H: Sha256> Boot<'a, H> {
         let class = match self.verify(slot, head) {
             Ok(class) => class,
             Err(error) => {
-                // Step 4: only two identical reads that fail condemn a slot.
-                let digest = digest_of::<H>(head);
-                return match self.first_read.replace(digest) {
+                return match self.compare(&digest_of::<H>(head)) {
                     None => self.read_part(slot, Part::Trust, TRUST_LEN_MAX),
-                    Some(first) if first == digest => self.condemn(Reason::Trust(error)),
-                    Some(_) => {
+                    Some(true) => self.condemn(Reason::Trust(error)),
+                    Some(false) => {
                         self.unseen[slot.kind() as usize] = true;
                         self.skip(Reason::Unstable)
                     }
@@ -763,9 +757,8 @@ impl<'a, H: Sha256> Boot<'a, H> {
 
     /// Goes on with the first component from number `from` on that is to be checked here.
     fn component(&mut self, from: usize) -> Action {
-        let (Some(Candidate { slot, .. }), Some(manifest)) = (self.current, &self.manifest) else {
-            return self.stop();
-        };
+        let Some(manifest) = &self.manifest else { return self.stop() };
+        let slot = self.current.slot;
         let late = self.config.check_late;
         let next = manifest
             .components_of(slot)
@@ -778,7 +771,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
         let unit = self.config.layout.geometry(data.device).logical_block_bytes;
         data.len = round_u64(component.length, unit);
         let (role, ram) = (component.role, component.load == Load::Ram);
-        self.fold = IndexFold::new(component.length, manifest.chunk_size);
+        self.fold.restart(component.length, manifest.chunk_size);
         self.loading = Loading { number, ram, data };
         self.first_read = None;
         if ram {
@@ -815,22 +808,30 @@ impl<'a, H: Sha256> Boot<'a, H> {
         if root == component.index_root {
             return self.component(number + 1);
         }
-        match self.first_read.replace(root) {
-            None => {
-                self.fold = IndexFold::new(component.length, manifest.chunk_size);
-                self.load(0)
-            }
-            Some(first) if first == root => self.condemn(Reason::Corrupt { role: component.role }),
-            Some(_) => self.skip(Reason::Unstable),
+        let role = component.role;
+        self.fold.restart(component.length, manifest.chunk_size);
+        match self.compare(&root) {
+            None => self.load(0),
+            Some(true) => self.condemn(Reason::Corrupt { role }),
+            Some(false) => self.skip(Reason::Unstable),
         }
+    }
+
+    /// Step 4: only two identical reads that fail condemn a slot. Whether the digest of what was
+    /// read, and does not verify, is the same as the first time; `None` if this was the first time.
+    #[inline(never)]
+    fn compare(&mut self, digest: &Digest) -> Option<bool> {
+        let same = self.first_read.as_ref().map(|first| first == digest);
+        if same.is_none() {
+            self.first_read = Some(*digest);
+        }
+        same
     }
 
     /// The candidate verified in full: settle the record and hand over.
     fn verified(&mut self) -> Action {
-        let (Some(Candidate { slot, claim }), Some(manifest)) = (self.current, &self.manifest)
-        else {
-            return self.stop();
-        };
+        let Some(manifest) = &self.manifest else { return self.stop() };
+        let Candidate { slot, claim } = self.current;
         match claim {
             Claim::Trial => self.hand_over(),
             Claim::LastResort => {
@@ -852,7 +853,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
 
     /// Step 8: may the floor rise to the lowest of the good slots?
     fn consider_floor(&mut self) -> Action {
-        let Some(Candidate { slot, .. }) = self.current else { return self.stop() };
+        let slot = self.current.slot;
         let Some(manifest) = &self.manifest else { return self.stop() };
         let kind = slot.kind();
         let body = &self.record.body;
@@ -868,7 +869,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
 
     /// Reads the head of the next good slot of the same kind, from number `at` on.
     fn other_head(&mut self, mut at: usize, lowest: Floor) -> Action {
-        let Some(Candidate { slot, .. }) = self.current else { return self.stop() };
+        let slot = self.current.slot;
         while let Some(layout) = self.config.layout.slots().get(at) {
             let other = layout.slot;
             if other != slot
@@ -903,7 +904,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
     }
 
     fn raise(&mut self, floor: Floor) -> Action {
-        let Some(Candidate { slot, .. }) = self.current else { return self.stop() };
+        let slot = self.current.slot;
         let kind = slot.kind();
         if self.config.has_store && floor > self.store[kind as usize] {
             self.state = State::RaiseStore(floor);
@@ -913,7 +914,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
     }
 
     fn raise_record(&mut self, floor: Floor) -> Action {
-        let Some(Candidate { slot, .. }) = self.current else { return self.stop() };
+        let slot = self.current.slot;
         let kind = slot.kind();
         let ignored = self.ignore_floor[kind as usize];
         let recorded = self.record.body.floor_of_mut(kind);
@@ -934,10 +935,8 @@ impl<'a, H: Sha256> Boot<'a, H> {
 
     /// Step 6.
     fn hand_over(&mut self) -> Action {
-        let (Some(Candidate { slot, claim }), Some(manifest)) = (self.current, &self.manifest)
-        else {
-            return self.stop();
-        };
+        let Some(manifest) = &self.manifest else { return self.stop() };
+        let Candidate { slot, claim } = self.current;
         let (attempt, nonce) = match (claim, self.record.body.slot(slot).state) {
             (Claim::Trial | Claim::LastResort, SlotState::Trying { attempt, nonce, .. }) => {
                 (attempt, nonce)
@@ -964,7 +963,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
         if self.report.lines.last().is_some_and(|line| line.reason == Reason::Started) {
             self.report.lines.pop();
         }
-        if let Some(Candidate { slot, claim: Claim::Trial }) = self.current {
+        if let Candidate { slot, claim: Claim::Trial } = self.current {
             self.record.body.fail(slot, Fault::Returned);
             self.dirty = true;
         }
@@ -973,9 +972,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
 
     /// The slot is out for this power-on, and nothing is written about it.
     fn skip(&mut self, reason: Reason) -> Action {
-        if let Some(Candidate { slot, .. }) = self.current {
-            self.out |= bit(slot);
-        }
+        self.out |= bit(self.current.slot);
         self.skip_for_now(reason)
     }
 
@@ -987,20 +984,16 @@ impl<'a, H: Sha256> Boot<'a, H> {
 
     /// Two identical reads failed to verify.
     fn condemn(&mut self, reason: Reason) -> Action {
-        if let Some(Candidate { slot, claim }) = self.current
-            && claim != Claim::LastResort
-        {
-            self.record.body.fail(slot, Fault::Corrupt);
+        if self.current.claim != Claim::LastResort {
+            self.record.body.fail(self.current.slot, Fault::Corrupt);
             self.dirty = true;
         }
         self.skip(reason)
     }
 
     fn line(&mut self, reason: Reason) {
-        if let Some(candidate) = self.current {
-            // When the report is full the oldest lines are the ones that matter.
-            let _ = self.report.lines.push(Line { candidate, reason });
-        }
+        // When the report is full the oldest lines are the ones that matter.
+        let _ = self.report.lines.push(Line { candidate: self.current, reason });
     }
 
     fn stop(&mut self) -> Action {

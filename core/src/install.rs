@@ -1305,7 +1305,7 @@ impl<'a, H: Sha256> Install<'a, H> {
     }
 
     fn restart_fold(&mut self) {
-        self.fold = IndexFold::new(self.current.length, self.chunk_size());
+        self.fold.restart(self.current.length, self.chunk_size());
     }
 
     fn check_index(&mut self, at: u64) -> Result<Action, InstallError> {
@@ -1515,7 +1515,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         let next = manifest.components_of(self.target).find(|(number, _)| *number >= from);
         match next {
             Some((number, component)) => {
-                self.fold = IndexFold::new(component.length, manifest.chunk_size);
+                self.fold.restart(component.length, manifest.chunk_size);
                 self.read_back(number, 0)
             }
             None => self.commit(),
