@@ -272,6 +272,21 @@ struct Loading {
     data: Region,
 }
 
+/// What this power-on learned of the slots of one kind.
+#[derive(Clone, Copy, Debug, Default)]
+struct Kind {
+    /// What the store holds.
+    store: Floor,
+    /// The highest floor that any verified head reached.
+    highest: Floor,
+    /// The record's floor is beyond anything on the device and does not count.
+    ignore_floor: bool,
+    /// A candidate was refused by nothing but the record's floor.
+    refused_by_floor: bool,
+    /// A slot could not be read, so what floor it reaches is not known.
+    unseen: bool,
+}
+
 /// One power-on.
 // In this order, the small fields before the large ones: those in the first hundred bytes are
 // reached by instructions of half the length.
@@ -292,16 +307,8 @@ pub struct Boot<'a, H = SoftSha256> {
     counted: u8,
     /// Nothing was loaded from the candidate yet.
     first_reserve: bool,
-    /// The record's floor is beyond anything on the device and does not count, by kind.
-    ignore_floor: [bool; 2],
-    /// A candidate was refused by nothing but the record's floor, by kind.
-    refused_by_floor: [bool; 2],
-    /// A slot of the kind could not be read, so what floor it reaches is not known.
-    unseen: [bool; 2],
-    /// What the store holds, by kind.
-    store: [Floor; 2],
-    /// The highest floor that any verified head reached, by kind.
-    highest: [Floor; 2],
+    /// By kind of slot.
+    kinds: [Kind; 2],
     state: State,
     loading: Loading,
     /// What the candidate's state was before a try of it was spent.
@@ -328,10 +335,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
             copies: Copies::new(0),
             record: Record::default(),
             dirty: false,
-            store: [Floor::default(); 2],
-            ignore_floor: [false; 2],
-            refused_by_floor: [false; 2],
-            highest: [Floor::default(); 2],
+            kinds: [Kind::default(); 2],
             found: [None; SLOTS_MAX],
             candidates: Candidates::new(),
             next: 0,
@@ -342,7 +346,6 @@ impl<'a, H: Sha256> Boot<'a, H> {
             fold: IndexFold::new(0, 1),
             first_read: None,
             first_reserve: true,
-            unseen: [false; 2],
             counted: 0,
             unspent: SlotState::Empty,
             buffer_len: 0,
@@ -397,7 +400,9 @@ impl<'a, H: Sha256> Boot<'a, H> {
             }
             State::ReadFloor(kind) => {
                 match event {
-                    Event::Floor(floor) => self.store[kind as usize] = floor.unwrap_or_default(),
+                    Event::Floor(floor) => {
+                        self.kinds[kind as usize].store = floor.unwrap_or_default()
+                    }
                     // A store that should be there and is not must not read as floor zero.
                     _ => self.report.store_failed = true,
                 }
@@ -654,14 +659,14 @@ impl<'a, H: Sha256> Boot<'a, H> {
         // A floor that nothing on the device reaches came from damage or from a forger; obeying it
         // would turn one bad write into a dead device.
         for kind in [SlotKind::Update, SlotKind::Recovery] {
-            let at = kind as usize;
-            if self.refused_by_floor[at]
+            let seen = &mut self.kinds[kind as usize];
+            if seen.refused_by_floor
                 && !self.report.store_failed
-                && !self.unseen[at]
-                && !self.ignore_floor[at]
-                && self.highest[at] < self.record.body.floor_of(kind)
+                && !seen.unseen
+                && !seen.ignore_floor
+                && seen.highest < self.record.body.floor_of(kind)
             {
-                self.ignore_floor[at] = true;
+                seen.ignore_floor = true;
                 self.report.floor_ignored = true;
                 self.next = 0;
                 return self.next_candidate();
@@ -672,7 +677,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
             Choice::Current { .. } => self.dirty,
             // Both copies lost and nothing to start: without a record nothing could be installed
             // either. What merely could not be read may still be there the next time.
-            Choice::Lost => self.dirty && self.unseen == [false; 2],
+            Choice::Lost => self.dirty && !self.kinds.iter().any(|kind| kind.unseen),
             Choice::Factory | Choice::Newer => false,
         };
         if write { self.write_record(State::SettleEmpty) } else { self.stop() }
@@ -692,7 +697,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
     fn step_head(&mut self, event: Event<'_>, buffer: &[u8]) -> Action {
         let Candidate { slot, claim } = self.current;
         if let Event::Failed(error) = event {
-            self.unseen[slot.kind() as usize] = true;
+            self.kinds[slot.kind() as usize].unseen = true;
             if Canary::ReadErrorIsBad.sings() {
                 return self.condemn(Reason::Device(error));
             }
@@ -706,7 +711,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
                     None => self.read_part(slot, Part::Trust, TRUST_LEN_MAX),
                     Some(true) => self.condemn(Reason::Trust(error)),
                     Some(false) => {
-                        self.unseen[slot.kind() as usize] = true;
+                        self.kinds[slot.kind() as usize].unseen = true;
                         self.skip(Reason::Unstable)
                     }
                 };
@@ -726,16 +731,16 @@ impl<'a, H: Sha256> Boot<'a, H> {
             return self.skip(Reason::Layout(error));
         }
         let kind = slot.kind();
-        let at = kind as usize;
+        let seen = &mut self.kinds[kind as usize];
         let found = manifest.floor();
-        self.highest[at] = self.highest[at].max(found);
-        let floor = self.store[at];
+        seen.highest = seen.highest.max(found);
+        let floor = seen.store;
         if found < floor {
             return self.skip(Reason::BelowStoreFloor { found, floor });
         }
         let floor = self.record.body.floor_of(kind);
-        if found < floor && !self.ignore_floor[at] {
-            self.refused_by_floor[at] = true;
+        if found < floor && !seen.ignore_floor {
+            seen.refused_by_floor = true;
             return self.skip_for_now(Reason::BelowRecordFloor { found, floor });
         }
         // The record speaks of a manifest, not of a place.
@@ -858,8 +863,9 @@ impl<'a, H: Sha256> Boot<'a, H> {
         let kind = slot.kind();
         let body = &self.record.body;
         let hint = lowest_good(body, kind, &self.config.layout).unwrap_or_default();
-        let store = if self.config.has_store { self.store[kind as usize] } else { hint };
-        let wanted = hint > store || hint > body.floor_of(kind) || self.ignore_floor[kind as usize];
+        let seen = &self.kinds[kind as usize];
+        let store = if self.config.has_store { seen.store } else { hint };
+        let wanted = hint > store || hint > body.floor_of(kind) || seen.ignore_floor;
         if !wanted || self.read_only() || self.report.store_failed {
             return self.settle();
         }
@@ -906,7 +912,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
     fn raise(&mut self, floor: Floor) -> Action {
         let slot = self.current.slot;
         let kind = slot.kind();
-        if self.config.has_store && floor > self.store[kind as usize] {
+        if self.config.has_store && floor > self.kinds[kind as usize].store {
             self.state = State::RaiseStore(floor);
             return Action::RaiseFloor(kind, floor);
         }
@@ -916,11 +922,11 @@ impl<'a, H: Sha256> Boot<'a, H> {
     fn raise_record(&mut self, floor: Floor) -> Action {
         let slot = self.current.slot;
         let kind = slot.kind();
-        let ignored = self.ignore_floor[kind as usize];
+        let seen = &self.kinds[kind as usize];
         let recorded = self.record.body.floor_of_mut(kind);
         // A recorded floor that was found to be false is mended, never below the store's.
-        if floor > *recorded || ignored {
-            *recorded = floor.max(self.store[kind as usize]);
+        if floor > *recorded || seen.ignore_floor {
+            *recorded = floor.max(seen.store);
             self.dirty = true;
         }
         self.settle()
