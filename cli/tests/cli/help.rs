@@ -42,6 +42,8 @@ fn help_of_every_command_shows_an_example() {
         "dtb lint",
         "dtb show",
         "dtb match",
+        "stub",
+        "stub build",
     ] {
         let help = world.run(&format!("{command} --help")).expect(0);
         assert!(help.stdout.contains("Example"), "{command}: {}", help.stdout);

@@ -11,5 +11,6 @@ mod rejection;
 mod release;
 mod simulate;
 mod story;
+mod stub;
 mod support;
 mod test_keys;
