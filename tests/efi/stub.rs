@@ -162,9 +162,9 @@ pub fn stub_leaves_an_unknown_machine_alone_unless_a_tree_is_required() {
 
 pub fn stub_refuses_what_was_not_signed() {
     let hardware = Hardware::new(ARCH, &[]);
-    // Signed, and broken all the same.
+    // Signed, and broken all the same: the first tree, which is that of the firmware's kind.
     let mut broken = set(&hardware);
-    let at = broken.windows(4).rposition(|word| word == [0xd0, 0x0d, 0xfe, 0xed]);
+    let at = broken.windows(4).position(|word| word == [0xd0, 0x0d, 0xfe, 0xed]);
     broken[at.expect("it has trees")] ^= 1;
     let path = image(&hardware, &release(broken, false));
     let mut machine = hardware.start(&settings(path.clone(), "type=0", true));

@@ -117,7 +117,7 @@ fn read_at(
             return Err(TableError::Entries("a partition is not in the space for partitions"));
         }
         partitions.push(Partition {
-            name: { entry.name }.chars().collect(),
+            name: text(&{ entry.name }.0),
             guid: { entry.unique_partition_guid },
             // Cannot overflow: the last block is on the disk.
             start_bytes: start * u64::from(block),
@@ -126,6 +126,15 @@ fn read_at(
     }
     check_overlap(&partitions)?;
     Ok(Table { is_backup, partitions })
+}
+
+/// A name as Linux and its tools read it: UTF-16 up to the first zero. Pairs of surrogates are one
+/// character; both sides have to call a partition the same.
+fn text(name: &[u8; 72]) -> String {
+    let units = name.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
+    char::decode_utf16(units.take_while(|unit| *unit != 0))
+        .map(|character| character.unwrap_or(char::REPLACEMENT_CHARACTER))
+        .collect()
 }
 
 fn check_header(header: &GptHeader, sum: u32, lba: u64, blocks: u64) -> Result<(), TableError> {
