@@ -74,7 +74,8 @@ enum Chore {
     },
     /// Measure the core on a microcontroller against the limits in xtask/size/limits.toml.
     Size {
-        /// Measure four targets at two levels, and write the table of docs/BENCHMARKS.md.
+        /// Measure four targets at two levels, and one with nightly's `-Zbuild-std`; write the table
+        /// of docs/BENCHMARKS.md.
         #[arg(long, conflicts_with = "raise")]
         all: bool,
         /// Raise the limits that are passed to the measured sizes, rounded up to KiB.
@@ -94,7 +95,7 @@ enum Chore {
         #[arg(long, default_value_t = 10)]
         cpu_minutes: u64,
     },
-    /// Check the core with every set of its features.
+    /// The rejection suite through the core with every set of its features.
     Features,
     /// The boot loader and the application for a microcontroller: build them, run their stories in
     /// QEMU, measure stack and memory.

@@ -57,7 +57,12 @@ fn steps() -> Vec<Step> {
         mcu_clippy().after("setup"),
         bare_clippy().after("setup"),
         Step::new("size", Lane::Size).xtask(&["size"]).after("setup"),
-        Step::new("features", Lane::NoStd).xtask(&["features"]).after("setup").must_print(),
+        // It builds into a folder of its own, and lets the tests leave what it runs.
+        Step::new("features", Lane::Free)
+            .xtask(&["features"])
+            .after("tests")
+            .minutes(10)
+            .must_print(),
         // Every story with the power cut, optimised: in the tests' profile it takes minutes.
         Step::new("sweep", Lane::Release)
             .cargo(&[

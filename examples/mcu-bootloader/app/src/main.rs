@@ -30,7 +30,7 @@ use update::{BUFFER_LEN, CONTEXTS, Updater};
 fn main() -> ! {
     let machine = Machine::read();
     let retained = Retained::new();
-    let mut uart = Uart::new();
+    let mut uart = Uart::receiving();
     let Some(hand_over) = retained.take_hand_over() else {
         // Without a proof it is not known what runs, and nothing may be confirmed or installed.
         say(&mut uart, format_args!("no proof"));
