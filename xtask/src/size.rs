@@ -211,9 +211,11 @@ pub fn run_all() -> Result<()> {
     table += &"---:|".repeat(PARTS.len());
     table += "\n";
     let shipped = TARGETS.iter().flat_map(|target| LEVELS.iter().map(move |level| (target, level)));
-    let rows = shipped
-        .map(|(target, level)| (Library::Shipped, *target, *level))
-        .chain([(Library::Rebuilt, TARGET, LEVEL)]);
+    let rows = shipped.map(|(target, level)| (Library::Shipped, *target, *level)).chain([(
+        Library::Rebuilt,
+        TARGET,
+        LEVEL,
+    )]);
     for (library, target, level) in rows {
         build(library, target, level)?;
         let folder = library.target().join(target).join("release");

@@ -1,13 +1,13 @@
 //! The board's first serial port: an Arm CMSDK UART.
 //!
 //! It has no FIFO: one byte waits for the program, and the sender waits for that byte to be taken.
-//! The program sleeps meanwhile; what has come wakes it.
+//! While an update comes, the program sleeps between two bytes.
 
 use core::convert::Infallible;
 use core::fmt;
 
 use cortex_m::interrupt::InterruptNumber;
-use cortex_m::peripheral::{NVIC, SCB};
+use cortex_m::peripheral::NVIC;
 use embedded_io::{ErrorType, Read};
 
 use crate::registers::Register;
@@ -31,18 +31,8 @@ const TRANSMIT: u32 = 1;
 const RECEIVE: u32 = 1 << 1;
 const RECEIVE_INTERRUPT: u32 = 1 << 3;
 
-// SAFETY: the processor's own timer; none of its registers reaches memory.
-const TICK_CONTROL: Register = unsafe { Register::new(0xe000_e010) };
-// SAFETY: as above.
-const TICK_RELOAD: Register = unsafe { Register::new(0xe000_e014) };
-// SAFETY: as above.
-const TICK_CURRENT: Register = unsafe { Register::new(0xe000_e018) };
-
-/// On, with an interrupt, at the processor's 25 MHz.
-const TICK_ON: u32 = 0b111;
-
-/// A tenth of a second.
-const TICK_COUNT: u32 = 2_500_000;
+/// Between two looks at the port while somebody may type.
+const DELAY_CYCLES: u32 = 10_000;
 
 /// The interrupt of a byte that has come.
 #[derive(Clone, Copy)]
@@ -77,8 +67,6 @@ impl Uart {
         CONTROL.write(TRANSMIT | RECEIVE | RECEIVE_INTERRUPT);
         // SAFETY: interrupts are disabled, so no handler runs that would have to be there.
         unsafe { NVIC::unmask(Received) };
-        TICK_RELOAD.write(TICK_COUNT);
-        TICK_CONTROL.write(TICK_ON);
         tell_sender();
         this
     }
@@ -91,7 +79,7 @@ impl Uart {
             match received() {
                 None => {
                     watchdog::feed();
-                    sleep();
+                    cortex_m::asm::delay(DELAY_CYCLES);
                 }
                 Some(b'\n') => return,
                 Some(byte) => {
@@ -112,22 +100,21 @@ fn received() -> Option<u8> {
     Some(byte)
 }
 
-/// There is room for a byte.
+/// There is room for a byte, and whoever sends is alive.
 ///
 /// On a wire nobody needs to be told. QEMU's model of this port keeps the next byte back while there
-/// is no room, and does not look again by itself when there is some (it lacks the call
-/// `qemu_chr_fe_accept_input`): the byte waits until anything else makes QEMU look at what it waits
-/// for. A timer that is set does. Without this line a transfer rests for seconds at a time, or until
-/// the watchdog ends it.
+/// is no room, and does not look again by itself when there is some: it lacks the call
+/// `qemu_chr_fe_accept_input`. The byte waits until something else makes QEMU look at all that it
+/// waits for, such as a timer that is set anew, and the watchdog is the only one here. Without this a
+/// transfer rests until the watchdog ends it.
 fn tell_sender() {
-    TICK_CURRENT.write(0);
+    watchdog::feed();
 }
 
-/// Sleeps until a byte has come, for a tick at most.
+/// Sleeps until a byte has come.
 fn sleep() {
     INTERRUPT.write(RECEIVE);
     NVIC::unpend(Received);
-    SCB::clear_pendst();
     // What comes from here on is pending, which ends the sleep even though interrupts are disabled.
     // What came just before must not be slept over.
     if STATE.read() & RECEIVE_FULL == 0 {
@@ -164,7 +151,6 @@ impl Read for Uart {
                 None => sleep(),
             }
         }
-        watchdog::feed();
         Ok(count)
     }
 }
