@@ -42,6 +42,8 @@ pub struct Machine {
     lines: Receiver<String>,
     /// What has come so far, for the message of a failure.
     seen: Vec<String>,
+    /// What is left of the bundle that is being sent.
+    bundle: Vec<u8>,
     folder: TempDir,
 }
 
@@ -103,10 +105,10 @@ impl Machine {
                 }
             }
         });
-        Self { process, input, lines, seen: Vec::new(), folder }
+        Self { process, input, lines, seen: Vec::new(), bundle: Vec::new(), folder }
     }
 
-    /// The next line that `wanted` says something about.
+    /// The next line that `wanted` says something about. Sends what is asked for meanwhile.
     ///
     /// # Errors
     /// The board ended before.
@@ -118,6 +120,7 @@ impl Machine {
             assert!(!left.is_zero(), "not for {} s: {:#?}", PATIENCE.as_secs(), self.seen);
             match self.lines.recv_timeout(left) {
                 Ok(line) => {
+                    self.serve(&line);
                     let found = wanted(&line);
                     self.seen.push(line);
                     if let Some(found) = found {
@@ -150,10 +153,22 @@ impl Machine {
         })
     }
 
-    /// Sends an installation. That the board ends while it reads is not told here.
+    /// Orders an installation. The bundle is sent piece by piece, while its end is
+    /// [waited for](Self::wait).
     pub fn install(&mut self, bundle: &[u8]) {
+        self.bundle = bundle.to_vec();
         self.send(format!("install {}\n", bundle.len()).as_bytes());
-        self.send(bundle);
+    }
+
+    /// Does what the board asks for, if this line does.
+    fn serve(&mut self, line: &str) {
+        let Some((verb @ ("send" | "skip"), len)) = line.split_once(' ') else { return };
+        let len: usize = len.parse().expect("a number of bytes");
+        assert!(len <= self.bundle.len(), "`{line}`, but {} are left", self.bundle.len());
+        let piece: Vec<u8> = self.bundle.drain(..len).collect();
+        if verb == "send" {
+            self.send(&piece);
+        }
     }
 
     /// Starts the board anew, without a power cut.

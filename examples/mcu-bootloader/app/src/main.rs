@@ -3,7 +3,8 @@
 //!
 //! It says what it does in lines on the serial port, and takes these commands, a line each:
 //!
-//! - `install LEN`: LEN bytes of a bundle follow;
+//! - `install LEN`: a bundle of LEN bytes; it is asked for in pieces, with the lines `send N` for its
+//!   next N bytes and `skip N` for N bytes that need not be sent;
 //! - `operations`: how many writes and erases the flash has seen since the power-on;
 //! - `reset`: start anew, into the update if there is one.
 #![no_std]
@@ -94,8 +95,8 @@ fn main() -> ! {
     }
 }
 
-fn install(updater: &mut Updater<'_>, uart: &mut Uart, len: usize, measure: bool) {
-    let (installed, depth) = updater.install(&mut *uart, len);
+fn install(updater: &mut Updater<'_>, uart: &mut Uart, len: u64, measure: bool) {
+    let (installed, depth) = updater.install(uart, len);
     match installed {
         Ok(installed) => {
             defmt::info!("{}", installed);
