@@ -638,7 +638,7 @@ fn installations(form: Form) {
         }
     }
     println!("{form:?}: {} bundles, {} ways", cases.len(), PATHS.len());
-    assert!(cases.len() >= 55);
+    assert!(cases.len() >= 54);
 }
 
 #[test]
@@ -848,9 +848,10 @@ impl Table {
         self.bytes(&device.class);
         self.number(device.revision.into());
         assert_eq!(device.architecture, Architecture::X86_64);
+        let slots = ground.slots();
         let regions = [ground.record(0), ground.record(1)]
             .into_iter()
-            .chain(ground.slots().iter().map(|slot| slot.regions[0].region));
+            .chain(slots.iter().map(|slot| slot.regions[0].region));
         for region in regions {
             self.number(region.offset);
             self.number(region.len);

@@ -40,17 +40,12 @@ pub fn run() -> Result<()> {
         let names = names.join(",");
         shell::run(
             shell::cargo()
-                .args(["build", "--quiet", "-p", "stillboot-powerset", "--no-default-features"])
-                .args(["--features", &names])
+                .args(["build", "--quiet", "-p", "stillboot-powerset", "--profile", "powerset"])
+                .args(["--no-default-features", "--features", &names])
                 .env("RUSTFLAGS", "-Dwarnings")
-                // It is compiled once for each run: what is ours is small, and what takes the time,
-                // the cryptography, is optimised by the workspace's profile.
-                .env("CARGO_PROFILE_DEV_OPT_LEVEL", "0")
-                .env("CARGO_PROFILE_DEV_DEBUG", "0")
-                .env("CARGO_INCREMENTAL", "0")
                 .env("CARGO_TARGET_DIR", &target),
         )?;
-        let mut suite = Command::new(target.join("debug/powerset"));
+        let mut suite = Command::new(target.join("powerset/powerset"));
         let text = shell::output(suite.arg(&table))
             .with_context(|| format!("with the features `{names}`"))?;
         let count: Option<u32> = text.split(' ').next().and_then(|word| word.parse().ok());

@@ -6,21 +6,16 @@ use anyhow::Result;
 
 use crate::shell;
 
+/// Builds the stories, as words for cargo.
+pub const BUILD: [&str; 8] =
+    ["test", "--package", "stillboot-tests", "--features", "mcu", "--test", "mcu", "--no-run"];
+
 /// Builds the firmware, runs its stories and prints what they measured.
 ///
 /// # Errors
 /// The firmware does not compile, or a story went wrong.
 pub fn run() -> Result<()> {
-    shell::run(shell::cargo().args([
-        "test",
-        "--package",
-        "stillboot-tests",
-        "--features",
-        "mcu",
-        "--test",
-        "mcu",
-        "--",
-        "--include-ignored",
-        "--nocapture",
-    ]))
+    let mut cargo = shell::cargo();
+    cargo.args(&BUILD[..BUILD.len() - 1]);
+    shell::run(cargo.args(["--", "--include-ignored", "--nocapture"]))
 }
