@@ -99,7 +99,11 @@ enum Chore {
     Features,
     /// The boot loader and the application for a microcontroller: build them, run their stories in
     /// QEMU, measure stack and memory.
-    Mcu,
+    Mcu {
+        /// Only measure, and write the table of docs/BENCHMARKS.md.
+        #[arg(long)]
+        table: bool,
+    },
     /// Run some of the tests of the core under Miri; needs a nightly toolchain.
     Miri,
     /// Time an installation against hashing and copying the same bytes.
@@ -186,7 +190,8 @@ fn main() -> ExitCode {
             fuzz::run(target.as_deref(), wall.unwrap_or(cpu))
         }
         Chore::Features => features::run(),
-        Chore::Mcu => mcu::run(),
+        Chore::Mcu { table: true } => mcu::table(),
+        Chore::Mcu { table: false } => mcu::run(),
         Chore::Miri => miri::run(),
         Chore::Bench { mib } => bench::run(mib),
         Chore::Canaries => canaries::run(),

@@ -229,16 +229,20 @@ pub fn run_all() -> Result<()> {
     print!("{table}");
     let path = shell::root().join("docs/BENCHMARKS.md");
     let page = fs::read_to_string(&path).context("cannot read docs/BENCHMARKS.md")?;
-    fs::write(&path, with_table(&page, &table)?).context("cannot write docs/BENCHMARKS.md")
+    fs::write(&path, with_table(&page, "sizes", &table)?).context("cannot write docs/BENCHMARKS.md")
 }
 
-/// The page with another table between its marks.
-fn with_table(page: &str, table: &str) -> Result<String> {
-    const BEGIN: &str = "<!-- sizes -->\n";
-    const END: &str = "<!-- /sizes -->";
-    let (before, rest) = page.split_once(BEGIN).context("no `<!-- sizes -->` in the page")?;
-    let (_, after) = rest.split_once(END).context("no `<!-- /sizes -->` in the page")?;
-    Ok(format!("{before}{BEGIN}{table}{END}{after}"))
+/// The page with another table between the marks of that name.
+///
+/// # Errors
+/// The page has no such marks.
+pub fn with_table(page: &str, name: &str, table: &str) -> Result<String> {
+    let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
+    let (before, rest) =
+        page.split_once(&begin).with_context(|| format!("no `<!-- {name} -->` in the page"))?;
+    let (_, after) =
+        rest.split_once(&end).with_context(|| format!("no `<!-- /{name} -->` in the page"))?;
+    Ok(format!("{before}{begin}{table}{end}{after}"))
 }
 
 /// Checks that what is measured is what is shipped: both workspaces lock their dependencies, and one
@@ -334,9 +338,9 @@ mod tests {
     #[test]
     fn the_table_of_the_page_is_replaced() {
         let page = "a\n<!-- sizes -->\nold\n<!-- /sizes -->\nb\n";
-        let new = with_table(page, "new\n").expect("the marks are there");
+        let new = with_table(page, "sizes", "new\n").expect("the marks are there");
         assert_eq!(new, "a\n<!-- sizes -->\nnew\n<!-- /sizes -->\nb\n");
-        assert!(with_table("no marks", "new").is_err());
+        assert!(with_table("no marks", "sizes", "new").is_err());
     }
 
     #[test]

@@ -75,7 +75,8 @@ fn main() -> ! {
         for (name, len) in CONTEXTS {
             say(&mut uart, format_args!("measured {name} context={len}"));
         }
-        say(&mut uart, format_args!("measured buffer context={BUFFER_LEN}"));
+        let least = updater.confirm_buffer_len_min();
+        say(&mut uart, format_args!("measured buffers install={BUFFER_LEN} operate={least}"));
     }
 
     let mut line = String::<32>::new();

@@ -10,7 +10,7 @@ use mcu_map::{CHUNK_BYTES, TRIES};
 use static_cell::ConstStaticCell;
 use stillboot::device::BlockDevice;
 use stillboot::driver::{self, InstallHost, NoStore, Source, SourceError};
-use stillboot::format::BootProof;
+use stillboot::format::{BootProof, Record};
 use stillboot::install::{
     Install, InstallConfig, InstallError, Installed, Offer, Progress, Reuse, Running,
 };
@@ -25,11 +25,12 @@ use mcu_board::stack::{Depth, Mark};
 pub const BUFFER_LEN: usize = CHUNK_BYTES as usize + 4096;
 static BUFFER: ConstStaticCell<[u8; BUFFER_LEN]> = ConstStaticCell::new([0; BUFFER_LEN]);
 
-/// Bytes that the machines take.
-pub const CONTEXTS: [(&str, usize); 3] = [
+/// Bytes that the machines take, and the record that is a part of each.
+pub const CONTEXTS: [(&str, usize); 4] = [
     ("install", size_of::<Install<'static, SoftSha256>>()),
     ("install-config", size_of::<InstallConfig<'static>>()),
     ("operate", size_of::<Operate<'static>>()),
+    ("record", size_of::<Record>()),
 ];
 
 /// Everything that updates need.
@@ -52,6 +53,11 @@ impl<'a> Updater<'a> {
         let mark = Mark::new();
         let answer = driver::operate(&mut machine, &mut [&mut *self.flash], self.buffer);
         (answer, mark.depth())
+    }
+
+    /// The least buffer that a confirmation needs; it is given the one for installations.
+    pub fn confirm_buffer_len_min(&self) -> usize {
+        Operate::buffer_len_min(&self.layout)
     }
 
     /// Installs a bundle of `len` bytes that comes over the serial port.
