@@ -272,46 +272,57 @@ struct Loading {
     data: Region,
 }
 
+/// What this power-on learned of the slots of one kind.
+#[derive(Clone, Copy, Debug, Default)]
+struct Kind {
+    /// What the store holds.
+    store: Floor,
+    /// The highest floor that any verified head reached.
+    highest: Floor,
+    /// The record's floor is beyond anything on the device and does not count.
+    ignore_floor: bool,
+    /// A candidate was refused by nothing but the record's floor.
+    refused_by_floor: bool,
+    /// A slot could not be read, so what floor it reaches is not known.
+    unseen: bool,
+}
+
 /// One power-on.
+// In this order, the small fields before the large ones: those in the first hundred bytes are
+// reached by instructions of half the length.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Boot<'a, H = SoftSha256> {
     config: &'a BootConfig<'a>,
-    state: State,
-    copies: Copies,
-    record: Record,
-    /// The record differs from what stands on the device.
-    dirty: bool,
-    /// What the store holds, by kind.
-    store: [Floor; 2],
-    /// The record's floor is beyond anything on the device and does not count, by kind.
-    ignore_floor: [bool; 2],
-    /// A candidate was refused by nothing but the record's floor, by kind.
-    refused_by_floor: [bool; 2],
-    /// The highest floor that any verified head reached, by kind.
-    highest: [Floor; 2],
-    /// Keyset version and sequence of what a scan found, by slot: the newer goes first.
-    found: [Option<(u32, u64)>; SLOTS_MAX],
-    candidates: Candidates,
     next: usize,
-    /// Slots that are out for this power-on, as bits.
-    out: u8,
-    current: Option<Candidate>,
-    manifest: Option<Verified<Manifest>>,
-    loading: Loading,
-    fold: IndexFold<H>,
-    /// Digest of what was read first, where that did not verify and is read once more.
-    first_read: Option<Digest>,
-    /// Nothing was loaded from the candidate yet.
-    first_reserve: bool,
-    /// A slot of the kind could not be read, so what floor it reaches is not known.
-    unseen: [bool; 2],
-    /// Slots of which a try was counted in this power-on, as bits.
-    counted: u8,
-    /// What the candidate's state was before a try of it was spent.
-    unspent: SlotState,
     /// Length of the buffer that the caller lends.
     buffer_len: usize,
+    /// The candidate at hand; before the first one, any.
+    current: Candidate,
+    /// The record differs from what stands on the device.
+    dirty: bool,
+    /// Slots that are out for this power-on, as bits.
+    out: u8,
+    /// Slots of which a try was counted in this power-on, as bits.
+    counted: u8,
+    /// Nothing was loaded from the candidate yet.
+    first_reserve: bool,
+    /// By kind of slot.
+    kinds: [Kind; 2],
+    state: State,
+    loading: Loading,
+    /// What the candidate's state was before a try of it was spent.
+    unspent: SlotState,
+    candidates: Candidates,
+    /// Digest of what was read first, where that did not verify and is read once more.
+    first_read: Option<Digest>,
+    copies: Copies,
+    /// Keyset version and sequence of what a scan found, by slot: the newer goes first.
+    found: [Option<(u32, u64)>; SLOTS_MAX],
+    record: Record,
+    fold: IndexFold<H>,
     report: Report,
+    manifest: Option<Verified<Manifest>>,
 }
 
 impl<'a, H: Sha256> Boot<'a, H> {
@@ -324,21 +335,17 @@ impl<'a, H: Sha256> Boot<'a, H> {
             copies: Copies::new(0),
             record: Record::default(),
             dirty: false,
-            store: [Floor::default(); 2],
-            ignore_floor: [false; 2],
-            refused_by_floor: [false; 2],
-            highest: [Floor::default(); 2],
+            kinds: [Kind::default(); 2],
             found: [None; SLOTS_MAX],
             candidates: Candidates::new(),
             next: 0,
             out: 0,
-            current: None,
+            current: Candidate { slot: Slot::A, claim: Claim::LastResort },
             manifest: None,
             loading: Loading { number: 0, ram: false, data: config.layout.record(0) },
             fold: IndexFold::new(0, 1),
             first_read: None,
             first_reserve: true,
-            unseen: [false; 2],
             counted: 0,
             unspent: SlotState::Empty,
             buffer_len: 0,
@@ -393,7 +400,9 @@ impl<'a, H: Sha256> Boot<'a, H> {
             }
             State::ReadFloor(kind) => {
                 match event {
-                    Event::Floor(floor) => self.store[kind as usize] = floor.unwrap_or_default(),
+                    Event::Floor(floor) => {
+                        self.kinds[kind as usize].store = floor.unwrap_or_default()
+                    }
                     // A store that should be there and is not must not read as floor zero.
                     _ => self.report.store_failed = true,
                 }
@@ -446,16 +455,14 @@ impl<'a, H: Sha256> Boot<'a, H> {
         match (self.state, outcome) {
             (State::Spend, Outcome::Written) => {
                 self.dirty = false;
-                self.counted |= self.current.map_or(0, |candidate| bit(candidate.slot));
+                self.counted |= bit(self.current.slot);
                 self.read_head()
             }
             // Step 3: what cannot be counted is not tried.
             (State::Spend, Outcome::WriteFailed(error)) => {
                 self.report.record_write_failed = Some(error);
                 // In memory too: what stands on the device is what the next power-on will see.
-                if let Some(Candidate { slot, .. }) = self.current {
-                    self.record.body.slot_mut(slot).state = self.unspent;
-                }
+                self.record.body.slot_mut(self.current.slot).state = self.unspent;
                 self.skip_for_now(Reason::NotCounted(error))
             }
             (State::Settle, Outcome::Written) => {
@@ -613,7 +620,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
             if self.out & bit(candidate.slot) != 0 {
                 continue;
             }
-            self.current = Some(candidate);
+            self.current = candidate;
             match candidate.claim {
                 Claim::Trial => {
                     if self.read_only() {
@@ -652,14 +659,14 @@ impl<'a, H: Sha256> Boot<'a, H> {
         // A floor that nothing on the device reaches came from damage or from a forger; obeying it
         // would turn one bad write into a dead device.
         for kind in [SlotKind::Update, SlotKind::Recovery] {
-            let at = kind as usize;
-            if self.refused_by_floor[at]
+            let seen = &mut self.kinds[kind as usize];
+            if seen.refused_by_floor
                 && !self.report.store_failed
-                && !self.unseen[at]
-                && !self.ignore_floor[at]
-                && self.highest[at] < self.record.body.floor_of(kind)
+                && !seen.unseen
+                && !seen.ignore_floor
+                && seen.highest < self.record.body.floor_of(kind)
             {
-                self.ignore_floor[at] = true;
+                seen.ignore_floor = true;
                 self.report.floor_ignored = true;
                 self.next = 0;
                 return self.next_candidate();
@@ -670,7 +677,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
             Choice::Current { .. } => self.dirty,
             // Both copies lost and nothing to start: without a record nothing could be installed
             // either. What merely could not be read may still be there the next time.
-            Choice::Lost => self.dirty && self.unseen == [false; 2],
+            Choice::Lost => self.dirty && !self.kinds.iter().any(|kind| kind.unseen),
             Choice::Factory | Choice::Newer => false,
         };
         if write { self.write_record(State::SettleEmpty) } else { self.stop() }
@@ -684,16 +691,13 @@ impl<'a, H: Sha256> Boot<'a, H> {
     fn read_head(&mut self) -> Action {
         self.state = State::Head;
         self.first_read = None;
-        match self.current {
-            Some(candidate) => self.read_part(candidate.slot, Part::Trust, TRUST_LEN_MAX),
-            None => self.stop(),
-        }
+        self.read_part(self.current.slot, Part::Trust, TRUST_LEN_MAX)
     }
 
     fn step_head(&mut self, event: Event<'_>, buffer: &[u8]) -> Action {
-        let Some(Candidate { slot, claim }) = self.current else { return self.stop() };
+        let Candidate { slot, claim } = self.current;
         if let Event::Failed(error) = event {
-            self.unseen[slot.kind() as usize] = true;
+            self.kinds[slot.kind() as usize].unseen = true;
             if Canary::ReadErrorIsBad.sings() {
                 return self.condemn(Reason::Device(error));
             }
@@ -703,13 +707,11 @@ impl<'a, H: Sha256> Boot<'a, H> {
         let class = match self.verify(slot, head) {
             Ok(class) => class,
             Err(error) => {
-                // Step 4: only two identical reads that fail condemn a slot.
-                let digest = digest_of::<H>(head);
-                return match self.first_read.replace(digest) {
+                return match self.compare(&digest_of::<H>(head)) {
                     None => self.read_part(slot, Part::Trust, TRUST_LEN_MAX),
-                    Some(first) if first == digest => self.condemn(Reason::Trust(error)),
-                    Some(_) => {
-                        self.unseen[slot.kind() as usize] = true;
+                    Some(true) => self.condemn(Reason::Trust(error)),
+                    Some(false) => {
+                        self.kinds[slot.kind() as usize].unseen = true;
                         self.skip(Reason::Unstable)
                     }
                 };
@@ -729,16 +731,16 @@ impl<'a, H: Sha256> Boot<'a, H> {
             return self.skip(Reason::Layout(error));
         }
         let kind = slot.kind();
-        let at = kind as usize;
+        let seen = &mut self.kinds[kind as usize];
         let found = manifest.floor();
-        self.highest[at] = self.highest[at].max(found);
-        let floor = self.store[at];
+        seen.highest = seen.highest.max(found);
+        let floor = seen.store;
         if found < floor {
             return self.skip(Reason::BelowStoreFloor { found, floor });
         }
         let floor = self.record.body.floor_of(kind);
-        if found < floor && !self.ignore_floor[at] {
-            self.refused_by_floor[at] = true;
+        if found < floor && !seen.ignore_floor {
+            seen.refused_by_floor = true;
             return self.skip_for_now(Reason::BelowRecordFloor { found, floor });
         }
         // The record speaks of a manifest, not of a place.
@@ -760,9 +762,8 @@ impl<'a, H: Sha256> Boot<'a, H> {
 
     /// Goes on with the first component from number `from` on that is to be checked here.
     fn component(&mut self, from: usize) -> Action {
-        let (Some(Candidate { slot, .. }), Some(manifest)) = (self.current, &self.manifest) else {
-            return self.stop();
-        };
+        let Some(manifest) = &self.manifest else { return self.stop() };
+        let slot = self.current.slot;
         let late = self.config.check_late;
         let next = manifest
             .components_of(slot)
@@ -775,7 +776,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
         let unit = self.config.layout.geometry(data.device).logical_block_bytes;
         data.len = round_u64(component.length, unit);
         let (role, ram) = (component.role, component.load == Load::Ram);
-        self.fold = IndexFold::new(component.length, manifest.chunk_size);
+        self.fold.restart(component.length, manifest.chunk_size);
         self.loading = Loading { number, ram, data };
         self.first_read = None;
         if ram {
@@ -812,22 +813,30 @@ impl<'a, H: Sha256> Boot<'a, H> {
         if root == component.index_root {
             return self.component(number + 1);
         }
-        match self.first_read.replace(root) {
-            None => {
-                self.fold = IndexFold::new(component.length, manifest.chunk_size);
-                self.load(0)
-            }
-            Some(first) if first == root => self.condemn(Reason::Corrupt { role: component.role }),
-            Some(_) => self.skip(Reason::Unstable),
+        let role = component.role;
+        self.fold.restart(component.length, manifest.chunk_size);
+        match self.compare(&root) {
+            None => self.load(0),
+            Some(true) => self.condemn(Reason::Corrupt { role }),
+            Some(false) => self.skip(Reason::Unstable),
         }
+    }
+
+    /// Step 4: only two identical reads that fail condemn a slot. Whether the digest of what was
+    /// read, and does not verify, is the same as the first time; `None` if this was the first time.
+    #[inline(never)]
+    fn compare(&mut self, digest: &Digest) -> Option<bool> {
+        let same = self.first_read.as_ref().map(|first| first == digest);
+        if same.is_none() {
+            self.first_read = Some(*digest);
+        }
+        same
     }
 
     /// The candidate verified in full: settle the record and hand over.
     fn verified(&mut self) -> Action {
-        let (Some(Candidate { slot, claim }), Some(manifest)) = (self.current, &self.manifest)
-        else {
-            return self.stop();
-        };
+        let Some(manifest) = &self.manifest else { return self.stop() };
+        let Candidate { slot, claim } = self.current;
         match claim {
             Claim::Trial => self.hand_over(),
             Claim::LastResort => {
@@ -849,13 +858,14 @@ impl<'a, H: Sha256> Boot<'a, H> {
 
     /// Step 8: may the floor rise to the lowest of the good slots?
     fn consider_floor(&mut self) -> Action {
-        let Some(Candidate { slot, .. }) = self.current else { return self.stop() };
+        let slot = self.current.slot;
         let Some(manifest) = &self.manifest else { return self.stop() };
         let kind = slot.kind();
         let body = &self.record.body;
         let hint = lowest_good(body, kind, &self.config.layout).unwrap_or_default();
-        let store = if self.config.has_store { self.store[kind as usize] } else { hint };
-        let wanted = hint > store || hint > body.floor_of(kind) || self.ignore_floor[kind as usize];
+        let seen = &self.kinds[kind as usize];
+        let store = if self.config.has_store { seen.store } else { hint };
+        let wanted = hint > store || hint > body.floor_of(kind) || seen.ignore_floor;
         if !wanted || self.read_only() || self.report.store_failed {
             return self.settle();
         }
@@ -865,7 +875,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
 
     /// Reads the head of the next good slot of the same kind, from number `at` on.
     fn other_head(&mut self, mut at: usize, lowest: Floor) -> Action {
-        let Some(Candidate { slot, .. }) = self.current else { return self.stop() };
+        let slot = self.current.slot;
         while let Some(layout) = self.config.layout.slots().get(at) {
             let other = layout.slot;
             if other != slot
@@ -900,9 +910,9 @@ impl<'a, H: Sha256> Boot<'a, H> {
     }
 
     fn raise(&mut self, floor: Floor) -> Action {
-        let Some(Candidate { slot, .. }) = self.current else { return self.stop() };
+        let slot = self.current.slot;
         let kind = slot.kind();
-        if self.config.has_store && floor > self.store[kind as usize] {
+        if self.config.has_store && floor > self.kinds[kind as usize].store {
             self.state = State::RaiseStore(floor);
             return Action::RaiseFloor(kind, floor);
         }
@@ -910,13 +920,13 @@ impl<'a, H: Sha256> Boot<'a, H> {
     }
 
     fn raise_record(&mut self, floor: Floor) -> Action {
-        let Some(Candidate { slot, .. }) = self.current else { return self.stop() };
+        let slot = self.current.slot;
         let kind = slot.kind();
-        let ignored = self.ignore_floor[kind as usize];
+        let seen = &self.kinds[kind as usize];
         let recorded = self.record.body.floor_of_mut(kind);
         // A recorded floor that was found to be false is mended, never below the store's.
-        if floor > *recorded || ignored {
-            *recorded = floor.max(self.store[kind as usize]);
+        if floor > *recorded || seen.ignore_floor {
+            *recorded = floor.max(seen.store);
             self.dirty = true;
         }
         self.settle()
@@ -931,10 +941,8 @@ impl<'a, H: Sha256> Boot<'a, H> {
 
     /// Step 6.
     fn hand_over(&mut self) -> Action {
-        let (Some(Candidate { slot, claim }), Some(manifest)) = (self.current, &self.manifest)
-        else {
-            return self.stop();
-        };
+        let Some(manifest) = &self.manifest else { return self.stop() };
+        let Candidate { slot, claim } = self.current;
         let (attempt, nonce) = match (claim, self.record.body.slot(slot).state) {
             (Claim::Trial | Claim::LastResort, SlotState::Trying { attempt, nonce, .. }) => {
                 (attempt, nonce)
@@ -961,7 +969,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
         if self.report.lines.last().is_some_and(|line| line.reason == Reason::Started) {
             self.report.lines.pop();
         }
-        if let Some(Candidate { slot, claim: Claim::Trial }) = self.current {
+        if let Candidate { slot, claim: Claim::Trial } = self.current {
             self.record.body.fail(slot, Fault::Returned);
             self.dirty = true;
         }
@@ -970,9 +978,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
 
     /// The slot is out for this power-on, and nothing is written about it.
     fn skip(&mut self, reason: Reason) -> Action {
-        if let Some(Candidate { slot, .. }) = self.current {
-            self.out |= bit(slot);
-        }
+        self.out |= bit(self.current.slot);
         self.skip_for_now(reason)
     }
 
@@ -984,20 +990,16 @@ impl<'a, H: Sha256> Boot<'a, H> {
 
     /// Two identical reads failed to verify.
     fn condemn(&mut self, reason: Reason) -> Action {
-        if let Some(Candidate { slot, claim }) = self.current
-            && claim != Claim::LastResort
-        {
-            self.record.body.fail(slot, Fault::Corrupt);
+        if self.current.claim != Claim::LastResort {
+            self.record.body.fail(self.current.slot, Fault::Corrupt);
             self.dirty = true;
         }
         self.skip(reason)
     }
 
     fn line(&mut self, reason: Reason) {
-        if let Some(candidate) = self.current {
-            // When the report is full the oldest lines are the ones that matter.
-            let _ = self.report.lines.push(Line { candidate, reason });
-        }
+        // When the report is full the oldest lines are the ones that matter.
+        let _ = self.report.lines.push(Line { candidate: self.current, reason });
     }
 
     fn stop(&mut self) -> Action {

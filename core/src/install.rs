@@ -529,34 +529,53 @@ struct Current {
     window: (u64, u64),
 }
 
+impl Current {
+    /// Before the first component.
+    const NONE: Self = Self {
+        number: 0,
+        index: Region::NONE,
+        data: Region::NONE,
+        length: 0,
+        chunks: 0,
+        root: [0; 32],
+        source: None,
+        kept_below: 0,
+        erased_below: 0,
+        window: (0, 0),
+    };
+}
+
 /// One update.
+// In this order, the small fields before the large ones: those in the first hundred bytes are
+// reached by instructions of half the length.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Install<'a, H = SoftSha256> {
     config: &'a InstallConfig<'a>,
-    state: State,
-    copies: Copies,
-    record: Record,
-    store: Floor,
+    buffer_len: usize,
+    head_len: usize,
+    target: Slot,
     /// The slot that runs, or the one that would boot on a device that is offline.
     running: Option<Slot>,
-    running_digest: Digest,
-    running_order: (u32, u64),
-    running_floor: Floor,
-    running_reads_max: u16,
-    /// Where the running slot holds components, by role code.
-    sources: [Option<Region>; COMPONENTS_MAX],
-    manifest: Option<Verified<Manifest>>,
-    target: Slot,
-    head_len: usize,
-    head_digest: Digest,
     resumed: bool,
-    current: Option<Current>,
-    hash: H,
-    fold: IndexFold<H>,
-    buffer_len: usize,
+    state: State,
     written: u64,
     reused: u64,
     progress: Progress,
+    store: Floor,
+    running_floor: Floor,
+    running_order: (u32, u64),
+    running_reads_max: u16,
+    current: Current,
+    running_digest: Digest,
+    head_digest: Digest,
+    copies: Copies,
+    hash: H,
+    fold: IndexFold<H>,
+    /// Where the running slot holds components, by role code.
+    sources: [Option<Region>; COMPONENTS_MAX],
+    record: Record,
+    manifest: Option<Verified<Manifest>>,
 }
 
 impl<'a, H: Sha256> Install<'a, H> {
@@ -580,7 +599,7 @@ impl<'a, H: Sha256> Install<'a, H> {
             head_len: 0,
             head_digest: [0; 32],
             resumed: false,
-            current: None,
+            current: Current::NONE,
             hash: H::new(),
             fold: IndexFold::new(0, 1),
             buffer_len: 0,
@@ -721,10 +740,7 @@ impl<'a, H: Sha256> Install<'a, H> {
                 match phase {
                     Rewrite::Erase => {
                         self.state = State::WriteHead { phase: Rewrite::Write };
-                        let region = self.part(Part::Trust)?;
-                        let geometry = self.config.layout.geometry(region.device);
-                        let io = Io::write_padded(geometry, region, buffer, 0, self.head_len);
-                        Ok(Action::Io(io))
+                        Ok(self.write(self.part(Part::Trust)?, 0, buffer, 0, self.head_len))
                     }
                     Rewrite::Write | Rewrite::Flush if Canary::HeaderFirst.sings() => self.commit(),
                     Rewrite::Write | Rewrite::Flush => self.component(0),
@@ -739,7 +755,7 @@ impl<'a, H: Sha256> Install<'a, H> {
                 if done(event).is_err() {
                     return self.erase_index();
                 }
-                let current = *self.current()?;
+                let current = &self.current;
                 let index_len = current.chunks * 32;
                 let take = (index_len - at).min(len as u64) as usize;
                 self.fold.entries(&buffer[..take]);
@@ -754,33 +770,30 @@ impl<'a, H: Sha256> Install<'a, H> {
             }
             State::EraseIndex => {
                 done(event)?;
-                self.restart_fold()?;
+                self.restart_fold();
                 self.receive_index(0)
             }
             State::PassIndex => {
                 done(event)?;
-                self.restart_fold()?;
+                self.restart_fold();
                 self.chunk(0, buffer)
             }
             State::ReceiveIndex { at, len } => {
                 self.received(event, len)?;
                 self.fold.entries(&buffer[..len]);
                 self.state = State::WriteIndex { at, len };
-                let index = self.current()?.index;
-                let geometry = self.config.layout.geometry(index.device);
-                let place = Region { offset: index.offset + at, ..index };
-                Ok(Action::Io(Io::write_padded(geometry, place, buffer, 0, len)))
+                Ok(self.write(self.current.index, at, buffer, 0, len))
             }
             State::WriteIndex { at, len } => {
                 done(event)?;
-                let current = *self.current()?;
+                let current = &self.current;
                 if at + (len as u64) < current.chunks * 32 {
                     return self.receive_index(at + len as u64);
                 }
                 if self.fold.root() != current.root {
                     return self.bad_content();
                 }
-                self.restart_fold()?;
+                self.restart_fold();
                 self.chunk(0, buffer)
             }
             State::Window { chunk, probe } => {
@@ -793,8 +806,8 @@ impl<'a, H: Sha256> Install<'a, H> {
             }
             State::EraseGroup { chunk } => {
                 done(event)?;
-                let (_, end) = self.group(chunk)?;
-                self.current_mut()?.erased_below = end;
+                let (_, end) = self.group(chunk);
+                self.current.erased_below = end;
                 self.chunk(chunk, buffer)
             }
             State::Borrow { chunk } => {
@@ -805,7 +818,7 @@ impl<'a, H: Sha256> Install<'a, H> {
                 self.receive_chunk(chunk)
             }
             State::ReceiveChunk { chunk } => {
-                let len = self.chunk_len(chunk)?;
+                let len = self.chunk_len(chunk);
                 self.received(event, len)?;
                 if !self.matches(chunk, buffer)? {
                     return self.bad_content();
@@ -814,7 +827,7 @@ impl<'a, H: Sha256> Install<'a, H> {
             }
             State::WriteChunk { chunk, borrowed } => {
                 done(event)?;
-                let len = self.chunk_len(chunk)? as u64;
+                let len = self.chunk_len(chunk) as u64;
                 self.progress.done += len;
                 if borrowed {
                     self.reused += len;
@@ -952,8 +965,7 @@ impl<'a, H: Sha256> Install<'a, H> {
             Some(slot) => {
                 self.state = State::RunningHead;
                 let region = layout.part(slot, Part::Trust).map_err(layout_error)?;
-                let geometry = layout.geometry(region.device);
-                Ok(Action::Io(Io::read(geometry, region, TRUST_LEN_MAX, 0)))
+                Ok(self.read(region, 0, TRUST_LEN_MAX, 0))
             }
             None => self.receive_envelope(0),
         }
@@ -1036,11 +1048,14 @@ impl<'a, H: Sha256> Install<'a, H> {
             .map_err(|error| InstallError::Refused(Refusal::Trust(error)))?;
         self.head_len = end;
         self.head_digest = digest_of::<H>(head);
-        // The manifest is the one at hand only once it is admitted.
-        let manifest = self.manifest.take().ok_or(InstallError::Misused)?;
-        self.admit(&manifest)?;
-        let found = manifest.floor();
-        self.manifest = Some(manifest);
+        let found = match self.admit() {
+            Ok(found) => found,
+            Err(error) => {
+                // The manifest is the one at hand only once it is admitted.
+                self.manifest = None;
+                return Err(error);
+            }
+        };
         // Learned only after the switch, it would be too late: the floor could not follow.
         if self.config.has_store && found > self.store {
             self.state = State::ProbeFloor;
@@ -1051,7 +1066,9 @@ impl<'a, H: Sha256> Install<'a, H> {
     }
 
     /// Step 1: everything that can be told before the first erase, in the order of the protocol.
-    fn admit(&mut self, manifest: &Verified<Manifest>) -> Result<(), InstallError> {
+    /// Sets the target, and returns the floor that the update reaches.
+    fn admit(&mut self) -> Result<Floor, InstallError> {
+        let Some(manifest) = &self.manifest else { return Err(InstallError::Misused) };
         let refuse = |refusal| Err(InstallError::Refused(refusal));
         let layout = &self.config.layout;
         if let Err(error) = check_class(&self.config.device, manifest) {
@@ -1084,8 +1101,8 @@ impl<'a, H: Sha256> Install<'a, H> {
                 return refuse(Refusal::NotNewer { found, running });
             }
         }
-        self.target = self.choose_target(manifest, running_update)?;
-        layout.check_fit(self.target, manifest).map_err(layout_error)?;
+        let target = self.choose_target(manifest, running_update)?;
+        layout.check_fit(target, manifest).map_err(layout_error)?;
         let needed = Self::buffer_len_min(layout, manifest.chunk_size);
         self.need_buffer(needed)?;
         let (epochs, epoch) = (manifest.epochs, self.record.body.data_epoch);
@@ -1109,9 +1126,10 @@ impl<'a, H: Sha256> Install<'a, H> {
                 });
             }
         }
-        let total: u64 = manifest.components_of(self.target).map(|(_, c)| c.length).sum();
+        let total: u64 = manifest.components_of(target).map(|(_, c)| c.length).sum();
         self.progress = Progress { done: 0, total: 2 * total };
-        Ok(())
+        self.target = target;
+        Ok(found)
     }
 
     fn choose_target(
@@ -1192,14 +1210,11 @@ impl<'a, H: Sha256> Install<'a, H> {
 
     fn compare_stored_head(&mut self, at: usize) -> Result<Action, InstallError> {
         if at < self.head_len {
-            let region = self.part(Part::Trust)?;
             let room = head_room(&self.config.layout);
             let most = Copies::buffer_len(&self.config.layout);
             let len = (self.head_len - at).min(most);
             self.state = State::StoredHead { at, len };
-            let geometry = self.config.layout.geometry(region.device);
-            let place = Region { offset: region.offset + at as u64, ..region };
-            return Ok(Action::Io(Io::read(geometry, place, len, room)));
+            return Ok(self.read(self.part(Part::Trust)?, at as u64, len, room));
         }
         let stored = core::mem::replace(&mut self.hash, H::new()).finish();
         if stored != self.head_digest {
@@ -1246,8 +1261,7 @@ impl<'a, H: Sha256> Install<'a, H> {
             self.state = State::Destroy { part, phase: Rewrite::Write };
             let room = head_room(&self.config.layout);
             buffer[room..room + header::LEN].fill(0);
-            let io = Io::write_padded(geometry, region, buffer, room, header::LEN);
-            return Ok(Action::Io(io));
+            return Ok(self.write(region, 0, buffer, room, header::LEN));
         }
         if part == Part::Commit {
             let part = Part::Confirmed;
@@ -1274,7 +1288,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         let (index, data) =
             self.config.layout.component(self.target, manifest, number).map_err(layout_error)?;
         let source = self.sources.get(usize::from(component.role.code())).copied().flatten();
-        self.current = Some(Current {
+        self.current = Current {
             number,
             index,
             data,
@@ -1285,33 +1299,31 @@ impl<'a, H: Sha256> Install<'a, H> {
             kept_below: 0,
             erased_below: 0,
             window: (0, 0),
-        });
-        self.restart_fold()?;
+        };
+        self.restart_fold();
         if self.resumed { self.check_index(0) } else { self.erase_index() }
     }
 
-    fn restart_fold(&mut self) -> Result<(), InstallError> {
-        self.fold = IndexFold::new(self.current()?.length, self.chunk_size());
-        Ok(())
+    fn restart_fold(&mut self) {
+        self.fold.restart(self.current.length, self.chunk_size());
     }
 
     fn check_index(&mut self, at: u64) -> Result<Action, InstallError> {
-        let current = *self.current()?;
+        let current = &self.current;
         let geometry = self.config.layout.geometry(current.index.device);
         let left = (current.chunks * 32 - at) as usize;
         let len = round(left, geometry.logical_block_bytes).min(self.whole_units(self.buffer_len));
         self.state = State::CheckIndex { at, len };
-        let place = Region { offset: current.index.offset + at, ..current.index };
-        Ok(Action::Io(Io::read(geometry, place, len, 0)))
+        Ok(self.read(self.current.index, at, len, 0))
     }
 
     fn erase_index(&mut self) -> Result<Action, InstallError> {
         self.state = State::EraseIndex;
-        Ok(Action::Io(Io::erase(self.current()?.index)))
+        Ok(Action::Io(Io::erase(self.current.index)))
     }
 
     fn receive_index(&mut self, at: u64) -> Result<Action, InstallError> {
-        let left = self.current()?.chunks * 32 - at;
+        let left = self.current.chunks * 32 - at;
         let len = left.min(self.whole_units(self.buffer_len) as u64) as usize;
         self.state = State::ReceiveIndex { at, len };
         Ok(Action::Receive(0..len))
@@ -1319,7 +1331,7 @@ impl<'a, H: Sha256> Install<'a, H> {
 
     /// Goes on with chunk number `chunk`, or concludes the component.
     fn chunk(&mut self, chunk: u64, buffer: &[u8]) -> Result<Action, InstallError> {
-        let current = *self.current()?;
+        let current = &self.current;
         if chunk == current.chunks {
             // The stored entries were read again chunk by chunk; had any of them changed in
             // between, chunks may have been held against another bundle's digests.
@@ -1328,12 +1340,12 @@ impl<'a, H: Sha256> Install<'a, H> {
             }
             return self.component(current.number + 1);
         }
-        if !self.in_window(chunk)? {
+        if !self.in_window(chunk) {
             return self.window(chunk, false);
         }
         if chunk < current.kept_below {
             self.accept(chunk, buffer)?;
-            let len = self.chunk_len(chunk)? as u64;
+            let len = self.chunk_len(chunk) as u64;
             self.reused += len;
             self.progress.done += len;
             self.state = State::PassChunk { chunk };
@@ -1349,22 +1361,21 @@ impl<'a, H: Sha256> Install<'a, H> {
     }
 
     /// The chunks that share erase blocks with `chunk`: first, and one past the last.
-    fn group(&self, chunk: u64) -> Result<(u64, u64), InstallError> {
-        let current = self.current()?;
+    fn group(&self, chunk: u64) -> (u64, u64) {
+        let current = self.current;
         let block = self.config.layout.geometry(current.data.device).erase_block_bytes;
         // Both are powers of two.
         let size = (block >> self.chunk_size().trailing_zeros()).max(1);
         let first = round_down(chunk, size);
-        Ok((first, (first + u64::from(size)).min(current.chunks)))
+        (first, (first + u64::from(size)).min(current.chunks))
     }
 
     fn probe(&mut self, chunk: u64) -> Result<Action, InstallError> {
-        if !self.in_window(chunk)? {
+        if !self.in_window(chunk) {
             return self.window(chunk, true);
         }
-        let io = self.read_chunk(self.current()?.data, chunk)?;
         self.state = State::Probe { chunk };
-        Ok(Action::Io(io))
+        Ok(self.read_chunk(self.current.data, chunk))
     }
 
     fn step_probe(
@@ -1373,55 +1384,51 @@ impl<'a, H: Sha256> Install<'a, H> {
         there: bool,
         buffer: &[u8],
     ) -> Result<Action, InstallError> {
-        let (first, end) = self.group(chunk)?;
+        let (first, end) = self.group(chunk);
         if !there {
             return self.erase_group(first);
         }
         if chunk + 1 < end {
             return self.probe(chunk + 1);
         }
-        self.current_mut()?.kept_below = end;
+        self.current.kept_below = end;
         self.chunk(first, buffer)
     }
 
     fn erase_group(&mut self, chunk: u64) -> Result<Action, InstallError> {
-        let (first, end) = self.group(chunk)?;
-        let current = self.current()?;
-        let size = self.chunk_size().trailing_zeros();
+        let (first, end) = self.group(chunk);
+        let current = self.current;
         let block = self.config.layout.geometry(current.data.device).erase_block_bytes;
-        let start = first << size;
-        let len = round_u64((end << size).min(current.length), block) - start;
+        let start = self.chunk_start(first);
+        let len = round_u64(self.chunk_start(end).min(current.length), block) - start;
         let region = Region { offset: current.data.offset + start, len, ..current.data };
         self.state = State::EraseGroup { chunk };
         Ok(Action::Io(Io::erase(region)))
     }
 
     fn obtain(&mut self, chunk: u64) -> Result<Action, InstallError> {
-        let end = (chunk << self.chunk_size().trailing_zeros()) + self.chunk_len(chunk)? as u64;
-        if let Some(source) = self.current()?.source
+        let end = self.chunk_start(chunk) + self.chunk_len(chunk) as u64;
+        if let Some(source) = self.current.source
             && end <= source.len
         {
-            let io = self.read_chunk(source, chunk)?;
             self.state = State::Borrow { chunk };
-            return Ok(Action::Io(io));
+            return Ok(self.read_chunk(source, chunk));
         }
         self.receive_chunk(chunk)
     }
 
     fn receive_chunk(&mut self, chunk: u64) -> Result<Action, InstallError> {
         self.state = State::ReceiveChunk { chunk };
-        Ok(Action::Receive(0..self.chunk_len(chunk)?))
+        Ok(Action::Receive(0..self.chunk_len(chunk)))
     }
 
-    fn read_chunk(&self, data: Region, chunk: u64) -> Result<Io, InstallError> {
-        let offset = data.offset + (chunk << self.chunk_size().trailing_zeros());
-        let geometry = self.config.layout.geometry(data.device);
-        Ok(Io::read(geometry, Region { offset, ..data }, self.chunk_len(chunk)?, 0))
+    fn read_chunk(&self, data: Region, chunk: u64) -> Action {
+        self.read(data, self.chunk_start(chunk), self.chunk_len(chunk), 0)
     }
 
     /// Whether the bytes at the start of the buffer are the chunk that the index names.
     fn matches(&self, chunk: u64, buffer: &[u8]) -> Result<bool, InstallError> {
-        let len = self.chunk_len(chunk)?;
+        let len = self.chunk_len(chunk);
         Ok(digest_of::<H>(&buffer[..len]) == *self.entry(chunk, buffer)?)
     }
 
@@ -1432,12 +1439,9 @@ impl<'a, H: Sha256> Install<'a, H> {
         buffer: &mut [u8],
     ) -> Result<Action, InstallError> {
         self.accept(chunk, buffer)?;
-        let len = self.chunk_len(chunk)?;
-        let data = self.current()?.data;
-        let offset = data.offset + (chunk << self.chunk_size().trailing_zeros());
-        let geometry = self.config.layout.geometry(data.device);
+        let len = self.chunk_len(chunk);
         self.state = State::WriteChunk { chunk, borrowed };
-        Ok(Action::Io(Io::write_padded(geometry, Region { offset, ..data }, buffer, 0, len)))
+        Ok(self.write(self.current.data, self.chunk_start(chunk), buffer, 0, len))
     }
 
     /// Folds the entry that the chunk was held against, so that the end can tell whether the stored
@@ -1450,31 +1454,28 @@ impl<'a, H: Sha256> Install<'a, H> {
 
     // Entries of the stored index, in the part of the buffer after the chunk.
 
-    fn in_window(&self, chunk: u64) -> Result<bool, InstallError> {
-        let (first, end) = self.current()?.window;
-        Ok((first..end).contains(&chunk))
+    fn in_window(&self, chunk: u64) -> bool {
+        let (first, end) = self.current.window;
+        (first..end).contains(&chunk)
     }
 
     fn window(&mut self, chunk: u64, probe: bool) -> Result<Action, InstallError> {
         let room = chunk_room(&self.config.layout, self.chunk_size());
-        let current = self.current()?;
+        let current = self.current;
         let geometry = self.config.layout.geometry(current.index.device);
         let len = self.whole_units(self.buffer_len - room) as u64;
         // A window starts on a block of the device and ends with the index.
         let block = geometry.logical_block_bytes.max(32);
         let start = round_down(chunk * 32, block);
         let end = (start + len).min(round_u64(current.chunks * 32, block));
-        let place = Region { offset: current.index.offset + start, ..current.index };
-        let io = Io::read(geometry, place, (end - start) as usize, room);
-        let end = (end / 32).min(current.chunks);
-        self.current_mut()?.window = (start / 32, end);
+        self.current.window = (start / 32, (end / 32).min(current.chunks));
         self.state = State::Window { chunk, probe };
-        Ok(Action::Io(io))
+        Ok(self.read(self.current.index, start, (end - start) as usize, room))
     }
 
     fn entry<'b>(&self, chunk: u64, buffer: &'b [u8]) -> Result<&'b Digest, InstallError> {
         let room = chunk_room(&self.config.layout, self.chunk_size());
-        let (first, _) = self.current()?.window;
+        let (first, _) = self.current.window;
         let at = room + (chunk - first) as usize * 32;
         buffer.get(at..).and_then(|rest| rest.first_chunk()).ok_or(InstallError::Misused)
     }
@@ -1495,12 +1496,9 @@ impl<'a, H: Sha256> Install<'a, H> {
 
     fn read_back_head(&mut self, at: usize) -> Result<Action, InstallError> {
         if at < self.head_len {
-            let region = self.part(Part::Trust)?;
             let len = (self.head_len - at).min(self.whole_units(self.buffer_len));
             self.state = State::ReadBackHead { at, len };
-            let geometry = self.config.layout.geometry(region.device);
-            let place = Region { offset: region.offset + at as u64, ..region };
-            return Ok(Action::Io(Io::read(geometry, place, len, 0)));
+            return Ok(self.read(self.part(Part::Trust)?, at as u64, len, 0));
         }
         let stored = core::mem::replace(&mut self.hash, H::new()).finish();
         if Canary::NoReadBack.sings() {
@@ -1517,7 +1515,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         let next = manifest.components_of(self.target).find(|(number, _)| *number >= from);
         match next {
             Some((number, component)) => {
-                self.fold = IndexFold::new(component.length, manifest.chunk_size);
+                self.fold.restart(component.length, manifest.chunk_size);
                 self.read_back(number, 0)
             }
             None => self.commit(),
@@ -1535,8 +1533,7 @@ impl<'a, H: Sha256> Install<'a, H> {
             let most = self.whole_units(self.buffer_len) as u64;
             let len = round_u64(left, geometry.logical_block_bytes).min(most) as usize;
             self.state = State::ReadBack { number, at, len };
-            let place = Region { offset: data.offset + at, ..data };
-            return Ok(Action::Io(Io::read(geometry, place, len, 0)));
+            return Ok(self.read(data, at, len, 0));
         }
         let root = component.index_root;
         if self.fold.root() != root {
@@ -1569,8 +1566,7 @@ impl<'a, H: Sha256> Install<'a, H> {
                 let mark = Mark { kind, digest: *self.verified()?.digest() }.emit();
                 buffer[..header::LEN].copy_from_slice(&mark);
                 self.state = State::Commit { kind, phase: Rewrite::Write };
-                let geometry = self.config.layout.geometry(region.device);
-                Ok(Action::Io(Io::write_padded(geometry, region, buffer, 0, header::LEN)))
+                Ok(self.write(region, 0, buffer, 0, header::LEN))
             }
             Rewrite::Write if !Canary::NoFlushBeforeSwitch.sings() => {
                 self.state = State::Commit { kind, phase: Rewrite::Flush };
@@ -1578,8 +1574,7 @@ impl<'a, H: Sha256> Install<'a, H> {
             }
             Rewrite::Write | Rewrite::Flush => {
                 self.state = State::CheckCommit { kind };
-                let geometry = self.config.layout.geometry(region.device);
-                Ok(Action::Io(Io::read(geometry, region, header::LEN, 0)))
+                Ok(self.read(region, 0, header::LEN, 0))
             }
         }
     }
@@ -1612,12 +1607,20 @@ impl<'a, H: Sha256> Install<'a, H> {
         self.manifest.as_ref().ok_or(InstallError::Misused)
     }
 
-    fn current(&self) -> Result<&Current, InstallError> {
-        self.current.as_ref().ok_or(InstallError::Misused)
+    /// A read of `len` bytes from byte `from` of `region` on, to the buffer from `at` on.
+    #[inline(never)]
+    fn read(&self, region: Region, from: u64, len: usize, at: usize) -> Action {
+        let geometry = self.config.layout.geometry(region.device);
+        let place = Region { offset: region.offset + from, ..region };
+        Action::Io(Io::read(geometry, place, len, at))
     }
 
-    fn current_mut(&mut self) -> Result<&mut Current, InstallError> {
-        self.current.as_mut().ok_or(InstallError::Misused)
+    /// A write of `len` bytes of the buffer, from `at` on, to byte `from` of `region` on.
+    #[inline(never)]
+    fn write(&self, region: Region, from: u64, buffer: &mut [u8], at: usize, len: usize) -> Action {
+        let geometry = self.config.layout.geometry(region.device);
+        let place = Region { offset: region.offset + from, ..region };
+        Action::Io(Io::write_padded(geometry, place, buffer, at, len))
     }
 
     fn part(&self, part: Part) -> Result<Region, InstallError> {
@@ -1628,11 +1631,16 @@ impl<'a, H: Sha256> Install<'a, H> {
         self.manifest.as_ref().map_or(manifest::CHUNK_SIZE_MIN, |manifest| manifest.chunk_size)
     }
 
-    fn chunk_len(&self, chunk: u64) -> Result<usize, InstallError> {
-        let size = self.chunk_size();
-        let start = chunk << size.trailing_zeros();
-        let left = self.current()?.length.saturating_sub(start);
-        Ok(left.min(size.into()) as usize)
+    /// Where the chunk starts in its component.
+    #[inline(never)]
+    fn chunk_start(&self, chunk: u64) -> u64 {
+        chunk << self.chunk_size().trailing_zeros()
+    }
+
+    #[inline(never)]
+    fn chunk_len(&self, chunk: u64) -> usize {
+        let left = self.current.length.saturating_sub(self.chunk_start(chunk));
+        left.min(self.chunk_size().into()) as usize
     }
 
     fn component_len(&self, number: usize) -> Result<u64, InstallError> {
@@ -1661,7 +1669,7 @@ impl<'a, H: Sha256> Install<'a, H> {
     }
 
     fn bad_content(&self) -> Result<Action, InstallError> {
-        let component = self.current()?.number;
+        let component = self.current.number;
         Err(InstallError::Refused(Refusal::Content { component }))
     }
 }

@@ -34,6 +34,11 @@ pub struct Region {
     pub len: u64,
 }
 
+impl Region {
+    /// Nowhere.
+    pub(crate) const NONE: Self = Self { device: 0, offset: 0, len: 0 };
+}
+
 /// A region of a slot, with the components that go there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotRegion {

@@ -59,7 +59,7 @@ code_enum! {
 /// An envelope whose framing is sound. It is not verified, and nothing in it may be believed.
 #[derive(Clone, Copy, Debug)]
 pub struct Envelope<'a> {
-    payload_type: PayloadType,
+    header: &'a [u8; HEADER_LEN],
     signatures: &'a [u8],
     payload: &'a [u8],
 }
@@ -107,8 +107,7 @@ impl<'a> Envelope<'a> {
         let (whole, rest) = bytes.split_at(len);
         let (signatures, payload) =
             whole[HEADER_LEN..].split_at(usize::from(header[6]) * SIGNATURE_LEN);
-        let envelope =
-            Self { payload_type: PayloadType::from_code(header[5]), signatures, payload };
+        let envelope = Self { header, signatures, payload };
         // Ascending ids make one encoding of a set of signatures, and make duplicates impossible.
         let mut before: Option<&KeyId> = None;
         for (id, _) in envelope.signatures_in_place() {
@@ -159,7 +158,7 @@ impl<'a> Envelope<'a> {
     /// What the payload claims to be; the signature covers the claim.
     #[must_use]
     pub const fn payload_type(&self) -> PayloadType {
-        self.payload_type
+        PayloadType::from_code(self.header[5])
     }
 
     /// The payload's bytes.

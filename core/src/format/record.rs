@@ -136,7 +136,7 @@ pub struct Hold {
 }
 
 /// The boot record.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Counts up with each write; the higher copy is the newer one. Below 2^63.
     pub sequence: u64,
@@ -145,7 +145,7 @@ pub struct Record {
 }
 
 /// What the boot record holds, apart from its sequence.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Body {
     /// One entry per slot, by slot number.
@@ -228,6 +228,18 @@ impl Wire for [SlotEntry; SLOTS_MAX] {
     }
 }
 
+impl Default for Body {
+    fn default() -> Self {
+        Self::BLANK
+    }
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self { sequence: 0, body: Body::BLANK }
+    }
+}
+
 impl Body {
     /// The entry of `slot`.
     #[must_use]
@@ -287,6 +299,12 @@ impl Record {
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let mut record = Self::default();
         record.read(bytes).map(|()| record)
+    }
+
+    /// Makes it the default again, in place.
+    #[inline(never)]
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
     }
 
     /// As [`parse`](Self::parse), in place; after an error the record is none.

@@ -118,6 +118,10 @@ pub(crate) struct Copies {
     /// Where in the buffer a copy is read to and written from.
     at: usize,
     phase: Phase,
+    /// The copy that is read or written.
+    copy: u8,
+    /// Its reading failed once.
+    again: bool,
     states: [CopyState; 2],
     /// The copy that is true; never written to.
     current: Option<u8>,
@@ -127,29 +131,14 @@ pub(crate) struct Copies {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Idle,
-    /// Reading `copy`; `again` after the first attempt failed.
-    Read {
-        copy: u8,
-        again: bool,
-    },
-    Erase {
-        copy: u8,
-    },
-    Write {
-        copy: u8,
-    },
-    Flush {
-        copy: u8,
-    },
-    /// Seeing whether the device kept what it said it did; `again` after the first attempt failed.
-    Verify {
-        copy: u8,
-        again: bool,
-    },
+    Read,
+    Erase,
+    Write,
+    Flush,
+    /// Seeing whether the device kept what it said it did.
+    Verify,
     /// After a failed write: is it there nevertheless?
-    Check {
-        copy: u8,
-    },
+    Check,
     CheckFlush,
 }
 
@@ -158,6 +147,8 @@ impl Copies {
         Self {
             at,
             phase: Phase::Idle,
+            copy: 0,
+            again: false,
             states: [CopyState::Blank; 2],
             current: None,
             failure: DeviceError::Io,
@@ -174,13 +165,13 @@ impl Copies {
     }
 
     pub(crate) fn begin_read(&mut self, layout: &Layout<'_>) -> Io {
-        self.phase = Phase::Read { copy: 0, again: false };
-        self.read(layout, 0)
+        self.copy = 0;
+        self.read(layout, Phase::Read)
     }
 
     /// Begins to write `record` under the next sequence, to the copy that is not true.
     pub(crate) fn begin_write(&mut self, layout: &Layout<'_>, record: &mut Record) -> Io {
-        let copy = match (self.current, self.states) {
+        self.copy = match (self.current, self.states) {
             _ if Canary::SingleRecordCopy.sings() => 0,
             (Some(current), _) => 1 - current,
             // Both lost: the one that can at least be read, and the other is left as evidence.
@@ -196,44 +187,43 @@ impl Copies {
                 }
             },
         };
-        self.phase = Phase::Erase { copy };
-        Io::erase(layout.record(copy.into()))
+        self.phase = Phase::Erase;
+        Io::erase(layout.record(self.copy.into()))
     }
 
-    fn read(&self, layout: &Layout<'_>, copy: u8) -> Io {
-        let region = layout.record(copy.into());
+    /// Asks for the copy, for the first time in `phase`.
+    fn read(&mut self, layout: &Layout<'_>, phase: Phase) -> Io {
+        self.again = false;
+        self.read_in(layout, phase)
+    }
+
+    fn read_in(&mut self, layout: &Layout<'_>, phase: Phase) -> Io {
+        self.phase = phase;
+        let region = layout.record(self.copy.into());
         Io::read(layout.geometry(region.device), region, record::LEN_MAX, self.at)
     }
 
-    fn write(
-        &mut self,
-        layout: &Layout<'_>,
-        record: &Record,
-        buffer: &mut [u8],
-        copy: u8,
-    ) -> Step<Outcome> {
-        let region = layout.record(copy.into());
+    fn write(&mut self, layout: &Layout<'_>, record: &Record, buffer: &mut [u8]) -> Step<Outcome> {
+        let region = layout.record(self.copy.into());
         // Written as nothing, a record that breaks a rule would count as written.
         let Ok(len) = record.emit(&mut buffer[self.at..self.at + record::LEN_MAX]) else {
-            self.phase = Phase::Idle;
             return Step::Done(Outcome::WriteFailed(DeviceError::OutOfRange));
         };
-        self.phase = Phase::Write { copy };
+        self.phase = Phase::Write;
         let geometry = layout.geometry(region.device);
         Step::Io(Io::write_padded(geometry, region, buffer, self.at, len))
     }
 
-    /// Notes what a copy turned out to be. Of copies that are read for the first time, `record` is
+    fn flush(&mut self, layout: &Layout<'_>, phase: Phase) -> Step<Outcome> {
+        self.phase = phase;
+        Step::Io(Io::Flush { device: layout.record(self.copy.into()).device })
+    }
+
+    /// Notes what the copy turned out to be. Of copies that are read for the first time, `record` is
     /// the newer one.
     // Apart, so that its record is not on the stack of everything else.
     #[inline(never)]
-    fn look(
-        &mut self,
-        copy: u8,
-        result: IoResult,
-        buffer: &[u8],
-        record: Option<&mut Record>,
-    ) -> CopyState {
+    fn look(&mut self, result: IoResult, buffer: &[u8], record: Option<&mut Record>) -> CopyState {
         let state = match result {
             Ok(()) => {
                 let mut found = Record::default();
@@ -246,7 +236,7 @@ impl Copies {
                         CopyState::Valid { sequence: other } => sequence > other,
                         _ => true,
                     };
-                    if copy == 0 || newer {
+                    if self.copy == 0 || newer {
                         *record = found;
                     }
                 }
@@ -254,11 +244,13 @@ impl Copies {
             }
             Err(error) => CopyState::Unreadable(error),
         };
-        self.states[usize::from(copy)] = state;
+        self.states[usize::from(self.copy)] = state;
         state
     }
 
     /// Takes the result of the operation that was asked for, and asks for the next.
+    // Apart, so that its stack is not under the verification of a slot.
+    #[inline(never)]
     pub(crate) fn step(
         &mut self,
         layout: &Layout<'_>,
@@ -266,75 +258,56 @@ impl Copies {
         buffer: &mut [u8],
         record: &mut Record,
     ) -> Step<Outcome> {
-        match (self.phase, result) {
-            (Phase::Read { copy, again: false }, Err(_)) => {
+        // At rest, unless another operation is asked for.
+        match (core::mem::replace(&mut self.phase, Phase::Idle), result) {
+            (phase @ (Phase::Read | Phase::Verify), Err(_)) if !self.again => {
                 // Once more, before the copy counts as lost and may be written over.
-                self.phase = Phase::Read { copy, again: true };
-                Step::Io(self.read(layout, copy))
+                self.again = true;
+                Step::Io(self.read_in(layout, phase))
             }
-            (Phase::Read { copy, .. }, result) => {
-                self.look(copy, result, buffer, Some(record));
-                if copy == 0 {
-                    self.phase = Phase::Read { copy: 1, again: false };
-                    return Step::Io(self.read(layout, 1));
+            (Phase::Read, result) => {
+                self.look(result, buffer, Some(record));
+                if self.copy == 0 {
+                    self.copy = 1;
+                    return Step::Io(self.read(layout, Phase::Read));
                 }
                 let choice = choose(self.states);
                 self.current = match choice {
                     Choice::Current { copy } => Some(copy),
                     Choice::Newer | Choice::Factory | Choice::Lost => {
-                        *record = Record::default();
+                        record.clear();
                         None
                     }
                 };
-                self.phase = Phase::Idle;
                 Step::Done(Outcome::Read(choice))
             }
-            (Phase::Erase { copy }, Ok(())) => self.write(layout, record, buffer, copy),
-            (Phase::Write { copy }, Ok(())) => {
-                self.phase = Phase::Flush { copy };
-                Step::Io(Io::Flush { device: layout.record(copy.into()).device })
-            }
+            (Phase::Erase, Ok(())) => self.write(layout, record, buffer),
+            (Phase::Write, Ok(())) => self.flush(layout, Phase::Flush),
             // A worn-out card says that all is well and keeps nothing: a try that is counted there
             // would be one of many without an end.
-            (Phase::Flush { copy }, Ok(())) => {
-                self.phase = Phase::Verify { copy, again: false };
-                Step::Io(self.read(layout, copy))
-            }
-            (Phase::Verify { copy, again: false }, Err(_)) => {
-                self.phase = Phase::Verify { copy, again: true };
-                Step::Io(self.read(layout, copy))
-            }
-            (Phase::Verify { copy, .. }, result) => {
-                self.phase = Phase::Idle;
-                let state = self.look(copy, result, buffer, None);
-                match state {
-                    CopyState::Valid { sequence } if sequence == record.sequence => {
-                        self.current = Some(copy);
-                        Step::Done(Outcome::Written)
-                    }
-                    CopyState::Unreadable(error) => Step::Done(Outcome::WriteFailed(error)),
-                    CopyState::Blank
-                    | CopyState::Invalid
-                    | CopyState::Newer { .. }
-                    | CopyState::Valid { .. } => {
-                        Step::Done(Outcome::WriteFailed(DeviceError::NotKept))
-                    }
+            (Phase::Flush, Ok(())) => Step::Io(self.read(layout, Phase::Verify)),
+            (Phase::Verify, result) => match self.look(result, buffer, None) {
+                CopyState::Valid { sequence } if sequence == record.sequence => {
+                    self.current = Some(self.copy);
+                    Step::Done(Outcome::Written)
                 }
-            }
+                CopyState::Unreadable(error) => Step::Done(Outcome::WriteFailed(error)),
+                CopyState::Blank
+                | CopyState::Invalid
+                | CopyState::Newer { .. }
+                | CopyState::Valid { .. } => Step::Done(Outcome::WriteFailed(DeviceError::NotKept)),
+            },
             // After any write error what stands there is read: the write may have happened.
-            (Phase::Erase { copy } | Phase::Write { copy } | Phase::Flush { copy }, Err(error)) => {
+            (Phase::Erase | Phase::Write | Phase::Flush, Err(error)) => {
                 self.failure = error;
-                self.phase = Phase::Check { copy };
-                Step::Io(self.read(layout, copy))
+                Step::Io(self.read(layout, Phase::Check))
             }
-            (Phase::Check { copy }, result) => {
-                let state = self.look(copy, result, buffer, None);
+            (Phase::Check, result) => {
+                let state = self.look(result, buffer, None);
                 if state == (CopyState::Valid { sequence: record.sequence }) {
                     // It is there; only a flush that succeeds makes it last.
-                    self.phase = Phase::CheckFlush;
-                    return Step::Io(Io::Flush { device: layout.record(copy.into()).device });
+                    return self.flush(layout, Phase::CheckFlush);
                 }
-                self.phase = Phase::Idle;
                 Step::Done(Outcome::WriteFailed(self.failure))
             }
             (Phase::CheckFlush, Ok(())) => {
@@ -342,13 +315,9 @@ impl Copies {
                     Choice::Current { copy } => Some(copy),
                     Choice::Newer | Choice::Factory | Choice::Lost => self.current,
                 };
-                self.phase = Phase::Idle;
                 Step::Done(Outcome::Written)
             }
-            (Phase::CheckFlush, Err(error)) => {
-                self.phase = Phase::Idle;
-                Step::Done(Outcome::WriteFailed(error))
-            }
+            (Phase::CheckFlush, Err(error)) => Step::Done(Outcome::WriteFailed(error)),
             // Not asked for anything: the caller stepped a machine that was at rest.
             (Phase::Idle, _) => Step::Done(Outcome::WriteFailed(DeviceError::Io)),
         }

@@ -67,6 +67,12 @@ impl<H: Sha256> IndexFold<H> {
         Self { root, chunk: H::new(), chunk_size, chunk_left: chunk_size, left: length }
     }
 
+    /// Starts another fold in its place.
+    #[inline(never)]
+    pub(crate) fn restart(&mut self, length: u64, chunk_size: u32) {
+        *self = Self::new(length, chunk_size);
+    }
+
     /// Takes bytes of the component, in pieces of any size; those past its length are ignored, so
     /// that padding of the last block may be passed in.
     pub fn bytes(&mut self, mut bytes: &[u8]) {
@@ -78,8 +84,8 @@ impl<H: Sha256> IndexFold<H> {
             self.chunk_left -= take as u32;
             self.left -= take;
             if self.chunk_left == 0 || self.left == 0 {
-                self.root.update(&self.chunk.clone().finish());
-                self.chunk = H::new();
+                let chunk = core::mem::replace(&mut self.chunk, H::new());
+                self.root.update(&chunk.finish());
                 self.chunk_left = self.chunk_size;
             }
             bytes = later;

@@ -244,6 +244,7 @@ pub fn verify_keyset<H: Sha256>(
 
 #[cfg(feature = "keysets")]
 /// As [`verify_keyset`], in place; after an error the keyset is none.
+#[inline(never)]
 fn verify_keyset_into<H: Sha256>(
     device: &Device<'_>,
     envelope: &Envelope<'_>,

@@ -1,6 +1,6 @@
 //! Ed25519 signatures of an envelope, counted by key.
 
-use ed25519_compact::{PublicKey, Signature};
+use ed25519_compact::{Error, PublicKey, Signature, VerifyingState};
 
 use super::{Sha256, digest_of};
 use crate::format::envelope::{KeyId, signed_pieces};
@@ -109,23 +109,35 @@ pub enum SignatureFault {
 ///
 /// # Errors
 /// [`SignatureFault`].
-// Kept apart so that its stack, the deepest of the core, is not added to that of its callers.
+// Each half is kept apart: their stacks, the deepest of the core, are then not added to each other,
+// nor to those of the callers.
 #[inline(never)]
 pub fn verify_signature(
     public: &[u8; 32],
     pieces: &[&[u8]],
     signature: &[u8; 64],
 ) -> Result<(), SignatureFault> {
-    let key = PublicKey::new(*public);
-    let signature = Signature::new(*signature);
-    let mut state = key.verify_incremental(&signature).map_err(|error| match error {
-        ed25519_compact::Error::WeakPublicKey | ed25519_compact::Error::InvalidPublicKey => {
-            SignatureFault::WeakKey
+    // Used where it is: moved out of the result, half a kilobyte would be on the stack twice.
+    match &mut begin(public, signature) {
+        Ok(state) => {
+            for piece in pieces {
+                state.absorb(piece);
+            }
+            if holds(state) { Ok(()) } else { Err(SignatureFault::Wrong) }
         }
-        _ => SignatureFault::Wrong,
-    })?;
-    for piece in pieces {
-        state.absorb(piece);
+        Err(Error::WeakPublicKey | Error::InvalidPublicKey) => Err(SignatureFault::WeakKey),
+        Err(_) => Err(SignatureFault::Wrong),
     }
-    state.verify().map_err(|_| SignatureFault::Wrong)
+}
+
+/// Decodes the key and the point of the signature.
+#[inline(never)]
+fn begin(public: &[u8; 32], signature: &[u8; 64]) -> Result<VerifyingState, Error> {
+    PublicKey::new(*public).verify_incremental(&Signature::new(*signature))
+}
+
+/// Whether the equation of the signature holds.
+#[inline(never)]
+fn holds(state: &VerifyingState) -> bool {
+    state.verify().is_ok()
 }
