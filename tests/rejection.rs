@@ -23,8 +23,8 @@ use stillboot_sim::release::content;
 use stillboot_sim::world::{Bytes, SimStore};
 use stillboot_sim::{Piece, Publisher, World};
 use stillboot_tests::forge::{
-    counted, digest, find_digest, forge_record, lose_record, payload, plant, raw, recommend,
-    signed_as, split, with_manifest,
+    counted, find_digest, forge_record, lose_record, payload, plant, raw, recommend, signed_as,
+    split, with_manifest,
 };
 use stillboot_tests::{RamWorld, blank, boot, commission, media};
 
