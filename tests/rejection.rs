@@ -4,6 +4,9 @@
 //! all of them: verification of a file, installation fresh, forced into a slot, offline, resumed,
 //! with reuse, as a repair, byte by byte, on a new device; and, written into a slot by hand, through
 //! a power-on with the record, without one, and with nothing else to start.
+//!
+//! All of it twice: for devices with roots and keysets, and for those that trust one key. The table
+//! is also left as a file, for `tests/powerset`, which runs it in builds with fewer features.
 
 use stillboot::boot::Reason;
 use stillboot::driver::verify_bundle;
@@ -13,15 +16,15 @@ use stillboot::format::{
 };
 use stillboot::install::{InstallConfig, InstallError, Reuse, Running};
 use stillboot::operate::Request;
-use stillboot::verify::SoftSha256;
+use stillboot::verify::{Device, SoftSha256, Trust};
 use stillboot_linux::keys::{Signer, sign_envelope};
 use stillboot_sim::disk::{Change, PowerCut, RamDisk};
 use stillboot_sim::release::content;
 use stillboot_sim::world::{Bytes, SimStore};
 use stillboot_sim::{Piece, Publisher, World};
 use stillboot_tests::forge::{
-    counted, digest, find_digest, forge_record, lose_record, payload, plant, raw, recommend,
-    signed_as, split, with_manifest,
+    counted, find_digest, forge_record, lose_record, payload, plant, raw, recommend, signed_as,
+    split, with_manifest,
 };
 use stillboot_tests::{RamWorld, blank, boot, commission, media};
 
@@ -29,6 +32,57 @@ const AB: &[Slot] = &[Slot::A, Slot::B];
 
 /// What the clock of the device says.
 const NOW: u64 = 2000;
+
+/// Whom devices trust.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// Roots, whose keysets name all other keys.
+    Keysets,
+    /// The release key, which signs everything.
+    SingleKey,
+}
+
+const FORMS: [Form; 2] = [Form::Keysets, Form::SingleKey];
+
+/// Whoever makes the bundles, for devices of one form.
+struct Vendor {
+    form: Form,
+    publisher: Publisher,
+    key: [u8; 32],
+}
+
+impl Vendor {
+    fn new(seed: u64, form: Form) -> Self {
+        let publisher = Publisher::new(seed);
+        let key = publisher.release.public();
+        Self { form, publisher, key }
+    }
+
+    fn device(&self) -> Device<'_> {
+        let device = self.publisher.device();
+        match self.form {
+            Form::Keysets => device,
+            Form::SingleKey => Device { trust: Trust::Key(&self.key), ..device },
+        }
+    }
+
+    fn blank(&self) -> RamWorld<'_> {
+        let mut world = blank(&self.publisher, media()[0].1, AB);
+        world.device = self.device();
+        world.store = Some(SimStore::default());
+        world.host.now = Some(NOW);
+        world
+    }
+
+    /// A bundle as such devices read it: without keyset where none is trusted. The signatures are
+    /// the same.
+    fn fit(&self, bundle: Vec<u8>) -> Vec<u8> {
+        match self.form {
+            Form::Keysets => bundle,
+            Form::SingleKey => bundle[split(&bundle).0.len()..].to_vec(),
+        }
+    }
+}
 
 /// What is done to a manifest.
 type Forgery<'a> = &'a dyn Fn(&mut stillboot::format::Manifest);
@@ -60,31 +114,30 @@ struct Case {
 /// Level and sequence of what runs.
 const RUNNING: (u64, u32) = (5, 5);
 
-fn bundle(publisher: &Publisher, sequence: u64, level: u32) -> Vec<u8> {
+fn bundle(vendor: &Vendor, sequence: u64, level: u32) -> Vec<u8> {
+    let publisher = &vendor.publisher;
     let (kernel, initramfs) = (content(sequence, 9000), content(sequence + 500, 5001));
     let piece = |role, bytes| Piece { role, load: Load::Ram, linked: None, bytes };
     let mut manifest = publisher.manifest(sequence);
     manifest.level = level;
     let pieces = [piece(Role::Kernel, &kernel[..]), piece(Role::Initramfs, &initramfs[..])];
-    publisher.bundle(manifest, SlotKind::Update, &pieces).unwrap()
+    vendor.fit(publisher.bundle(manifest, SlotKind::Update, &pieces).unwrap())
 }
 
-fn sound(publisher: &Publisher) -> Vec<u8> {
-    bundle(publisher, 9, RUNNING.1)
+fn sound(vendor: &Vendor) -> Vec<u8> {
+    bundle(vendor, 9, RUNNING.1)
 }
 
 /// The update that was marked bad on the device of [`device`].
-fn failed(publisher: &Publisher) -> Vec<u8> {
-    bundle(publisher, 6, RUNNING.1)
+fn failed(vendor: &Vendor) -> Vec<u8> {
+    bundle(vendor, 6, RUNNING.1)
 }
 
 /// A device whose slot a runs, confirmed, and whose slot b holds what was marked bad.
-fn device(publisher: &Publisher) -> (RamWorld<'_>, BootProof) {
-    let mut world = blank(publisher, media()[0].1, AB);
-    world.store = Some(SimStore::default());
-    world.host.now = Some(NOW);
-    let proof = commission(&mut world, &bundle(publisher, RUNNING.0, RUNNING.1));
-    world.install(&failed(publisher), Some(proof)).unwrap();
+fn device(vendor: &Vendor) -> (RamWorld<'_>, BootProof) {
+    let mut world = vendor.blank();
+    let proof = commission(&mut world, &bundle(vendor, RUNNING.0, RUNNING.1));
+    world.install(&failed(vendor), Some(proof)).unwrap();
     boot(&mut world);
     world.operate(Request::MarkBad(Slot::B)).unwrap();
     let proof = boot(&mut world);
@@ -103,20 +156,64 @@ fn head(
     Case { name, bundle, stage: Stage::Head, says, boot_says, in_file, on_new_device }
 }
 
-fn cases(publisher: &Publisher) -> Vec<Case> {
-    let stranger = Publisher::new(2);
-    let good = sound(publisher);
-    let (keyset, manifest, body) = split(&good);
+/// What keysets can be wrong in.
+fn keyset_cases(vendor: &Vendor) -> Vec<Case> {
+    let publisher = &vendor.publisher;
     let product = publisher.device().product;
-    let with =
-        |change: &dyn Fn(&mut stillboot::format::Manifest)| with_manifest(publisher, &good, change);
-    let by = |role, signer: &dyn Signer| signed_as(publisher, &good, &payload(&good), role, signer);
+    let good = sound(vendor);
+    let (keyset, manifest, body) = split(&good);
+    let trust = "Refused(Trust(";
     let other_keyset = |role, signer: &dyn Signer| {
         let bytes = raw_keyset(publisher);
         let signers = [(role, signer)];
         let keyset = sign_envelope(PayloadType::Keyset, &product, &bytes, &signers).unwrap();
         [&keyset, manifest, body].concat()
     };
+    let mut cases = vec![
+        head("no keyset", [manifest, body].concat(), trust, "Trust(", true, true),
+        head("nothing but keysets", [keyset, keyset, body].concat(), trust, "Trust(", true, true),
+    ];
+    for (name, role) in [
+        ("keyset by the release key", KeyRole::Root),
+        ("keyset by the release key as such", KeyRole::Release),
+    ] {
+        cases.push(head(
+            name,
+            other_keyset(role, &publisher.release),
+            "Refused(Trust(KeysetSignature(Missing",
+            "Trust(KeysetSignature(",
+            true,
+            true,
+        ));
+    }
+    for (name, len) in
+        [("cut in the keyset", keyset.len() - 1), ("cut after the keyset", keyset.len())]
+    {
+        cases.push(head(name, good[..len].to_vec(), "Refused(Ended", "Trust(", true, true));
+    }
+    cases
+}
+
+/// What comes with a keyset to a device that knows none.
+fn single_key_cases(vendor: &Vendor) -> Vec<Case> {
+    let good = sound(vendor);
+    let with_keyset = sound(&Vendor::new(1, Form::Keysets));
+    let (keyset, ..) = split(&with_keyset);
+    let trust = "Refused(Trust(";
+    vec![
+        head("keyset in front", [keyset, &good].concat(), trust, "Trust(", true, true),
+        head("nothing but a keyset", keyset.to_vec(), trust, "Trust(", true, true),
+    ]
+}
+
+fn cases(vendor: &Vendor) -> Vec<Case> {
+    let (form, publisher) = (vendor.form, &vendor.publisher);
+    let stranger = Vendor::new(2, form);
+    let good = sound(vendor);
+    let (keyset, manifest, body) = split(&good);
+    let with =
+        |change: &dyn Fn(&mut stillboot::format::Manifest)| with_manifest(publisher, &good, change);
+    let by = |role, signer: &dyn Signer| signed_as(publisher, &good, &payload(&good), role, signer);
     let zeroed = {
         let mut bytes = good.clone();
         bytes[keyset.len() + 20..keyset.len() + 84].fill(0);
@@ -138,7 +235,7 @@ fn cases(publisher: &Publisher) -> Vec<Case> {
         let piece = Piece { role: Role::Kernel, load: Load::Ram, linked: None, bytes: &bytes };
         let mut manifest = publisher.manifest(9);
         manifest.level = RUNNING.1;
-        publisher.bundle(manifest, SlotKind::Update, &[piece]).unwrap()
+        vendor.fit(publisher.bundle(manifest, SlotKind::Update, &[piece]).unwrap())
     };
     let flipped = |at: usize| {
         let mut bytes = good.clone();
@@ -148,29 +245,30 @@ fn cases(publisher: &Publisher) -> Vec<Case> {
     let cut = |len: usize| good[..len].to_vec();
     let start = keyset.len() + manifest.len();
     let trust = "Refused(Trust(";
-    let mut cases = vec![
+    // Whose signature is not that of a stranger, and what an edge release is: by form.
+    let (stranger_says, stranger_boot, edge_says, edge_boot) = match form {
+        Form::Keysets => (
+            "Refused(Trust(KeysetSignature(",
+            "Trust(KeysetSignature(",
+            "Refused(Trust(EdgeOnly",
+            "Trust(EdgeOnly",
+        ),
+        Form::SingleKey => (
+            "Refused(Trust(ManifestSignature(",
+            "Trust(ManifestSignature(",
+            "Refused(Trust(ManifestSignature(",
+            "Trust(ManifestSignature(",
+        ),
+    };
+    let mut cases = match form {
+        Form::Keysets => keyset_cases(vendor),
+        Form::SingleKey => single_key_cases(vendor),
+    };
+    cases.extend([
         // Who signed.
         head("manifest without signature", uncounted, trust, "Trust(Manifest(", true, true),
         head("signature of zeros", zeroed, trust, "Trust(ManifestSignature(", true, true),
-        head("other roots", sound(&stranger), trust, "Trust(KeysetSignature(", true, true),
-        head("no keyset", [manifest, body].concat(), trust, "Trust(", true, true),
-        head("nothing but keysets", [keyset, keyset, body].concat(), trust, "Trust(", true, true),
-        head(
-            "keyset by the release key",
-            other_keyset(KeyRole::Root, &publisher.release),
-            "Refused(Trust(KeysetSignature(Missing",
-            "Trust(KeysetSignature(",
-            true,
-            true,
-        ),
-        head(
-            "keyset by the release key as such",
-            other_keyset(KeyRole::Release, &publisher.release),
-            "Refused(Trust(KeysetSignature(Missing",
-            "Trust(KeysetSignature(",
-            true,
-            true,
-        ),
+        head("by a stranger", sound(&stranger), stranger_says, stranger_boot, true, true),
         head(
             "manifest by the recovery key",
             by(KeyRole::Recovery, &publisher.recovery),
@@ -198,8 +296,8 @@ fn cases(publisher: &Publisher) -> Vec<Case> {
         head(
             "stable by the edge key",
             by(KeyRole::EdgeRelease, &publisher.edge),
-            "Refused(Trust(EdgeOnly",
-            "Trust(EdgeOnly",
+            edge_says,
+            edge_boot,
             true,
             true,
         ),
@@ -253,7 +351,7 @@ fn cases(publisher: &Publisher) -> Vec<Case> {
             true,
         ),
         // How new.
-        head("older", bundle(publisher, 4, 5), "Refused(NotNewer", "", false, false),
+        head("older", bundle(vendor, 4, 5), "Refused(NotNewer", "", false, false),
         head(
             "as new, but another",
             with(&|m| m.sequence = 5),
@@ -354,7 +452,7 @@ fn cases(publisher: &Publisher) -> Vec<Case> {
             false,
             false,
         ),
-        head("failed here", failed(publisher), "Refused(Policy(FailedBefore", "", false, false),
+        head("failed here", failed(vendor), "Refused(Policy(FailedBefore", "", false, false),
         head(
             "rolled out to nobody yet",
             with(&|m| m.rollout = 0),
@@ -363,7 +461,7 @@ fn cases(publisher: &Publisher) -> Vec<Case> {
             false,
             true,
         ),
-    ];
+    ]);
     // What this build does not know.
     let unknown: [(_, Forgery<'_>); 8] = [
         ("unknown role", &|m| m.components[0].role = Role::Unknown(8)),
@@ -380,13 +478,9 @@ fn cases(publisher: &Publisher) -> Vec<Case> {
         cases.push(head(name, bundle, "Refused(Trust(Manifest(", "Trust(Manifest(", true, true));
     }
     // Where it ends.
-    for (name, len) in [
-        ("empty", 0),
-        ("cut in the first header", 11),
-        ("cut in the keyset", keyset.len() - 1),
-        ("cut after the keyset", keyset.len()),
-        ("cut in the manifest", start - 1),
-    ] {
+    for (name, len) in
+        [("empty", 0), ("cut in the first header", 11), ("cut in the manifest", start - 1)]
+    {
         cases.push(head(name, cut(len), "Refused(Ended", "Trust(", true, true));
     }
     let mut in_body = |name, bundle, says, boot_says| {
@@ -395,7 +489,7 @@ fn cases(publisher: &Publisher) -> Vec<Case> {
         cases.push(Case { name, bundle, stage, says, boot_says, in_file, on_new_device });
     };
     let crossed = {
-        let other = bundle(publisher, 10, 5);
+        let other = bundle(vendor, 10, 5);
         let (_, _, other) = split(&other);
         [keyset, manifest, other].concat()
     };
@@ -504,14 +598,18 @@ fn says(result: Result<(), InstallError>, case: &Case, context: &str) {
 
 #[test]
 fn every_way_to_install_refuses_every_bad_bundle_and_takes_a_sound_one_at_once() {
-    let publisher = Publisher::new(1);
-    let (world, proof) = device(&publisher);
+    FORMS.into_iter().for_each(installations);
+}
+
+fn installations(form: Form) {
+    let vendor = Vendor::new(1, form);
+    let (world, proof) = device(&vendor);
     let start = counted(&world);
-    let good = sound(&publisher);
-    let cases = cases(&publisher);
+    let good = sound(&vendor);
+    let cases = cases(&vendor);
     for case in &cases {
         for path in PATHS {
-            let context = format!("{}, {}", case.name, path.name);
+            let context = format!("{form:?}, {}, {}", case.name, path.name);
             let mut world = start.clone();
             let resumes = path.name == "resumed";
             if resumes && case.stage == Stage::Body {
@@ -539,18 +637,19 @@ fn every_way_to_install_refuses_every_bad_bundle_and_takes_a_sound_one_at_once()
             assert_eq!(runs.digest, proof.digest, "{context}");
         }
     }
-    println!("{} bundles, {} ways", cases.len(), PATHS.len());
-    assert!(cases.len() >= 55);
+    println!("{form:?}: {} bundles, {} ways", cases.len(), PATHS.len());
+    assert!(cases.len() >= 54);
 }
 
 #[test]
 fn a_new_device_refuses_whatever_does_not_depend_on_a_history() {
-    let publisher = Publisher::new(1);
-    let mut world = blank(&publisher, media()[0].1, AB);
-    world.store = Some(SimStore::default());
-    world.host.now = Some(NOW);
-    let start = counted(&world);
-    for case in cases(&publisher).iter().filter(|case| case.on_new_device) {
+    FORMS.into_iter().for_each(new_device);
+}
+
+fn new_device(form: Form) {
+    let vendor = Vendor::new(1, form);
+    let start = counted(&vendor.blank());
+    for case in cases(&vendor).iter().filter(|case| case.on_new_device) {
         let mut world = start.clone();
         let mut source = Bytes::new(&case.bundle, usize::MAX);
         let result = world.install_with(&mut source, Running::Offline, |_| {});
@@ -562,7 +661,7 @@ fn a_new_device_refuses_whatever_does_not_depend_on_a_history() {
         let whole = case.says == "Refused(Trailing";
         let started = world.power_on().unwrap().slot();
         assert_eq!(started, whole.then_some(Slot::A), "{}", case.name);
-        let good = sound(&publisher);
+        let good = sound(&vendor);
         let mut source = Bytes::new(&good, usize::MAX);
         world.install_with(&mut source, Running::Offline, |_| {}).expect(case.name);
         assert!(world.power_on().unwrap().slot().is_some(), "{}", case.name);
@@ -572,26 +671,32 @@ fn a_new_device_refuses_whatever_does_not_depend_on_a_history() {
 /// What a store keeps outlives the disk: a device that lost its disk is no new device.
 #[test]
 fn a_device_with_a_new_disk_still_has_its_floor() {
-    let publisher = Publisher::new(1);
-    let (old, _) = device(&publisher);
-    let mut world = blank(&publisher, media()[0].1, AB);
-    world.store = old.store.clone();
-    let mut world = counted(&world);
-    let below = with_manifest(&publisher, &sound(&publisher), |m| m.level = 4);
-    let result = world.install(&below, None);
-    assert!(format!("{result:?}").starts_with("Err(Refused(BelowFloor"), "{result:?}");
-    assert_eq!(world.disks[0].operations(), 0);
+    for form in FORMS {
+        let vendor = Vendor::new(1, form);
+        let (old, _) = device(&vendor);
+        let mut world = vendor.blank();
+        world.store = old.store.clone();
+        let mut world = counted(&world);
+        let below = with_manifest(&vendor.publisher, &sound(&vendor), |m| m.level = 4);
+        let result = world.install(&below, None);
+        assert!(format!("{result:?}").starts_with("Err(Refused(BelowFloor"), "{result:?}");
+        assert_eq!(world.disks[0].operations(), 0);
+    }
 }
 
 #[test]
 fn a_check_of_the_file_finds_whatever_is_wrong_with_its_bytes() {
-    let publisher = Publisher::new(1);
-    for case in cases(&publisher) {
+    FORMS.into_iter().for_each(files);
+}
+
+fn files(form: Form) {
+    let vendor = Vendor::new(1, form);
+    for case in cases(&vendor) {
         for piece in [1, 1000, usize::MAX] {
             let mut buffer = vec![0; 8192];
             let mut source = Bytes::new(&case.bundle, piece);
             let result = verify_bundle::<SoftSha256>(
-                &publisher.device(),
+                &vendor.device(),
                 SlotKind::Update,
                 &mut source,
                 true,
@@ -621,27 +726,40 @@ fn reason(world: &mut RamWorld<'_>) -> (Option<Slot>, Vec<Reason>) {
 
 #[test]
 fn every_power_on_refuses_every_bad_bundle_written_by_hand() {
-    let publisher = Publisher::new(1);
-    let (start, proof) = device(&publisher);
-    let ground = start.ground.clone();
-    let slot_a = ground.slots()[0].regions[0].region;
+    FORMS.into_iter().for_each(power_ons);
+}
+
+/// In how many ways a bundle is written by hand.
+const WAYS: [&str; 3] = ["recorded as good", "without a record", "with nothing else"];
+
+/// `start` with the bundle written into slot b, and all done that it may be started.
+fn planted<'a>(start: &RamWorld<'a>, bundle: &[u8], way: &str) -> RamWorld<'a> {
+    let mut world = start.clone();
+    plant(&mut world, Slot::B, bundle);
+    match way {
+        // As far as it has a manifest, it is the one that the record names.
+        "recorded as good" => {
+            let named = find_digest(bundle).unwrap_or([0xdd; 32]);
+            recommend(&mut world, Slot::B, named);
+        }
+        "without a record" => lose_record(&mut world),
+        _ => {
+            let slot_a = world.ground.slots()[0].regions[0].region;
+            world.disks[0].poke(slot_a.offset, &vec![0; slot_a.len as usize]);
+            forge_record(&mut world, |record| all_empty(&mut record.body));
+        }
+    }
+    world
+}
+
+fn power_ons(form: Form) {
+    let vendor = Vendor::new(1, form);
+    let (start, proof) = device(&vendor);
     let mut refused = 0;
-    for case in cases(&publisher).iter().filter(|case| !case.boot_says.is_empty()) {
-        for way in ["recorded as good", "without a record", "with nothing else"] {
-            let context = format!("{}, {way}", case.name);
-            let mut world = start.clone();
-            plant(&mut world, Slot::B, &case.bundle);
-            // As far as it has a manifest, it is the one that the record names.
-            let named = find_digest(&case.bundle).unwrap_or([0xdd; 32]);
-            match way {
-                "recorded as good" => recommend(&mut world, Slot::B, named),
-                "without a record" => lose_record(&mut world),
-                _ => {
-                    let nothing = vec![0; slot_a.len as usize];
-                    world.disks[0].poke(slot_a.offset, &nothing);
-                    forge_record(&mut world, |record| all_empty(&mut record.body));
-                }
-            }
+    for case in cases(&vendor).iter().filter(|case| !case.boot_says.is_empty()) {
+        for way in WAYS {
+            let context = format!("{form:?}, {}, {way}", case.name);
+            let mut world = planted(&start, &case.bundle, way);
             let (started, reasons) = reason(&mut world);
             let left = (way != "with nothing else").then_some(Slot::A);
             assert_eq!(started, left, "{context}: {reasons:?}");
@@ -659,19 +777,9 @@ fn every_power_on_refuses_every_bad_bundle_written_by_hand() {
     }
     println!("{refused} power-ons");
     // The sound one starts, so that it is not for want of anything else that the others do not.
-    for way in 0..3 {
-        let mut world = start.clone();
-        let good = sound(&publisher);
-        plant(&mut world, Slot::B, &good);
-        match way {
-            0 => recommend(&mut world, Slot::B, digest(&good)),
-            1 => lose_record(&mut world),
-            _ => {
-                world.disks[0].poke(slot_a.offset, &vec![0; slot_a.len as usize]);
-                forge_record(&mut world, |record| all_empty(&mut record.body));
-            }
-        }
-        assert_eq!(boot(&mut world).slot, Slot::B, "{way}");
+    for way in WAYS {
+        let mut world = planted(&start, &sound(&vendor), way);
+        assert_eq!(boot(&mut world).slot, Slot::B, "{form:?}, {way}");
     }
 }
 
@@ -682,9 +790,119 @@ fn all_empty(body: &mut Body) {
 /// The suite stands on the manifest bytes being what the tools would sign.
 #[test]
 fn forged_bundles_differ_from_sound_ones_only_where_they_should() {
-    let publisher = Publisher::new(1);
-    let good = sound(&publisher);
-    assert_eq!(with_manifest(&publisher, &good, |_| {}), good);
-    let manifest = stillboot::format::Manifest::parse(&payload(&good)).unwrap();
-    assert_eq!(raw(&manifest), payload(&good));
+    for form in FORMS {
+        let vendor = Vendor::new(1, form);
+        let good = sound(&vendor);
+        assert_eq!(with_manifest(&vendor.publisher, &good, |_| {}), good);
+        let manifest = stillboot::format::Manifest::parse(&payload(&good)).unwrap();
+        assert_eq!(raw(&manifest), payload(&good));
+    }
+}
+
+/// The table as `tests/powerset/src/table.rs` reads it: each field behind its length.
+#[test]
+fn the_table_is_left_for_builds_with_fewer_features() {
+    let mut table = Table(Vec::new());
+    for form in FORMS {
+        table.device(&Vendor::new(1, form));
+    }
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("rejection-table");
+    // Written aside and renamed: whoever reads it meanwhile sees the old one, whole.
+    let new = path.with_extension("new");
+    std::fs::write(&new, table.0).unwrap();
+    std::fs::rename(new, path).unwrap();
+}
+
+struct Table(Vec<u8>);
+
+impl Table {
+    fn bytes(&mut self, field: &[u8]) {
+        self.0.extend((field.len() as u32).to_le_bytes());
+        self.0.extend(field);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    fn number(&mut self, number: u64) {
+        self.bytes(&number.to_le_bytes());
+    }
+
+    /// One device, its sound bundle and all the others.
+    fn device(&mut self, vendor: &Vendor) {
+        let (start, proof) = device(vendor);
+        let (device, ground) = (vendor.device(), start.ground.clone());
+        match device.trust {
+            Trust::Roots { keys, .. } => {
+                self.text("roots");
+                self.bytes(&keys[0]);
+            }
+            Trust::Key(key) => {
+                self.text("key");
+                self.bytes(key);
+            }
+            other => panic!("not in the table: {other:?}"),
+        }
+        self.bytes(&device.product);
+        self.bytes(&device.class);
+        self.number(device.revision.into());
+        assert_eq!(device.architecture, Architecture::X86_64);
+        let slots = ground.slots();
+        let regions = [ground.record(0), ground.record(1)]
+            .into_iter()
+            .chain(slots.iter().map(|slot| slot.regions[0].region));
+        for region in regions {
+            self.number(region.offset);
+            self.number(region.len);
+        }
+        let capacity = ground.geometries()[0].capacity_bytes as usize;
+        let geometry = stillboot::device::Geometry::disk(512, capacity as u64);
+        assert_eq!(ground.geometries(), [geometry]);
+        self.bytes(&start.disks[0].bytes(0, capacity));
+        let floor = start.store.as_ref().unwrap().floors[0].unwrap();
+        self.number(floor.keyset_version.into());
+        self.number(floor.level.into());
+        self.text(&proof.emit());
+        self.bytes(&sound(vendor));
+        let cases = cases(vendor);
+        self.number(cases.len() as u64);
+        for case in &cases {
+            self.text(case.name);
+            self.bytes(&case.bundle);
+            self.text(case.says);
+            for fact in [case.stage == Stage::Head, case.in_file, case.on_new_device] {
+                self.number(fact.into());
+            }
+            let ways = if case.boot_says.is_empty() { &[][..] } else { &WAYS };
+            self.number(ways.len() as u64);
+            for way in ways {
+                let world = planted(&start, &case.bundle, way);
+                self.text(way);
+                // Without a record, what is found out by its head is not even looked at again.
+                self.text(if *way == "without a record" { "" } else { case.boot_says });
+                self.difference(&start, &world, capacity);
+            }
+        }
+        self.number(WAYS.len() as u64);
+        for way in WAYS {
+            let world = planted(&start, &sound(vendor), way);
+            self.text(way);
+            self.difference(&start, &world, capacity);
+        }
+    }
+
+    /// What a disk was written by hand in, block by block: the table stays small.
+    fn difference(&mut self, before: &RamWorld<'_>, after: &RamWorld<'_>, capacity: usize) {
+        const BLOCK: usize = 512;
+        let (before, after) =
+            (before.disks[0].bytes(0, capacity), after.disks[0].bytes(0, capacity));
+        let blocks = before.chunks(BLOCK).zip(after.chunks(BLOCK)).enumerate();
+        let changed: Vec<_> = blocks.filter(|(_, (before, after))| before != after).collect();
+        self.number(changed.len() as u64);
+        for (number, (_, after)) in changed {
+            self.number((number * BLOCK) as u64);
+            self.bytes(after);
+        }
+    }
 }

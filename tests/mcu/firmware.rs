@@ -11,6 +11,7 @@ use object::read::elf::{ElfFile, ProgramHeader};
 use stillboot::format::{Architecture, Load, Manifest, Role, SlotKind};
 use stillboot::verify::{Device, Trust};
 use stillboot_linux::keys::Roots;
+use stillboot_sim::release::content;
 use stillboot_sim::{Piece, Publisher};
 
 /// Seed of the publisher that the firmware trusts.
@@ -19,6 +20,9 @@ const PUBLISHER: u64 = 8;
 /// Names that [`Publisher`] uses.
 const PRODUCT: &str = "simulated product";
 const CLASS: &str = "simulated class";
+
+/// Bytes at the end of an image that no other release has.
+pub const NEW_BYTES: usize = 6000;
 
 /// What a release may turn out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,8 +147,11 @@ impl Firmware {
             Behaviour::Sick => "sick",
         };
         let settings = format!("{} {how}", manifest.version);
+        // As a release differs from the one before it: in a part of its chunks. The others are taken
+        // over from the slot that runs.
+        let image = [&self.image[..], &content(manifest.sequence, NEW_BYTES)].concat();
         let piece = |role, bytes| Piece { role, load: Load::Ram, linked: None, bytes };
-        let pieces = [piece(Role::Image, &*self.image), piece(Role::Cmdline, settings.as_bytes())];
+        let pieces = [piece(Role::Image, &image), piece(Role::Cmdline, settings.as_bytes())];
         publisher.bundle(manifest, SlotKind::Update, &pieces).expect("the manifest keeps the rules")
     }
 

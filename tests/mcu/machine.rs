@@ -4,9 +4,10 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -36,11 +37,13 @@ pub struct Settings {
 pub struct Machine {
     process: Child,
     /// To the serial line.
-    input: ChildStdin,
+    input: UnixStream,
     /// From the serial line.
     lines: Receiver<String>,
     /// What has come so far, for the message of a failure.
     seen: Vec<String>,
+    /// What is left of the bundle that is being sent.
+    bundle: Vec<u8>,
     folder: TempDir,
 }
 
@@ -73,35 +76,39 @@ impl Machine {
             words.push(format!("watchdog={}", settings.watchdog));
         }
         let words: Vec<_> = words.into_iter().map(|word| format!("arg={word}")).collect();
-        let log = folder.path().join("log");
+        // What is logged comes out of QEMU's own output, so the serial line needs another way.
+        let log = File::create(folder.path().join("log")).expect("the folder is ours");
         let errors = File::create(folder.path().join("errors")).expect("the folder is ours");
+        let serial = folder.path().join("serial");
+        let listener = UnixListener::bind(&serial).expect("the folder is ours");
         let mut process = Command::new("qemu-system-arm")
             .args(["-machine", "mps2-an386", "-display", "none", "-monitor", "none"])
-            .args(["-serial", "stdio", "-chardev"])
-            .arg(format!("file,id=log,path={}", log.display()))
+            .args(["-serial", "chardev:serial", "-chardev"])
+            .arg(format!("socket,id=serial,path={}", serial.display()))
             .arg("-semihosting-config")
-            .arg(format!("enable=on,target=native,chardev=log,{}", words.join(",")))
+            .arg(format!("enable=on,target=native,{}", words.join(",")))
             .arg("-kernel")
             .arg(loader)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+            .stdin(Stdio::null())
+            .stdout(log)
             .stderr(errors)
             .spawn()
             .expect("qemu-system-arm is there; `cargo xtask setup` brings it");
-        let input = process.stdin.take().expect("it is piped");
-        let output = process.stdout.take().expect("it is piped");
+        let input = accept(&listener, &mut process, folder.path());
+        let output = input.try_clone().expect("a socket has room for two");
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
+            for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+                // What is no text is shown where a line was expected, rather than waited for.
+                if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
                     return;
                 }
             }
         });
-        Self { process, input, lines, seen: Vec::new(), folder }
+        Self { process, input, lines, seen: Vec::new(), bundle: Vec::new(), folder }
     }
 
-    /// The next line that `wanted` says something about.
+    /// The next line that `wanted` says something about. Sends what is asked for meanwhile.
     ///
     /// # Errors
     /// The board ended before.
@@ -113,6 +120,7 @@ impl Machine {
             assert!(!left.is_zero(), "not for {} s: {:#?}", PATIENCE.as_secs(), self.seen);
             match self.lines.recv_timeout(left) {
                 Ok(line) => {
+                    self.serve(&line);
                     let found = wanted(&line);
                     self.seen.push(line);
                     if let Some(found) = found {
@@ -145,10 +153,22 @@ impl Machine {
         })
     }
 
-    /// Sends an installation. That the board ends while it reads is not told here.
+    /// Orders an installation. The bundle is sent piece by piece, while its end is
+    /// [waited for](Self::wait).
     pub fn install(&mut self, bundle: &[u8]) {
+        self.bundle = bundle.to_vec();
         self.send(format!("install {}\n", bundle.len()).as_bytes());
-        self.send(bundle);
+    }
+
+    /// Does what the board asks for, if this line does.
+    fn serve(&mut self, line: &str) {
+        let Some((verb @ ("send" | "skip"), len)) = line.split_once(' ') else { return };
+        let len: usize = len.parse().expect("a number of bytes");
+        assert!(len <= self.bundle.len(), "`{line}`, but {} are left", self.bundle.len());
+        let piece: Vec<u8> = self.bundle.drain(..len).collect();
+        if verb == "send" {
+            self.send(&piece);
+        }
     }
 
     /// Starts the board anew, without a power cut.
@@ -180,7 +200,7 @@ impl Machine {
     /// Pulls the plug. Gives what was logged.
     pub fn kill(mut self) -> Vec<u8> {
         self.end();
-        fs::read(self.folder.path().join("log")).expect("QEMU makes it when it starts")
+        fs::read(self.folder.path().join("log")).expect("it was made before QEMU was started")
     }
 
     fn end(&mut self) {
@@ -193,5 +213,24 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// The serial line, as soon as QEMU has it.
+fn accept(listener: &UnixListener, process: &mut Child, folder: &Path) -> UnixStream {
+    listener.set_nonblocking(true).expect("a listener can be asked instead of waited for");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Ok((stream, _)) = listener.accept() {
+            stream.set_nonblocking(false).expect("a stream can be waited for");
+            return stream;
+        }
+        let ended = process.try_wait().expect("it was started");
+        if ended.is_some() || Instant::now() > deadline {
+            let _ = process.kill();
+            let errors = fs::read_to_string(folder.join("errors")).unwrap_or_default();
+            panic!("QEMU did not start the board: {ended:?}, {errors}");
+        }
+        thread::sleep(Duration::from_millis(5));
     }
 }

@@ -1,4 +1,5 @@
-//! What stack and memory the machines take on the device, against limits.
+//! What stack and memory the machines take on the device, against limits. `cargo xtask mcu --table`
+//! makes the table of `docs/BENCHMARKS.md` of what this prints.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,6 @@ use crate::machine::{Machine, Settings};
 /// Waits for a line `measured WHAT ...` and takes it apart.
 fn measured(machine: &mut Machine, what: &str) -> BTreeMap<String, usize> {
     let text = machine.expect(&format!("measured {what} "));
-    println!("mcu: {what}: {text}");
     text.split(' ')
         .map(|pair| {
             let (name, value) = pair.split_once('=').expect("a pair");
@@ -35,10 +35,16 @@ fn stack_and_contexts_keep_their_limits() {
     let boot = measured(&mut machine, "boot");
     note("boot stack", boot["stack_calls"]);
     note("boot context", boot["context"]);
+    note("boot config", boot["config"]);
+    note("boot buffer", boot["buffer"]);
     note("confirm stack", measured(&mut machine, "confirm")["stack_calls"]);
     note("install context", measured(&mut machine, "install")["context"]);
     note("install config", measured(&mut machine, "install-config")["context"]);
-    note("operate context", measured(&mut machine, "operate")["context"]);
+    note("confirm context", measured(&mut machine, "operate")["context"]);
+    note("record", measured(&mut machine, "record")["context"]);
+    let buffers = measured(&mut machine, "buffers");
+    note("install buffer", buffers["install"]);
+    note("confirm buffer", buffers["operate"]);
 
     machine.install(&firmware.release(2, Behaviour::Healthy));
     machine.expect("installed to b");
@@ -49,7 +55,9 @@ fn stack_and_contexts_keep_their_limits() {
     note("confirm stack", measured(&mut machine, "confirm")["stack_calls"]);
     machine.reset();
     note("boot stack", measured(&mut machine, "boot")["stack_calls"]);
-    println!("mcu: worst: {worst:#?}");
+    for (name, bytes) in &worst {
+        println!("mcu: {name}: {bytes}");
+    }
 
     for (name, limit) in LIMITS {
         let found = worst[*name];
@@ -57,14 +65,13 @@ fn stack_and_contexts_keep_their_limits() {
     }
 }
 
-/// In bytes: what must not grow unnoticed. A limit is raised only by hand, with a reason.
-///
-/// The goal for every stack is 6 KiB. The frames above it are those of the core: reading a keyset
-/// and a manifest beside each other, and Ed25519.
+/// In bytes: the goals, and less where less was reached. A limit is raised only by hand, with a
+/// reason.
 const LIMITS: &[(&str, usize)] = &[
     ("boot context", 3 << 10),
     ("install context", 4 << 10),
-    ("boot stack", 9 << 10),
-    ("confirm stack", 3 << 10),
-    ("install stack", 14 << 10),
+    ("confirm context", 2 << 10),
+    ("boot stack", 6 << 10),
+    ("confirm stack", 2 << 10),
+    ("install stack", 6 << 10),
 ];

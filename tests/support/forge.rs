@@ -14,17 +14,29 @@ use stillboot_sim::{Publisher, World};
 
 use crate::RamWorld;
 
-/// Keyset envelope, manifest envelope and the rest of a bundle.
+/// Keyset envelope, manifest envelope and the rest of a bundle. Bundles for devices that trust one
+/// key have no keyset: the first part is then empty.
 ///
 /// # Panics
-/// If `bundle` does not start with two envelopes.
+/// If `bundle` does not start with these envelopes.
 #[must_use]
 pub fn split(bundle: &[u8]) -> (&[u8], &[u8], &[u8]) {
-    let (_, rest) = Envelope::parse(bundle).expect("keyset envelope");
-    let (keyset, rest) = bundle.split_at(bundle.len() - rest.len());
-    let (_, body) = Envelope::parse(rest).expect("manifest envelope");
+    let (_, body) = envelopes(bundle).expect("the envelopes of a bundle");
+    let (first, rest) = Envelope::parse(bundle).expect("seen above");
+    let keyset_len = if is_keyset(&first) { bundle.len() - rest.len() } else { 0 };
+    let (keyset, rest) = bundle.split_at(keyset_len);
     let (manifest, body) = rest.split_at(rest.len() - body.len());
     (keyset, manifest, body)
+}
+
+/// The envelope of the manifest and what follows it.
+fn envelopes(bundle: &[u8]) -> Option<(Envelope<'_>, &[u8])> {
+    let (first, rest) = Envelope::parse(bundle).ok()?;
+    if is_keyset(&first) { Envelope::parse(rest).ok() } else { Some((first, rest)) }
+}
+
+fn is_keyset(envelope: &Envelope<'_>) -> bool {
+    envelope.payload_type() == PayloadType::Keyset
 }
 
 /// The bytes of a manifest, whether or not it keeps the rules.
@@ -53,8 +65,7 @@ pub fn digest(bundle: &[u8]) -> Digest {
 /// As [`digest`], of what may have no manifest at all.
 #[must_use]
 pub fn find_digest(bundle: &[u8]) -> Option<Digest> {
-    let (_, rest) = Envelope::parse(bundle).ok()?;
-    let (manifest, _) = Envelope::parse(rest).ok()?;
+    let (manifest, _) = envelopes(bundle)?;
     Some(digest_of::<SoftSha256>(manifest.payload()))
 }
 
@@ -124,15 +135,13 @@ pub fn plant(world: &mut RamWorld<'_>, slot: Slot, bundle: &[u8]) {
     let disk = &mut world.disks[usize::from(trust.device)];
     // What stood there before must not complete what is planted.
     disk.poke(trust.offset, &vec![0; trust.len as usize]);
-    let Some((head, payload, body)) = Envelope::parse(bundle).ok().and_then(|(_, rest)| {
-        let (manifest, body) = Envelope::parse(rest).ok()?;
-        Some((&bundle[..bundle.len() - body.len()], manifest.payload(), body))
-    }) else {
+    let Some((manifest, body)) = envelopes(bundle) else {
         // No head that could be told from the rest.
         let len = bundle.len().min(trust.len as usize);
         disk.poke(trust.offset, &bundle[..len]);
         return;
     };
+    let (head, payload) = (&bundle[..bundle.len() - body.len()], manifest.payload());
     disk.poke(trust.offset, head);
     let digest = digest_of::<SoftSha256>(payload);
     for (part, kind) in

@@ -1,23 +1,33 @@
-//! `cargo xtask features`: the core with every set of its features, each checked by itself.
+//! `cargo xtask features`: the rejection suite through the core with every set of its features.
 //!
-//! Built together with others, a feature may find by luck what it needs. The rejection suite runs
-//! with the features of the test crate; that no feature takes a check away is seen here only in so
-//! far as the code compiles without it.
+//! Built together with others, a feature may find by luck what it needs, and may lose a check that
+//! the others bring. So every set is built by itself, into a program that depends on the core alone
+//! (`tests/powerset`), and that program refuses every bundle that must be refused. The bundles are
+//! those of `tests/rejection.rs`.
 
-use anyhow::Result;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
 
 use crate::shell;
-use crate::steps::Lane;
 
 /// The features of the core. `json` brings `serde` and `keysets` with it.
 const FEATURES: &[&str] = &["defmt", "embedded-storage", "json", "keysets", "serde"];
 
-/// Checks the core with each set of its features.
+/// The test that leaves the bundles as a file, and the file.
+const TABLE_TEST: &str = "the_table_is_left_for_builds_with_fewer_features";
+const TABLE: &str = "tmp/rejection-table";
+
+/// Builds the suite with each set of features and runs it.
 ///
 /// # Errors
-/// A set does not compile.
+/// A set does not compile, or lets something pass.
 pub fn run() -> Result<()> {
-    let mut checked = 0;
+    let table = leave_table()?;
+    let target = shell::target().join("powerset");
+    let mut sets = 0;
+    let mut refusals = 0;
     for set in 0..1_u32 << FEATURES.len() {
         let has = |name: &str| {
             FEATURES.iter().position(|one| *one == name).is_some_and(|at| set >> at & 1 == 1)
@@ -27,17 +37,37 @@ pub fn run() -> Result<()> {
             continue;
         }
         let names: Vec<_> = FEATURES.iter().copied().filter(|name| has(name)).collect();
+        let names = names.join(",");
         shell::run(
             shell::cargo()
-                .args(["check", "--quiet", "-p", "stillboot", "--no-default-features"])
-                .args(["--features", &names.join(",")])
+                .args(["build", "--quiet", "-p", "stillboot-powerset", "--profile", "powerset"])
+                .args(["--no-default-features", "--features", &names])
                 .env("RUSTFLAGS", "-Dwarnings")
-                .env("CARGO_TARGET_DIR", Lane::NoStd.target()),
+                .env("CARGO_TARGET_DIR", &target),
         )?;
-        checked += 1;
+        let mut suite = Command::new(target.join("powerset/powerset"));
+        let text = shell::output(suite.arg(&table))
+            .with_context(|| format!("with the features `{names}`"))?;
+        let count: Option<u32> = text.split(' ').next().and_then(|word| word.parse().ok());
+        let Some(count) = count else { bail!("expected a number of refusals, found `{text}`") };
+        println!("{count:>5} refusals with `{names}`");
+        sets += 1;
+        refusals += count;
     }
-    println!("note: {checked} sets of features");
+    println!("note: {sets} sets of features, {refusals} refusals");
     Ok(())
+}
+
+/// Lets the tests leave the bundles; gives the file.
+fn leave_table() -> Result<PathBuf> {
+    // With the whole workspace, as the tests are built: nothing is compiled again.
+    let words = ["test", "--quiet", "--workspace", "--test", "rejection", TABLE_TEST];
+    shell::run(shell::cargo().args(words))?;
+    let table = shell::target().join(TABLE);
+    if !table.is_file() {
+        bail!("{} was not left by `{TABLE_TEST}`", table.display());
+    }
+    Ok(table)
 }
 
 #[cfg(test)]

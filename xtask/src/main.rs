@@ -74,7 +74,8 @@ enum Chore {
     },
     /// Measure the core on a microcontroller against the limits in xtask/size/limits.toml.
     Size {
-        /// Measure four targets at two levels, and write the table of docs/BENCHMARKS.md.
+        /// Measure four targets at two levels, and one with nightly's `-Zbuild-std`; write the table
+        /// of docs/BENCHMARKS.md.
         #[arg(long, conflicts_with = "raise")]
         all: bool,
         /// Raise the limits that are passed to the measured sizes, rounded up to KiB.
@@ -94,11 +95,15 @@ enum Chore {
         #[arg(long, default_value_t = 10)]
         cpu_minutes: u64,
     },
-    /// Check the core with every set of its features.
+    /// The rejection suite through the core with every set of its features.
     Features,
     /// The boot loader and the application for a microcontroller: build them, run their stories in
     /// QEMU, measure stack and memory.
-    Mcu,
+    Mcu {
+        /// Only measure, and write the table of docs/BENCHMARKS.md.
+        #[arg(long)]
+        table: bool,
+    },
     /// Run some of the tests of the core under Miri; needs a nightly toolchain.
     Miri,
     /// Time an installation against hashing and copying the same bytes.
@@ -193,7 +198,8 @@ fn main() -> ExitCode {
             fuzz::run(target.as_deref(), wall.unwrap_or(cpu))
         }
         Chore::Features => features::run(),
-        Chore::Mcu => mcu::run(),
+        Chore::Mcu { table: true } => mcu::table(),
+        Chore::Mcu { table: false } => mcu::run(),
         Chore::Miri => miri::run(),
         Chore::Bench { mib } => bench::run(mib),
         Chore::Canaries => canaries::run(),

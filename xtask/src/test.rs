@@ -6,6 +6,7 @@
 use anyhow::Result;
 
 use crate::boots;
+use crate::mcu;
 use crate::msrv;
 use crate::setup::TARGETS;
 use crate::shell;
@@ -31,6 +32,7 @@ fn steps() -> Vec<Step> {
         no_std("no_std", "").after("setup"),
         no_std("no_std storage", "embedded-storage").after("setup"),
         no_std("no_std json", "json").after("setup"),
+        mcu_clippy().after("setup"),
         clippy_features("clippy defmt", "defmt").after("clippy"),
         clippy_features("clippy storage", "embedded-storage").after("clippy"),
         clippy_features("clippy json", "json").after("clippy"),
@@ -40,6 +42,14 @@ fn steps() -> Vec<Step> {
         // The longest of all: one core each, as soon as they can.
         boots_on("boots x86_64", "x86_64"),
         boots_on("boots aarch64", "aarch64"),
+        Step::new("mcu build", Lane::Debug).cargo(&mcu::BUILD).after("boots build").minutes(10),
+        // The firmware has a folder of its own, and most of it is there from its lints.
+        Step::new("mcu", Lane::Free)
+            .xtask(&["mcu"])
+            .after("mcu build")
+            .after("clippy mcu")
+            .minutes(10)
+            .must_print(),
         Step::new("doc tests", Lane::Debug)
             .cargo(&["test", "--workspace", "--doc"])
             .after("clippy"),
@@ -54,10 +64,14 @@ fn steps() -> Vec<Step> {
             .cargo(&["check", "--manifest-path", "fuzz/Cargo.toml", "--no-default-features"])
             .after("clippy"),
         size_clippy().after("setup"),
-        mcu_clippy().after("setup"),
         bare_clippy().after("setup"),
         Step::new("size", Lane::Size).xtask(&["size"]).after("setup"),
-        Step::new("features", Lane::NoStd).xtask(&["features"]).after("setup").must_print(),
+        // It builds into a folder of its own, and lets the tests leave what it runs.
+        Step::new("features", Lane::Free)
+            .xtask(&["features"])
+            .after("tests")
+            .minutes(10)
+            .must_print(),
         // Every story with the power cut, optimised: in the tests' profile it takes minutes.
         Step::new("sweep", Lane::Release)
             .cargo(&[

@@ -18,6 +18,8 @@ use stillboot::verify::SoftSha256;
 
 /// Somebody who wants to know of each step.
 pub trait Watch {
+    /// The machine waits for so many bytes of the stream: what it had before is dealt with.
+    fn receive(&mut self, _len: usize) {}
     /// A step begins.
     fn begin(&mut self);
     /// The step has ended; the executor may do something else.
@@ -86,10 +88,15 @@ pub async fn install<F: NorFlash, R: Read>(
                 Ok(()) => Event::Done,
                 Err(error) => Event::Failed(error),
             },
-            Action::Receive(range) => match buffer.get_mut(range) {
-                Some(into) => fill(source, into).await.map_or(Event::SourceFailed, Event::Received),
-                None => Event::SourceFailed,
-            },
+            Action::Receive(range) => {
+                watch.receive(range.len());
+                match buffer.get_mut(range) {
+                    Some(into) => {
+                        fill(source, into).await.map_or(Event::SourceFailed, Event::Received)
+                    }
+                    None => Event::SourceFailed,
+                }
+            }
             Action::Skip(len) => skip(source, len).await,
             Action::ExpectEnd => {
                 let byte = &mut buffer[..1];

@@ -3,7 +3,8 @@
 //!
 //! It says what it does in lines on the serial port, and takes these commands, a line each:
 //!
-//! - `install LEN`: LEN bytes of a bundle follow;
+//! - `install LEN`: a bundle of LEN bytes; it is asked for in pieces, with the lines `send N` for its
+//!   next N bytes and `skip N` for N bytes that need not be sent;
 //! - `operations`: how many writes and erases the flash has seen since the power-on;
 //! - `reset`: start anew, into the update if there is one.
 #![no_std]
@@ -30,7 +31,7 @@ use update::{BUFFER_LEN, CONTEXTS, Updater};
 fn main() -> ! {
     let machine = Machine::read();
     let retained = Retained::new();
-    let mut uart = Uart::new();
+    let mut uart = Uart::receiving();
     let Some(hand_over) = retained.take_hand_over() else {
         // Without a proof it is not known what runs, and nothing may be confirmed or installed.
         say(&mut uart, format_args!("no proof"));
@@ -74,7 +75,8 @@ fn main() -> ! {
         for (name, len) in CONTEXTS {
             say(&mut uart, format_args!("measured {name} context={len}"));
         }
-        say(&mut uart, format_args!("measured buffer context={BUFFER_LEN}"));
+        let least = updater.confirm_buffer_len_min();
+        say(&mut uart, format_args!("measured buffers install={BUFFER_LEN} operate={least}"));
     }
 
     let mut line = String::<32>::new();
@@ -94,8 +96,8 @@ fn main() -> ! {
     }
 }
 
-fn install(updater: &mut Updater<'_>, uart: &mut Uart, len: usize, measure: bool) {
-    let (installed, depth) = updater.install(&mut *uart, len);
+fn install(updater: &mut Updater<'_>, uart: &mut Uart, len: u64, measure: bool) {
+    let (installed, depth) = updater.install(uart, len);
     match installed {
         Ok(installed) => {
             defmt::info!("{}", installed);

@@ -1,13 +1,16 @@
 //! Installs an update that comes over the serial port, and confirms the one that runs.
 
-use embedded_io::{ErrorType, Read};
+use core::fmt::Write;
+
+use embedded_io::Read;
 use mcu_board::identity::DEVICE;
+use mcu_board::uart::Uart;
 use mcu_board::watchdog;
 use mcu_map::{CHUNK_BYTES, TRIES};
 use static_cell::ConstStaticCell;
 use stillboot::device::BlockDevice;
-use stillboot::driver::{self, InstallHost, NoStore, Stream};
-use stillboot::format::BootProof;
+use stillboot::driver::{self, InstallHost, NoStore, Source, SourceError};
+use stillboot::format::{BootProof, Record};
 use stillboot::install::{
     Install, InstallConfig, InstallError, Installed, Offer, Progress, Reuse, Running,
 };
@@ -22,11 +25,12 @@ use mcu_board::stack::{Depth, Mark};
 pub const BUFFER_LEN: usize = CHUNK_BYTES as usize + 4096;
 static BUFFER: ConstStaticCell<[u8; BUFFER_LEN]> = ConstStaticCell::new([0; BUFFER_LEN]);
 
-/// Bytes that the machines take.
-pub const CONTEXTS: [(&str, usize); 3] = [
+/// Bytes that the machines take, and the record that is a part of each.
+pub const CONTEXTS: [(&str, usize); 4] = [
     ("install", size_of::<Install<'static, SoftSha256>>()),
     ("install-config", size_of::<InstallConfig<'static>>()),
     ("operate", size_of::<Operate<'static>>()),
+    ("record", size_of::<Record>()),
 ];
 
 /// Everything that updates need.
@@ -51,11 +55,16 @@ impl<'a> Updater<'a> {
         (answer, mark.depth())
     }
 
-    /// Installs the next `len` bytes that come out of `source`.
-    pub fn install<R: Read>(
+    /// The least buffer that a confirmation needs; it is given the one for installations.
+    pub fn confirm_buffer_len_min(&self) -> usize {
+        Operate::buffer_len_min(&self.layout)
+    }
+
+    /// Installs a bundle of `len` bytes that comes over the serial port.
+    pub fn install(
         &mut self,
-        source: R,
-        len: usize,
+        uart: &mut Uart,
+        len: u64,
     ) -> (Result<Installed, InstallError>, Depth) {
         let config = InstallConfig {
             device: DEVICE,
@@ -70,7 +79,7 @@ impl<'a> Updater<'a> {
             resume_only: false,
         };
         let mut machine = Install::<SoftSha256>::new(&config);
-        let mut source = Stream(Exactly { source, left: len });
+        let mut source = Sender { uart, left: len };
         let mark = Mark::new();
         let installed = driver::install(
             &mut machine,
@@ -80,9 +89,7 @@ impl<'a> Updater<'a> {
             &mut Host,
             self.buffer,
         );
-        let depth = mark.depth();
-        source.0.drain();
-        (installed, depth)
+        (installed, mark.depth())
     }
 }
 
@@ -100,32 +107,28 @@ impl InstallHost for Host {
     }
 }
 
-/// A serial line has no end of its own: the sender says how much will come.
-struct Exactly<R> {
-    source: R,
-    left: usize,
+/// Whoever sends a bundle over the serial port: piece by piece, as asked to. So nothing is on its way
+/// that nobody reads, and what the slots have already does not have to come at all.
+struct Sender<'a> {
+    uart: &'a mut Uart,
+    /// Bytes of the bundle that were neither sent nor passed over.
+    left: u64,
 }
 
-impl<R: Read> Exactly<R> {
-    /// Takes what is still on its way and throws it away: after a refusal in the midst of a bundle
-    /// the rest of it must not pass for commands.
-    fn drain(&mut self) {
-        let mut scrap = [0; 64];
-        while self.left > 0 && self.read(&mut scrap).is_ok_and(|count| count > 0) {
-            watchdog::feed();
+impl Source for Sender<'_> {
+    fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {
+        let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(into.len());
+        if len == 0 {
+            return Ok(0);
         }
+        writeln!(self.uart, "send {len}").map_err(|_| SourceError)?;
+        self.uart.read_exact(&mut into[..len]).map_err(|_| SourceError)?;
+        self.left -= len as u64;
+        Ok(len)
     }
-}
 
-impl<R: ErrorType> ErrorType for Exactly<R> {
-    type Error = R::Error;
-}
-
-impl<R: Read> Read for Exactly<R> {
-    fn read(&mut self, into: &mut [u8]) -> Result<usize, Self::Error> {
-        let len = into.len().min(self.left);
-        let count = self.source.read(&mut into[..len])?;
-        self.left -= count;
-        Ok(count)
+    fn skip(&mut self, len: u64) -> Result<(), SourceError> {
+        self.left = self.left.checked_sub(len).ok_or(SourceError)?;
+        writeln!(self.uart, "skip {len}").map_err(|_| SourceError)
     }
 }

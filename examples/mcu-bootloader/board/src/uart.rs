@@ -1,8 +1,13 @@
-//! The board's first serial port: an Arm CMSDK UART, polled.
+//! The board's first serial port: an Arm CMSDK UART.
+//!
+//! It has no FIFO: one byte waits for the program, and the sender waits for that byte to be taken.
+//! While an update comes, the program sleeps between two bytes.
 
 use core::convert::Infallible;
 use core::fmt;
 
+use cortex_m::interrupt::InterruptNumber;
+use cortex_m::peripheral::NVIC;
 use embedded_io::{ErrorType, Read};
 
 use crate::registers::Register;
@@ -15,15 +20,29 @@ const STATE: Register = unsafe { Register::new(0x4000_4004) };
 // SAFETY: as above.
 const CONTROL: Register = unsafe { Register::new(0x4000_4008) };
 // SAFETY: as above.
+const INTERRUPT: Register = unsafe { Register::new(0x4000_400c) };
+// SAFETY: as above.
 const BAUD_DIVISOR: Register = unsafe { Register::new(0x4000_4010) };
 
 const TRANSMIT_FULL: u32 = 1;
-const RECEIVE_FULL: u32 = 2;
+const RECEIVE_FULL: u32 = 1 << 1;
 
-/// Between two looks at the port. QEMU's threads share one lock, which each look takes: without a
-/// pause, who brings the bytes may wait for it without end.
-fn pause() {
-    cortex_m::asm::delay(2000);
+const TRANSMIT: u32 = 1;
+const RECEIVE: u32 = 1 << 1;
+const RECEIVE_INTERRUPT: u32 = 1 << 3;
+
+/// Between two looks at the port while somebody may type.
+const DELAY_CYCLES: u32 = 10_000;
+
+/// The interrupt of a byte that has come.
+#[derive(Clone, Copy)]
+struct Received;
+
+// SAFETY: the number is the one that the board's manual gives.
+unsafe impl InterruptNumber for Received {
+    fn number(self) -> u16 {
+        0
+    }
 }
 
 /// The serial port.
@@ -31,12 +50,25 @@ fn pause() {
 pub struct Uart(());
 
 impl Uart {
-    /// Switches it on. 16 is the smallest divisor that it accepts.
+    /// Switches it on, to send. 16 is the smallest divisor that it accepts.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn sending() -> Self {
         BAUD_DIVISOR.write(16);
-        CONTROL.write(0b11);
+        CONTROL.write(TRANSMIT);
         Self(())
+    }
+
+    /// Switches it on, to send and receive, for a program that never enables interrupts: they only
+    /// end its sleep.
+    #[must_use]
+    pub fn receiving() -> Self {
+        let this = Self::sending();
+        cortex_m::interrupt::disable();
+        CONTROL.write(TRANSMIT | RECEIVE | RECEIVE_INTERRUPT);
+        // SAFETY: interrupts are disabled, so no handler runs that would have to be there.
+        unsafe { NVIC::unmask(Received) };
+        tell_sender();
+        this
     }
 
     /// Reads a line into `into`, without its end. What does not fit is dropped. Waiting for somebody
@@ -44,13 +76,13 @@ impl Uart {
     pub fn line<const N: usize>(&mut self, into: &mut heapless::String<N>) {
         into.clear();
         loop {
-            while STATE.read() & RECEIVE_FULL == 0 {
-                watchdog::feed();
-                pause();
-            }
-            match DATA.read() as u8 {
-                b'\n' => return,
-                byte => {
+            match received() {
+                None => {
+                    watchdog::feed();
+                    cortex_m::asm::delay(DELAY_CYCLES);
+                }
+                Some(b'\n') => return,
+                Some(byte) => {
                     let _ = into.push(char::from(byte));
                 }
             }
@@ -58,9 +90,35 @@ impl Uart {
     }
 }
 
-impl Default for Uart {
-    fn default() -> Self {
-        Self::new()
+/// The byte that has come.
+fn received() -> Option<u8> {
+    if STATE.read() & RECEIVE_FULL == 0 {
+        return None;
+    }
+    let byte = DATA.read() as u8;
+    tell_sender();
+    Some(byte)
+}
+
+/// There is room for a byte, and whoever sends is alive.
+///
+/// On a wire nobody needs to be told. QEMU's model of this port keeps the next byte back while there
+/// is no room, and does not look again by itself when there is some: it lacks the call
+/// `qemu_chr_fe_accept_input`. The byte waits until something else makes QEMU look at all that it
+/// waits for, such as a timer that is set anew, and the watchdog is the only one here. Without this a
+/// transfer rests until the watchdog ends it.
+fn tell_sender() {
+    watchdog::feed();
+}
+
+/// Sleeps until a byte has come.
+fn sleep() {
+    INTERRUPT.write(RECEIVE);
+    NVIC::unpend(Received);
+    // What comes from here on is pending, which ends the sleep even though interrupts are disabled.
+    // What came just before must not be slept over.
+    if STATE.read() & RECEIVE_FULL == 0 {
+        cortex_m::asm::wfi();
     }
 }
 
@@ -84,16 +142,15 @@ impl Read for Uart {
     fn read(&mut self, into: &mut [u8]) -> Result<usize, Self::Error> {
         let mut count = 0;
         while count < into.len() {
-            if STATE.read() & RECEIVE_FULL != 0 {
-                into[count] = DATA.read() as u8;
-                count += 1;
-            } else if count > 0 {
-                break;
-            } else {
-                pause();
+            match received() {
+                Some(byte) => {
+                    into[count] = byte;
+                    count += 1;
+                }
+                None if count > 0 => break,
+                None => sleep(),
             }
         }
-        watchdog::feed();
         Ok(count)
     }
 }

@@ -102,7 +102,7 @@ fn start(machine: &Machine, retained: Retained, proof: &BootProof, settings_len:
 /// Boot step 9: nothing can be started. A product would offer its way of repair here, such as a
 /// recovery slot or an installation over the serial port.
 fn stop(report: Option<&Report>) -> ! {
-    let mut uart = Uart::new();
+    let mut uart = Uart::sending();
     let _ = uart.write_str("nothing boots\n");
     if let Some(report) = report {
         for line in &report.lines {
@@ -117,7 +117,7 @@ fn stop(report: Option<&Report>) -> ! {
 
 /// Tells what the decision took.
 fn measure(depth: Depth) {
-    let mut uart = Uart::new();
+    let mut uart = Uart::sending();
     let _ = writeln!(
         uart,
         "measured boot stack_calls={} stack_total={} context={} config={} buffer={BUFFER_LEN}",
