@@ -126,7 +126,7 @@ mod tests {
 
     fn kernel() -> Vec<u8> {
         // Three chunks, the last one short.
-        (0..10_000_u32).map(|n| (n * 7 >> 3) as u8).collect()
+        (0..10_000_u32).map(|n| ((n * 7) >> 3) as u8).collect()
     }
 
     fn bundle() -> Vec<u8> {
