@@ -170,12 +170,12 @@ pub fn stub_refuses_what_was_not_signed() {
     let mut machine = hardware.start(&settings(path.clone(), "type=0", true));
     machine.expect("not started: set of device trees");
     drop(machine);
-    // Not signed: a bit of the initial file system.
+    // Not signed: a bit of the kernel, which is by far the largest part.
     let mut bytes = fs::read(&path).expect("it was just built");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(&path, bytes).expect("the temporary folder can be written");
     let mut machine = hardware.start(&settings(path, LAPTOP, false));
-    machine.expect("not started: the bundle's initramfs does not match the manifest");
+    machine.expect("not started: the bundle's kernel does not match the manifest");
     println!("note: stub, broken set and changed byte: refused");
 }
