@@ -1,6 +1,7 @@
 //! The firmware of `examples/mcu-bootloader`, built for this test's publisher, and bundles of it.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -13,6 +14,7 @@ use stillboot::verify::{Device, Trust};
 use stillboot_linux::keys::Roots;
 use stillboot_sim::release::content;
 use stillboot_sim::{Piece, Publisher};
+use tempfile::NamedTempFile;
 
 /// Seed of the publisher that the firmware trusts.
 const PUBLISHER: u64 = 8;
@@ -103,10 +105,11 @@ fn roots(folder: &Path) -> PathBuf {
     let text = roots.to_toml().expect("roots can be written as TOML");
     let path = folder.join("roots.toml");
     if fs::read_to_string(&path).ok().as_deref() != Some(&*text) {
-        // Tests of other processes may do the same at this moment.
-        let new = folder.join(format!("roots-{}.toml", std::process::id()));
-        fs::write(&new, text).expect("the target folder can be written");
-        fs::rename(&new, &path).expect("the target folder can be written");
+        // Other tests may do the same at this moment, in threads of this process as well: each
+        // writes a file that no other has, and the renaming is atomic.
+        let mut new = NamedTempFile::new_in(folder).expect("the target folder can be written");
+        new.write_all(text.as_bytes()).expect("the target folder can be written");
+        new.persist(&path).expect("the target folder can be written");
     }
     path
 }
