@@ -3,6 +3,7 @@
 //! Everything that is waited for has a deadline, and silence is a failure. One machine runs at a
 //! time: several would only make each other slow.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -10,6 +11,12 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use stillboot_tests::chores::succeed;
+use tempfile::NamedTempFile;
+
+/// Memory of a machine, in MiB.
+pub const MEMORY: u32 = 512;
 
 /// How long anything may take, on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -24,6 +31,32 @@ pub enum Level {
 }
 
 impl Level {
+    /// The machine in QEMU.
+    fn qemu(self) -> Command {
+        // A machine must not outlive a test that is killed, and go on eating a processor.
+        let mut qemu = Command::new("setpriv");
+        qemu.args(["--pdeathsig", "KILL", "qemu-system-aarch64"]);
+        match self {
+            Self::One => qemu.args(["-machine", "virt", "-cpu", "cortex-a57"]),
+            // And the other kind of virtio registers.
+            Self::Two => qemu
+                .args(["-machine", "virt,virtualization=on", "-cpu", "cortex-a72"])
+                .args(["-global", "virtio-mmio.force-legacy=false"]),
+        };
+        qemu.args(["-display", "none", "-monitor", "none", "-nodefaults"]);
+        qemu
+    }
+
+    /// The tree by which a machine with so much memory, in MiB, describes itself.
+    pub fn tree(self, memory: u32) -> Vec<u8> {
+        let file = NamedTempFile::new().expect("the temporary folder can be written");
+        let mut qemu = self.qemu();
+        qemu.args(["-m", &memory.to_string()]);
+        // It writes the tree and ends.
+        succeed(qemu.args(["-machine", &format!("dumpdtb={}", file.path().display())]));
+        fs::read(file).expect("QEMU has written it")
+    }
+
     /// As the loader and the kernel write it.
     pub fn name(self) -> &'static str {
         match self {
@@ -49,17 +82,8 @@ impl Machine {
     pub fn start(loader: &Path, disk: Option<&Path>, level: Level) -> Self {
         // A test that failed has left nothing behind that this one minds.
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut qemu = Command::new("qemu-system-aarch64");
-        match level {
-            Level::One => qemu.args(["-machine", "virt", "-cpu", "cortex-a57"]),
-            // And the other kind of virtio registers.
-            Level::Two => qemu
-                .args(["-machine", "virt,virtualization=on", "-cpu", "cortex-a72"])
-                .args(["-global", "virtio-mmio.force-legacy=false"]),
-        };
-        qemu.args(["-m", "512", "-display", "none", "-monitor", "none", "-nodefaults"])
-            .args(["-serial", "stdio", "-kernel"])
-            .arg(loader);
+        let mut qemu = level.qemu();
+        qemu.args(["-m", &MEMORY.to_string(), "-serial", "stdio", "-kernel"]).arg(loader);
         if let Some(disk) = disk {
             qemu.arg("-drive")
                 .arg(format!("if=none,id=disk,format=raw,file={}", disk.display()))

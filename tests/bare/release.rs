@@ -2,19 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
+use stillboot::format::manifest::flags;
 use stillboot::format::{Architecture, Load, Manifest, Role, SlotKind};
-use stillboot::verify::Trust;
-use stillboot_linux::keys::Roots;
 use stillboot_sim::{Piece, Publisher};
+use stillboot_tests::chores::{self, root, succeed, xtask};
 
 /// Seed of the publisher that the loader trusts.
 const PUBLISHER: u64 = 8;
 
-/// Names that [`Publisher`] uses.
-const PRODUCT: &str = "simulated product";
+/// The class of every [`Publisher`]'s device.
 pub const CLASS: &str = "simulated class";
 /// The revision that its manifests are for.
 pub const REVISION: &str = "1";
@@ -31,72 +29,43 @@ fn folder() -> PathBuf {
     folder
 }
 
-/// The top of the checkout.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// Cargo, at the top of the checkout.
-fn cargo() -> Command {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root());
-    cargo
-}
-
-/// Runs a command that has to succeed.
-fn succeed(command: &mut Command) {
-    let status = command.status().expect("it can be started");
-    assert!(status.success(), "{command:?}: {status}");
-}
-
 /// The loader as it would be shipped.
 pub fn loader() -> &'static Path {
     static LOADER: OnceLock<PathBuf> = OnceLock::new();
     LOADER.get_or_init(|| {
         let out = folder().join("arm64-bare");
-        let mut xtask = match std::env::var_os("STILLBOOT_XTASK") {
-            Some(program) => Command::new(program),
-            None => {
-                let mut cargo = cargo();
-                cargo.args(["--quiet", "xtask"]);
-                cargo
-            }
-        };
-        xtask.current_dir(root()).args(["bare", "--class", CLASS, "--revision", REVISION]);
+        let mut xtask = xtask();
+        xtask.args(["bare", "--class", CLASS, "--revision", REVISION]);
         succeed(xtask.arg("--roots").arg(roots()).arg("--out").arg(&out));
         out
     })
 }
 
+/// The tool for that architecture, and beside it the same as an archive for an initramfs.
+fn static_tool(arch: &str) -> PathBuf {
+    succeed(xtask().args(["static-tool", "--arch", arch, "--out"]).arg(folder()));
+    folder().join(format!("stillboot-{arch}"))
+}
+
 /// The tool.
 pub fn tool() -> &'static Path {
     static TOOL: OnceLock<PathBuf> = OnceLock::new();
-    TOOL.get_or_init(|| {
-        succeed(cargo().args(["build", "--quiet", "-p", "stillboot-cli"]));
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
-        target.expect("cargo made it inside its target folder").join("debug/stillboot")
+    TOOL.get_or_init(|| static_tool(std::env::consts::ARCH))
+}
+
+/// The tool as the machine runs it, for its initramfs.
+fn tool_archive() -> &'static [u8] {
+    static ARCHIVE: OnceLock<Vec<u8>> = OnceLock::new();
+    ARCHIVE.get_or_init(|| {
+        let archive = static_tool("aarch64").with_extension("cpio.gz");
+        fs::read(archive).expect("it was made with the tool")
     })
 }
 
 /// The publisher's file of roots.
 pub fn roots() -> &'static Path {
     static ROOTS: OnceLock<PathBuf> = OnceLock::new();
-    ROOTS.get_or_init(|| {
-        let publisher = publisher();
-        let Trust::Roots { keys, threshold } = publisher.device().trust else {
-            panic!("a publisher has roots");
-        };
-        let roots = Roots { product: PRODUCT.into(), threshold, keys: keys.to_vec() };
-        let text = roots.to_toml().expect("roots can be written as TOML");
-        let path = folder().join("roots.toml");
-        // Only when it has to change: cargo compares times.
-        if fs::read_to_string(&path).ok().as_deref() != Some(&*text) {
-            let new = folder().join(format!("roots-{}.toml", std::process::id()));
-            fs::write(&new, text).expect("the target folder can be written");
-            fs::rename(&new, &path).expect("the target folder can be written");
-        }
-        path
-    })
+    ROOTS.get_or_init(|| chores::roots(&folder(), &publisher()))
 }
 
 /// A Debian kernel.
@@ -129,45 +98,60 @@ pub fn kernel(number: usize) -> Kernel {
     }
 }
 
-/// What userspace does, on the serial line: tell what the loader left for it, and be content.
+/// What userspace does, on the serial line: tell what the loader left for it, and confirm.
 const TEST: &str = "#!/bin/sh
 chosen=/proc/device-tree/chosen
 echo \"story: proof $(tr -d '\\000' < $chosen/stillboot,proof)\"
 echo \"story: bootargs $(tr -d '\\000' < $chosen/bootargs)\"
-echo \"story: done\"
+stillboot mark-good --disk /dev/vda
+echo \"story: mark-good $?\"
 ";
 
+/// A release of one of Debian's kernels.
+#[derive(Clone, Debug)]
+pub struct Release<'a> {
+    pub kernel: &'a Kernel,
+    pub sequence: u64,
+    /// It finds no init.
+    pub panics: bool,
+    /// Other bytes in the place of the kernel.
+    pub image: Option<&'a [u8]>,
+    /// A set of device trees, and whether it must not start without one of them.
+    pub trees: Option<(&'a [u8], bool)>,
+}
+
 impl Kernel {
-    /// A release of this kernel that tells its story and switches the machine off.
-    pub fn healthy(&self, sequence: u64) -> Vec<u8> {
-        self.bundle(sequence, &self.image, &self.cmdline)
+    /// A release of this kernel that tells its story, confirms itself and switches the machine off.
+    pub fn release(&self, sequence: u64) -> Release<'_> {
+        Release { kernel: self, sequence, panics: false, image: None, trees: None }
     }
+}
 
-    /// A release of this kernel that finds no init.
-    pub fn panics(&self, sequence: u64) -> Vec<u8> {
-        self.bundle(sequence, &self.image, &format!("{} rdinit=/no/such/init", self.cmdline))
-    }
-
-    /// A release with other bytes in the place of the kernel.
-    pub fn replaced(&self, sequence: u64, image: &[u8]) -> Vec<u8> {
-        self.bundle(sequence, image, &self.cmdline)
-    }
-
-    fn bundle(&self, sequence: u64, image: &[u8], cmdline: &str) -> Vec<u8> {
+impl Release<'_> {
+    /// The signed bundle.
+    pub fn bundle(&self) -> Vec<u8> {
         let publisher = publisher();
-        let manifest = Manifest {
+        let mut manifest = Manifest {
             architecture: Architecture::Aarch64,
             chunk_size: 64 << 10,
-            ..publisher.manifest(sequence)
+            ..publisher.manifest(self.sequence)
         };
-        let mut initrd = self.initrd.clone();
-        initrd.extend(archive("test.sh", TEST.as_bytes()));
+        if self.trees.is_some_and(|(_, is_required)| is_required) {
+            manifest.flags |= flags::DTB_REQUIRED;
+        }
+        let Kernel { image, initrd, cmdline, .. } = self.kernel;
+        let initrd = [initrd, tool_archive(), &archive("test.sh", TEST.as_bytes())].concat();
+        let cmdline = match self.panics {
+            true => format!("{cmdline} rdinit=/no/such/init"),
+            false => cmdline.clone(),
+        };
         let piece = |role, bytes| Piece { role, load: Load::Ram, linked: None, bytes };
-        let pieces = [
-            piece(Role::Kernel, image),
+        let mut pieces = vec![
+            piece(Role::Kernel, self.image.unwrap_or(image)),
             piece(Role::Initramfs, &initrd),
             piece(Role::Cmdline, cmdline.as_bytes()),
         ];
+        pieces.extend(self.trees.map(|(set, _)| piece(Role::Dtbs, set)));
         publisher.bundle(manifest, SlotKind::Update, &pieces).expect("the manifest keeps the rules")
     }
 }

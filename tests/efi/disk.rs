@@ -9,9 +9,10 @@ use stillboot::format::record::Body;
 use stillboot::format::{Envelope, Manifest, Record, Role, Slot};
 use stillboot::layout::{Part, Region};
 use stillboot_linux::disk::Disk;
+use stillboot_tests::chores::{succeed, xtask};
 
 use crate::machine::Arch;
-use crate::release::{CLASS, Release, succeed, works, xtask};
+use crate::release::{CLASS, Release, works};
 
 /// Makes a disk with the loader as a user does: `cargo xtask disk`. The file is removed with the
 /// value.

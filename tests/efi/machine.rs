@@ -107,8 +107,10 @@ pub struct Settings {
     pub trace: Option<PathBuf>,
     /// A key is pressed while the loader starts.
     pub key: bool,
-    /// The firmware is handed this image to start, with load options that must not count.
+    /// The firmware is handed this image to start.
     pub kernel: Option<PathBuf>,
+    /// The load options that it is started with.
+    pub options: Option<&'static str>,
     /// What the machine says of itself, as words for QEMU's `-smbios`.
     pub identity: Vec<String>,
     /// The firmware describes the machine by a device tree, and not by ACPI.
@@ -116,21 +118,24 @@ pub struct Settings {
 }
 
 /// Load options that nobody signed. A kernel that took them would not come up.
-const FOREIGN_OPTIONS: &str = "init=/nonexistent stillboot.proof=1:b:00 console=none";
+pub const FOREIGN_OPTIONS: &str = "init=/nonexistent stillboot.proof=1:b:00 console=none";
 
 impl Hardware {
     /// A machine with these disks, which are copied: the images stay as they are.
     pub fn new(arch: Arch, disks: &[&Path]) -> Self {
         let folder = tempfile::tempdir().expect("the temporary folder can be written");
-        let disks = disks.iter().enumerate().map(|(number, disk)| {
-            let copy = folder.path().join(format!("disk{number}.img"));
-            copy_sparse(disk, &copy);
-            copy
-        });
-        let disks = disks.collect();
         let variables = folder.path().join("variables.fd");
         copy_sparse(arch.firmware()[1], &variables);
-        Self { arch, disks, medium: None, variables, folder }
+        let mut hardware = Self { arch, disks: Vec::new(), medium: None, variables, folder };
+        disks.iter().for_each(|disk| hardware.add(disk));
+        hardware
+    }
+
+    /// Gives it one more disk, which is copied.
+    pub fn add(&mut self, disk: &Path) {
+        let copy = self.path(&format!("disk{}.img", self.disks.len()));
+        copy_sparse(disk, &copy);
+        self.disks.push(copy);
     }
 
     /// Its first disk.
@@ -196,7 +201,10 @@ impl Hardware {
             qemu.args(["-smbios", words]);
         }
         if let Some(kernel) = &settings.kernel {
-            qemu.arg("-kernel").arg(kernel).args(["-append", FOREIGN_OPTIONS]);
+            qemu.arg("-kernel").arg(kernel);
+        }
+        if let Some(options) = settings.options {
+            qemu.args(["-append", options]);
         }
         // All memory is there when the machine starts, as in a real one. Else the host would find it
         // page by page, and that would count as the loader's time to read.

@@ -5,7 +5,9 @@
 mod count;
 mod disk;
 mod machine;
+mod oracle;
 mod release;
+mod smbios;
 mod stories;
 mod stub;
 mod torture;
@@ -54,10 +56,12 @@ stories! {
     a_unified_kernel_image_starts_as_it_is,
     the_menu_starts_a_slot_once,
     a_system_that_refuses_health_is_left,
+    smbios_is_read_as_dmidecode_reads_it,
     the_power_is_cut;
     aarch64:
     stub_gives_a_known_machine_its_tree,
     stub_replaces_the_tree_of_the_firmware_by_its_own_kind,
     stub_leaves_an_unknown_machine_alone_unless_a_tree_is_required,
     stub_refuses_what_was_not_signed,
+    loader_gives_a_slot_its_tree_or_passes_it_over,
 }

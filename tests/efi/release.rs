@@ -7,16 +7,15 @@ use std::sync::OnceLock;
 
 use stillboot::format::manifest::flags;
 use stillboot::format::{Architecture, Load, Manifest, Role, SlotKind};
-use stillboot_linux::keys::Roots;
 use stillboot_sim::{Piece, Publisher};
+use stillboot_tests::chores::{roots, succeed, xtask};
 
 use crate::machine::Arch;
 
 /// Seed of the publisher whom the loader trusts.
 const PUBLISHER: u64 = 5;
 
-/// Names that [`Publisher`] uses.
-const PRODUCT: &str = "simulated product";
+/// The class of every [`Publisher`]'s device.
 pub const CLASS: &str = "simulated class";
 
 /// What every command line of the tool has that asks who the device is. In a shell's quotes.
@@ -41,44 +40,8 @@ pub fn works() -> &'static Works {
     WORKS.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("efi");
         fs::create_dir_all(&folder).expect("the target folder can be written");
-        let publisher = publisher();
-        let trust = publisher.device().trust;
-        let stillboot::verify::Trust::Roots { keys, threshold } = trust else {
-            panic!("a publisher has roots")
-        };
-        let roots = Roots { product: PRODUCT.into(), threshold, keys: keys.to_vec() };
-        let text = roots.to_toml().expect("roots can be written as TOML");
-        let path = folder.join("roots.toml");
-        // Cargo compares times, and builds the loader again when it is newer.
-        if fs::read_to_string(&path).ok().as_deref() != Some(&*text) {
-            fs::write(&path, text).expect("the target folder can be written");
-        }
-        Works { roots: path, folder }
+        Works { roots: roots(&folder, &publisher()), folder }
     })
-}
-
-/// One of the project's own chores.
-pub fn xtask() -> Command {
-    let mut command = match std::env::var_os("STILLBOOT_XTASK") {
-        Some(program) => Command::new(program),
-        None => {
-            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-            let mut command = Command::new(cargo);
-            command.arg("xtask");
-            command
-        }
-    };
-    command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
-    command
-}
-
-/// Runs a command that has to succeed.
-pub fn succeed(command: &mut Command) -> String {
-    let output = command.output().expect("it can be started");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {}\n{text}{errors}", output.status);
-    text
 }
 
 impl Works {
@@ -196,7 +159,7 @@ impl Release {
     }
 
     /// Kernel, initial file system with the tool in it, and command line.
-    fn parts(&self) -> [(Role, Vec<u8>); 3] {
+    pub fn parts(&self) -> [(Role, Vec<u8>); 3] {
         let tool = works().tool(self.arch).with_extension("cpio.gz");
         let mut initramfs = self.kernel.read(self.arch, "initrd.img");
         // The kernel unpacks both, one over the other.

@@ -17,7 +17,7 @@ const DISK: &str = "/dev/vda";
 const MEDIUM: &str = "/dev/vdb";
 
 /// Two releases with successive kernels.
-fn two(arch: Arch) -> [Release; 2] {
+pub fn two(arch: Arch) -> [Release; 2] {
     [Release::new(arch, 1, 0), Release::new(arch, 2, 1)]
 }
 
@@ -37,7 +37,7 @@ fn both_good(arch: Arch) -> Image {
 }
 
 /// The report that the loader left for the system.
-fn report(machine: &mut Machine) -> String {
+pub fn report(machine: &mut Machine) -> String {
     let file = format!("/sys/firmware/efi/efivars/StillBootReport-{}", guid::VENDOR);
     // The variable's attributes stand before its value.
     machine.run(&format!("tail -c +5 {file}"), 0)
@@ -45,7 +45,7 @@ fn report(machine: &mut Machine) -> String {
 
 /// Whether the system is that release, in that slot, on that attempt.
 #[track_caller]
-fn assert_runs(boot: &Boot, release: &Release, slot: Slot, attempt: u8) {
+pub fn assert_runs(boot: &Boot, release: &Release, slot: Slot, attempt: u8) {
     let proof = BootProof::parse(boot.proof()).expect("a proof");
     let runs = (boot.kernel.clone(), proof.slot, proof.attempt);
     assert_eq!(runs, (release.kernel_version(), slot, attempt), "{boot:?}");
@@ -413,6 +413,10 @@ pub fn a_system_that_refuses_health_is_left(arch: Arch) {
     machine.send("poweroff -f\n");
     machine.expect_off();
     done("refused health", arch, &machine);
+}
+
+pub fn smbios_is_read_as_dmidecode_reads_it(arch: Arch) {
+    crate::smbios::run(arch);
 }
 
 pub fn the_power_is_cut(arch: Arch) {

@@ -4,75 +4,87 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use stillboot::format::Slot;
 use stillboot_arm64::chid::{Fields, Kind};
 use stillboot_arm64::set::{self, Machine as Known};
+use stillboot_tests::chores::{succeed, xtask};
 
-use crate::machine::{Arch, Hardware, Machine, Settings};
-use crate::release::{CLASS, Release, succeed, works, xtask};
+use crate::disk::{Image, text};
+use crate::machine::{Arch, FOREIGN_OPTIONS, Hardware, Machine, Settings};
+use crate::release::{CLASS, Release, works};
+use crate::stories::{assert_runs, confirm, report};
 
-const ARCH: Arch = Arch::Aarch64;
+pub const ARCH: Arch = Arch::Aarch64;
 
 /// The machine that the set knows.
-const LAPTOP: &str = "type=1,manufacturer=Maker,product=Laptop 1,family=Laptops,sku=L1";
+pub const LAPTOP: &str = "type=1,manufacturer=Maker,product=Laptop 1,family=Laptops,sku=L1";
+/// What its firmware says by that.
+pub const LAPTOP_FIELDS: Fields<'static> = Fields {
+    manufacturer: Some("Maker"),
+    family: Some("Laptops"),
+    product_name: Some("Laptop 1"),
+    product_sku: Some("L1"),
+    board_manufacturer: None,
+    board_product: None,
+    bios_vendor: None,
+    bios_version: None,
+    bios_major: None,
+    bios_minor: None,
+    enclosure: None,
+    panel: None,
+};
 /// One of the same maker.
-const OTHER: &str = "type=1,manufacturer=Maker,product=Server 9,family=Servers,sku=S9";
+pub const OTHER: &str = "type=1,manufacturer=Maker,product=Server 9,family=Servers,sku=S9";
 
 /// What the trees of the set call the machine.
 const LAPTOP_MODEL: &str = "stillboot test laptop";
 const VIRT_MODEL: &str = "stillboot test virt";
 
 /// What the firmware's tree says first, when there is one.
-const VIRT: &str = "linux,dummy-virt";
+pub const VIRT: &str = "linux,dummy-virt";
 
 /// A machine without disks, started by its firmware with this image.
-fn settings(image: PathBuf, identity: &str, by_tree: bool) -> Settings {
+pub fn settings(image: PathBuf, identity: &str, by_tree: bool) -> Settings {
     Settings {
         kernel: Some(image),
+        options: Some(FOREIGN_OPTIONS),
         identity: vec![identity.into()],
         by_tree,
         ..Settings::default()
     }
 }
 
+/// The tree of the machine in QEMU, under other names. With ACPI as without it, the devices are the
+/// same.
+pub fn tree(hardware: &Hardware, model: &str, compatible: &[&str]) -> Vec<u8> {
+    let path = hardware.path("edited.dtb");
+    fs::write(&path, hardware.tree(&Settings::default())).expect("the folder can be written");
+    for (name, values) in [("model", &[model][..]), ("compatible", compatible)] {
+        succeed(Command::new("fdtput").arg("-ts").arg(&path).args(["/", name]).args(values));
+    }
+    fs::read(&path).expect("it was just written")
+}
+
 /// A set with two trees that both describe the machine in QEMU: one for the laptop by its ids, one
 /// for whatever firmware calls by QEMU's own name.
 fn set(hardware: &Hardware) -> Vec<u8> {
-    // With ACPI as without it, the devices are the same.
-    let tree = hardware.tree(&Settings::default());
-    let path = hardware.path("edited.dtb");
-    let edit = |model: &str, compatible: &[&str]| {
-        fs::write(&path, &tree).expect("the temporary folder can be written");
-        for (name, values) in [("model", &[model][..]), ("compatible", compatible)] {
-            let mut fdtput = Command::new("fdtput");
-            fdtput.arg("-ts").arg(&path).args(["/", name]).args(values);
-            succeed(&mut fdtput);
-        }
-        fs::read(&path).expect("it was just written")
-    };
     let laptop = "maker,laptop-1";
     let trees = [
-        ("laptop.dtb".to_owned(), edit(LAPTOP_MODEL, &[laptop, VIRT])),
-        ("virt.dtb".to_owned(), edit(VIRT_MODEL, &[VIRT])),
+        ("laptop.dtb".to_owned(), tree(hardware, LAPTOP_MODEL, &[laptop, VIRT])),
+        ("virt.dtb".to_owned(), tree(hardware, VIRT_MODEL, &[VIRT])),
     ];
-    let fields = Fields {
-        manufacturer: Some("Maker"),
-        family: Some("Laptops"),
-        product_name: Some("Laptop 1"),
-        product_sku: Some("L1"),
-        ..Fields::default()
-    };
     let kind = Kind::from_number(4).expect("by maker, family, product and SKU");
     let known = Known {
         name: "Laptop 1".into(),
         compatible: laptop.into(),
-        chids: vec![kind.chid(&fields).expect("all fields are there")],
+        chids: vec![kind.chid(&LAPTOP_FIELDS).expect("all fields are there")],
         may_be_weak: false,
     };
     set::build(&trees, &[known]).expect("no two of them are alike")
 }
 
 /// The image: the stub with this release in it.
-fn image(hardware: &Hardware, release: &Release) -> PathBuf {
+pub fn image(hardware: &Hardware, release: &Release) -> PathBuf {
     let (stub, out) = (works().folder().join("stub.efi"), hardware.path("image.efi"));
     let mut build = xtask();
     build.args(["stub", "--test-keys", "--class", CLASS, "--revision", "1", "--roots"]);
@@ -99,7 +111,7 @@ fn image(hardware: &Hardware, release: &Release) -> PathBuf {
     out
 }
 
-fn release(set: Vec<u8>, is_required: bool) -> Release {
+pub fn release(set: Vec<u8>, is_required: bool) -> Release {
     let mut release = Release::new(ARCH, 31, 0);
     release.trees = Some((set, is_required));
     release.talkative = true;
@@ -178,4 +190,32 @@ pub fn stub_refuses_what_was_not_signed() {
     let mut machine = hardware.start(&settings(path, LAPTOP, false));
     machine.expect("not started: the bundle's kernel does not match the manifest");
     println!("note: stub, broken set and changed byte: refused");
+}
+
+pub fn loader_gives_a_slot_its_tree_or_passes_it_over() {
+    let [one, mut two] = crate::stories::two(ARCH);
+    two.talkative = true;
+    let mut hardware = Hardware::new(ARCH, &[]);
+    two.trees = Some((set(&hardware), true));
+    let image = Image::new(ARCH, &["--devicetree", "--bundle", text(&one.file())]);
+    image.confirm().install(&two, 3);
+    hardware.add(image.path());
+    // Another machine: the slot on trial must not be started without its tree.
+    let on = |identity: &str| Settings { identity: vec![identity.into()], ..Settings::default() };
+    let mut machine = hardware.start(&on(OTHER));
+    assert_runs(&machine.ready(), &one, Slot::A, 0);
+    let said = report(&mut machine);
+    assert!(said.contains("slot b: it needs the device tree of this machine"), "{said}");
+    drop(machine);
+    let mut machine = hardware.start(&on(LAPTOP));
+    let boot = machine.ready();
+    assert_runs(&boot, &two, Slot::B, 2);
+    let said = machine.transcript();
+    assert_eq!(model(&said), Some(LAPTOP_MODEL), "{said}");
+    assert!(!said.contains("not aligned"), "{said}");
+    // Userspace finds the proof in the tree as well.
+    let proof = machine.run("tr -d '\\0' < /proc/device-tree/chosen/stillboot,proof; echo", 0);
+    assert_eq!(proof.trim(), boot.proof());
+    machine.run(&confirm(), 0);
+    println!("note: loader, slot with a required tree: {LAPTOP_MODEL}, or the other slot");
 }

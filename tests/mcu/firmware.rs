@@ -1,7 +1,6 @@
 //! The firmware of `examples/mcu-bootloader`, built for this test's publisher, and bundles of it.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -10,17 +9,15 @@ use mcu_map::CHUNK_BYTES;
 use object::elf::{FileHeader32, PT_LOAD};
 use object::read::elf::{ElfFile, ProgramHeader};
 use stillboot::format::{Architecture, Load, Manifest, Role, SlotKind};
-use stillboot::verify::{Device, Trust};
-use stillboot_linux::keys::Roots;
+use stillboot::verify::Device;
 use stillboot_sim::release::content;
 use stillboot_sim::{Piece, Publisher};
-use tempfile::NamedTempFile;
+use stillboot_tests::chores::roots;
 
 /// Seed of the publisher that the firmware trusts.
 const PUBLISHER: u64 = 8;
 
-/// Names that [`Publisher`] uses.
-const PRODUCT: &str = "simulated product";
+/// The class of every [`Publisher`]'s device.
 const CLASS: &str = "simulated class";
 
 /// Bytes at the end of an image that no other release has.
@@ -83,7 +80,7 @@ fn build(profile: &str, log: Option<&str>) -> Firmware {
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env_remove("DEFMT_LOG")
         .env("CARGO_TARGET_DIR", &target)
-        .env("STILLBOOT_ROOTS", roots(&target))
+        .env("STILLBOOT_ROOTS", roots(&target, &publisher()))
         .env("STILLBOOT_CLASS", CLASS);
     if let Some(level) = log {
         command.env("DEFMT_LOG", level);
@@ -93,25 +90,6 @@ fn build(profile: &str, log: Option<&str>) -> Firmware {
     let folder = target.join("thumbv7em-none-eabi").join(profile);
     let app = folder.join("mcu-app");
     Firmware { boot: folder.join("mcu-boot"), image: flat(&app), app }
-}
-
-/// The publisher's file of roots. It is written only when it has to change: cargo compares times.
-fn roots(folder: &Path) -> PathBuf {
-    let publisher = publisher();
-    let Trust::Roots { keys, threshold } = publisher.device().trust else {
-        panic!("a publisher has roots");
-    };
-    let roots = Roots { product: PRODUCT.into(), threshold, keys: keys.to_vec() };
-    let text = roots.to_toml().expect("roots can be written as TOML");
-    let path = folder.join("roots.toml");
-    if fs::read_to_string(&path).ok().as_deref() != Some(&*text) {
-        // Other tests may do the same at this moment, in threads of this process as well: each
-        // writes a file that no other has, and the renaming is atomic.
-        let mut new = NamedTempFile::new_in(folder).expect("the target folder can be written");
-        new.write_all(text.as_bytes()).expect("the target folder can be written");
-        new.persist(&path).expect("the target folder can be written");
-    }
-    path
 }
 
 /// What a program puts into memory, from its first byte to its last.

@@ -1,5 +1,6 @@
 //! What tests across crates share: a small world on RAM disks, and ways to look into it.
 
+pub mod chores;
 pub mod forge;
 
 use stillboot::device::Geometry;

@@ -21,8 +21,13 @@ pub struct Archive {
     arch: &'static str,
     state: PathBuf,
     debs: PathBuf,
+    /// A list of archives instead of the system's.
+    sources: Option<PathBuf>,
     updated: bool,
 }
+
+/// Who signs Debian's archives, of all its releases.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 impl Archive {
     /// An archive that keeps its state and its downloads below `folder`; nothing is fetched yet.
@@ -41,7 +46,25 @@ impl Archive {
         fs::create_dir_all(state.join("cache/archives/partial"))?;
         fs::create_dir_all(&debs)?;
         fs::write(state.join("status"), "")?;
-        Ok(Self { arch, state, debs, updated: false })
+        Ok(Self { arch, state, debs, sources: None, updated: false })
+    }
+
+    /// The archive of another release of Debian, from where the system gets its own.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), or the system has no archive of Debian's.
+    pub fn of_release(arch: &'static str, folder: &Path, release: &str) -> Result<Self> {
+        let mut own = Self::new(arch, folder)?;
+        own.update()?;
+        let targets = ["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"];
+        let uris = shell::output(own.apt("apt-get").args(targets))?;
+        let uri = uris.lines().find(|uri| uri.trim_end_matches('/').ends_with("/debian"));
+        let uri = uri.with_context(|| format!("expected an archive of Debian's. {ADVICE}"))?;
+        let mut other = Self::new(arch, &folder.join(release))?;
+        let sources = other.state.join("sources.list");
+        fs::write(&sources, format!("deb [signed-by={KEYRING}] {uri} {release} main\n"))?;
+        other.sources = Some(sources);
+        Ok(other)
     }
 
     fn apt(&self, program: &str) -> Command {
@@ -61,6 +84,10 @@ impl Archive {
             "Acquire::Retries=3".to_owned(),
         ] {
             command.args(["-o", &option]);
+        }
+        if let Some(sources) = &self.sources {
+            let list = format!("Dir::Etc::sourcelist={}", sources.display());
+            command.args(["-o", &list, "-o", "Dir::Etc::sourceparts=-"]);
         }
         command
     }

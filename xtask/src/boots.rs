@@ -22,7 +22,7 @@ const TORTURE: &str = "the_power_is_cut";
 /// # Errors
 /// A story went wrong.
 pub fn run(arch: Arch, story: Option<&str>) -> Result<()> {
-    shell::run(&mut stories(arch, story.unwrap_or_default()))
+    shell::run(&mut stories_on(arch, story.unwrap_or_default()))
 }
 
 /// Cuts the power at `boots` random instants.
@@ -30,7 +30,7 @@ pub fn run(arch: Arch, story: Option<&str>) -> Result<()> {
 /// # Errors
 /// A state was found that does not boot.
 pub fn torture(arch: Arch, boots: u32, seed: Option<u64>) -> Result<()> {
-    let mut stories = stories(arch, TORTURE);
+    let mut stories = stories_on(arch, TORTURE);
     stories.env("STILLBOOT_TORTURE_BOOTS", boots.to_string());
     if let Some(seed) = seed {
         stories.env("STILLBOOT_SEED", seed.to_string());
@@ -40,11 +40,15 @@ pub fn torture(arch: Arch, boots: u32, seed: Option<u64>) -> Result<()> {
 
 /// The stories of `arch` whose names begin with `story`, one after the other: two architectures
 /// side by side are as many as there are cores.
-fn stories(arch: Arch, story: &str) -> Command {
+fn stories_on(arch: Arch, story: &str) -> Command {
+    stories(&format!("{}::{story}", arch.name()))
+}
+
+/// The stories whose names, with the module they are in, begin with `name`.
+pub fn stories(name: &str) -> Command {
     let mut cargo = shell::cargo();
     cargo.args(&BUILD[..BUILD.len() - 1]);
-    cargo.args(["--", "--include-ignored", "--nocapture", "--test-threads=1"]);
-    cargo.arg(format!("{}::{story}", arch.name()));
+    cargo.args(["--", "--include-ignored", "--nocapture", "--test-threads=1", name]);
     // The stories call chores; asking cargo for them would wait for whatever it builds meanwhile.
     if let Ok(program) = env::current_exe()
         && program.exists()

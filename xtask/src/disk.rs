@@ -15,7 +15,7 @@ use clap::Args;
 use stillboot_linux::guid;
 use stillboot_linux::table::{self, PartitionSpec};
 
-use crate::efi::{self, Arch, Trust};
+use crate::efi::{self, Arch, Extras, Trust};
 use crate::{shell, static_tool};
 
 /// GPT type of an EFI system partition.
@@ -29,6 +29,8 @@ pub struct DiskArgs {
     file: PathBuf,
     #[command(flatten)]
     trust: Trust,
+    #[command(flatten)]
+    extras: Extras,
     /// What the machine is.
     #[arg(long, value_enum, default_value = "x86_64")]
     arch: Arch,
@@ -57,7 +59,7 @@ pub struct DiskArgs {
 /// # Errors
 /// A program is missing or fails, or the file exists already.
 pub fn run(args: &DiskArgs) -> Result<()> {
-    let loader = efi::build(args.arch, &args.trust)?;
+    let loader = efi::build(args.arch, &args.trust, args.extras)?;
     let spec = |name: &str, type_guid, mib| PartitionSpec {
         name: name.to_owned(),
         type_guid,

@@ -13,6 +13,9 @@ use crate::shell;
 /// What a loader may take on a system partition, and in the memory of small machines.
 const LIMIT_BYTES: u64 = 120 << 10;
 
+/// The same with device trees, which few machines with UEFI need.
+const TREES_LIMIT_BYTES: u64 = 140 << 10;
+
 /// What a stub may add to the kernel that it starts.
 const STUB_LIMIT_BYTES: u64 = 100 << 10;
 
@@ -103,18 +106,33 @@ impl Trust {
     }
 }
 
+/// What a loader can do beyond what every machine needs.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Extras {
+    /// Give the kernel the device tree of the machine from the component `dtbs`: some 20 KiB.
+    #[arg(long)]
+    devicetree: bool,
+}
+
+impl Extras {
+    /// As features of the loader's package.
+    fn features(self) -> &'static str {
+        if self.devicetree { "devicetree" } else { "" }
+    }
+}
+
 /// Builds the loaders into `out` and prints their sizes.
 ///
 /// # Errors
 /// As [`build`].
-pub fn run(arch: Option<Arch>, trust: &Trust, out: Option<&Path>) -> Result<()> {
+pub fn run(arch: Option<Arch>, trust: &Trust, extras: Extras, out: Option<&Path>) -> Result<()> {
     let out = out.map_or_else(|| shell::target().join("efi"), Path::to_path_buf);
     fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
     let archs = arch.map_or_else(|| Arch::value_variants().to_vec(), |arch| vec![arch]);
     let mut notes = Vec::new();
     for arch in archs {
         let loader = out.join(arch.file());
-        let built = build(arch, trust)?;
+        let built = build(arch, trust, extras)?;
         fs::copy(&built, &loader).with_context(|| format!("cannot write {}", loader.display()))?;
         let bytes = fs::metadata(&loader)?.len();
         println!("{}: {bytes} bytes", loader.display());
@@ -131,7 +149,7 @@ pub fn run(arch: Option<Arch>, trust: &Trust, out: Option<&Path>) -> Result<()> 
 pub fn stub(trust: &Trust, out: Option<&Path>) -> Result<()> {
     let default = shell::target().join("efi/stillboot-stub-aa64.efi");
     let out = out.unwrap_or(&default);
-    let built = compile("arm64-stub", Arch::Aarch64, trust, STUB_LIMIT_BYTES)?;
+    let built = compile("arm64-stub", "", Arch::Aarch64, trust, STUB_LIMIT_BYTES)?;
     if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {folder:?}"))?;
     }
@@ -144,16 +162,23 @@ pub fn stub(trust: &Trust, out: Option<&Path>) -> Result<()> {
 ///
 /// # Errors
 /// It does not compile, or it could be shipped and is over the limit.
-pub fn build(arch: Arch, trust: &Trust) -> Result<PathBuf> {
-    compile("efi-loader", arch, trust, LIMIT_BYTES)
+pub fn build(arch: Arch, trust: &Trust, extras: Extras) -> Result<PathBuf> {
+    let limit = if extras.devicetree { TREES_LIMIT_BYTES } else { LIMIT_BYTES };
+    compile("efi-loader", extras.features(), arch, trust, limit)
 }
 
-fn compile(package: &str, arch: Arch, trust: &Trust, limit: u64) -> Result<PathBuf> {
+fn compile(
+    package: &str,
+    features: &str,
+    arch: Arch,
+    trust: &Trust,
+    limit: u64,
+) -> Result<PathBuf> {
     let profile = trust.profile();
     shell::run(
         trust.set(
             shell::cargo()
-                .args(["build", "--quiet", "-p", package])
+                .args(["build", "--quiet", "-p", package, "--features", features])
                 .args(["--target", arch.target(), "--profile", profile])
                 // In addition to the flags of `.cargo/config.toml`.
                 .args([

@@ -20,6 +20,7 @@ mod mcu;
 mod miri;
 mod modules;
 mod msrv;
+mod oracle;
 mod prove;
 mod setup;
 mod shell;
@@ -125,6 +126,8 @@ enum Chore {
         arch: Option<efi::Arch>,
         #[command(flatten)]
         trust: efi::Trust,
+        #[command(flatten)]
+        extras: efi::Extras,
         /// The folder to put them into; `efi` in the target folder by default.
         #[arg(long)]
         out: Option<PathBuf>,
@@ -168,6 +171,8 @@ enum Chore {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Compare the device trees that machines get with those that systemd's stub gives them.
+    Oracle,
     /// Build the tool as one file without libraries, for an initramfs.
     StaticTool {
         /// What the machine is.
@@ -204,12 +209,15 @@ fn main() -> ExitCode {
         Chore::Bench { mib } => bench::run(mib),
         Chore::Canaries => canaries::run(),
         Chore::TestKeys => test_keys::run(),
-        Chore::Efi { arch, trust, out } => efi::run(arch, &trust, out.as_deref()),
+        Chore::Efi { arch, trust, extras, out } => {
+            efi::run(arch, &trust, extras, out.as_deref())
+        },
         Chore::Stub { trust, out } => efi::stub(&trust, out.as_deref()),
         Chore::Bare { trust, out } => bare::run(&trust, out.as_deref()),
         Chore::BareStories => bare::stories(),
         Chore::Boots { arch, story } => boots::run(arch, story.as_deref()),
         Chore::Torture { arch, boots, seed } => boots::torture(arch, boots, seed),
+        Chore::Oracle => oracle::run(),
         Chore::StaticTool { arch, out } => static_tool::run(arch, out.as_deref()).map(drop),
         Chore::Disk(args) => disk::run(&args),
     };

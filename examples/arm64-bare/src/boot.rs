@@ -11,6 +11,9 @@ use stillboot::driver::{self, NoStore};
 use stillboot::format::manifest::flags;
 use stillboot::format::{Architecture, BootProof, Digest, Manifest, Role};
 use stillboot::verify::{Device, SoftSha256, Trust, digest_of};
+use stillboot_arm64::chid::Fields;
+use stillboot_arm64::choice::choose_for_slot;
+use stillboot_arm64::fdt::edit::{Change, Value};
 use stillboot_arm64::fdt::{Fdt, edit};
 use stillboot_arm64::handoff::{self, Arena, Placement, TREE_LEN};
 use stillboot_arm64::image::Image;
@@ -141,8 +144,9 @@ fn choose(machine: &Machine, places: &mut Places, started: u64) -> Result<Ready,
         let (Some(proof), Some(manifest)) = (proof, boot.manifest()) else {
             return Err(report::text(boot.report(), &notes));
         };
-        match Ready::prepare(&proof, manifest, places, &machine.tree) {
-            Ok(ready) => {
+        match Ready::prepare(&proof, manifest, places, machine) {
+            Ok((ready, said)) => {
+                notes.extend(said);
                 let millis =
                     (start::ticks() - started).saturating_mul(1000) / start::ticks_per_second();
                 notes.push(format!(
@@ -164,9 +168,35 @@ fn choose(machine: &Machine, places: &mut Places, started: u64) -> Result<Ready,
 fn nonce(tree: &Fdt<'_>) -> u64 {
     let mut seed = [0; 72];
     seed[..8].copy_from_slice(&start::ticks().to_le_bytes());
-    seed[8..].copy_from_slice(&machine::seed(tree));
+    seed[8..].copy_from_slice(&machine::seeds(tree));
     let digest: Digest = digest_of::<SoftSha256>(&seed);
     digest[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// The tree of a slot for this machine, if it brings one, and a line for the report.
+///
+/// # Errors
+/// Why the slot must not be started.
+fn tree_of_slot<'a>(
+    set: Option<&'a [u8]>,
+    is_required: bool,
+    machine: &Machine,
+) -> Result<(Option<Fdt<'a>>, Option<String>), String> {
+    if set.is_none() && !is_required {
+        return Ok((None, None));
+    }
+    // Nobody but the tree says what machine this is.
+    let (tree, decision) =
+        choose_for_slot(set, is_required, &Fields::default(), Some(&machine.tree))
+            .map_err(|refusal| format!("{refusal}"))?;
+    if let Some(tree) = &tree {
+        // It counts for the kernel, and we have put everything where the machine's own has memory.
+        let memory = machine::memory(tree).map_err(|error| format!("its device tree: {error}"))?;
+        if memory.ranges() != machine.memory.ranges() {
+            return Err("its device tree has other memory than this machine".into());
+        }
+    }
+    Ok((tree, Some(format!("tree: {decision}"))))
 }
 
 /// A system that lies in memory, verified, with everything it needs.
@@ -183,12 +213,11 @@ impl Ready {
         proof: &BootProof,
         manifest: &Manifest,
         places: &mut Places,
-        machine_tree: &Fdt<'_>,
-    ) -> Result<Self, String> {
-        if manifest.flags & flags::DTB_REQUIRED != 0 {
-            return Err("it needs a device tree of its own, which this loader has not".into());
-        }
+        machine: &Machine,
+    ) -> Result<(Self, Option<String>), String> {
         let component = |role| places.component(proof.slot, manifest, role);
+        let is_required = manifest.flags & flags::DTB_REQUIRED != 0;
+        let (own, said) = tree_of_slot(component(Role::Dtbs), is_required, machine)?;
         let kernel = component(Role::Kernel).ok_or("it has no kernel to load into memory")?;
         let image = Image::parse(kernel).map_err(|error| format!("{error}"))?;
         let placement = places.arena().place(&image).map_err(|error| format!("{error}"))?;
@@ -211,10 +240,17 @@ impl Ready {
         // SAFETY: The arena has this memory for the tree alone, and it is ours as all of the arena;
         // what it holds is some bytes that were written outside of this program.
         let out = unsafe { core::slice::from_raw_parts_mut(pointer(tree), TREE_LEN as usize) };
-        edit::edit(machine_tree, &chosen.changes(), &[], out)
+        let mut changes = chosen.changes().to_vec();
+        if own.is_some() {
+            // Randomness of this power-on, in the place of any that was signed for all the world.
+            let seed = |name| machine::seed(&machine.tree, name).map_or(Value::Absent, Value::Bytes);
+            changes.retain(|change| !machine::SEEDS.contains(&change.name));
+            changes.extend(machine::SEEDS.map(|name| Change { name, value: seed(name) }));
+        }
+        edit::edit(own.as_ref().unwrap_or(&machine.tree), &changes, &[], out)
             .map_err(|error| format!("{error}"))?;
         let kernel_len = kernel.len() as u64;
-        Ok(Self { kernel: placement, kernel_len, initramfs, tree })
+        Ok((Self { kernel: placement, kernel_len, initramfs, tree }, said))
     }
 
     /// Starts it.

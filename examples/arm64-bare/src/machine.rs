@@ -22,7 +22,9 @@ pub struct Device {
 pub struct Machine {
     /// The tree that describes it.
     pub tree: Fdt<'static>,
-    /// Memory that nothing uses.
+    /// Memory that the tree has and does not reserve.
+    pub memory: FreeMemory,
+    /// Of it, what nothing uses.
     pub free: FreeMemory,
     /// What may be disks.
     pub virtio: Vec<Device>,
@@ -51,11 +53,11 @@ pub unsafe fn read(address: usize) -> Result<Machine, String> {
         psci::learn(method);
     }
     let (start, end) = start::extent();
-    let mut free = FreeMemory::new();
-    let counted = memory(&tree, &mut free)
-        .and_then(|()| free.take(start, end - start))
-        .and_then(|()| free.take(address as u64, len as u64));
-    counted.map_err(|error| format!("{error}"))?;
+    let memory = memory(&tree).map_err(|error| format!("{error}"))?;
+    let mut free = memory.clone();
+    let taken =
+        free.take(start, end - start).and_then(|()| free.take(address as u64, len as u64));
+    taken.map_err(|error| format!("{error}"))?;
 
     let mut virtio = Vec::new();
     let mut console = None;
@@ -68,11 +70,12 @@ pub unsafe fn read(address: usize) -> Result<Machine, String> {
             console = Some(device.start);
         }
     }
-    Ok(Machine { tree, free, virtio, console })
+    Ok(Machine { tree, memory, free, virtio, console })
 }
 
-/// What the machine has, without what the tree reserves.
-fn memory(tree: &Fdt<'static>, free: &mut FreeMemory) -> Result<(), HandoffError> {
+/// The memory that a tree has, without what it reserves.
+pub fn memory(tree: &Fdt<'_>) -> Result<FreeMemory, HandoffError> {
+    let mut free = FreeMemory::new();
     for node in tree.root().children().filter(Node::is_enabled) {
         if text(&node, "device_type") == Some("memory") {
             for (start, len) in node.ranges(tree.root().cells()) {
@@ -90,22 +93,27 @@ fn memory(tree: &Fdt<'static>, free: &mut FreeMemory) -> Result<(), HandoffError
             }
         }
     }
-    Ok(())
+    Ok(free)
 }
 
-fn text(node: &Node<'static>, name: &str) -> Option<&'static str> {
+fn text<'a>(node: &Node<'a>, name: &str) -> Option<&'a str> {
     node.property(name)?.strings().next()
 }
 
+/// The properties of `/chosen` that whoever started us may have put randomness in.
+pub const SEEDS: [&str; 2] = ["kaslr-seed", "rng-seed"];
+
+/// One of them.
+pub fn seed<'a>(tree: &Fdt<'a>, name: &str) -> Option<&'a [u8]> {
+    Some(tree.node("/chosen")?.property(name)?.value())
+}
+
 /// Bytes that differ from one power-on to the next, where the tree has any.
-pub fn seed(tree: &Fdt<'_>) -> [u8; 64] {
+pub fn seeds(tree: &Fdt<'_>) -> [u8; 64] {
     let mut out = [0; 64];
-    let Some(chosen) = tree.node("/chosen") else { return out };
-    for (name, place) in ["kaslr-seed", "rng-seed"].into_iter().zip(out.chunks_exact_mut(32)) {
-        if let Some(seed) = chosen.property(name) {
-            for (byte, seed) in place.iter_mut().zip(seed.value()) {
-                *byte = *seed;
-            }
+    for (name, place) in SEEDS.into_iter().zip(out.chunks_exact_mut(32)) {
+        for (byte, seed) in place.iter_mut().zip(seed(tree, name).unwrap_or_default()) {
+            *byte = *seed;
         }
     }
     out

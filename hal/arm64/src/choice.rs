@@ -11,7 +11,7 @@ use core::fmt;
 
 use crate::chid::{Chid, Fields, Kind};
 use crate::fdt::Fdt;
-use crate::set::{Entry, Found, Set};
+use crate::set::{Entry, Found, Set, SetError};
 
 /// What becomes of the machine's description.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,54 @@ impl fmt::Display for Left<'_> {
             ),
             Self::NoIds => f.write_str("the firmware does not say what machine this is"),
         }
+    }
+}
+
+/// Why a slot must not be started, for the sake of its tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal<'a> {
+    /// It needs a tree and has no set of them.
+    NoSet,
+    /// Its set is broken.
+    Set(SetError),
+    /// It needs a tree, and the set has none for this machine.
+    Left(Left<'a>),
+}
+
+impl fmt::Display for Refusal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSet => {
+                f.write_str("it needs a device tree, and has no set of them to load into memory")
+            }
+            Self::Set(error) => write!(f, "{error}"),
+            Self::Left(reason) => write!(f, "it needs the device tree of this machine: {reason}"),
+        }
+    }
+}
+
+impl core::error::Error for Refusal<'_> {}
+
+/// Chooses for a slot with this set, whose manifest may say that it must not start without a tree of
+/// it. Gives the tree, if there is one, and the decision for the report.
+///
+/// # Errors
+/// Why the slot must not start. A set that is broken was signed by mistake: what else is wrong with
+/// the slot nobody knows, so it is refused whether it needs a tree or not.
+pub fn choose_for_slot<'a>(
+    set: Option<&'a [u8]>,
+    is_required: bool,
+    fields: &Fields<'_>,
+    firmware: Option<&Fdt<'a>>,
+) -> Result<(Option<Fdt<'a>>, Decision<'a>), Refusal<'a>> {
+    let set = Set::parse(set.ok_or(Refusal::NoSet)?).map_err(Refusal::Set)?;
+    let decision = choose(&set, fields, firmware);
+    match decision {
+        Decision::Tree(entry, _) => {
+            Ok((Some(set.fdt(&entry).map_err(Refusal::Set)?), decision))
+        }
+        Decision::Left(reason) if is_required => Err(Refusal::Left(reason)),
+        Decision::Left(_) => Ok((None, decision)),
     }
 }
 

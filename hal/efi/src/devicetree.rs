@@ -11,10 +11,9 @@ use core::ptr::{self, NonNull};
 
 use stillboot::format::BootProof;
 use stillboot_arm64::chid::{Fields, Panel};
-use stillboot_arm64::choice::{Decision, choose};
+use stillboot_arm64::choice::choose_for_slot;
 use stillboot_arm64::fdt::edit::{Change, PROOF, Value, edit, room};
 use stillboot_arm64::fdt::{Fdt, HEADER_LEN, LEN_MAX};
-use stillboot_arm64::set::Set;
 use stillboot_arm64::smbios::{ENTRY2_LEN, ENTRY3_LEN, Entry, Table};
 use uefi::boot::{self, MemoryType};
 use uefi::proto::unsafe_protocol;
@@ -70,25 +69,13 @@ fn choice<'a>(
     fields: &Fields<'_>,
     firmware: Option<&Fdt<'a>>,
 ) -> Result<(Option<Fdt<'a>>, String), String> {
-    let Some(set) = set else {
-        return Err("it needs a device tree, and has no set of them to load into memory".into());
-    };
-    let set = Set::parse(set).map_err(|error| text(&error))?;
-    let decision = choose(&set, fields, firmware);
-    match decision {
-        Decision::Tree(entry, _) => {
-            let tree = set.fdt(&entry).map_err(|error| text(&error))?;
-            Ok((Some(tree), format!("tree: {decision}\n")))
-        }
-        Decision::Left(reason) if is_required => {
-            Err(format!("it needs the device tree of this machine: {reason}"))
-        }
-        Decision::Left(_) => Ok((None, format!("tree: {decision}\n"))),
-    }
+    let (tree, decision) =
+        choose_for_slot(set, is_required, fields, firmware).map_err(|refusal| text(&refusal))?;
+    Ok((tree, format!("tree: {decision}\n")))
 }
 
-/// Writes the tree, with the proof in it if there is one, to memory that stays, lets the firmware put in what only it
-/// knows, and installs it.
+/// Writes the tree, with the proof in it if there is one, to memory that stays, lets the firmware
+/// put in what only it knows, and installs it.
 fn put(tree: &Fdt<'_>, proof: Option<&BootProof>, old: *const c_void) -> Result<Installed, String> {
     let proof = proof.map(BootProof::emit);
     // One that came with the tree is nobody's.

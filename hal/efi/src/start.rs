@@ -109,7 +109,8 @@ use crate::devicetree::install as install_tree;
 type Tree = Option<crate::devicetree::Installed>;
 
 #[cfg(not(feature = "devicetree"))]
-type Tree = ();
+#[derive(Debug)]
+struct Tree;
 
 /// Without the feature there is no tree, and what needs one does not start.
 #[cfg(not(feature = "devicetree"))]
@@ -120,6 +121,6 @@ fn install_tree(
 ) -> Result<(Tree, String), String> {
     match is_required {
         true => Err("it needs a device tree, which this loader cannot install".into()),
-        false => Ok(((), String::new())),
+        false => Ok((Tree, String::new())),
     }
 }
