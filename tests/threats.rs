@@ -1156,8 +1156,18 @@ fn places(name: &str) -> (Vec<PathBuf>, &str) {
     let places = if file == "cli" {
         vec![root.join(format!("cli/tests/cli/{}.rs", parts[1]))]
     } else {
-        let named =
-            ["tests/", "hal/linux/src/", "core/src/", "host-sim/src/", "host-sim/src/disk/"];
+        let named = [
+            "tests/",
+            "tests/efi/",
+            "tests/bare/",
+            "core/src/",
+            "hal/arm64/src/",
+            "hal/efi/src/",
+            "hal/linux/src/",
+            "hal/loader/src/",
+            "host-sim/src/",
+            "host-sim/src/disk/",
+        ];
         let ends = [".rs", "/tests.rs", "/mod.rs"];
         named
             .iter()

@@ -118,7 +118,8 @@ pub struct Settings {
 }
 
 /// Load options that nobody signed. A kernel that took them would not come up.
-pub const FOREIGN_OPTIONS: &str = "init=/nonexistent stillboot.proof=1:b:00 console=none";
+pub const FOREIGN_OPTIONS: &str = 
+    "init=/nonexistent stillboot.proof=1:b:00 console=none stubble.dtb_override=true";
 
 impl Hardware {
     /// A machine with these disks, which are copied: the images stay as they are.
@@ -126,16 +127,13 @@ impl Hardware {
         let folder = tempfile::tempdir().expect("the temporary folder can be written");
         let variables = folder.path().join("variables.fd");
         copy_sparse(arch.firmware()[1], &variables);
-        let mut hardware = Self { arch, disks: Vec::new(), medium: None, variables, folder };
-        disks.iter().for_each(|disk| hardware.add(disk));
-        hardware
-    }
-
-    /// Gives it one more disk, which is copied.
-    pub fn add(&mut self, disk: &Path) {
-        let copy = self.path(&format!("disk{}.img", self.disks.len()));
-        copy_sparse(disk, &copy);
-        self.disks.push(copy);
+        let disks = disks.iter().enumerate().map(|(number, disk)| {
+            let copy = folder.path().join(format!("disk{number}.img"));
+            copy_sparse(disk, &copy);
+            copy
+        });
+        let disks = disks.collect();
+        Self { arch, disks, medium: None, variables, folder }
     }
 
     /// Its first disk.
