@@ -20,6 +20,7 @@ mod latest;
 mod operate;
 mod output;
 mod pack;
+mod pcr;
 mod policy;
 mod progress;
 mod promote;
@@ -99,6 +100,13 @@ enum Command {
             --roots keys/roots.toml --class laptops --out vmlinuz.efi"
     )]
     Stub(stub::StubCommand),
+    /// What loaders measure into a TPM
+    #[command(
+        subcommand,
+        after_help = "Example:\n  stillboot pcr predict update.sbb --roots keys/roots.toml \
+            --class model-1"
+    )]
+    Pcr(pcr::PcrCommand),
     /// Installs a bundle into the slot that is not running
     #[command(after_help = "Examples:\n  \
         stillboot install update.sbb --disk /dev/sda --roots keys/roots.toml --class model-1\n  \
@@ -175,6 +183,7 @@ fn run(command: &Command, out: &Output) -> Result<(), Failure> {
         Command::Disk(disk::DiskCommand::Show(args)) => disk::show(args, out),
         Command::Dtb(command) => dtb::run(command, out),
         Command::Stub(command) => stub::run(command, out),
+        Command::Pcr(command) => pcr::run(command, out),
         Command::Install(args) => install::install(args, false, out),
         Command::Resume(args) => install::install(args, true, out),
         Command::Policy(policy::PolicyCommand::Check(args)) => policy::check(args, out),

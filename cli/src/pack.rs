@@ -46,7 +46,9 @@ const CHUNK_SIZE: u64 = 256 << 10;
     product = \"gateway\"\n  class = \"model-1\"\n  version = \"1.2.0\"\n  sequence = 12\n  \
     keyset = \"keys/keyset.sbk\"\n  key = [\"keys/release-1.pem\"]\n  \
     [[component]]\n  role = \"kernel\"\n  file = \"vmlinuz\"\n\n\
-    Files named in it are looked for beside it. Options override it.")]
+    Files named in it are looked for beside it. Options override it.\n\n\
+    For machines with Secure Boot, sign the kernel before it is packed:\n  \
+    sbsign --key db.key --cert db.pem --output vmlinuz.signed vmlinuz")]
 pub struct PackArgs {
     /// Take what is not given here from this TOML file
     #[arg(long, value_name = "FILE")]

@@ -131,14 +131,8 @@ fn what_rots_or_cannot_be_started_is_passed_over() {
     let model = "stillboot test virt";
     let own = set(MEMORY, model, MODEL);
     disk.fill(&Release { trees: Some((&own, true)), ..one.release(1) }.bundle());
-    let expected = Expected {
-        level: Level::One,
-        slot: "a",
-        claim: "trial",
-        kernel: &one,
-        attempt: 1,
-        model,
-    };
+    let expected =
+        Expected { level: Level::One, slot: "a", claim: "trial", kernel: &one, attempt: 1, model };
     let proof = follow(start(), &expected);
     let falls_back = |bundle: &[u8], why: &str| {
         disk.update(bundle, &proof);

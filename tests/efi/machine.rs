@@ -14,6 +14,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use stillboot_loader::floor;
 use tempfile::TempDir;
 
+use crate::tpm::Tpm;
+
 /// How long a machine may be silent about what is waited for: a generic kernel takes half a minute
 /// on an idle host, and this one may be busy with other things.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -68,13 +70,18 @@ impl Arch {
         qemu
     }
 
-    /// Code and a template of the variables.
-    fn firmware(self) -> [&'static Path; 2] {
-        match self {
-            Self::X86_64 => ["/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"],
-            Self::Aarch64 => ["/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"],
+    /// Code and a template of the variables; with Secure Boot on, the only certificate in them is
+    /// that of [`sign`](crate::sign).
+    fn firmware(self, is_secure: bool) -> [PathBuf; 2] {
+        match (self, is_secure) {
+            (Self::X86_64, false) => ["OVMF/OVMF_CODE_4M.fd", "OVMF/OVMF_VARS_4M.fd"],
+            (Self::X86_64, true) => {
+                ["OVMF/OVMF_CODE_4M.snakeoil.fd", "OVMF/OVMF_VARS_4M.snakeoil.fd"]
+            }
+            (Self::Aarch64, false) => ["AAVMF/AAVMF_CODE.fd", "AAVMF/AAVMF_VARS.fd"],
+            (Self::Aarch64, true) => ["AAVMF/AAVMF_CODE.fd", "AAVMF/AAVMF_VARS.snakeoil.fd"],
         }
-        .map(Path::new)
+        .map(|file| Path::new("/usr/share").join(file))
     }
 }
 
@@ -86,7 +93,10 @@ pub struct Hardware {
     pub disks: Vec<PathBuf>,
     /// Raw content of a further disk, which the system in the machine installs from.
     pub medium: Option<PathBuf>,
+    /// A trusted platform module.
+    pub tpm: Option<Tpm>,
     variables: PathBuf,
+    is_secure: bool,
     folder: TempDir,
 }
 
@@ -118,22 +128,31 @@ pub struct Settings {
 }
 
 /// Load options that nobody signed. A kernel that took them would not come up.
-pub const FOREIGN_OPTIONS: &str = 
+pub const FOREIGN_OPTIONS: &str =
     "init=/nonexistent stillboot.proof=1:b:00 console=none stubble.dtb_override=true";
 
 impl Hardware {
     /// A machine with these disks, which are copied: the images stay as they are.
     pub fn new(arch: Arch, disks: &[&Path]) -> Self {
+        Self::with_firmware(arch, false, disks)
+    }
+
+    /// As [`new`](Self::new), with Secure Boot on.
+    pub fn secure(arch: Arch, disks: &[&Path]) -> Self {
+        Self::with_firmware(arch, true, disks)
+    }
+
+    fn with_firmware(arch: Arch, is_secure: bool, disks: &[&Path]) -> Self {
         let folder = tempfile::tempdir().expect("the temporary folder can be written");
         let variables = folder.path().join("variables.fd");
-        copy_sparse(arch.firmware()[1], &variables);
+        copy_sparse(&arch.firmware(is_secure)[1], &variables);
         let disks = disks.iter().enumerate().map(|(number, disk)| {
             let copy = folder.path().join(format!("disk{number}.img"));
             copy_sparse(disk, &copy);
             copy
         });
         let disks = disks.collect();
-        Self { arch, disks, medium: None, variables, folder }
+        Self { arch, disks, medium: None, tpm: None, variables, is_secure, folder }
     }
 
     /// Its first disk.
@@ -153,6 +172,16 @@ impl Hardware {
         padded.resize(bytes.len().next_multiple_of(512), 0);
         fs::write(&path, padded).expect("the temporary folder can be written");
         self.medium = Some(path);
+    }
+
+    /// The flash chip with the firmware's variables, as it is.
+    pub fn flash(&self) -> Vec<u8> {
+        fs::read(&self.variables).expect("the file is ours")
+    }
+
+    /// Somebody writes the flash chip.
+    pub fn write_flash(&self, bytes: &[u8]) {
+        fs::write(&self.variables, bytes).expect("the file is ours");
     }
 
     /// Somebody exchanges the first disk.
@@ -209,7 +238,22 @@ impl Hardware {
         qemu.arg("-mem-prealloc");
         qemu.args(["-m", "1024", "-nodefaults", "-no-user-config", "-display", "none"]);
         qemu.args(["-serial", "stdio", "-monitor", "none", "-device", "virtio-rng-pci"]);
-        let [code, _] = self.arch.firmware();
+        let [code, _] = self.arch.firmware(self.is_secure);
+        if self.is_secure && self.arch == Arch::X86_64 {
+            // Only the firmware writes its variables.
+            qemu.args(["-machine", "smm=on", "-global", "ICH9-LPC.disable_s3=1"]);
+            qemu.args(["-global", "driver=cfi.pflash01,property=secure,value=on"]);
+        }
+        if let Some(tpm) = &self.tpm {
+            let device = match self.arch {
+                Arch::X86_64 => "tpm-tis",
+                Arch::Aarch64 => "tpm-tis-device",
+            };
+            let socket = tpm.start();
+            qemu.arg("-chardev").arg(format!("socket,id=tpm,path={}", socket.display()));
+            qemu.args(["-tpmdev", "emulator,id=tpm,chardev=tpm", "-device"]);
+            qemu.arg(format!("{device},tpmdev=tpm"));
+        }
         qemu.arg("-drive")
             .arg(format!("if=pflash,format=raw,unit=0,readonly=on,file={}", code.display()));
         qemu.arg("-drive")

@@ -5,23 +5,32 @@
 mod count;
 mod disk;
 mod machine;
+mod measured;
 mod oracle;
 mod release;
+mod secure;
+mod sign;
 mod smbios;
 mod stories;
 mod stub;
 mod torture;
+mod tpm;
 mod uki;
 
 /// The stories, for each architecture as tests of its own: those of one run one after the other,
 /// those of two side by side.
 macro_rules! stories {
-    ($($story:ident),*; aarch64: $($arm:ident),* $(,)?) => {
+    ($($story:ident),*; x86_64: $($pc:ident),*; aarch64: $($arm:ident),* $(,)?) => {
         mod x86_64 {
             $(#[test]
             #[ignore = "boots machines in QEMU"]
             fn $story() {
                 crate::stories::$story(crate::machine::Arch::X86_64);
+            })*
+            $(#[test]
+            #[ignore = "boots machines in QEMU"]
+            fn $pc() {
+                crate::measured::$pc();
             })*
         }
         mod aarch64 {
@@ -57,7 +66,12 @@ stories! {
     the_menu_starts_a_slot_once,
     a_system_that_refuses_health_is_left,
     smbios_is_read_as_dmidecode_reads_it,
+    secure_boot_starts_what_is_signed_and_passes_over_the_rest,
+    secure_boot_and_a_loader_that_allows_verified_kernels,
+    what_is_measured_was_predicted,
     the_power_is_cut;
+    x86_64:
+    a_floor_that_a_tpm_counts_is_not_put_back;
     aarch64:
     stub_gives_a_known_machine_its_tree,
     stub_replaces_the_tree_of_the_firmware_by_its_own_kind,

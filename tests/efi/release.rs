@@ -11,6 +11,7 @@ use stillboot_sim::{Piece, Publisher};
 use stillboot_tests::chores::{roots, succeed, xtask};
 
 use crate::machine::Arch;
+use crate::sign;
 
 /// Seed of the publisher whom the loader trusts.
 const PUBLISHER: u64 = 5;
@@ -117,6 +118,20 @@ pub struct Release {
     pub trees: Option<(Vec<u8>, bool)>,
     /// Its kernel tells what it finds.
     pub talkative: bool,
+    pub signature: Signature,
+    /// In the place of its kernel are bytes that no firmware starts.
+    pub is_broken: bool,
+}
+
+/// Who has signed what the firmware starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signature {
+    /// Debian, whom the test's firmware does not know.
+    Debian,
+    /// Whoever the test's firmware trusts.
+    Ours,
+    /// Nobody.
+    Nobody,
 }
 
 impl Release {
@@ -132,6 +147,8 @@ impl Release {
             unified: false,
             trees: None,
             talkative: false,
+            signature: Signature::Debian,
+            is_broken: false,
         }
     }
 
@@ -168,8 +185,22 @@ impl Release {
         if self.talkative {
             cmdline = cmdline.replace(" quiet", "");
         }
+        let kernel = self.kernel.read(self.arch, "vmlinuz");
+        if self.is_broken {
+            let kernel = vec![7; 64 << 10];
+            return [
+                (Role::Kernel, kernel),
+                (Role::Initramfs, vec![7]),
+                (Role::Cmdline, vec![b'x']),
+            ];
+        }
+        let kernel = match self.signature {
+            Signature::Debian => kernel,
+            Signature::Ours => sign::sign(&kernel),
+            Signature::Nobody => sign::strip(&kernel),
+        };
         [
-            (Role::Kernel, self.kernel.read(self.arch, "vmlinuz")),
+            (Role::Kernel, kernel),
             (Role::Initramfs, initramfs),
             (Role::Cmdline, cmdline.into_bytes()),
         ]
@@ -180,7 +211,10 @@ impl Release {
         let mut parts = self.parts().to_vec();
         if self.unified {
             let [kernel, initramfs, cmdline] = self.parts().map(|(_, bytes)| bytes);
-            let uki = crate::uki::build(self.arch, &kernel, &initramfs, &cmdline);
+            let mut uki = crate::uki::build(self.arch, &kernel, &initramfs, &cmdline);
+            if self.signature == Signature::Ours {
+                uki = sign::sign(&uki);
+            }
             parts = vec![(Role::Uki, uki)];
         }
         if let Some((set, _)) = &self.trees {

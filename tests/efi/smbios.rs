@@ -29,8 +29,7 @@ pub fn run(arch: Arch) {
     let identity = IDENTITY.map(str::to_owned).to_vec();
     let mut machine = hardware.start(&Settings { identity, ..Settings::default() });
     machine.ready();
-    let [entry, table] =
-        ["smbios_entry_point", "DMI"].map(|name| bytes_of(&mut machine, name));
+    let [entry, table] = ["smbios_entry_point", "DMI"].map(|name| bytes_of(&mut machine, name));
     drop(machine);
     let anchor = match arch {
         Arch::X86_64 => &b"_SM_"[..],

@@ -419,6 +419,18 @@ pub fn smbios_is_read_as_dmidecode_reads_it(arch: Arch) {
     crate::smbios::run(arch);
 }
 
+pub fn secure_boot_starts_what_is_signed_and_passes_over_the_rest(arch: Arch) {
+    crate::secure::signed(arch);
+}
+
+pub fn secure_boot_and_a_loader_that_allows_verified_kernels(arch: Arch) {
+    crate::secure::allowed(arch);
+}
+
+pub fn what_is_measured_was_predicted(arch: Arch) {
+    crate::measured::predicted(arch);
+}
+
 pub fn the_power_is_cut(arch: Arch) {
     crate::torture::run(arch);
 }

@@ -36,6 +36,9 @@ pub const LAPTOP_FIELDS: Fields<'static> = Fields {
 /// One of the same maker.
 pub const OTHER: &str = "type=1,manufacturer=Maker,product=Server 9,family=Servers,sku=S9";
 
+/// What its tree is called in the set.
+pub const LAPTOP_TREE: &str = "laptop.dtb";
+
 /// What the trees of the set call the machine.
 const LAPTOP_MODEL: &str = "stillboot test laptop";
 const VIRT_MODEL: &str = "stillboot test virt";
@@ -67,10 +70,10 @@ pub fn tree(hardware: &Hardware, model: &str, compatible: &[&str]) -> Vec<u8> {
 
 /// A set with two trees that both describe the machine in QEMU: one for the laptop by its ids, one
 /// for whatever firmware calls by QEMU's own name.
-fn set(hardware: &Hardware) -> Vec<u8> {
+pub fn set(hardware: &Hardware) -> Vec<u8> {
     let laptop = "maker,laptop-1";
     let trees = [
-        ("laptop.dtb".to_owned(), tree(hardware, LAPTOP_MODEL, &[laptop, VIRT])),
+        (LAPTOP_TREE.to_owned(), tree(hardware, LAPTOP_MODEL, &[laptop, VIRT])),
         ("virt.dtb".to_owned(), tree(hardware, VIRT_MODEL, &[VIRT])),
     ];
     let kind = Kind::from_number(4).expect("by maker, family, product and SKU");

@@ -1,16 +1,19 @@
 //! The power is cut at random instants of boot, installation and confirmation: QEMU is killed, the
 //! disk and the variables stay, and the machine is switched on again.
 //!
-//! `STILLBOOT_TORTURE_BOOTS` says how often, `STILLBOOT_SEED` where the instants come from.
+//! `STILLBOOT_TORTURE_BOOTS` says how often, `STILLBOOT_SEED` where the instants come from. What was
+//! cut, what booted and how many tries it took stands in a report, whose place is printed.
 
 use std::collections::BTreeMap;
 use std::env;
+use std::fmt::Write as _;
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
-use stillboot::format::BootProof;
+use stillboot::format::record::SlotEntry;
+use stillboot::format::{BootProof, Digest, Record, Slot, SlotState};
 use stillboot_sim::disk::Random;
 use stillboot_tests::seed;
 
@@ -48,8 +51,18 @@ struct Life {
     /// How long the phases took that ended.
     took: BTreeMap<Phase, Duration>,
     installed: bool,
-    /// Kernel, slot and attempt of each system that came up.
-    systems: Vec<(String, String, u8)>,
+    /// The kernel of each system that came up, and its proof.
+    systems: Vec<(String, BootProof)>,
+}
+
+/// How often each update on trial has been tried, by its digest.
+fn attempts(record: &Record) -> BTreeMap<Digest, u8> {
+    let slots = [Slot::A, Slot::B].map(|slot| record.body.slot(slot));
+    let attempt = |entry: &SlotEntry| match entry.state {
+        SlotState::Trying { attempt, .. } => Some((entry.digest, attempt)),
+        _ => None,
+    };
+    slots.into_iter().filter_map(attempt).collect()
 }
 
 impl Life {
@@ -86,7 +99,7 @@ impl Life {
             self.enter(Phase::Boot, machine);
             let boot = machine.try_ready()?;
             let proof = BootProof::parse(boot.proof()).expect("a proof");
-            self.systems.push((boot.kernel.clone(), proof.slot.to_string(), proof.attempt));
+            self.systems.push((boot.kernel.clone(), proof));
             if proof.attempt > 0 {
                 self.enter(Phase::Confirmation, machine);
                 let (status, said) = machine.try_run(&confirm())?;
@@ -132,7 +145,8 @@ pub fn run(arch: Arch) {
     println!("torture on {}: in peace {took:.1?}", arch.name());
 
     let mut cuts = BTreeMap::<Phase, u32>::new();
-    let (mut systems, mut writes) = (0, 0);
+    let (mut systems, mut writes, mut tries) = (0, 0, 0);
+    let mut lines = String::new();
     let mut installed = true;
     for boot in 1..=boots {
         // What was installed makes room for the next.
@@ -145,14 +159,24 @@ pub fn run(arch: Arch) {
         let longest = took.get(&target).copied().unwrap_or_default();
         let instant = longest.mul_f64(random.below(1000) as f64 / 1000.0);
         let mut life = Life::new(arch, bundle.len(), Some((target, instant)));
-        let before = record(hardware.disk()).sequence;
+        let before = record(hardware.disk());
         let mut machine = hardware.start(&Settings::default());
         let ended = life.live(&mut machine);
         machine.kill();
         installed = life.installed;
         systems += life.systems.len();
-        let after = record(hardware.disk()).sequence;
-        writes += after - before;
+        let after = record(hardware.disk());
+        let written = after.sequence - before.sequence;
+        writes += written;
+        let mut tried = attempts(&after);
+        for (_, proof) in life.systems.iter().filter(|(_, proof)| proof.attempt > 0) {
+            // One that was confirmed is on trial no more.
+            tried.entry(proof.digest).or_insert(proof.attempt);
+        }
+        let earlier = attempts(&before);
+        let new = |(digest, count): (&Digest, &u8)| count - earlier.get(digest).unwrap_or(&0);
+        let spent: u8 = tried.iter().map(new).sum();
+        tries += u32::from(spent);
         let how = match ended {
             Err(Off) => {
                 *cuts.entry(life.phase).or_default() += 1;
@@ -160,12 +184,17 @@ pub fn run(arch: Arch) {
             }
             Ok(()) => "not cut".into(),
         };
-        println!(
-            "torture on {}: {boot}: {how}; up came {:?}; {} record writes",
-            arch.name(),
-            life.systems,
-            after - before,
-        );
+        let up: Vec<_> = life
+            .systems
+            .iter()
+            .map(|(kernel, proof)| format!("{kernel} in {} (try {})", proof.slot, proof.attempt))
+            .collect();
+        let up = if up.is_empty() { "nothing".to_owned() } else { up.join(", ") };
+        let line =
+            format!("{boot}: {how}; up came {up}; {spent} tries, {written} writes of the record");
+        println!("torture on {}: {line}", arch.name());
+        // Writing to a string does not fail.
+        let _ = writeln!(lines, "{line}");
         still_boots(arch, &hardware);
     }
 
@@ -174,11 +203,13 @@ pub fn run(arch: Arch) {
     let mut machine = hardware.start(&Settings::default());
     life.live(&mut machine).expect("nothing cuts its power");
     let kills: u32 = cuts.values().sum();
-    println!(
-        "note: torture on {}: {boots} power-ons, {kills} cut: {cuts:?}; {systems} systems came up, \
-         the record was written {writes} times; 0 states that do not boot",
-        arch.name()
+    let sum = format!(
+        "{boots} power-ons, {kills} cut: {cuts:?}; {systems} systems came up, {tries} tries were \
+         spent, the record was written {writes} times; 0 states that do not boot"
     );
+    let path = works().folder().join(format!("torture-{}.txt", arch.name()));
+    fs::write(&path, format!("{sum}\n{lines}")).expect("the target folder can be written");
+    println!("note: torture on {}: {sum}; report: {}", arch.name(), path.display());
     assert!(kills * 2 >= boots, "{kills} power cuts of {boots} are too few to show anything");
 }
 

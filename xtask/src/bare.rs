@@ -9,6 +9,10 @@ use anyhow::{Context, Result, bail};
 use crate::efi::{self, Trust};
 use crate::shell;
 
+/// Builds the stories, as words for cargo.
+pub const BUILD: [&str; 8] =
+    ["test", "--package", "stillboot-tests", "--features", "bare", "--test", "bare", "--no-run"];
+
 /// What is shipped, with its own drivers, console and device trees. It has 131,500 bytes.
 const LIMIT_BYTES: u64 = 136 << 10;
 
@@ -42,7 +46,7 @@ pub fn run(trust: &Trust, out: Option<&Path>) -> Result<()> {
 /// Something does not compile, or a story went wrong.
 pub fn stories() -> Result<()> {
     let mut cargo = shell::cargo();
-    cargo.args(["test", "--package", "stillboot-tests", "--features", "bare", "--test", "bare"]);
+    cargo.args(&BUILD[..BUILD.len() - 1]);
     cargo.args(["--", "--include-ignored", "--nocapture", "--test-threads=1"]);
     // They build the loader by this very program.
     if let Ok(program) = env::current_exe()

@@ -34,6 +34,10 @@ pub struct DiskArgs {
     /// What the machine is.
     #[arg(long, value_enum, default_value = "x86_64")]
     arch: Arch,
+    /// The loader, as `cargo xtask efi` built it and somebody may have signed it. Without it, one is
+    /// built.
+    #[arg(long, value_name = "FILE")]
+    loader: Option<PathBuf>,
     /// A bundle for the next slot: the first goes into a, the second into b.
     #[arg(long, value_name = "FILE")]
     bundle: Vec<PathBuf>,
@@ -59,7 +63,10 @@ pub struct DiskArgs {
 /// # Errors
 /// A program is missing or fails, or the file exists already.
 pub fn run(args: &DiskArgs) -> Result<()> {
-    let loader = efi::build(args.arch, &args.trust, args.extras)?;
+    let loader = match &args.loader {
+        Some(loader) => loader.clone(),
+        None => efi::build(args.arch, &args.trust, args.extras)?,
+    };
     let spec = |name: &str, type_guid, mib| PartitionSpec {
         name: name.to_owned(),
         type_guid,

@@ -13,8 +13,8 @@ use crate::shell;
 /// What a loader may take on a system partition, and in the memory of small machines.
 const LIMIT_BYTES: u64 = 120 << 10;
 
-/// The same with device trees, which few machines with UEFI need.
-const TREES_LIMIT_BYTES: u64 = 140 << 10;
+/// The same with everything that not every machine needs: device trees, TPM.
+const EXTRAS_LIMIT_BYTES: u64 = 148 << 10;
 
 /// What a stub may add to the kernel that it starts.
 const STUB_LIMIT_BYTES: u64 = 100 << 10;
@@ -112,12 +112,31 @@ pub struct Extras {
     /// Give the kernel the device tree of the machine from the component `dtbs`: some 20 KiB.
     #[arg(long)]
     devicetree: bool,
+    /// Measure what is started into the TPM, if the machine has one: some 5 KiB.
+    #[arg(long)]
+    tpm: bool,
+    /// Keep the floor with a counter of the TPM, which the machine must have then: some 5 KiB more.
+    #[arg(long)]
+    tpm_floor: bool,
+    /// Start kernels that the manifest vouches for and Secure Boot would refuse: see
+    /// docs/SECURE_BOOT.md.
+    #[arg(long)]
+    unsigned_kernels: bool,
 }
 
 impl Extras {
     /// As features of the loader's package.
-    fn features(self) -> &'static str {
-        if self.devicetree { "devicetree" } else { "" }
+    fn features(self) -> String {
+        [
+            (self.devicetree, "devicetree"),
+            (self.tpm, "tpm"),
+            (self.tpm_floor, "tpm-floor"),
+            (self.unsigned_kernels, "unsigned-kernels"),
+        ]
+        .iter()
+        .filter_map(|(wanted, name)| wanted.then_some(*name))
+        .collect::<Vec<_>>()
+        .join(",")
     }
 }
 
@@ -163,8 +182,9 @@ pub fn stub(trust: &Trust, out: Option<&Path>) -> Result<()> {
 /// # Errors
 /// It does not compile, or it could be shipped and is over the limit.
 pub fn build(arch: Arch, trust: &Trust, extras: Extras) -> Result<PathBuf> {
-    let limit = if extras.devicetree { TREES_LIMIT_BYTES } else { LIMIT_BYTES };
-    compile("efi-loader", extras.features(), arch, trust, limit)
+    let features = extras.features();
+    let limit = if features.is_empty() { LIMIT_BYTES } else { EXTRAS_LIMIT_BYTES };
+    compile("efi-loader", &features, arch, trust, limit)
 }
 
 fn compile(

@@ -209,9 +209,7 @@ fn main() -> ExitCode {
         Chore::Bench { mib } => bench::run(mib),
         Chore::Canaries => canaries::run(),
         Chore::TestKeys => test_keys::run(),
-        Chore::Efi { arch, trust, extras, out } => {
-            efi::run(arch, &trust, extras, out.as_deref())
-        },
+        Chore::Efi { arch, trust, extras, out } => efi::run(arch, &trust, extras, out.as_deref()),
         Chore::Stub { trust, out } => efi::stub(&trust, out.as_deref()),
         Chore::Bare { trust, out } => bare::run(&trust, out.as_deref()),
         Chore::BareStories => bare::stories(),

@@ -35,6 +35,7 @@ const NEEDS: &[(&str, &str)] = &[
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("qemu-system-aarch64", "qemu-system-arm"),
     ("qemu-system-arm", "qemu-system-arm"),
+    ("qemu-aarch64", "qemu-user"),
     ("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf"),
     ("/usr/share/AAVMF/AAVMF_CODE.fd", "qemu-efi-aarch64"),
     ("mcopy", "mtools"),
@@ -42,6 +43,8 @@ const NEEDS: &[(&str, &str)] = &[
     ("dtc", "device-tree-compiler"),
     ("fdtget", "device-tree-compiler"),
     ("dmidecode", "dmidecode"),
+    ("sbsign", "sbsigntool"),
+    ("swtpm", "swtpm"),
 ];
 
 /// Installs or names everything missing.

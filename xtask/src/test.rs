@@ -5,6 +5,7 @@
 
 use anyhow::Result;
 
+use crate::bare;
 use crate::boots;
 use crate::mcu;
 use crate::msrv;
@@ -29,9 +30,9 @@ fn steps() -> Vec<Step> {
         fmt_size().after("setup"),
         fmt_mcu().after("setup"),
         clippy().after("setup"),
-        no_std("no_std", "").after("setup"),
-        no_std("no_std storage", "embedded-storage").after("setup"),
-        no_std("no_std json", "json").after("setup"),
+        no_std("no_std", "build", "").after("setup"),
+        no_std("no_std storage", "check", "embedded-storage").after("setup"),
+        no_std("no_std json", "check", "json").after("setup"),
         mcu_clippy().after("setup"),
         clippy_features("clippy defmt", "defmt").after("clippy"),
         clippy_features("clippy storage", "embedded-storage").after("clippy"),
@@ -42,6 +43,19 @@ fn steps() -> Vec<Step> {
         // The longest of all: one core each, as soon as they can.
         boots_on("boots x86_64", "x86_64"),
         boots_on("boots aarch64", "aarch64"),
+        Step::new("bare build", Lane::Debug).cargo(&bare::BUILD).after("boots build").minutes(10),
+        Step::new("bare stories", Lane::Free)
+            .xtask(&["bare-stories"])
+            .after("bare build")
+            .after("kernels")
+            .minutes(15)
+            .must_print(),
+        // The instructions of Arm processors, by an emulator that has them.
+        Step::new("sha aarch64", Lane::Debug)
+            .cargo(&["test", "-p", "stillboot-sha256", "--target", "aarch64-unknown-linux-musl"])
+            .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUNNER", "qemu-aarch64")
+            .env("STILLBOOT_SHA256_EXPECT", "hardware")
+            .after("clippy"),
         Step::new("mcu build", Lane::Debug).cargo(&mcu::BUILD).after("boots build").minutes(10),
         // The firmware has a folder of its own, and most of it is there from its lints.
         Step::new("mcu", Lane::Free)
@@ -64,7 +78,7 @@ fn steps() -> Vec<Step> {
             .cargo(&["check", "--manifest-path", "fuzz/Cargo.toml", "--no-default-features"])
             .after("clippy"),
         size_clippy().after("setup"),
-        bare_clippy().after("setup"),
+        bare_clippy().after("clippy"),
         Step::new("size", Lane::Size).xtask(&["size"]).after("setup"),
         // It builds into a folder of its own, and lets the tests leave what it runs.
         Step::new("features", Lane::Free)
@@ -163,9 +177,10 @@ fn mcu_clippy() -> Step {
         .folder("examples/mcu-bootloader")
 }
 
-/// Lints over the loader without firmware, most of which compiles for its machine only.
+/// Lints over the loader without firmware, most of which compiles for its machine only. What its
+/// build script needs is there from the other lints.
 fn bare_clippy() -> Step {
-    Step::new("clippy bare", Lane::NoStd)
+    Step::new("clippy bare", Lane::Debug)
         .cargo(&[
             "clippy",
             "-p",
@@ -207,10 +222,10 @@ pub fn tests(which: Tests) -> Step {
 
 /// The core on machines without a standard library, each target in its own cargo command: built
 /// together, features of one target's dependencies could hide what another lacks.
-fn no_std(name: &'static str, features: &str) -> Step {
+fn no_std(name: &'static str, command: &'static str, features: &'static str) -> Step {
     TARGETS.iter().fold(Step::new(name, Lane::NoStd), |step, target| {
-        let build = ["build", "-p", "stillboot", "--release", "--target", target];
-        step.cargo(&[&build[..], &["--features", features]].concat())
+        let words = [command, "-p", "stillboot", "--release", "--target", target];
+        step.cargo(&[&words[..], &["--features", features]].concat())
     })
 }
 

@@ -44,6 +44,8 @@ fn help_of_every_command_shows_an_example() {
         "dtb match",
         "stub",
         "stub build",
+        "pcr",
+        "pcr predict",
     ] {
         let help = world.run(&format!("{command} --help")).expect(0);
         assert!(help.stdout.contains("Example"), "{command}: {}", help.stdout);

@@ -6,6 +6,7 @@ mod exit_codes;
 mod help;
 mod kill;
 mod pack;
+mod pcr;
 mod policy;
 mod rejection;
 mod release;

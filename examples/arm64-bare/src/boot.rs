@@ -243,7 +243,8 @@ impl Ready {
         let mut changes = chosen.changes().to_vec();
         if own.is_some() {
             // Randomness of this power-on, in the place of any that was signed for all the world.
-            let seed = |name| machine::seed(&machine.tree, name).map_or(Value::Absent, Value::Bytes);
+            let seed =
+                |name| machine::seed(&machine.tree, name).map_or(Value::Absent, Value::Bytes);
             changes.retain(|change| !machine::SEEDS.contains(&change.name));
             changes.extend(machine::SEEDS.map(|name| Change { name, value: seed(name) }));
         }

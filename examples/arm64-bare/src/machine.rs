@@ -55,8 +55,7 @@ pub unsafe fn read(address: usize) -> Result<Machine, String> {
     let (start, end) = start::extent();
     let memory = memory(&tree).map_err(|error| format!("{error}"))?;
     let mut free = memory.clone();
-    let taken =
-        free.take(start, end - start).and_then(|()| free.take(address as u64, len as u64));
+    let taken = free.take(start, end - start).and_then(|()| free.take(address as u64, len as u64));
     taken.map_err(|error| format!("{error}"))?;
 
     let mut virtio = Vec::new();

@@ -21,8 +21,7 @@ use stillboot::verify::{Device, Trust};
 use stillboot_efi::bundle::Bundle;
 use stillboot_efi::clock::{Clock, Timed};
 use stillboot_efi::start::Ready;
-use stillboot_efi::variables::FloorVariables;
-use stillboot_efi::{ARCHITECTURE, console, image, pe};
+use stillboot_efi::{ARCHITECTURE, FLOORS, console, image, pe};
 use stillboot_sha256::{Provider, Sha256};
 use uefi::Status;
 
@@ -81,7 +80,7 @@ fn run(clock: &Clock) -> Result<Status, String> {
     let manifest = bundle.manifest();
     // Where a loader keeps a floor, an old image must not be the way below it.
     let own = Floor { keyset_version: manifest.keyset_version(), level: manifest.level };
-    match FloorVariables.read(SlotKind::Update) {
+    match { FLOORS }.read(SlotKind::Update) {
         Ok(Some(floor)) if own < floor => {
             return Err(format!(
                 "keyset {} level {} is below the floor, keyset {} level {}",
@@ -91,7 +90,7 @@ fn run(clock: &Clock) -> Result<Status, String> {
         Ok(_) => {}
         Err(_) => return Err("the floor cannot be read".into()),
     }
-    let ready = Ready::new(None, manifest, |role| bundle.component(role))?;
+    let ready = Ready::new(None, manifest.digest(), manifest, |role| bundle.component(role))?;
     let report = format!(
         "stub: version {}\nhashing: {}\n{}\n",
         manifest.version.as_str(),

@@ -22,8 +22,8 @@ use stillboot::verify::{Device, Trust};
 use stillboot_efi::clock::{Clock, Timed};
 use stillboot_efi::memory::{ComponentMemory, Pages};
 use stillboot_efi::menu::{self, ReadOnly, Unraised};
-use stillboot_efi::variables::{self, FloorVariables};
-use stillboot_efi::{ARCHITECTURE, console, disks, nonce, report, start, watchdog};
+use stillboot_efi::variables;
+use stillboot_efi::{ARCHITECTURE, FLOORS, console, disks, nonce, report, start, watchdog};
 use stillboot_sha256::{Provider, Sha256};
 use uefi::Status;
 use uefi::runtime::{self, ResetType};
@@ -111,13 +111,14 @@ fn run(clock: &Clock) -> String {
         watchdog_reset: variables::take_came_back(),
     };
     let mut power_on = PowerOn { clock, notes, buffer: &mut buffer };
+    let mut floors = FLOORS;
     // A key that is held comes again and again, and the firmware may have taken the first ones.
     asked |= console::key().is_some();
     loop {
         let buffer = power_on.buffer.bytes_mut();
         let entry = asked.then(|| menu::ask::<Hash>(&config, &mut devices, buffer)).flatten();
         let Some(entry) = entry else {
-            match power_on.start(&config, &mut devices, &mut FloorVariables, false) {
+            match power_on.start(&config, &mut devices, &mut floors, false) {
                 Some(failure) => return failure,
                 None => (asked, config.watchdog_reset) = (true, false),
             }
@@ -126,7 +127,7 @@ fn run(clock: &Clock) -> String {
         let only: Vec<_> = slots.iter().copied().filter(|slot| slot.slot == entry.slot).collect();
         if let Ok(layout) = plan.layout(&only) {
             let chosen = BootConfig { layout, watchdog_reset: false, ..config };
-            let store = &mut Unraised(&mut FloorVariables);
+            let store = &mut Unraised(&mut floors);
             let failure = if menu::must_count(&entry.state) {
                 power_on.start(&chosen, &mut devices, store, true)
             } else {

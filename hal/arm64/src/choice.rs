@@ -126,9 +126,7 @@ pub fn choose_for_slot<'a>(
     let set = Set::parse(set.ok_or(Refusal::NoSet)?).map_err(Refusal::Set)?;
     let decision = choose(&set, fields, firmware);
     match decision {
-        Decision::Tree(entry, _) => {
-            Ok((Some(set.fdt(&entry).map_err(Refusal::Set)?), decision))
-        }
+        Decision::Tree(entry, _) => Ok((Some(set.fdt(&entry).map_err(Refusal::Set)?), decision)),
         Decision::Left(reason) if is_required => Err(Refusal::Left(reason)),
         Decision::Left(_) => Ok((None, decision)),
     }

@@ -11,7 +11,7 @@ use core::ptr::{self, NonNull};
 
 use stillboot::format::BootProof;
 use stillboot_arm64::chid::{Fields, Panel};
-use stillboot_arm64::choice::choose_for_slot;
+use stillboot_arm64::choice::{Decision, choose_for_slot};
 use stillboot_arm64::fdt::edit::{Change, PROOF, Value, edit, room};
 use stillboot_arm64::fdt::{Fdt, HEADER_LEN, LEN_MAX};
 use stillboot_arm64::smbios::{ENTRY2_LEN, ENTRY3_LEN, Entry, Table};
@@ -34,44 +34,51 @@ pub struct Installed {
     old: *const c_void,
 }
 
-/// Chooses from `set` and installs. Returns what was done, for the report; the tree has to be kept
-/// until the image has come back.
+/// A tree that was chosen: its name in the set, and its bytes there.
+pub type Chosen<'a> = (&'a str, &'a [u8]);
+
+/// Chooses from `set` and installs. Returns the installed tree, which has to be kept until the image
+/// has come back; which one it is; and what was done, for the report.
 ///
 /// # Errors
 /// Why the slot must not start.
-pub fn install(
-    set: Option<&[u8]>,
+pub fn install<'a>(
+    set: Option<&'a [u8]>,
     is_required: bool,
     proof: Option<&BootProof>,
-) -> Result<(Option<Installed>, String), String> {
+) -> Result<(Option<Installed>, Option<Chosen<'a>>, String), String> {
     if set.is_none() && !is_required {
-        return Ok((None, String::new()));
+        return Ok((None, None, String::new()));
     }
     let old = table(&TABLE).unwrap_or(ptr::null());
     let firmware = firmware_tree(old);
     let fields = Fields { panel: panel(), ..smbios().map_or(Fields::default(), |t| t.fields()) };
-    let (tree, mut said) = choice(set, is_required, &fields, firmware.as_ref())?;
-    let Some(tree) = tree else { return Ok((None, said)) };
+    let (tree, name, mut said) = choice(set, is_required, &fields, firmware.as_ref())?;
+    let Some(tree) = tree else { return Ok((None, None, said)) };
     match put(&tree, proof, old) {
-        Ok(installed) => Ok((Some(installed), said)),
+        Ok(installed) => Ok((Some(installed), Some((name, tree.bytes())), said)),
         Err(reason) if is_required => Err(format!("its device tree cannot be installed: {reason}")),
         Err(reason) => {
             said.push_str(&format!("tree: not installed: {reason}\n"));
-            Ok((None, said))
+            Ok((None, None, said))
         }
     }
 }
 
-/// The tree of the set for a machine, and a line for the report.
+/// The tree of the set for a machine, its name there, and a line for the report.
 fn choice<'a>(
     set: Option<&'a [u8]>,
     is_required: bool,
     fields: &Fields<'_>,
     firmware: Option<&Fdt<'a>>,
-) -> Result<(Option<Fdt<'a>>, String), String> {
+) -> Result<(Option<Fdt<'a>>, &'a str, String), String> {
     let (tree, decision) =
         choose_for_slot(set, is_required, fields, firmware).map_err(|refusal| text(&refusal))?;
-    Ok((tree, format!("tree: {decision}\n")))
+    let name = match decision {
+        Decision::Tree(entry, _) => entry.name,
+        Decision::Left(_) => "",
+    };
+    Ok((tree, name, format!("tree: {decision}\n")))
 }
 
 /// Writes the tree, with the proof in it if there is one, to memory that stays, lets the firmware
@@ -267,12 +274,13 @@ mod tests {
     #[test]
     fn a_machine_that_matches_gets_its_tree_and_the_report_says_why() {
         let set = set();
-        let (tree, said) = choice(Some(&set), true, &LAPTOP, None).unwrap();
+        let (tree, _, said) = choice(Some(&set), true, &LAPTOP, None).unwrap();
         assert_eq!(tree.unwrap().compatibles().next(), Some("maker,one"));
         assert!(said.starts_with("tree: one.dtb by id ") && said.ends_with("of kind 5\n"));
         let firmware = TREE.concat();
         let firmware = Fdt::parse(&firmware).unwrap();
-        let (tree, said) = choice(Some(&set), true, &Fields::default(), Some(&firmware)).unwrap();
+        let (tree, _, said) =
+            choice(Some(&set), true, &Fields::default(), Some(&firmware)).unwrap();
         assert!(tree.is_some());
         assert_eq!(said, "tree: one.dtb replaces the firmware's tree, also for maker,one\n");
     }
@@ -281,7 +289,7 @@ mod tests {
     fn a_machine_that_does_not_match_is_left_alone_unless_its_tree_is_required() {
         let set = set();
         let other = Fields { product_name: Some("L2"), ..LAPTOP };
-        let (tree, said) = choice(Some(&set), false, &other, None).unwrap();
+        let (tree, _, said) = choice(Some(&set), false, &other, None).unwrap();
         assert!(tree.is_none());
         assert_eq!(said, "tree: none: the set does not know this machine\n");
         let error = choice(Some(&set), true, &other, None).unwrap_err();

@@ -28,6 +28,7 @@ pub struct Image {
     handle: Handle,
     /// Lent to the firmware until the image is gone.
     options: Vec<u16>,
+    is_allowed: bool,
 }
 
 impl Image {
@@ -50,9 +51,21 @@ impl Image {
             .and_then(DevicePathBuilder::finalize)
             .map_err(|_| Status::OUT_OF_RESOURCES)?;
         let source = LoadImageSource::FromBuffer { buffer: bytes, file_path: Some(path) };
+        #[cfg(feature = "unsigned-kernels")]
+        let allowance = crate::secure::Allowance::of(bytes);
         let handle =
             boot::load_image(boot::image_handle(), source).map_err(|error| error.status())?;
-        Ok(Self { handle, options: Vec::new() })
+        #[cfg(feature = "unsigned-kernels")]
+        let is_allowed = allowance.is_some_and(|allowance| allowance.was_needed());
+        #[cfg(not(feature = "unsigned-kernels"))]
+        let is_allowed = false;
+        Ok(Self { handle, options: Vec::new(), is_allowed })
+    }
+
+    /// Whether it was loaded for the manifest's sake alone, against the firmware's own judgement.
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        self.is_allowed
     }
 
     /// Gives the image its load options, UTF-16 with a final zero. Without them it has none.

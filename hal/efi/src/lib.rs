@@ -16,6 +16,9 @@
 //! | [`variables`] | proof, report, the store of the floor |
 //! | [`image`] | loads and starts an image from memory |
 //! | `devicetree` | the tree of the machine; a feature of that name |
+//! | `secure` | starts kernels without a signature under Secure Boot; the feature `unsigned-kernels` |
+//! | `tpm` | measures what is started; a feature of that name |
+//! | `counter` | the store of the floor with a counter of the TPM; the feature `tpm-floor` |
 //! | [`initrd`] | offers the initial file system to the kernel |
 //! | [`start`] | hands over to what was verified |
 //! | [`clock`] | monotonic time |
@@ -35,6 +38,8 @@ extern crate alloc;
 pub mod block;
 pub mod clock;
 pub mod console;
+#[cfg(feature = "tpm-floor")]
+pub mod counter;
 #[cfg(feature = "devicetree")]
 pub mod devicetree;
 pub mod disks;
@@ -45,11 +50,15 @@ pub mod menu;
 pub mod nonce;
 pub mod options;
 pub mod sbat;
+#[cfg(feature = "unsigned-kernels")]
+pub mod secure;
 pub mod start;
+#[cfg(feature = "tpm")]
+pub mod tpm;
 pub mod variables;
 pub mod watchdog;
 
-pub use stillboot_loader::{bundle, gpt, pe, plan, report};
+pub use stillboot_loader::{bundle, counted, gpt, measure, pe, plan, report};
 
 use stillboot::format::Architecture;
 
@@ -59,6 +68,13 @@ pub const ARCHITECTURE: Architecture = Architecture::X86_64;
 /// What this firmware runs: a loader is of the same architecture.
 #[cfg(target_arch = "aarch64")]
 pub const ARCHITECTURE: Architecture = Architecture::Aarch64;
+
+/// Where a loader keeps the floor.
+#[cfg(not(feature = "tpm-floor"))]
+pub const FLOORS: variables::FloorVariables = variables::FloorVariables;
+/// Where a loader keeps the floor.
+#[cfg(feature = "tpm-floor")]
+pub const FLOORS: counter::Store = counter::store();
 
 #[cfg(test)]
 extern crate std;

@@ -2,9 +2,15 @@
 
 use alloc::format;
 use alloc::string::String;
+#[cfg(feature = "tpm")]
+use alloc::vec::Vec;
 
+#[cfg(feature = "tpm")]
+use stillboot::format::Slot;
 use stillboot::format::manifest::flags;
-use stillboot::format::{BootProof, Manifest, Role};
+use stillboot::format::{BootProof, Digest, Manifest, Role};
+#[cfg(feature = "tpm")]
+use stillboot_loader::measure::{self, Measurement};
 use uefi::Status;
 use uefi::runtime::{self, ResetType};
 
@@ -26,7 +32,7 @@ pub fn hand_over(
         let found = manifest.components_of(proof.slot).find(|(_, c)| c.role == role);
         found.and_then(|(_, c)| memory.component(role, c.length))
     };
-    let ready = match Ready::new(Some(proof), manifest, component) {
+    let ready = match Ready::new(Some(proof), &proof.digest, manifest, component) {
         Ok(ready) => ready,
         Err(reason) => return reason,
     };
@@ -47,22 +53,28 @@ pub struct Ready<'a> {
     image: Image,
     _initrd: Option<Initrd<'a>>,
     tree: Tree,
-    /// What became of the device tree, for the report.
+    /// What became of image and device tree, for the report.
     said: String,
+    /// What is measured when it is started, and only then.
+    #[cfg(feature = "tpm")]
+    measured: Vec<Measurement<'a>>,
 }
 
 impl<'a> Ready<'a> {
-    /// Makes the verified components of a manifest ready. What comes from no slot has no proof.
+    /// Makes the verified components of a manifest ready, which has this digest. What comes from no
+    /// slot has no proof.
     ///
     /// # Errors
     /// Why they cannot be started.
+    #[cfg_attr(not(feature = "tpm"), allow(unused_variables, reason = "nothing is measured"))]
     pub fn new(
         proof: Option<&BootProof>,
+        digest: &Digest,
         manifest: &Manifest,
         component: impl Fn(Role) -> Option<&'a [u8]>,
     ) -> Result<Self, String> {
         let is_required = manifest.flags & flags::DTB_REQUIRED != 0;
-        let (tree, said) = install_tree(component(Role::Dtbs), is_required, proof)?;
+        let (tree, chosen, mut said) = install_tree(component(Role::Dtbs), is_required, proof)?;
         // A unified image starts as it is, and finds the proof in the variable.
         let (image, options) = match (component(Role::Uki), component(Role::Kernel)) {
             (Some(uki), _) => (uki, None),
@@ -87,13 +99,37 @@ impl<'a> Ready<'a> {
             Ok(image)
         });
         let image = loaded.map_err(|status| format!("the firmware refuses its image: {status}"))?;
-        Ok(Self { image, _initrd: initrd, tree, said })
+        if image.is_allowed() {
+            said.push_str(
+                "image: allowed by the manifest, its signature is none of the firmware's\n",
+            );
+        }
+        #[cfg(feature = "tpm")]
+        let measured = {
+            // What lies in memory as a whole was verified for slot A.
+            let slot = proof.map_or(Slot::A, |proof| proof.slot);
+            let mut all = measure::of_system(digest, manifest, slot, component(Role::Cmdline));
+            all.extend(chosen.map(|(name, tree)| measure::of_tree(name, tree)));
+            all
+        };
+        Ok(Self {
+            image,
+            _initrd: initrd,
+            tree,
+            said,
+            #[cfg(feature = "tpm")]
+            measured,
+        })
     }
 
     /// Starts it. Returns only if it came back, with what it says; what the firmware had before is
     /// there again then.
     pub fn start(self, clock: &Clock, report: String) -> Status {
-        let Self { image, _initrd, tree, said } = self;
+        #[cfg(feature = "tpm")]
+        let report = report + &crate::tpm::measure(&self.measured);
+        #[cfg(feature = "tpm-floor")]
+        crate::counter::lock();
+        let Self { image, _initrd, tree, said, .. } = self;
         let time = clock.micros();
         let _ = variables::set_report(&format!("{report}{said}time: {time} us until start\n"));
         let _ = watchdog::arm(watchdog::SECONDS);
@@ -114,13 +150,13 @@ struct Tree;
 
 /// Without the feature there is no tree, and what needs one does not start.
 #[cfg(not(feature = "devicetree"))]
-fn install_tree(
-    _set: Option<&[u8]>,
+fn install_tree<'a>(
+    _set: Option<&'a [u8]>,
     is_required: bool,
     _proof: Option<&BootProof>,
-) -> Result<(Tree, String), String> {
+) -> Result<(Tree, Option<(&'a str, &'a [u8])>, String), String> {
     match is_required {
         true => Err("it needs a device tree, which this loader cannot install".into()),
-        false => Ok((Tree, String::new())),
+        false => Ok((Tree, None, String::new())),
     }
 }

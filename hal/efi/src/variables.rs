@@ -3,6 +3,7 @@
 
 use stillboot::driver::{RollbackStore, StoreError};
 use stillboot::format::{BootProof, Floor, SlotKind};
+use stillboot_loader::counted::{Cell, Counted};
 use stillboot_loader::floor;
 use uefi::runtime::{self, VariableAttributes, VariableVendor};
 use uefi::{CStr16, Guid, Result, Status, cstr16, guid};
@@ -86,39 +87,55 @@ fn name_of(kind: SlotKind) -> &'static CStr16 {
     }
 }
 
+/// What a variable of ours keeps, as `parse` reads it.
+fn read_kept<T>(
+    name: &CStr16,
+    parse: fn(&[u8]) -> Option<T>,
+) -> core::result::Result<Option<T>, StoreError> {
+    let vendor = VariableVendor(VENDOR);
+    // Longer than any of them, so that a longer value is seen as such.
+    let mut bytes = [0; 2 * floor::COUNTED_LEN];
+    match runtime::get_variable(name, &vendor, &mut bytes) {
+        Ok((value, attributes)) if attributes == KEPT => {
+            // Whatever damaged it: it must not read as a lower floor, or as none.
+            parse(value).map(Some).ok_or(StoreError)
+        }
+        // A running system cannot reach ours; it made this one where there was none. What it
+        // says is worth nothing, and it would be in the way of ours.
+        Ok(_) => match runtime::delete_variable(name, &vendor) {
+            Ok(()) => Ok(None),
+            Err(_) => Err(StoreError),
+        },
+        Err(error) => match error.status() {
+            Status::NOT_FOUND => Ok(None),
+            // Larger than any floor: foreign if it is not boot-services-only, which takes
+            // reading it to know. It is not deleted unread, for ours may be what was damaged.
+            _ => Err(StoreError),
+        },
+    }
+}
+
+/// Whether there is room for a variable of ours.
+fn probe_room() -> core::result::Result<(), StoreError> {
+    match runtime::query_variable_info(KEPT) {
+        // Headers and name take some of it.
+        Ok(info) if info.remaining_variable_storage_size >= 256 => Ok(()),
+        // Older firmware does not tell.
+        Err(error) if error.status() == Status::UNSUPPORTED => Ok(()),
+        _ => Err(StoreError),
+    }
+}
+
 impl RollbackStore for FloorVariables {
     fn read(&mut self, kind: SlotKind) -> core::result::Result<Option<Floor>, StoreError> {
-        let (name, vendor) = (name_of(kind), VariableVendor(VENDOR));
-        // Longer than a floor, so that a longer value is seen as such.
-        let mut bytes = [0; 2 * floor::LEN];
-        match runtime::get_variable(name, &vendor, &mut bytes) {
-            Ok((value, attributes)) if attributes == KEPT => {
-                // Whatever damaged it: it must not read as a lower floor, or as none.
-                floor::parse(value).map(Some).ok_or(StoreError)
-            }
-            // A running system cannot reach ours; it made this one where there was none. What it
-            // says is worth nothing, and it would be in the way of ours.
-            Ok(_) => remove_foreign(name, &vendor),
-            Err(error) => match error.status() {
-                Status::NOT_FOUND => Ok(None),
-                // Larger than any floor: foreign if it is not boot-services-only, which takes
-                // reading it to know. It is not deleted unread, for ours may be what was damaged.
-                _ => Err(StoreError),
-            },
-        }
+        read_kept(name_of(kind), floor::parse)
     }
 
     fn probe(&mut self, kind: SlotKind, floor: Floor) -> core::result::Result<(), StoreError> {
         if self.read(kind)?.is_some_and(|kept| kept >= floor) {
             return Ok(());
         }
-        match runtime::query_variable_info(KEPT) {
-            // Headers and name take some of it.
-            Ok(info) if info.remaining_variable_storage_size >= 256 => Ok(()),
-            // Older firmware does not tell.
-            Err(error) if error.status() == Status::UNSUPPORTED => Ok(()),
-            _ => Err(StoreError),
-        }
+        probe_room()
     }
 
     fn raise(&mut self, kind: SlotKind, floor: Floor) -> core::result::Result<(), StoreError> {
@@ -132,13 +149,32 @@ impl RollbackStore for FloorVariables {
     }
 }
 
-fn remove_foreign(
-    name: &CStr16,
-    vendor: &VariableVendor,
-) -> core::result::Result<Option<Floor>, StoreError> {
-    match runtime::delete_variable(name, vendor) {
-        Ok(()) => Ok(None),
-        Err(_) => Err(StoreError),
+/// The same with a count, for the store that a TPM counts: see [`counted`](stillboot_loader::counted).
+#[derive(Clone, Copy, Debug)]
+pub struct CountedVariables;
+
+fn counted_name_of(kind: SlotKind) -> &'static CStr16 {
+    match kind {
+        SlotKind::Update => cstr16!("StillBootCounted"),
+        SlotKind::Recovery => cstr16!("StillBootCountedRecovery"),
+    }
+}
+
+impl Cell for CountedVariables {
+    fn read(&mut self, kind: SlotKind) -> core::result::Result<Option<Counted>, StoreError> {
+        read_kept(counted_name_of(kind), floor::parse_counted)
+    }
+
+    fn probe(&mut self, _kind: SlotKind) -> core::result::Result<(), StoreError> {
+        probe_room()
+    }
+
+    fn write(&mut self, kind: SlotKind, value: Counted) -> core::result::Result<(), StoreError> {
+        let bytes = floor::emit_counted(value);
+        runtime::set_variable(counted_name_of(kind), &VariableVendor(VENDOR), KEPT, &bytes)
+            .map_err(|_| StoreError)?;
+        // Firmware has been seen to report success for what it did not keep.
+        if self.read(kind)? == Some(value) { Ok(()) } else { Err(StoreError) }
     }
 }
 

@@ -8,6 +8,8 @@
 //! | [`pe`] | finds a section of an image that runs |
 //! | [`command_line`] | appends the proof to the verified command line |
 //! | [`floor`] | the bytes of the variable that keeps a floor |
+//! | [`counted`] | a store of the floor that is bound to a counter |
+//! | [`measure`] | says what a power-on measures into a TPM |
 //! | [`report`] | puts what a power-on found into words |
 //!
 //! It allocates a little: a partition table, and text. Nothing here calls firmware or touches a
@@ -20,8 +22,10 @@ extern crate alloc;
 
 pub mod bundle;
 pub mod command_line;
+pub mod counted;
 pub mod floor;
 pub mod gpt;
+pub mod measure;
 pub mod pe;
 pub mod plan;
 pub mod report;

@@ -1,0 +1,38 @@
+//! Measures what is started into the machine's TPM 2.0.
+//!
+//! What is measured, and where, says [`measure`](stillboot_loader::measure). A machine without a TPM
+//! starts the same.
+
+use alloc::format;
+use alloc::string::String;
+
+use stillboot_loader::measure::Measurement;
+use uefi::boot::{self, ScopedProtocol};
+use uefi::proto::tcg::v2::{HashLogExtendEventFlags, PcrEventInputs, Tcg};
+use uefi::proto::tcg::{EventType, PcrIndex};
+
+use crate::disks::open;
+
+/// The TPM, if the firmware speaks of one.
+pub(crate) fn tpm() -> Option<ScopedProtocol<Tcg>> {
+    let handle = boot::get_handle_for_protocol::<Tcg>().ok()?;
+    let mut tcg = open::<Tcg>(handle).ok()?;
+    tcg.get_capability().is_ok_and(|capability| capability.tpm_present()).then_some(tcg)
+}
+
+/// Extends the registers, and the firmware's log of them. Returns a line for the report.
+///
+/// A TPM that fails keeps nothing from starting: whoever relies on the registers finds them without
+/// what they should hold.
+pub fn measure(all: &[Measurement<'_>]) -> String {
+    let Some(mut tcg) = tpm() else { return "tpm: none\n".into() };
+    for Measurement { pcr, data, event } in all {
+        let flags = HashLogExtendEventFlags::empty();
+        let done = PcrEventInputs::new_in_box(PcrIndex(*pcr), EventType::IPL, event.as_bytes())
+            .and_then(|event| tcg.hash_log_extend_event(flags, data, &event));
+        if let Err(error) = done {
+            return format!("tpm: not measured: {event}: {}\n", error.status());
+        }
+    }
+    format!("tpm: {} events measured\n", all.len())
+}
