@@ -15,8 +15,13 @@ use std::time::{Duration, Instant};
 use stillboot_tests::chores::succeed;
 use tempfile::NamedTempFile;
 
+use crate::release::hider;
+
 /// Memory of a machine, in MiB.
 pub const MEMORY: u32 = 512;
+
+/// Where QEMU puts a kernel, and `without_sha2.rs` starts it.
+const LOADER_START: u64 = 0x4020_0000;
 
 /// How long anything may take, on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -28,6 +33,9 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 pub enum Level {
     One,
     Two,
+    /// EL1, under something at EL2 that hides the processor's SHA-2 instructions: QEMU 7.2 has no
+    /// processor without them.
+    Hidden,
 }
 
 impl Level {
@@ -39,6 +47,7 @@ impl Level {
         match self {
             Self::One => qemu.args(["-machine", "virt", "-cpu", "cortex-a57"]),
             // And the other kind of virtio registers.
+            Self::Hidden => qemu.args(["-machine", "virt,virtualization=on", "-cpu", "cortex-a57"]),
             Self::Two => qemu
                 .args(["-machine", "virt,virtualization=on", "-cpu", "cortex-a72"])
                 .args(["-global", "virtio-mmio.force-legacy=false"]),
@@ -57,10 +66,15 @@ impl Level {
         fs::read(file).expect("QEMU has written it")
     }
 
+    /// Who hashes, as the loader writes it.
+    pub fn hashing(self) -> &'static str {
+        if self == Self::Hidden { "soft" } else { "armv8 sha2" }
+    }
+
     /// As the loader and the kernel write it.
     pub fn name(self) -> &'static str {
         match self {
-            Self::One => "EL1",
+            Self::One | Self::Hidden => "EL1",
             Self::Two => "EL2",
         }
     }
@@ -83,7 +97,14 @@ impl Machine {
         // A test that failed has left nothing behind that this one minds.
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let mut qemu = level.qemu();
-        qemu.args(["-m", &MEMORY.to_string(), "-serial", "stdio", "-kernel"]).arg(loader);
+        qemu.args(["-m", &MEMORY.to_string(), "-serial", "stdio"]);
+        if level == Level::Hidden {
+            let start = format!("addr={LOADER_START:#x},force-raw=on");
+            qemu.arg("-bios").arg(hider());
+            qemu.arg("-device").arg(format!("loader,file={},{start}", loader.display()));
+        } else {
+            qemu.arg("-kernel").arg(loader);
+        }
         if let Some(disk) = disk {
             qemu.arg("-drive")
                 .arg(format!("if=none,id=disk,format=raw,file={}", disk.display()))

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 
 use stillboot::format::manifest::flags;
@@ -37,6 +38,27 @@ pub fn loader() -> &'static Path {
         let mut xtask = xtask();
         xtask.args(["bare", "--class", CLASS, "--revision", REVISION]);
         succeed(xtask.arg("--roots").arg(roots()).arg("--out").arg(&out));
+        out
+    })
+}
+
+/// What hides the SHA-2 instructions, as a flash image.
+pub fn hider() -> &'static Path {
+    static HIDER: OnceLock<PathBuf> = OnceLock::new();
+    HIDER.get_or_init(|| {
+        let out = folder().join("without_sha2");
+        let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+        rustc.args(["--edition", "2024", "--target", "aarch64-unknown-none", "-Cpanic=abort"]);
+        // Flat, from the first byte of the machine's flash.
+        rustc
+            .args([
+                "-Clink-arg=--oformat=binary",
+                "-Clink-arg=--image-base=0",
+                "-Clink-arg=-Ttext=0",
+                "-o",
+            ])
+            .arg(&out);
+        succeed(rustc.arg(root().join("tests/bare/without_sha2.rs")));
         out
     })
 }

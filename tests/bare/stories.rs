@@ -30,6 +30,7 @@ const MODEL: &str = "linux,dummy-virt";
 fn follow(mut machine: Machine, expected: &Expected<'_>) -> String {
     let &Expected { level, slot, claim, kernel, attempt, model } = expected;
     machine.expect_before(&format!("slot {slot} ({claim}): started"), Some("started"));
+    assert_eq!(machine.expect("hashing: "), level.hashing());
     let time = machine.expect("time: ");
     assert!(time.ends_with(level.name()), "expected {}, found `{time}`", level.name());
     machine.expect_before(&format!("Linux version {}", kernel.version), Some("Linux version"));
@@ -108,6 +109,24 @@ fn at_el1_updates_are_tried_committed_and_rolled_back() {
 #[ignore = "boots Linux in QEMU six times"]
 fn at_el2_updates_are_tried_committed_and_rolled_back() {
     lives(Level::Two);
+}
+
+#[test]
+#[ignore = "boots Linux in QEMU"]
+fn a_processor_without_sha2_hashes_all_the_same() {
+    let one = kernel(0);
+    let disk = Disk::new();
+    disk.fill(&one.release(1).bundle());
+    let machine = Machine::start(loader(), Some(disk.path()), Level::Hidden);
+    let expected = Expected {
+        level: Level::Hidden,
+        slot: "a",
+        claim: "trial",
+        kernel: &one,
+        attempt: 1,
+        model: MODEL,
+    };
+    follow(machine, &expected);
 }
 
 /// A set with one tree, of a machine in QEMU with so much memory, under another name.

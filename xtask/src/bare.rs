@@ -13,7 +13,7 @@ use crate::shell;
 pub const BUILD: [&str; 8] =
     ["test", "--package", "stillboot-tests", "--features", "bare", "--test", "bare", "--no-run"];
 
-/// What is shipped, with its own drivers, console and device trees. It has 131,500 bytes.
+/// What is shipped, with its own drivers, console and device trees. It has 138,124 bytes.
 const LIMIT_BYTES: u64 = 136 << 10;
 
 const TARGET: &str = "aarch64-unknown-none";

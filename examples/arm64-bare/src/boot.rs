@@ -10,7 +10,7 @@ use stillboot::device::BlockDevice;
 use stillboot::driver::{self, NoStore};
 use stillboot::format::manifest::flags;
 use stillboot::format::{Architecture, BootProof, Digest, Manifest, Role};
-use stillboot::verify::{Device, SoftSha256, Trust, digest_of};
+use stillboot::verify::{Device, Trust, digest_of};
 use stillboot_arm64::chid::Fields;
 use stillboot_arm64::choice::choose_for_slot;
 use stillboot_arm64::fdt::edit::{Change, Value};
@@ -21,6 +21,7 @@ use stillboot_loader::command_line::command_line;
 use stillboot_loader::gpt::{self, TableError};
 use stillboot_loader::plan::{Plan, Source};
 use stillboot_loader::report;
+use stillboot_sha256::{Provider, Sha256};
 
 use crate::disk::Disk;
 use crate::machine::{self, Machine};
@@ -112,6 +113,7 @@ fn choose(machine: &Machine, places: &mut Places, started: u64) -> Result<Ready,
     let plan =
         Plan::new(&sources, &[]).map_err(|error| format!("{error}\n{}", notes.join("\n")))?;
     notes.extend(plan.notes.iter().cloned());
+    notes.push(format!("hashing: {}", Provider::best().name()));
     let slots = plan.slots();
     let layout = plan.layout(&slots).map_err(|error| format!("{error}"))?;
     let mut disks: Vec<_> = disks.into_iter().map(Some).collect();
@@ -137,7 +139,7 @@ fn choose(machine: &Machine, places: &mut Places, started: u64) -> Result<Ready,
     };
     // SAFETY: This function is called once, and nothing else names the buffer.
     let buffer: &mut [u8] = unsafe { &mut *BUFFER.0.get() };
-    let mut boot = Boot::<SoftSha256>::new(&config);
+    let mut boot = Boot::<Sha256>::new(&config);
     let mut event = Event::Start;
     loop {
         let proof = driver::boot(&mut boot, event, &mut devices, &mut NoStore, places, buffer);
@@ -169,7 +171,7 @@ fn nonce(tree: &Fdt<'_>) -> u64 {
     let mut seed = [0; 72];
     seed[..8].copy_from_slice(&start::ticks().to_le_bytes());
     seed[8..].copy_from_slice(&machine::seeds(tree));
-    let digest: Digest = digest_of::<SoftSha256>(&seed);
+    let digest: Digest = digest_of::<Sha256>(&seed);
     digest[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 

@@ -81,7 +81,9 @@ core::arch::global_asm!(
     "ld1 {{v20.4s-v23.4s}}, [x3], #64",
     "ld1 {{v24.4s-v27.4s}}, [x3], #64",
     "ld1 {{v28.4s-v31.4s}}, [x3]",
-    "ldp q0, q1, [x0]",
+    // By elements: with the MMU off, as in a loader without firmware, memory takes no access that is
+    // not aligned, and the state is aligned to its words only.
+    "ld1 {{v0.4s-v1.4s}}, [x0]",
     "2:",
     "ld1 {{v4.16b-v7.16b}}, [x1], #64",
     "rev32 v4.16b, v4.16b",
@@ -105,10 +107,10 @@ core::arch::global_asm!(
     "stillboot_rounds v30, v6",
     "stillboot_rounds v31, v7",
     // The words of the message are used up: their registers take the state before this block.
-    "ldp q4, q5, [x0]",
+    "ld1 {{v4.4s-v5.4s}}, [x0]",
     "add v0.4s, v0.4s, v4.4s",
     "add v1.4s, v1.4s, v5.4s",
-    "stp q0, q1, [x0]",
+    "st1 {{v0.4s-v1.4s}}, [x0]",
     "subs x2, x2, #1",
     "b.ne 2b",
     "3:",
