@@ -59,7 +59,7 @@ impl Arch {
         format!("console={} panic=1 quiet", self.console())
     }
 
-    fn qemu(self) -> Command {
+    pub fn qemu(self) -> Command {
         // A machine must not outlive a test that is killed, and go on eating a processor.
         let mut qemu = Command::new("setpriv");
         qemu.args(["--pdeathsig", "KILL", &format!("qemu-system-{}", self.name())]);
@@ -72,7 +72,7 @@ impl Arch {
 
     /// Code and a template of the variables; with Secure Boot on, the only certificate in them is
     /// that of [`sign`](crate::sign).
-    fn firmware(self, is_secure: bool) -> [PathBuf; 2] {
+    pub fn firmware(self, is_secure: bool) -> [PathBuf; 2] {
         match (self, is_secure) {
             (Self::X86_64, false) => ["OVMF/OVMF_CODE_4M.fd", "OVMF/OVMF_VARS_4M.fd"],
             (Self::X86_64, true) => {
@@ -145,7 +145,7 @@ impl Hardware {
     fn with_firmware(arch: Arch, is_secure: bool, disks: &[&Path]) -> Self {
         let folder = tempfile::tempdir().expect("the temporary folder can be written");
         let variables = folder.path().join("variables.fd");
-        copy_sparse(&arch.firmware(is_secure)[1], &variables);
+        copy_sparse(&crate::variables::template(arch, is_secure), &variables);
         let disks = disks.iter().enumerate().map(|(number, disk)| {
             let copy = folder.path().join(format!("disk{number}.img"));
             copy_sparse(disk, &copy);
@@ -299,7 +299,7 @@ impl Hardware {
 }
 
 /// Copies without filling holes: most of a disk is empty.
-fn copy_sparse(from: &Path, to: &Path) {
+pub fn copy_sparse(from: &Path, to: &Path) {
     let status = Command::new("cp").arg("--sparse=always").args([from, to]).status();
     assert!(status.expect("cp is everywhere").success(), "cannot copy {}", from.display());
 }

@@ -16,6 +16,7 @@ mod stub;
 mod torture;
 mod tpm;
 mod uki;
+mod variables;
 
 /// The stories, for each architecture as tests of its own: those of one run one after the other,
 /// those of two side by side.

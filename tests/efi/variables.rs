@@ -1,0 +1,89 @@
+//! The firmware's variables, as a machine finds them at its first start.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::OnceLock;
+
+use crate::machine::{Arch, copy_sparse};
+use crate::release::works;
+
+/// The file that variables are copied from. Firmware for Arm waits five seconds at every start for
+/// somebody who wants its menu, unless its variable says otherwise: here it does.
+pub fn template(arch: Arch, is_secure: bool) -> PathBuf {
+    let debians = arch.firmware(is_secure)[1].clone();
+    if arch == Arch::X86_64 {
+        return debians;
+    }
+    static MADE: [OnceLock<PathBuf>; 2] = [const { OnceLock::new() }; 2];
+    let made = MADE[usize::from(is_secure)].get_or_init(|| {
+        let name = if is_secure { "secure-variables.fd" } else { "variables.fd" };
+        let path = works().folder().join(name);
+        copy_sparse(&debians, &path);
+        if !is_secure {
+            format(arch, &path);
+        }
+        let mut bytes = fs::read(&path).expect("it was just written");
+        assert!(hurry(&mut bytes), "the firmware keeps its time of waiting elsewhere");
+        fs::write(&path, bytes).expect("the target folder can be written");
+        path
+    });
+    made.clone()
+}
+
+/// Changes the variables so that the firmware waits for nobody, and finds anew what can be booted.
+/// Returns whether there was anything to change.
+///
+/// Behind the headers of volume and store stand the variables, each a header of 60 bytes, its name in
+/// UTF-16 and its value: edk2's authenticated variables.
+fn hurry(bytes: &mut [u8]) -> bool {
+    const FIRST: usize = 0x64;
+    const HEADER: usize = 60;
+    /// The bit of the state that a deleted variable has not.
+    const NOT_DELETED: u8 = 2;
+    let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().expect("four bytes")) as usize;
+    let (mut at, mut found) = (FIRST, false);
+    while bytes[at..].starts_with(&[0xaa, 0x55]) {
+        let (name_len, len) = (number(&bytes[at + 36..at + 40]), number(&bytes[at + 40..at + 44]));
+        let name: Vec<_> = bytes[at + HEADER..][..name_len]
+            .chunks_exact(2)
+            .map(|unit| u16::from_le_bytes([unit[0], unit[1]]))
+            .collect();
+        let name = String::from_utf16_lossy(&name);
+        if name.starts_with("Timeout") {
+            bytes[at + HEADER + name_len..][..len].fill(0);
+            found = true;
+        } else if name.starts_with("Boot") {
+            bytes[at + 2] &= !NOT_DELETED;
+        }
+        at = (at + HEADER + name_len + len).next_multiple_of(4);
+    }
+    found
+}
+
+/// Lets the firmware make its variables: what Debian ships is empty.
+fn format(arch: Arch, variables: &PathBuf) {
+    let mut qemu = arch.qemu();
+    qemu.args(["-m", "512", "-nodefaults", "-display", "none", "-serial", "stdio"]);
+    qemu.args(["-monitor", "none", "-drive"]);
+    let code = &arch.firmware(false)[0];
+    qemu.arg(format!("if=pflash,format=raw,unit=0,readonly=on,file={}", code.display()));
+    qemu.arg("-drive");
+    qemu.arg(format!("if=pflash,format=raw,unit=1,file={}", variables.display()));
+    let mut qemu = qemu
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("QEMU is there; `cargo xtask setup` brings it");
+    let mut output = qemu.stdout.take().expect("it is piped");
+    let (mut seen, mut buffer) = (String::new(), [0; 4096]);
+    // There is nothing to boot, and it says so.
+    while !seen.contains("BdsDxe: ") {
+        let len = output.read(&mut buffer).expect("a pipe can be read");
+        assert!(len > 0, "the firmware ended: {seen}");
+        seen.push_str(&String::from_utf8_lossy(&buffer[..len]));
+    }
+    qemu.kill().expect("it runs");
+    qemu.wait().expect("it was started");
+}
