@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::OnceLock;
 
@@ -63,7 +63,7 @@ fn hurry(bytes: &mut [u8]) -> bool {
 }
 
 /// Lets the firmware make its variables: what Debian ships is empty.
-fn format(arch: Arch, variables: &PathBuf) {
+fn format(arch: Arch, variables: &Path) {
     let mut qemu = arch.qemu();
     qemu.args(["-m", "512", "-nodefaults", "-display", "none", "-serial", "stdio"]);
     qemu.args(["-monitor", "none", "-drive"]);

@@ -143,7 +143,8 @@ pub fn fmt_mcu() -> Step {
 /// Lints over everything that compiles on the host.
 pub fn clippy() -> Step {
     // It builds every dependency; on a busy machine that takes a while.
-    let features = "stillboot-tests/bare,stillboot-tests/efi,stillboot-tests/mcu";
+    let features = "stillboot-tests/bare,stillboot-tests/efi,stillboot-tests/mcu,\
+                    stillboot-efi/tpm-floor,stillboot-efi/unsigned-kernels";
     let words =
         ["clippy", "--workspace", "--all-targets", "--features", features, "--", "-D", "warnings"];
     Step::new("clippy", Lane::Debug).cargo(&words).minutes(15)
