@@ -147,6 +147,8 @@ type Tree = Option<crate::devicetree::Installed>;
 #[cfg(not(feature = "devicetree"))]
 #[derive(Debug)]
 struct Tree;
+#[cfg(not(feature = "devicetree"))]
+type Chosen<'a> = (&'a str, &'a [u8]);
 
 /// Without the feature there is no tree, and what needs one does not start.
 #[cfg(not(feature = "devicetree"))]
@@ -154,7 +156,7 @@ fn install_tree<'a>(
     _set: Option<&'a [u8]>,
     is_required: bool,
     _proof: Option<&BootProof>,
-) -> Result<(Tree, Option<(&'a str, &'a [u8])>, String), String> {
+) -> Result<(Tree, Option<Chosen<'a>>, String), String> {
     match is_required {
         true => Err("it needs a device tree, which this loader cannot install".into()),
         false => Ok((Tree, None, String::new())),
