@@ -46,8 +46,8 @@ impl Level {
         qemu.args(["--pdeathsig", "KILL", "qemu-system-aarch64"]);
         match self {
             Self::One => qemu.args(["-machine", "virt", "-cpu", "cortex-a57"]),
-            // And the other kind of virtio registers.
             Self::Hidden => qemu.args(["-machine", "virt,virtualization=on", "-cpu", "cortex-a57"]),
+            // And the other kind of virtio registers.
             Self::Two => qemu
                 .args(["-machine", "virt,virtualization=on", "-cpu", "cortex-a72"])
                 .args(["-global", "virtio-mmio.force-legacy=false"]),

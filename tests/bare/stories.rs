@@ -1,12 +1,8 @@
 //! Stories of a machine's life.
 
-use std::fs;
-use std::process::Command;
-
 use stillboot_arm64::fdt::Fdt;
 use stillboot_arm64::set;
-use stillboot_tests::chores::succeed;
-use tempfile::NamedTempFile;
+use stillboot_tests::chores::renamed;
 
 use crate::disk::Disk;
 use crate::machine::{Level, MEMORY, Machine};
@@ -131,12 +127,7 @@ fn a_processor_without_sha2_hashes_all_the_same() {
 
 /// A set with one tree, of a machine in QEMU with so much memory, under another name.
 fn set(memory: u32, model: &str, compatible: &str) -> Vec<u8> {
-    let file = NamedTempFile::new().expect("the temporary folder can be written");
-    fs::write(&file, Level::One.tree(memory)).expect("the temporary folder can be written");
-    for (name, value) in [("model", model), ("compatible", compatible)] {
-        succeed(Command::new("fdtput").arg("-ts").arg(file.path()).args(["/", name, value]));
-    }
-    let tree = fs::read(file).expect("it was just written");
+    let tree = renamed(&Level::One.tree(memory), model, &[compatible]);
     assert_eq!(Fdt::parse(&tree).expect("it is sound").model(), Some(model));
     set::build(&[("tree.dtb".to_owned(), tree)], &[]).expect("one tree is unlike all others")
 }

@@ -313,7 +313,7 @@ pub struct Machine {
     /// All that came, for the message of a failure.
     seen: String,
     /// How much of it has been looked at.
-    read: usize,
+    looked_at: usize,
     presses_key: bool,
     pressed: Instant,
 }
@@ -338,8 +338,8 @@ impl Machine {
                 }
             }
         });
-        let (seen, read, pressed) = (String::new(), 0, Instant::now());
-        Self { process, input, pieces, seen, read, presses_key, pressed }
+        let (seen, looked_at, pressed) = (String::new(), 0, Instant::now());
+        Self { process, input, pieces, seen, looked_at, presses_key, pressed }
     }
 
     /// The next whole line.
@@ -348,9 +348,9 @@ impl Machine {
     /// The machine was switched off.
     fn line(&mut self, deadline: Instant) -> Result<String, Off> {
         loop {
-            if let Some(len) = self.seen[self.read..].find('\n') {
-                let line = plain(&self.seen[self.read..self.read + len]);
-                self.read += len + 1;
+            if let Some(len) = self.seen[self.looked_at..].find('\n') {
+                let line = plain(&self.seen[self.looked_at..self.looked_at + len]);
+                self.looked_at += len + 1;
                 return Ok(line);
             }
             self.more(deadline)?;
@@ -455,6 +455,13 @@ impl Machine {
         });
         assert_eq!(status, expected, "`{command}` printed:\n{printed}");
         printed
+    }
+
+    /// A file in the system.
+    pub fn read(&mut self, path: &str) -> Vec<u8> {
+        let text = self.run(&format!("od -An -v -tx1 {path}"), 0);
+        let byte = |word| u8::from_str_radix(word, 16).expect("od prints bytes");
+        text.split_whitespace().map(byte).collect()
     }
 
     /// Types, without waiting for anything.

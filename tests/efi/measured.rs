@@ -57,9 +57,7 @@ fn replay(machine: &mut Machine) -> BTreeMap<u32, String> {
     machine
         .run("mountpoint -q /sys/kernel/security || mount -t securityfs s /sys/kernel/security", 0);
     let file = "/sys/kernel/security/tpm0/binary_bios_measurements";
-    let text = machine.run(&format!("od -An -v -tx1 {file}"), 0);
-    let byte = |word| u8::from_str_radix(word, 16).expect("od prints bytes");
-    let log: Vec<u8> = text.split_whitespace().map(byte).collect();
+    let log = machine.read(file);
     let mut rest = &log[..];
     let mut take = |len: usize| {
         let (taken, later) = rest.split_at(len);

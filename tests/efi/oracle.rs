@@ -12,7 +12,7 @@ use stillboot_arm64::set::{self, Machine as Known};
 use stillboot_linux::pe::append_section;
 
 use crate::machine::{Hardware, Settings};
-use crate::stub::{ARCH, LAPTOP, LAPTOP_FIELDS, OTHER, VIRT, image, release, settings, tree};
+use crate::stub::{ARCH, LAPTOP, OTHER, VIRT, image, laptop_fields, release, settings, tree};
 
 /// The model of the machine that a kernel was told. `None`: it was told by ACPI.
 type Model = Option<&'static str>;
@@ -61,7 +61,7 @@ fn chid(kind: u8, fields: &Fields<'_>) -> Chid {
 }
 
 fn laptop(kind: u8) -> Chid {
-    chid(kind, &LAPTOP_FIELDS)
+    chid(kind, &laptop_fields())
 }
 
 fn cases() -> Vec<Case> {

@@ -37,8 +37,7 @@ fn signed_by(release: Release, signature: Signature) -> Release {
 fn assert_is_on(machine: &mut Machine) {
     let variable = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
     // Four bytes of attributes, and the value.
-    let value = machine.run(&format!("od -An -tx1 {variable}"), 0);
-    assert_eq!(value.trim(), "06 00 00 00 01");
+    assert_eq!(machine.read(variable), [6, 0, 0, 0, 1]);
 }
 
 pub fn signed(arch: Arch) {

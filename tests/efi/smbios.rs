@@ -9,7 +9,7 @@ use stillboot_arm64::smbios::Entry;
 use stillboot_tests::chores::succeed;
 
 use crate::disk::Image;
-use crate::machine::{Arch, Hardware, Machine, Settings};
+use crate::machine::{Arch, Hardware, Settings};
 use crate::release::Release;
 
 /// Where `dmidecode --from-dump` expects the table.
@@ -29,7 +29,8 @@ pub fn run(arch: Arch) {
     let identity = IDENTITY.map(str::to_owned).to_vec();
     let mut machine = hardware.start(&Settings { identity, ..Settings::default() });
     machine.ready();
-    let [entry, table] = ["smbios_entry_point", "DMI"].map(|name| bytes_of(&mut machine, name));
+    let [entry, table] = ["smbios_entry_point", "DMI"]
+        .map(|name| machine.read(&format!("/sys/firmware/dmi/tables/{name}")));
     drop(machine);
     let anchor = match arch {
         Arch::X86_64 => &b"_SM_"[..],
@@ -62,13 +63,6 @@ pub fn run(arch: Arch) {
     assert_eq!(fields.bios_major, Some(3));
     let entry = anchor.escape_ascii();
     println!("note: SMBIOS on {}: {entry}, 10 fields as dmidecode reads them", arch.name());
-}
-
-/// A file of the kernel's with what the firmware left.
-fn bytes_of(machine: &mut Machine, name: &str) -> Vec<u8> {
-    let text = machine.run(&format!("od -An -v -tx1 /sys/firmware/dmi/tables/{name}"), 0);
-    let byte = |word| u8::from_str_radix(word, 16).expect("od prints bytes");
-    text.split_whitespace().map(byte).collect()
 }
 
 /// The form that `dmidecode --dump-bin` writes: the entry point, made to lead to the table behind it.

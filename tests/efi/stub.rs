@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 use stillboot::format::Slot;
 use stillboot_arm64::chid::{Fields, Kind};
 use stillboot_arm64::set::{self, Machine as Known};
-use stillboot_tests::chores::{succeed, xtask};
+use stillboot_tests::chores::{renamed, succeed, xtask};
 
 use crate::disk::{Image, text};
 use crate::machine::{Arch, FOREIGN_OPTIONS, Hardware, Machine, Settings};
@@ -19,20 +18,15 @@ pub const ARCH: Arch = Arch::Aarch64;
 /// The machine that the set knows.
 pub const LAPTOP: &str = "type=1,manufacturer=Maker,product=Laptop 1,family=Laptops,sku=L1";
 /// What its firmware says by that.
-pub const LAPTOP_FIELDS: Fields<'static> = Fields {
-    manufacturer: Some("Maker"),
-    family: Some("Laptops"),
-    product_name: Some("Laptop 1"),
-    product_sku: Some("L1"),
-    board_manufacturer: None,
-    board_product: None,
-    bios_vendor: None,
-    bios_version: None,
-    bios_major: None,
-    bios_minor: None,
-    enclosure: None,
-    panel: None,
-};
+pub fn laptop_fields() -> Fields<'static> {
+    Fields {
+        manufacturer: Some("Maker"),
+        family: Some("Laptops"),
+        product_name: Some("Laptop 1"),
+        product_sku: Some("L1"),
+        ..Fields::default()
+    }
+}
 /// One of the same maker.
 pub const OTHER: &str = "type=1,manufacturer=Maker,product=Server 9,family=Servers,sku=S9";
 
@@ -60,12 +54,7 @@ pub fn settings(image: PathBuf, identity: &str, by_tree: bool) -> Settings {
 /// The tree of the machine in QEMU, under other names. With ACPI as without it, the devices are the
 /// same.
 pub fn tree(hardware: &Hardware, model: &str, compatible: &[&str]) -> Vec<u8> {
-    let path = hardware.path("edited.dtb");
-    fs::write(&path, hardware.tree(&Settings::default())).expect("the folder can be written");
-    for (name, values) in [("model", &[model][..]), ("compatible", compatible)] {
-        succeed(Command::new("fdtput").arg("-ts").arg(&path).args(["/", name]).args(values));
-    }
-    fs::read(&path).expect("it was just written")
+    renamed(&hardware.tree(&Settings::default()), model, compatible)
 }
 
 /// A set with two trees that both describe the machine in QEMU: one for the laptop by its ids, one
@@ -80,7 +69,7 @@ pub fn set(hardware: &Hardware) -> Vec<u8> {
     let known = Known {
         name: "Laptop 1".into(),
         compatible: laptop.into(),
-        chids: vec![kind.chid(&LAPTOP_FIELDS).expect("all fields are there")],
+        chids: vec![kind.chid(&laptop_fields()).expect("all fields are there")],
         may_be_weak: false,
     };
     set::build(&trees, &[known]).expect("no two of them are alike")

@@ -70,3 +70,17 @@ pub fn roots(folder: &Path, publisher: &Publisher) -> PathBuf {
     }
     path
 }
+
+/// A device tree under another name. `fdtput` writes it.
+///
+/// # Panics
+/// It is no tree, or the temporary folder cannot be written.
+#[must_use]
+pub fn renamed(tree: &[u8], model: &str, compatible: &[&str]) -> Vec<u8> {
+    let file = NamedTempFile::new().expect("the temporary folder can be written");
+    fs::write(&file, tree).expect("the temporary folder can be written");
+    for (name, values) in [("model", &[model][..]), ("compatible", compatible)] {
+        succeed(Command::new("fdtput").arg("-ts").arg(file.path()).args(["/", name]).args(values));
+    }
+    fs::read(file).expect("it was just written")
+}
