@@ -184,6 +184,13 @@ pub fn a_hang_of_the_kernel_ends_by_the_hardware_watchdog(arch: Arch) {
     let name = machine.run("cat /sys/class/watchdog/watchdog0/identity", 0);
     assert!(name.contains("i6300ESB"), "{name}");
     machine.run("watchdog -T 4 -t 1 /dev/watchdog", 0);
+    // It goes into the background first and arms the device then: a kernel that died in between
+    // would hang for ever.
+    let sys = "/sys/class/watchdog/watchdog0";
+    machine.run(
+        &format!("until grep -q ^active {sys}/state && grep -q ^4 {sys}/timeout; do :; done"),
+        0,
+    );
     // A panic that does not restart: nothing in this machine does anything any more.
     machine.run("echo 0 > /proc/sys/kernel/panic", 0);
     machine.send("echo c > /proc/sysrq-trigger\n");
