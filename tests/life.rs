@@ -1,6 +1,6 @@
 //! Stories: what happens to a device from the factory on, on every kind of medium.
 
-use stillboot::boot::{self as power_on, Action, Boot, BootConfig, Reason};
+use stillboot::boot::{self as power_on, Action, Boot, BootConfig, Event, Reason};
 use stillboot::device::BlockDevice;
 use stillboot::driver;
 use stillboot::format::manifest::flags;
@@ -132,10 +132,10 @@ fn an_image_that_returns_is_bad_at_once_and_remembered() {
     let (mut world, proof) = running(&publisher, ABR);
     let update = bundle(&publisher, 2);
     world.install(&update, Some(proof)).unwrap();
-    world.returns = true;
+    world.comes_back = Some(Event::Returned);
     let power_on = world.power_on().unwrap();
     assert_eq!(power_on.proof, None);
-    world.returns = false;
+    world.comes_back = None;
     let back = boot(&mut world);
     assert_eq!(back.slot, Slot::A);
     assert_eq!(state(&mut world, Slot::B), SlotState::Bad { fault: Fault::Returned });
@@ -144,6 +144,25 @@ fn an_image_that_returns_is_bad_at_once_and_remembered() {
         world.install(&update, Some(back)),
         Err(InstallError::Refused(Refusal::Policy(objection)))
     );
+}
+
+/// The try is counted, and nothing else is held against the slot.
+#[test]
+fn an_image_that_the_machine_cannot_start_is_tried_again() {
+    let publisher = Publisher::new(1);
+    let (mut world, proof) = running(&publisher, ABR);
+    world.install(&bundle(&publisher, 2), Some(proof)).unwrap();
+    world.comes_back = Some(Event::NotStarted);
+    let power_on = world.power_on().unwrap();
+    assert_eq!(power_on.proof, None);
+    let reasons: Vec<_> =
+        power_on.report.lines.iter().map(|line| (line.candidate.slot, line.reason)).collect();
+    let skipped = |slot| (slot, Reason::NotStarted);
+    assert_eq!(reasons[..2], [Slot::B, Slot::A].map(skipped));
+    assert!(matches!(state(&mut world, Slot::B), SlotState::Trying { attempt: 1, left: 2, .. }));
+    world.comes_back = None;
+    let trial = confirm(&mut world);
+    assert_eq!((trial.slot, trial.attempt), (Slot::B, 2));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use proptest::prelude::*;
 use proptest::sample::select;
+use stillboot::boot::Event;
 use stillboot::format::{BootProof, Hold, Slot};
 use stillboot::install::{InstallError, Running};
 use stillboot::operate::Request;
@@ -176,7 +177,8 @@ impl Both {
             returns,
         };
         let course = self.model.power_on(self.chain, &on);
-        (self.world.watchdog_reset, self.world.returns) = (watchdog, returns);
+        self.world.watchdog_reset = watchdog;
+        self.world.comes_back = returns.then_some(Event::Returned);
         let started = self.world.power_on().expect("the ground is sound");
         let start = started.proof.map(|proof| Start {
             slot: proof.slot,

@@ -268,6 +268,7 @@ pub const fn reason_kind(reason: &Reason) -> &'static str {
         Reason::NewerRecord => "newer-record",
         Reason::StoreFailed => "store",
         Reason::Returned => "returned",
+        Reason::NotStarted => "not-started",
         Reason::Layout(_) => "layout",
         _ => "other",
     }

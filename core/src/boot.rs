@@ -65,6 +65,9 @@ pub enum Event<'b> {
     StoreFailed,
     /// The image that was handed over to returned before any of its own code ran.
     Returned,
+    /// The image that was handed over to was not started, and the cause lies with the machine:
+    /// memory, a service of the firmware. That is no reason to give the slot up.
+    NotStarted,
 }
 
 /// What to do next.
@@ -104,7 +107,8 @@ pub enum Action {
         len: u32,
     },
     /// Start the slot whose manifest is [`Boot::manifest`], giving it the proof. If its image
-    /// returns before it ran, step with [`Event::Returned`]; if its code ran and came back, reset.
+    /// returns before it ran, step with [`Event::Returned`], or with [`Event::NotStarted`] if the
+    /// machine is to blame; if its code ran and came back, reset.
     HandOver(BootProof),
     /// Nothing can be started: show [`Boot::report`]. Boot step 9.
     Stop,
@@ -156,6 +160,8 @@ pub enum Reason {
     StoreFailed,
     /// The image returned instead of running.
     Returned,
+    /// The machine could not start the image.
+    NotStarted,
     /// The manifest does not fit the layout.
     Layout(LayoutError),
 }
@@ -188,6 +194,7 @@ impl core::fmt::Display for Reason {
             }
             Self::StoreFailed => f.write_str("not tried: the store of the floor failed"),
             Self::Returned => f.write_str("its image returned instead of running"),
+            Self::NotStarted => f.write_str("skipped this time: the machine could not start it"),
             Self::Layout(error) => write!(f, "refused: {error}"),
         }
     }
@@ -436,7 +443,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
                 }
                 self.raise_record(floor)
             }
-            State::HandedOver => self.returned(),
+            State::HandedOver => self.returned(event),
             State::Stopped => Action::Stop,
         }
     }
@@ -964,10 +971,13 @@ impl<'a, H: Sha256> Boot<'a, H> {
     }
 
     /// Step 7.
-    fn returned(&mut self) -> Action {
+    fn returned(&mut self, event: Event<'_>) -> Action {
         // The line that said it was started is amended, not followed by another.
         if self.report.lines.last().is_some_and(|line| line.reason == Reason::Started) {
             self.report.lines.pop();
+        }
+        if matches!(event, Event::NotStarted) {
+            return self.skip(Reason::NotStarted);
         }
         if let Candidate { slot, claim: Claim::Trial } = self.current {
             self.record.body.fail(slot, Fault::Returned);

@@ -276,8 +276,8 @@ pub struct World<'a, D> {
     pub tries: u8,
     /// What the installer knows of the time.
     pub host: SimHost,
-    /// Whether images return to the loader instead of running.
-    pub returns: bool,
+    /// What the loader says of images that do not run when they should.
+    pub comes_back: Option<Event<'static>>,
     /// Whether a watchdog ended what ran before.
     pub watchdog_reset: bool,
 }
@@ -294,7 +294,7 @@ impl<'a, D: BlockDevice> World<'a, D> {
             nonce: 1,
             tries: 3,
             host: SimHost::default(),
-            returns: false,
+            comes_back: None,
             watchdog_reset: false,
         }
     }
@@ -324,17 +324,15 @@ impl<'a, D: BlockDevice> World<'a, D> {
         let mut machine = Boot::<SoftSha256>::new(&config);
         let mut memory = HeapMemory::default();
         let mut buffer = vec![0; Boot::<SoftSha256>::buffer_len_min(&config.layout)];
-        let returns = self.returns;
+        let comes_back = self.comes_back;
         let has_store = self.store.is_some();
         let (mut disks, mut store) = self.parts();
         let mut event = Event::Start;
         let proof = loop {
             let proof =
                 driver::boot(&mut machine, event, &mut disks, &mut store, &mut memory, &mut buffer);
-            if !returns || proof.is_none() {
-                break proof;
-            }
-            event = Event::Returned;
+            let (Some(answer), Some(_)) = (comes_back, proof) else { break proof };
+            event = answer;
         };
         if has_store {
             self.store = Some(store);

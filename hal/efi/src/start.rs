@@ -5,6 +5,7 @@ use alloc::string::String;
 #[cfg(feature = "tpm")]
 use alloc::vec::Vec;
 
+use stillboot::boot::Event;
 #[cfg(feature = "tpm")]
 use stillboot::format::Slot;
 use stillboot::format::manifest::flags;
@@ -20,6 +21,48 @@ use crate::initrd::{self, Initrd};
 use crate::memory::ComponentMemory;
 use crate::{console, options, variables, watchdog};
 
+/// Why something that verified was not started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    reason: String,
+    is_of_machine: bool,
+}
+
+impl Refusal {
+    /// The cause is in what should have started: it will be no better the next time.
+    fn of_slot(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), is_of_machine: false }
+    }
+
+    /// The cause is outside of it: memory, a service of the firmware, somebody else's initrd. An
+    /// update must not be given up for that.
+    fn of_machine(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), is_of_machine: true }
+    }
+
+    fn of_image(status: Status) -> Self {
+        let reason = format!("the firmware refuses its image: {status}");
+        match status {
+            Status::OUT_OF_RESOURCES | Status::DEVICE_ERROR => Self::of_machine(reason),
+            _ => Self::of_slot(reason),
+        }
+    }
+
+    /// What the core is to be told.
+    #[must_use]
+    pub fn event(&self) -> Event<'static> {
+        if self.is_of_machine { Event::NotStarted } else { Event::Returned }
+    }
+}
+
+impl core::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl core::error::Error for Refusal {}
+
 /// Starts the slot that was verified. Returns only if none of its code ran, with the reason.
 pub fn hand_over(
     clock: &Clock,
@@ -27,7 +70,7 @@ pub fn hand_over(
     manifest: &Manifest,
     memory: &ComponentMemory,
     report: String,
-) -> String {
+) -> Refusal {
     let component = |role| {
         let found = manifest.components_of(proof.slot).find(|(_, c)| c.role == role);
         found.and_then(|(_, c)| memory.component(role, c.length))
@@ -72,25 +115,27 @@ impl<'a> Ready<'a> {
         digest: &Digest,
         manifest: &Manifest,
         component: impl Fn(Role) -> Option<&'a [u8]>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Refusal> {
         let is_required = manifest.flags & flags::DTB_REQUIRED != 0;
-        let (tree, chosen, mut said) = install_tree(component(Role::Dtbs), is_required, proof)?;
+        let (tree, chosen, mut said) =
+            install_tree(component(Role::Dtbs), is_required, proof).map_err(Refusal::of_slot)?;
         // A unified image starts as it is, and finds the proof in the variable.
         let (image, options) = match (component(Role::Uki), component(Role::Kernel)) {
             (Some(uki), _) => (uki, None),
             (None, Some(kernel)) => {
                 let cmdline = component(Role::Cmdline).unwrap_or_default();
                 let options = options::load_options(cmdline, proof);
-                (kernel, Some(options.map_err(|error| format!("{error}"))?))
+                (kernel, Some(options.map_err(|error| Refusal::of_slot(format!("{error}")))?))
             }
             (None, None) => {
-                return Err("it has no kernel and no unified image to load into memory".into());
+                let reason = "it has no kernel and no unified image to load into memory";
+                return Err(Refusal::of_slot(reason));
             }
         };
         let initrd = match component(Role::Initramfs).map(Initrd::offer) {
-            Some(offer) => Some(offer.map_err(|error| format!("{error}"))?),
+            Some(offer) => Some(offer.map_err(|error| Refusal::of_machine(format!("{error}")))?),
             None if initrd::is_foreign_on_offer() => {
-                return Err(format!("{}", initrd::InitrdError::Foreign));
+                return Err(Refusal::of_machine(format!("{}", initrd::InitrdError::Foreign)));
             }
             None => None,
         };
@@ -98,7 +143,7 @@ impl<'a> Ready<'a> {
             options.map_or(Ok(()), |options| image.set_options(options))?;
             Ok(image)
         });
-        let image = loaded.map_err(|status| format!("the firmware refuses its image: {status}"))?;
+        let image = loaded.map_err(Refusal::of_image)?;
         if image.is_allowed() {
             said.push_str(
                 "image: allowed by the manifest, its signature is none of the firmware's\n",
