@@ -10,7 +10,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use stillboot_linux::guid;
 use stillboot_linux::table::{self, PartitionSpec};
@@ -63,9 +63,15 @@ pub struct DiskArgs {
 /// # Errors
 /// A program is missing or fails, or the file exists already.
 pub fn run(args: &DiskArgs) -> Result<()> {
+    if args.bundle.len() > 2 {
+        bail!(
+            "expected at most two times --bundle, for the slots a and b, found {}",
+            args.bundle.len()
+        );
+    }
     let loader = match &args.loader {
         Some(loader) => loader.clone(),
-        None => efi::build(args.arch, &args.trust, args.extras)?,
+        None => efi::build(args.arch, &args.trust, &args.extras)?,
     };
     let spec = |name: &str, type_guid, mib| PartitionSpec {
         name: name.to_owned(),

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use object::{Object as _, ObjectSection as _};
 
 use crate::shell;
 
@@ -107,7 +108,7 @@ impl Trust {
 }
 
 /// What a loader can do beyond what every machine needs.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct Extras {
     /// Give the kernel the device tree of the machine from the component `dtbs`: some 20 KiB.
     #[arg(long)]
@@ -122,11 +123,15 @@ pub struct Extras {
     /// docs/SECURE_BOOT.md.
     #[arg(long)]
     unsigned_kernels: bool,
+    /// The partition that is meant by a name such as stillboot-a, by its PARTUUID: whatever it is
+    /// called, on any disk. May be given for each name.
+    #[arg(long, value_name = "NAME=PARTUUID")]
+    partuuid: Vec<String>,
 }
 
 impl Extras {
     /// As features of the loader's package.
-    fn features(self) -> String {
+    fn features(&self) -> String {
         [
             (self.devicetree, "devicetree"),
             (self.tpm, "tpm"),
@@ -144,7 +149,7 @@ impl Extras {
 ///
 /// # Errors
 /// As [`build`].
-pub fn run(arch: Option<Arch>, trust: &Trust, extras: Extras, out: Option<&Path>) -> Result<()> {
+pub fn run(arch: Option<Arch>, trust: &Trust, extras: &Extras, out: Option<&Path>) -> Result<()> {
     let out = out.map_or_else(|| shell::target().join("efi"), Path::to_path_buf);
     fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
     let archs = arch.map_or_else(|| Arch::value_variants().to_vec(), |arch| vec![arch]);
@@ -165,10 +170,11 @@ pub fn run(arch: Option<Arch>, trust: &Trust, extras: Extras, out: Option<&Path>
 ///
 /// # Errors
 /// It does not compile, or it could be shipped and is over the limit.
-pub fn stub(trust: &Trust, out: Option<&Path>) -> Result<()> {
+pub fn stub(trust: &Trust, tpm_floor: bool, out: Option<&Path>) -> Result<()> {
     let default = shell::target().join("efi/stillboot-stub-aa64.efi");
     let out = out.unwrap_or(&default);
-    let built = compile("arm64-stub", "", Arch::Aarch64, trust, STUB_LIMIT_BYTES)?;
+    let extras = Extras { tpm_floor, ..Extras::default() };
+    let built = compile("arm64-stub", &extras, Arch::Aarch64, trust, STUB_LIMIT_BYTES)?;
     if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {folder:?}"))?;
     }
@@ -181,15 +187,14 @@ pub fn stub(trust: &Trust, out: Option<&Path>) -> Result<()> {
 ///
 /// # Errors
 /// It does not compile, or it could be shipped and is over the limit.
-pub fn build(arch: Arch, trust: &Trust, extras: Extras) -> Result<PathBuf> {
-    let features = extras.features();
-    let limit = if features.is_empty() { LIMIT_BYTES } else { EXTRAS_LIMIT_BYTES };
-    compile("efi-loader", &features, arch, trust, limit)
+pub fn build(arch: Arch, trust: &Trust, extras: &Extras) -> Result<PathBuf> {
+    let limit = if extras.features().is_empty() { LIMIT_BYTES } else { EXTRAS_LIMIT_BYTES };
+    compile("efi-loader", extras, arch, trust, limit)
 }
 
 fn compile(
     package: &str,
-    features: &str,
+    extras: &Extras,
     arch: Arch,
     trust: &Trust,
     limit: u64,
@@ -198,7 +203,11 @@ fn compile(
     shell::run(
         trust.set(
             shell::cargo()
-                .args(["build", "--quiet", "-p", package, "--features", features])
+                // It would take the place of the flags in `.cargo/config.toml`.
+                .env_remove("RUSTFLAGS")
+                .env_remove("CARGO_ENCODED_RUSTFLAGS")
+                .env("STILLBOOT_PARTUUIDS", extras.partuuid.join(","))
+                .args(["build", "--quiet", "-p", package, "--features", &extras.features()])
                 .args(["--target", arch.target(), "--profile", profile])
                 // In addition to the flags of `.cargo/config.toml`.
                 .args([
@@ -209,12 +218,27 @@ fn compile(
     )?;
     let folder = shell::target().join(arch.target()).join(profile);
     let built = folder.join(package).with_extension("efi");
-    let bytes = fs::metadata(&built)?.len();
+    let file = fs::read(&built)?;
+    let bytes = file.len() as u64;
+    let object = object::File::parse(&*file).context("the loader is no image")?;
+    if !object.section_by_name(".sbat").is_some_and(|sbat| sbat.data().is_ok_and(has_sbat)) {
+        bail!("{} has no section .sbat: shim would refuse to start it", built.display());
+    }
     // Debug assertions make one for tests larger; it is not what is shipped.
     if bytes > limit && !trust.test_keys {
         bail!("{} has {bytes} bytes, the limit is {limit}", built.display());
     }
     Ok(built)
+}
+
+/// Whether these are the bytes of a `.sbat` section: a line for the format itself, one for stillboot.
+fn has_sbat(bytes: &[u8]) -> bool {
+    let lines = bytes.split(|byte| *byte == b'\n');
+    lines
+        .zip(["sbat,1,", "stillboot,"])
+        .filter(|(line, name)| line.starts_with(name.as_bytes()))
+        .count()
+        == 2
 }
 
 /// The flag that keeps the place of cargo's packages out of the loader: it would take room, and make

@@ -136,6 +136,9 @@ enum Chore {
     Stub {
         #[command(flatten)]
         trust: efi::Trust,
+        /// Obey the floor of loaders that keep it with a counter of the TPM.
+        #[arg(long)]
+        tpm_floor: bool,
         /// The file to write; `efi/stillboot-stub-aa64.efi` in the target folder by default.
         #[arg(long)]
         out: Option<PathBuf>,
@@ -209,8 +212,8 @@ fn main() -> ExitCode {
         Chore::Bench { mib } => bench::run(mib),
         Chore::Canaries => canaries::run(),
         Chore::TestKeys => test_keys::run(),
-        Chore::Efi { arch, trust, extras, out } => efi::run(arch, &trust, extras, out.as_deref()),
-        Chore::Stub { trust, out } => efi::stub(&trust, out.as_deref()),
+        Chore::Efi { arch, trust, extras, out } => efi::run(arch, &trust, &extras, out.as_deref()),
+        Chore::Stub { trust, tpm_floor, out } => efi::stub(&trust, tpm_floor, out.as_deref()),
         Chore::Bare { trust, out } => bare::run(&trust, out.as_deref()),
         Chore::BareStories => bare::stories(),
         Chore::Boots { arch, story } => boots::run(arch, story.as_deref()),

@@ -16,7 +16,7 @@ use alloc::format;
 use alloc::string::{String, ToString as _};
 
 use stillboot::driver::RollbackStore as _;
-use stillboot::format::{Floor, SlotKind};
+use stillboot::format::{Floor, Slot, SlotKind};
 use stillboot::verify::{Device, Trust};
 use stillboot_efi::bundle::Bundle;
 use stillboot_efi::clock::{Clock, Timed};
@@ -44,11 +44,7 @@ const SECTION: &str = ".bundle";
 #[uefi::entry]
 fn main() -> Status {
     let clock = Clock::start();
-    if cfg!(debug_assertions) {
-        console::line(format_args!(
-            "*** stillboot: THIS STUB ACCEPTS KEYS OF THE TEST SUITE. NEVER SHIP IT. ***"
-        ));
-    }
+    console::warn_of_test_keys("STUB");
     run(&clock).unwrap_or_else(|reason| {
         console::line(format_args!("stillboot: not started: {reason}"));
         Status::LOAD_ERROR
@@ -75,8 +71,8 @@ fn run(clock: &Clock) -> Result<Status, String> {
         revision: trust::REVISION,
         architecture: ARCHITECTURE,
     };
-    let bundle =
-        Bundle::verify::<Timed<Sha256>>(&device, bytes).map_err(|error| error.to_string())?;
+    let bundle = Bundle::verify::<Timed<Sha256>>(&device, Slot::A, bytes)
+        .map_err(|error| error.to_string())?;
     let manifest = bundle.manifest();
     // Where a loader keeps a floor, an old image must not be the way below it.
     let own = Floor { keyset_version: manifest.keyset_version(), level: manifest.level };
@@ -90,7 +86,8 @@ fn run(clock: &Clock) -> Result<Status, String> {
         Ok(_) => {}
         Err(_) => return Err("the floor cannot be read".into()),
     }
-    let ready = Ready::new(None, manifest.digest(), manifest, |role| bundle.component(role))?;
+    let ready = Ready::new(None, manifest.digest(), manifest, |role| bundle.component(role))
+        .map_err(|refusal| refusal.to_string())?;
     let report = format!(
         "stub: version {}\nhashing: {}\n{}\n",
         manifest.version.as_str(),

@@ -20,16 +20,18 @@ use stillboot::device::BlockDevice;
 use stillboot::driver::{self, RollbackStore};
 use stillboot::verify::{Device, Trust};
 use stillboot_efi::clock::{Clock, Timed};
+use stillboot_efi::disks::{self, Reach};
 use stillboot_efi::memory::{ComponentMemory, Pages};
 use stillboot_efi::menu::{self, ReadOnly, Unraised};
-use stillboot_efi::variables;
-use stillboot_efi::{ARCHITECTURE, FLOORS, console, disks, nonce, report, start, watchdog};
+use stillboot_efi::{ARCHITECTURE, FLOORS, console, nonce, report, start, variables, watchdog};
 use stillboot_sha256::{Provider, Sha256};
 use uefi::Status;
 use uefi::runtime::{self, ResetType};
 
 mod trust {
     #![allow(missing_docs, reason = "generated")]
+    use stillboot_efi::plan::Pinned;
+    include!(concat!(env!("OUT_DIR"), "/pinned.rs"));
     include!(concat!(env!("OUT_DIR"), "/trust.rs"));
 }
 
@@ -63,12 +65,13 @@ fn main() {
 fn boot() -> ! {
     let clock = Clock::start();
     let _ = watchdog::arm(watchdog::SECONDS);
-    if cfg!(debug_assertions) {
-        console::line(format_args!(
-            "*** stillboot: THIS LOADER ACCEPTS KEYS OF THE TEST SUITE. NEVER SHIP IT. ***"
-        ));
+    console::warn_of_test_keys("LOADER");
+    let mut reach = Reach::Own;
+    let mut failure = run(&clock, &mut reach);
+    if reach == Reach::Own {
+        // Nothing on the loader's own disk starts: a recovery slot may be on another.
+        failure = run(&clock, &mut Reach::All);
     }
-    let failure = run(&clock);
     console::line(format_args!("stillboot: nothing can be started\r\n{failure}"));
     let _ = watchdog::arm(2 * PATIENCE.as_secs() as usize);
     let _ = console::wait_for_key(PATIENCE);
@@ -77,10 +80,10 @@ fn boot() -> ! {
 }
 
 /// Starts a system. Returns only if there is none, with the reasons.
-fn run(clock: &Clock) -> String {
+fn run(clock: &Clock, reach: &mut Reach) -> String {
     let mut notes = Vec::new();
     let mut asked = console::key().is_some();
-    let (plan, mut disks) = match disks::plan(&[], &mut notes) {
+    let (plan, mut disks) = match disks::plan(trust::PINNED, reach, &mut notes) {
         Ok(found) => found,
         Err(error) => return format!("{error}\r\n{}", notes.join("\r\n")),
     };
@@ -94,7 +97,6 @@ fn run(clock: &Clock) -> String {
     let Some(mut buffer) = Pages::new(BUFFER_LEN) else { return "not enough memory".into() };
     notes.push(format!("time: {} us until all disks were found", clock.micros()));
     notes.push(format!("hashing: {}", Provider::best().name()));
-
     let mut config = BootConfig {
         device: Device {
             trust: Trust::Roots { keys: trust::ROOTS, threshold: trust::THRESHOLD },
@@ -182,7 +184,7 @@ impl PowerOn<'_> {
             let text = report::text(machine.report(), &self.notes);
             let refusal = start::hand_over(self.clock, &proof, manifest, &memory, text);
             self.notes.push(format!("note: slot {}: {refusal}", proof.slot));
-            event = Event::Returned;
+            event = refusal.event();
         }
         Some(report::text(machine.report(), &self.notes).replace('\n', "\r\n"))
     }

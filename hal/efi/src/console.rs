@@ -17,6 +17,16 @@ pub fn line(text: fmt::Arguments<'_>) {
     });
 }
 
+/// Says what a build with debug assertions is, on the device itself: the core takes the keys of the
+/// test suite then, which everybody has.
+pub fn warn_of_test_keys(what: &str) {
+    if cfg!(debug_assertions) {
+        line(format_args!(
+            "*** stillboot: THIS {what} ACCEPTS KEYS OF THE TEST SUITE. NEVER SHIP IT. ***"
+        ));
+    }
+}
+
 /// The key that was pressed since the last time, if any. Does not wait.
 #[must_use]
 pub fn key() -> Option<Key> {

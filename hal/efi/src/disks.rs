@@ -39,21 +39,33 @@ fn connect_all() {
     }
 }
 
-/// The disks that hold what a power-on needs, and which part of them is what.
-///
-/// The loader's own disk is used alone if it has the boot record and two slots: then nothing that is
-/// plugged in plays a part, and no time goes into waking up every device. Else all disks count.
+/// Which disks count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The loader's own alone if it has the boot record and two slots, and no partition is pinned:
+    /// then nothing that is plugged in plays a part, and no time goes into waking up every device.
+    Own,
+    /// All.
+    All,
+}
+
+/// The disks that hold what a power-on needs, and which part of them is what. `reach` says
+/// afterwards which disks were looked at: with [`Reach::Own`] a recovery slot, or the only copy that
+/// is intact, may still be on another disk.
 ///
 /// # Errors
 /// [`PlanError`] if there is no record or no slot on any disk. What was passed over for a reason
 /// goes into `notes`.
 pub fn plan(
     pinned: &[Pinned<'_>],
+    reach: &mut Reach,
     notes: &mut Vec<String>,
 ) -> core::result::Result<(Plan, Vec<EfiDisk>), PlanError> {
     let mut found = find(true, notes);
     let mut plan = Plan::new(&sources(&found), pinned);
-    if !plan.as_ref().is_ok_and(|plan| plan.slots().len() >= 2 && plan.notes.is_empty()) {
+    let is_enough = |plan: &Plan| plan.slots().len() >= 2 && plan.notes.is_empty();
+    if *reach == Reach::All || !pinned.is_empty() || !plan.as_ref().is_ok_and(is_enough) {
+        *reach = Reach::All;
         notes.clear();
         connect_all();
         // The disks that are open already are opened anew: their numbers may change.
