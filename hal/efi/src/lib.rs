@@ -50,7 +50,7 @@ pub mod menu;
 pub mod nonce;
 pub mod options;
 pub mod sbat;
-#[cfg(feature = "unsigned-kernels")]
+#[cfg(any(feature = "unsigned-kernels", test))]
 pub mod secure;
 pub mod start;
 #[cfg(feature = "tpm")]

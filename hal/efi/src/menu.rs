@@ -102,9 +102,10 @@ pub fn ask<H: Sha256>(
     for (number, entry) in menu.entries.iter().enumerate() {
         console::line(format_args!("  {}  {}", number + 1, entry.text()));
     }
-    console::line(format_args!("A number starts that slot once, Enter starts as usual."));
-    // The key that asked for the menu may have been held, and is no choice.
+    // The key that asked for the menu may have been held, and is no choice. What comes after the
+    // question is one.
     while console::key().is_some() {}
+    console::line(format_args!("A number starts that slot once, Enter starts as usual."));
     loop {
         // As long as it takes: somebody is there.
         let Some(key) = console::wait_for_key(Duration::MAX) else { continue };

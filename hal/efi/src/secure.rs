@@ -3,8 +3,11 @@
 //!
 //! With Secure Boot on, `LoadImage` asks the firmware's security protocol about every image. For as
 //! long as one image is loaded, that question comes here first, goes on to the firmware, which
-//! measures and judges as ever, and only its refusal of that very buffer is set aside. So the trust
-//! in the loader, which the firmware has checked, extends to what the loader has checked.
+//! judges as ever, and only its refusal of that very buffer is set aside. So the trust in the loader,
+//! which the firmware has checked, extends to what the loader has checked.
+//!
+//! Firmware may end with a refusal and measure only what it accepts (edk2 does), so such an image
+//! may be missing in register 4 of a TPM. The feature `tpm` measures it as part of its manifest.
 
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
@@ -103,7 +106,7 @@ unsafe extern "efiapi" fn authenticate(
     let firmware = unsafe { core::mem::transmute::<*mut c_void, Authenticate>(firmware) };
     // SAFETY: The firmware's own call, passed on as it came.
     let said = unsafe { firmware(this, path, image, len, policy) };
-    let is_ours = !image.is_null()
+    let is_ours = len != 0
         && image.addr() == START.load(Ordering::Relaxed)
         && len == LEN.load(Ordering::Relaxed);
     match said {
@@ -112,5 +115,69 @@ unsafe extern "efiapi" fn authenticate(
             Status::SUCCESS
         }
         _ => said,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the firmware of these tests says.
+    static SAYS: AtomicUsize = AtomicUsize::new(0);
+
+    unsafe extern "efiapi" fn firmware(
+        _: *const Security2,
+        _: *const c_void,
+        _: *const u8,
+        _: usize,
+        _: u8,
+    ) -> Status {
+        Status(SAYS.load(Ordering::Relaxed))
+    }
+
+    fn ask(said: Status, image: &[u8]) -> Status {
+        SAYS.store(said.0, Ordering::Relaxed);
+        // SAFETY: Nothing of what is passed on is looked at.
+        unsafe {
+            authenticate(core::ptr::null(), core::ptr::null(), image.as_ptr(), image.len(), 0)
+        }
+    }
+
+    /// One test, for all of it stands in statics.
+    #[test]
+    fn only_a_refusal_of_exactly_the_allowed_bytes_is_set_aside() {
+        let bytes = [7; 64];
+        let ours = &bytes[8..40];
+        let refused = [Status::ACCESS_DENIED, Status::SECURITY_VIOLATION];
+        // Nothing stands there yet, and nothing of the firmware's.
+        assert_eq!(ask(Status::SUCCESS, ours), Status::SECURITY_VIOLATION);
+        let own: Authenticate = firmware;
+        FIRMWARE.store(own as *mut c_void, Ordering::Relaxed);
+        for said in refused {
+            assert_eq!(ask(said, ours), said);
+        }
+        START.store(ours.as_ptr().addr(), Ordering::Relaxed);
+        LEN.store(ours.len(), Ordering::Relaxed);
+        for said in refused {
+            // Equal bytes at another place were not verified, nor was any other part of these.
+            let copy = bytes;
+            for other in [&bytes[9..41], &bytes[8..39], &bytes[8..41], &bytes[8..8], &copy[8..40]] {
+                assert_eq!(ask(said, other), said);
+                assert!(!WAS_NEEDED.load(Ordering::Relaxed));
+            }
+            assert_eq!(ask(said, ours), Status::SUCCESS);
+            assert!(WAS_NEEDED.swap(false, Ordering::Relaxed));
+        }
+        // Any other answer stands.
+        for said in [Status::SUCCESS, Status::OUT_OF_RESOURCES, Status::UNSUPPORTED] {
+            assert_eq!(ask(said, ours), said);
+            assert!(!WAS_NEEDED.load(Ordering::Relaxed));
+        }
+        START.store(0, Ordering::Relaxed);
+        LEN.store(0, Ordering::Relaxed);
+        for said in refused {
+            assert_eq!(ask(said, ours), said);
+            assert_eq!(ask(said, &[]), said);
+        }
     }
 }

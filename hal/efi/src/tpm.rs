@@ -7,6 +7,7 @@ use alloc::format;
 use alloc::string::String;
 
 use stillboot_loader::measure::Measurement;
+use uefi::Status;
 use uefi::boot::{self, ScopedProtocol};
 use uefi::proto::tcg::v2::{HashLogExtendEventFlags, PcrEventInputs, Tcg};
 use uefi::proto::tcg::{EventType, PcrIndex};
@@ -30,7 +31,10 @@ pub fn measure(all: &[Measurement<'_>]) -> String {
         let flags = HashLogExtendEventFlags::empty();
         let done = PcrEventInputs::new_in_box(PcrIndex(*pcr), EventType::IPL, event.as_bytes())
             .and_then(|event| tcg.hash_log_extend_event(flags, data, &event));
-        if let Err(error) = done {
+        // A log that is full has not kept the event, but the register was extended.
+        if let Err(error) = done
+            && error.status() != Status::VOLUME_FULL
+        {
             return format!("tpm: not measured: {event}: {}\n", error.status());
         }
     }

@@ -165,6 +165,10 @@ impl Cell for CountedVariables {
         read_kept(counted_name_of(kind), floor::parse_counted)
     }
 
+    fn uncounted(&mut self, kind: SlotKind) -> core::result::Result<Option<Floor>, StoreError> {
+        FloorVariables.read(kind)
+    }
+
     fn probe(&mut self, _kind: SlotKind) -> core::result::Result<(), StoreError> {
         probe_room()
     }

@@ -1,8 +1,8 @@
 //! A bundle that lies in memory as a whole, as inside of a loader's own image: all of it is verified
 //! before any of it is used.
 //!
-//! It is verified for slot A, where an installation would put it; components for other slots are
-//! held against their digests as well and not given out.
+//! It is verified for one slot; components for other slots are held against their digests as well and
+//! not given out.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -11,9 +11,6 @@ use stillboot::format::{Manifest, Role, Slot};
 use stillboot::verify::{
     ClassError, Device, IndexFold, Sha256, TrustError, Verified, check_class, verify_head,
 };
-
-/// The slot that the components are for.
-const SLOT: Slot = Slot::A;
 
 /// Why a bundle is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,19 +50,24 @@ impl core::error::Error for BundleError {}
 /// A bundle of which every byte was verified.
 #[derive(Debug)]
 pub struct Bundle<'a> {
+    slot: Slot,
     manifest: Verified<Manifest>,
     /// In the order of the manifest.
     components: Vec<&'a [u8]>,
 }
 
 impl<'a> Bundle<'a> {
-    /// Verifies a bundle.
+    /// Verifies a bundle, as what an installation would put into `slot`.
     ///
     /// # Errors
     /// [`BundleError`] for the first thing that is wrong.
-    pub fn verify<H: Sha256>(device: &Device<'_>, bytes: &'a [u8]) -> Result<Self, BundleError> {
+    pub fn verify<H: Sha256>(
+        device: &Device<'_>,
+        slot: Slot,
+        bytes: &'a [u8],
+    ) -> Result<Self, BundleError> {
         let (manifest, head) =
-            verify_head::<H>(device, SLOT.kind(), bytes).map_err(BundleError::Trust)?;
+            verify_head::<H>(device, slot.kind(), bytes).map_err(BundleError::Trust)?;
         check_class(device, &manifest).map_err(BundleError::Class)?;
         let sizes = manifest.components.iter().map(|component| {
             component.index_len(manifest.chunk_size).saturating_add(component.length)
@@ -92,7 +94,7 @@ impl<'a> Bundle<'a> {
             }
             components.push(content);
         }
-        Ok(Self { manifest, components })
+        Ok(Self { slot, manifest, components })
     }
 
     /// What was signed.
@@ -104,7 +106,7 @@ impl<'a> Bundle<'a> {
     /// The component for `role`.
     #[must_use]
     pub fn component(&self, role: Role) -> Option<&'a [u8]> {
-        let mut found = self.manifest.components_of(SLOT);
+        let mut found = self.manifest.components_of(self.slot);
         let (number, _) = found.find(|(_, component)| component.role == role)?;
         self.components.get(number).copied()
     }
@@ -140,7 +142,7 @@ mod tests {
     }
 
     fn verify(bytes: &[u8]) -> Result<Bundle<'_>, BundleError> {
-        Bundle::verify::<SoftSha256>(&publisher().device(), bytes)
+        Bundle::verify::<SoftSha256>(&publisher().device(), Slot::A, bytes)
     }
 
     #[test]
@@ -190,10 +192,10 @@ mod tests {
         let publisher = publisher();
         let mut device = publisher.device();
         device.class = [9; 16];
-        let error = Bundle::verify::<SoftSha256>(&device, &bytes).unwrap_err();
+        let error = Bundle::verify::<SoftSha256>(&device, Slot::A, &bytes).unwrap_err();
         assert!(matches!(error, BundleError::Class(_)), "{error}");
         let other = Publisher::new(8);
-        let error = Bundle::verify::<SoftSha256>(&other.device(), &bytes).unwrap_err();
+        let error = Bundle::verify::<SoftSha256>(&other.device(), Slot::A, &bytes).unwrap_err();
         assert!(matches!(error, BundleError::Trust(_)), "{error}");
     }
 }

@@ -14,7 +14,11 @@
 //! was cut: the floor counts, and the counter is brought after it at the next look.
 //!
 //! A counter that is not there was cleared with the TPM, by its owner. The floor of the variable
-//! counts then, and is bound to a new counter: a device that lost its TPM's memory must go on.
+//! counts then, and is bound to a new counter: a device that lost its TPM's memory must go on. So is
+//! the floor of a loader that kept it in a variable alone.
+//!
+//! What this stops is the chip of another day. Who can write any bytes to the chip can write a lower
+//! floor with the count of today: nothing in the variable is secret.
 
 use stillboot::driver::{RollbackStore, StoreError};
 use stillboot::format::{Floor, SlotKind};
@@ -35,6 +39,12 @@ pub trait Cell {
     /// # Errors
     /// It cannot be told.
     fn read(&mut self, kind: SlotKind) -> Result<Option<Counted>, StoreError>;
+
+    /// A floor that was kept before there was a counter.
+    ///
+    /// # Errors
+    /// It cannot be told.
+    fn uncounted(&mut self, kind: SlotKind) -> Result<Option<Floor>, StoreError>;
 
     /// Whether a write would have room.
     ///
@@ -119,11 +129,16 @@ impl<K: Cell, C: Counter> RollbackStore for CountedStore<K, C> {
     fn read(&mut self, kind: SlotKind) -> Result<Option<Floor>, StoreError> {
         let (kept, state) = (self.cell.read(kind)?, self.counter.state(kind)?);
         match (kept, state) {
-            (None, State::Absent | State::Open(_)) => Ok(None),
-            (Some(kept), State::Absent | State::Open(_)) => {
-                // If that fails, the floor counts as before and the next look tries again.
-                let _ = self.bind(kind, kept.floor);
-                Ok(Some(kept.floor))
+            (kept, State::Absent | State::Open(_)) => {
+                let floor = match kept {
+                    Some(kept) => Some(kept.floor),
+                    None => self.cell.uncounted(kind)?,
+                };
+                if let Some(floor) = floor {
+                    // If that fails, the floor counts as before and the next look tries again.
+                    let _ = self.bind(kind, floor);
+                }
+                Ok(floor)
             }
             (Some(kept), State::Sealed(count)) if kept.count == count => Ok(Some(kept.floor)),
             (Some(kept), State::Sealed(count)) if count.checked_add(1) == Some(kept.count) => {
@@ -179,6 +194,7 @@ mod tests {
     #[derive(Clone, Debug)]
     struct Machine {
         kept: Option<Counted>,
+        uncounted: Option<Floor>,
         state: State,
         /// The highest count of any counter that ever was: a new one begins above.
         highest: u64,
@@ -189,7 +205,14 @@ mod tests {
 
     impl Machine {
         fn new() -> Self {
-            Self { kept: None, state: State::Absent, highest: 4, left: u32::MAX, is_dead: false }
+            Self {
+                kept: None,
+                uncounted: None,
+                state: State::Absent,
+                highest: 4,
+                left: u32::MAX,
+                is_dead: false,
+            }
         }
 
         fn step(&mut self) -> Result<(), StoreError> {
@@ -218,6 +241,9 @@ mod tests {
     impl Cell for Shared<'_> {
         fn read(&mut self, _: SlotKind) -> Result<Option<Counted>, StoreError> {
             self.with(|machine| Ok(machine.kept))
+        }
+        fn uncounted(&mut self, _: SlotKind) -> Result<Option<Floor>, StoreError> {
+            self.with(|machine| Ok(machine.uncounted))
         }
         fn probe(&mut self, _: SlotKind) -> Result<(), StoreError> {
             Ok(())
@@ -356,6 +382,21 @@ mod tests {
         assert_eq!(machine.state, State::Sealed(6));
         machine.store().raise(KIND, floor(4)).unwrap();
         machine.kept = old;
+        assert_eq!(machine.store().read(KIND), Err(StoreError));
+    }
+
+    #[test]
+    fn the_floor_of_a_loader_without_a_counter_is_taken_over() {
+        let mut machine = Machine::new();
+        machine.uncounted = Some(floor(3));
+        assert_eq!(machine.store().read(KIND), Ok(Some(floor(3))));
+        assert_eq!(machine.kept, Some(Counted { floor: floor(3), count: 5 }));
+        assert_eq!(machine.state, State::Sealed(5));
+        machine.store().raise(KIND, floor(4)).unwrap();
+        // From then on it says nothing, and cannot stand in for the other that is gone.
+        machine.uncounted = Some(floor(9));
+        assert_eq!(machine.store().read(KIND), Ok(Some(floor(4))));
+        machine.kept = None;
         assert_eq!(machine.store().read(KIND), Err(StoreError));
     }
 
