@@ -1,6 +1,5 @@
 //! `pcr`: what a loader measures into a TPM when it starts a bundle, known from the bundle alone.
 
-use std::fs;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -12,10 +11,10 @@ use stillboot_arm64::set::Set;
 use stillboot_loader::bundle::Bundle;
 use stillboot_loader::measure::{self, Measurement, SYSTEM_PCR, TREE_PCR};
 
-use crate::args::DeviceArgs;
+use crate::args::{self, DeviceArgs};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
-use crate::view;
+use crate::{source, view};
 
 /// What `pcr` does.
 #[derive(Subcommand, Debug)]
@@ -38,6 +37,10 @@ pub struct PredictArgs {
     bundle: PathBuf,
     #[command(flatten)]
     device: DeviceArgs,
+    /// The slot that it is started from: a, b, c or recovery. It matters for components that are
+    /// linked for one slot, and for what may be started from recovery alone
+    #[arg(long, value_name = "SLOT", value_parser = args::slot, default_value = "a")]
+    slot: Slot,
     /// The device tree that the machine gets, by its name in the set
     #[arg(long, value_name = "NAME")]
     tree: Option<String>,
@@ -52,15 +55,14 @@ pub fn run(command: &PcrCommand, out: &Output) -> Result<(), Failure> {
 
 fn predict(args: &PredictArgs, out: &Output) -> Result<(), Failure> {
     let refused = |message: String| Failure::new(Exit::Refused, "pcr", message);
-    let bytes =
-        fs::read(&args.bundle).map_err(|error| Failure::system("read", &args.bundle, &error))?;
+    let bytes = source::whole(&args.bundle)?;
     let roots = args.device.roots()?;
     // A prediction for what no loader would start is worth nothing.
-    let bundle = Bundle::verify::<SoftSha256>(&args.device.device(&roots), &bytes)
+    let bundle = Bundle::verify::<SoftSha256>(&args.device.device(&roots), args.slot, &bytes)
         .map_err(|error| refused(format!("{}: {error}", args.bundle.display())))?;
     let manifest = bundle.manifest();
     let cmdline = bundle.component(Role::Cmdline);
-    let mut all = measure::of_system(manifest.digest(), manifest, Slot::A, cmdline);
+    let mut all = measure::of_system(manifest.digest(), manifest, args.slot, cmdline);
     if let Some(name) = &args.tree {
         let set = bundle.component(Role::Dtbs);
         let set = set.ok_or_else(|| refused("the bundle has no set of device trees".into()))?;

@@ -23,6 +23,17 @@ enum Reader {
     Stream { stream: Box<dyn Read>, scrap: Vec<u8> },
 }
 
+/// All bytes of the bundle at `path`; `-` is standard input.
+pub fn whole(path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let done = match Bundle::open(path)?.reader {
+        Reader::File { mut file, .. } => file.read_to_end(&mut bytes),
+        Reader::Stream { mut stream, .. } => stream.read_to_end(&mut bytes),
+    };
+    done.map_err(|error| Failure::system("read", path, &error))?;
+    Ok(bytes)
+}
+
 impl Bundle {
     /// Opens the bundle at `path`; `-` is standard input.
     pub fn open(path: &Path) -> Result<Self, Failure> {

@@ -57,8 +57,25 @@ fn registers_follow_from_the_bundle() {
 }
 
 #[test]
+fn recovery_is_predicted_where_it_is_started_from() {
+    let world = world();
+    world
+        .run(&format!(
+            "pack {TRUST} --version 0.1.0 --sequence 1 --kernel kernel --recovery \
+             --keyset keys/keyset.sbk --key keys/recovery-1.pem --out recovery.sbb"
+        ))
+        .expect(0);
+    world.run(&format!("pcr predict recovery.sbb {TRUST} --json")).refused(4, "pcr");
+    let said = world.run(&format!("pcr predict recovery.sbb {TRUST} --slot recovery --json"));
+    let events = said.expect(0).json()["registers"][0]["events"].clone();
+    assert_eq!(events.as_array().unwrap().len(), 2, "{events}");
+    world.run(&format!("pcr predict v1.sbb {TRUST} --slot recovery --json")).refused(4, "pcr");
+}
+
+#[test]
 fn what_no_loader_would_start_is_not_predicted() {
     let world = world();
+    world.run(&format!("pcr predict . {TRUST} --json")).refused(2, "usage");
     let mut damaged = world.read("v1.sbb");
     *damaged.last_mut().unwrap() ^= 1;
     world.write("damaged.sbb", damaged);
