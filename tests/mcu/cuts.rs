@@ -16,7 +16,10 @@ use crate::flash::{Flash, factory};
 use crate::machine::{Ended, Machine, Settings};
 
 /// Lives in which the power is to fail.
-const LIVES: usize = 100;
+const LIVES: usize = 150;
+
+/// How often QEMU has to be killed in them, at whatever instant.
+const KILLS: u64 = 100;
 
 /// How often the power fails at most in one life, one power-on after the other.
 const CUTS_MAX: u64 = 2;
@@ -103,8 +106,8 @@ fn install(machine: &mut Machine, update: &[u8]) -> Result<(), Ended> {
     })
 }
 
-/// How often the power failed, by where the life began.
-type Cuts = [u64; 2];
+/// How often the power failed, by where the life began, and how often of these by a kill.
+type Cuts = ([u64; 2], u64);
 
 /// One life.
 fn life(scene: &Scene, seed: u64) -> Cuts {
@@ -113,17 +116,19 @@ fn life(scene: &Scene, seed: u64) -> Cuts {
     let number = random.below(2) as usize;
     let start = &scene.starts[number];
     let flash = Flash::new(&start.flash);
-    let mut cuts = [0; 2];
+    let (mut cuts, mut kills) = ([0; 2], 0);
+    let mut is_confirmed = false;
     for _ in 0..=random.below(CUTS_MAX) {
         // Torn inside an operation, or at any instant at all.
-        let torn = random.chance(2, 3);
+        let torn = random.chance(1, 3);
         let settings = Settings {
             cut: if torn { 1 + random.below(start.operations.into()) as u32 } else { 0 },
             seed: random.next_u64(),
             nonce: random.next_u64(),
             ..Settings::default()
         };
-        let instant = start.duration.mul_f64(random.below(1000) as f64 / 1000.0);
+        // Longer than it took alone: now others run beside it.
+        let instant = start.duration.mul_f64(random.below(1500) as f64 / 1000.0);
         let mut machine = Machine::start(loader, flash.path(), &settings);
         let ended = thread::scope(|scope| {
             if !torn {
@@ -136,9 +141,13 @@ fn life(scene: &Scene, seed: u64) -> Cuts {
             }
             live(&mut machine, &scene.update)
         });
-        if let Err(ended) = ended {
-            assert!(ended.by_power_cut(), "it ended by itself: {ended:#?}");
-            cuts[number] += 1;
+        match ended {
+            Ok(_) => is_confirmed = true,
+            Err(ended) => {
+                assert!(ended.by_power_cut(), "it ended by itself: {ended:#?}");
+                cuts[number] += 1;
+                kills += u64::from(!torn);
+            }
         }
     }
     // Whatever happened, it still boots, and what it boots verifies.
@@ -147,16 +156,18 @@ fn life(scene: &Scene, seed: u64) -> Cuts {
     let hello = machine.expect("app ");
     let slot = hello.split(' ').nth(2).and_then(Slot::from_name).expect("it names its slot");
     machine.kill();
+    // What said that it is confirmed is never lost.
+    assert!(!is_confirmed || hello.starts_with("2.0.0 "), "after its confirmation: {hello}");
     flash.verifies(slot).unwrap_or_else(|reason| panic!("slot {slot} does not verify: {reason}"));
     // And the update still comes. In some lives only: it takes as long as all the rest.
     if random.chance(2, 3) {
-        return cuts;
+        return (cuts, kills);
     }
     let mut machine = Machine::start(loader, flash.path(), &settings);
     let running = live(&mut machine, &scene.update).expect("nothing cuts its power");
     assert_eq!(running.version, "2.0.0");
     flash.verifies(running.slot).unwrap_or_else(|reason| panic!("{running:?}: {reason}"));
-    cuts
+    (cuts, kills)
 }
 
 #[test]
@@ -180,9 +191,11 @@ fn power_cuts_at_random_instants_leave_a_board_that_boots() {
         }
     });
     let cuts = cuts.into_inner().expect("no panic held it");
-    let [install, boot] = [0, 1].map(|start| cuts.iter().map(|of: &Cuts| of[start]).sum::<u64>());
+    let [install, boot] = [0, 1].map(|start| cuts.iter().map(|of: &Cuts| of.0[start]).sum::<u64>());
+    let kills: u64 = cuts.iter().map(|of| of.1).sum();
     println!(
-        "mcu: {} lives, {install} power cuts from before the installation on, {boot} after it, {:?}",
+        "mcu: {} lives, {install} power cuts from before the installation on, {boot} after it, \
+         {kills} of them by a kill, {:?}",
         cuts.len(),
         started.elapsed()
     );
@@ -190,4 +203,5 @@ fn power_cuts_at_random_instants_leave_a_board_that_boots() {
     let few = "power cuts are too few to show anything";
     assert!(install + boot >= LIVES as u64, "{install} and {boot} {few}");
     assert!(install.min(boot) >= LIVES as u64 / 4, "{install} and {boot} {few}");
+    assert!(kills >= KILLS, "{kills} kills {few}");
 }

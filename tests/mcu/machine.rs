@@ -26,7 +26,8 @@ pub struct Settings {
     pub seed: u64,
     /// What its generator of random numbers gives.
     pub nonce: u64,
-    /// Milliseconds until a hanging program is reset; 0 for the board's own choice.
+    /// Milliseconds until a hanging program is reset; 0 for longer than any test: the board counts
+    /// the time of a busy host.
     pub watchdog: u32,
     /// It prints what stack and memory it used.
     pub measure: bool,
@@ -65,16 +66,14 @@ impl Machine {
     /// Switches a board on, with this loader and this flash.
     pub fn start(loader: &Path, flash: &Path, settings: &Settings) -> Self {
         let folder = tempfile::tempdir().expect("the temporary folder can be written");
-        let mut words = vec![
+        let words = [
             format!("flash={}", flash.display()),
             format!("seed={}", settings.seed),
             format!("cut={}", settings.cut),
             format!("nonce={}", settings.nonce),
             format!("measure={}", u8::from(settings.measure)),
+            format!("watchdog={}", if settings.watchdog > 0 { settings.watchdog } else { 120_000 }),
         ];
-        if settings.watchdog > 0 {
-            words.push(format!("watchdog={}", settings.watchdog));
-        }
         let words: Vec<_> = words.into_iter().map(|word| format!("arg={word}")).collect();
         // What is logged comes out of QEMU's own output, so the serial line needs another way.
         let log = File::create(folder.path().join("log")).expect("the folder is ours");

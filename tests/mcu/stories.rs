@@ -80,7 +80,7 @@ fn a_release_that_crashes_is_tried_three_times_and_rolled_back() {
 #[test]
 #[ignore = "boots a board in QEMU"]
 fn a_release_that_hangs_is_ended_by_the_watchdog_and_rolled_back() {
-    fails_three_times(Behaviour::Hangs, &Settings { watchdog: 4000, ..Settings::default() });
+    fails_three_times(Behaviour::Hangs, &Settings { watchdog: 8000, ..Settings::default() });
 }
 
 #[test]

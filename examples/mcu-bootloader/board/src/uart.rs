@@ -71,6 +71,14 @@ impl Uart {
         this
     }
 
+    /// Sends text.
+    pub fn send(&mut self, text: &str) {
+        for byte in text.bytes() {
+            while STATE.read() & TRANSMIT_FULL != 0 {}
+            DATA.write(byte.into());
+        }
+    }
+
     /// Reads a line into `into`, without its end. What does not fit is dropped. Waiting for somebody
     /// to type is not hanging: the watchdog is kept quiet.
     pub fn line<const N: usize>(&mut self, into: &mut heapless::String<N>) {
@@ -124,10 +132,7 @@ fn sleep() {
 
 impl fmt::Write for Uart {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            while STATE.read() & TRANSMIT_FULL != 0 {}
-            DATA.write(byte.into());
-        }
+        self.send(text);
         Ok(())
     }
 }

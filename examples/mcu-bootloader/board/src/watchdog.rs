@@ -1,7 +1,8 @@
 //! The board's watchdog: an Arm CMSDK APB watchdog, counting down at 25 MHz.
 //!
 //! It has two stages: the first time it reaches zero it raises the NMI, the second time it resets.
-//! No program here handles the NMI, so a program that hangs hangs there until the reset.
+//! No program here handles the NMI: one that has not fed the watchdog until then stays in it until the
+//! reset. So a program has to feed it within half of the time, and a hang is over after all of it.
 
 use crate::registers::Register;
 
@@ -19,7 +20,8 @@ const LOCK: Register = unsafe { Register::new(0x4000_8c00) };
 const INTERRUPT_AND_RESET: u32 = 0b11;
 const UNLOCK: u32 = 0x1acc_e551;
 
-/// Resets the board unless it is [fed](feed) within `milliseconds`. Survives the hand-over to the
+/// Resets the board `milliseconds` after it was [fed](feed) last; a program that lets half of them
+/// pass is lost. Survives the hand-over to the
 /// application, and cannot be stopped by it by mistake: it is locked.
 pub fn arm(milliseconds: u32) {
     // Two stages, each half of the time.

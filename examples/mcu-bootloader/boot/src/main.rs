@@ -8,8 +8,6 @@
 
 mod psram;
 
-use core::fmt::Write;
-
 use cortex_m_rt::entry;
 use mcu_board::flash::FileFlash;
 use mcu_board::identity::{DEVICE, TEST_ROOTS};
@@ -65,21 +63,26 @@ fn main() -> ! {
     let buffer = BUFFER.take();
 
     let mark = machine.measure.then(Mark::new);
-    let proof =
-        driver::boot(boot, Event::Start, &mut [&mut flash], &mut NoStore, &mut psram, buffer);
+    let mut event = Event::Start;
+    let ready = loop {
+        let proof = driver::boot(boot, event, &mut [&mut flash], &mut NoStore, &mut psram, buffer);
+        let Some(proof) = proof else { break None };
+        if let (Some(image_len), Some(settings_len)) =
+            (psram.len_of(Role::Image), psram.len_of(Role::Cmdline))
+        {
+            break Some((proof, image_len, settings_len));
+        }
+        // It verified, so it was made like this: a release for another kind of board. It will be no
+        // better the next time, and another slot may hold one for this board.
+        event = Event::Returned;
+    };
     if let Some(mark) = mark {
         measure(mark.depth());
     }
     for line in &boot.report().lines {
         defmt::info!("{}", line);
     }
-    let Some(proof) = proof else { stop(Some(boot.report())) };
-    let (Some(image_len), Some(settings_len)) =
-        (psram.len_of(Role::Image), psram.len_of(Role::Cmdline))
-    else {
-        // It verified, so it was made like this: a release for another kind of board.
-        stop(Some(boot.report()))
-    };
+    let Some((proof, image_len, settings_len)) = ready else { stop(Some(boot.report())) };
     defmt::info!("starting {} with {=usize} bytes", proof, image_len);
     start(&machine, retained, &proof, settings_len)
 }
@@ -103,11 +106,11 @@ fn start(machine: &Machine, retained: Retained, proof: &BootProof, settings_len:
 /// recovery slot or an installation over the serial port.
 fn stop(report: Option<&Report>) -> ! {
     let mut uart = Uart::sending();
-    let _ = uart.write_str("nothing boots\n");
+    uart.send("nothing boots\n");
     if let Some(report) = report {
         for line in &report.lines {
-            let _ = uart.write_str(line.candidate.slot.name());
-            let _ = uart.write_str(" not started\n");
+            uart.send(line.candidate.slot.name());
+            uart.send(" not started\n");
         }
     }
     loop {
@@ -115,15 +118,23 @@ fn stop(report: Option<&Report>) -> ! {
     }
 }
 
-/// Tells what the decision took.
+/// Tells what the decision took. Without `core::fmt`, which would be a tenth of the loader.
 fn measure(depth: Depth) {
     let mut uart = Uart::sending();
-    let _ = writeln!(
-        uart,
-        "measured boot stack_calls={} stack_total={} context={} config={} buffer={BUFFER_LEN}",
-        depth.calls,
-        depth.total,
-        size_of::<Boot<'static, SoftSha256>>(),
-        size_of::<BootConfig<'static>>(),
-    );
+    let mut tell = |name: &str, value: usize| {
+        uart.send(name);
+        let (mut digits, mut at, mut rest) = ([0; 10], 10, value as u32);
+        while at > 0 && (rest > 0 || at == digits.len()) {
+            at -= 1;
+            digits[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        uart.send(core::str::from_utf8(&digits[at..]).unwrap_or_default());
+    };
+    tell("measured boot stack_calls=", depth.calls);
+    tell(" stack_total=", depth.total);
+    tell(" context=", size_of::<Boot<'static, SoftSha256>>());
+    tell(" config=", size_of::<BootConfig<'static>>());
+    tell(" buffer=", BUFFER_LEN);
+    uart.send("\n");
 }
