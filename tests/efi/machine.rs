@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -64,7 +65,11 @@ impl Arch {
         let mut qemu = Command::new("setpriv");
         qemu.args(["--pdeathsig", "KILL", &format!("qemu-system-{}", self.name())]);
         match self {
-            Self::X86_64 => qemu.args(["-machine", "q35", "-cpu", "max"]),
+            Self::X86_64 =>
+            // Later versions of QEMU have them; there is a test for each way of hashing.
+            {
+                qemu.args(["-machine", "q35", "-cpu", "max,-sha-ni"])
+            }
             Self::Aarch64 => qemu.args(["-machine", "virt", "-cpu", "cortex-a72"]),
         };
         qemu
@@ -404,7 +409,8 @@ impl Machine {
 
     /// Waits until the machine switches itself off.
     pub fn expect_off(&mut self) {
-        while self.wait(|_| Some(())).is_ok() {}
+        let deadline = Instant::now() + PATIENCE;
+        while self.line(deadline).is_ok() {}
     }
 
     /// Waits for a system that takes commands; gives its boot.
@@ -506,6 +512,14 @@ impl Machine {
 
     /// Pulls the plug.
     pub fn kill(self) {}
+
+    /// Ends QEMU at once if it still runs. Whether it was killed, now or before, rather than that it
+    /// ended by itself.
+    pub fn was_killed(mut self) -> bool {
+        let _ = self.process.kill();
+        let status = self.process.wait().expect("it was started");
+        status.signal() == Some(Signal::KILL.as_raw())
+    }
 }
 
 impl Drop for Machine {

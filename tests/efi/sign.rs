@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use stillboot_tests::chores::succeed;
+use tempfile::NamedTempFile;
 
 use crate::release::works;
 
@@ -17,10 +18,13 @@ const KEY: &str = "/usr/share/ovmf/PkKek-1-snakeoil.key";
 fn key() -> &'static PathBuf {
     static OPEN: OnceLock<PathBuf> = OnceLock::new();
     OPEN.get_or_init(|| {
-        let path = works().folder().join("snakeoil.key");
+        // The stories of the other architecture make it at the same time: it appears as a whole.
+        let key = NamedTempFile::new_in(works().folder()).expect("the folder can be written");
         let mut openssl = Command::new("openssl");
-        openssl.args(["rsa", "-in", KEY, "-passin", "pass:snakeoil", "-out"]).arg(&path);
+        openssl.args(["rsa", "-in", KEY, "-passin", "pass:snakeoil", "-out"]).arg(key.path());
         succeed(&mut openssl);
+        let path = works().folder().join("snakeoil.key");
+        key.persist(&path).expect("the folder can be written");
         path
     })
 }

@@ -4,10 +4,15 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::OnceLock;
+use std::sync::{OnceLock, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::machine::{Arch, copy_sparse};
 use crate::release::works;
+
+/// How long the firmware may take.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The file that variables are copied from. Firmware for Arm waits five seconds at every start for
 /// somebody who wants its menu, unless its variable says otherwise: here it does.
@@ -20,12 +25,17 @@ pub fn template(arch: Arch, is_secure: bool) -> PathBuf {
     let made = MADE[usize::from(is_secure)].get_or_init(|| {
         let name = if is_secure { "secure-variables.fd" } else { "variables.fd" };
         let path = works().folder().join(name);
-        copy_sparse(&debians, &path);
-        if !is_secure {
-            format(arch, &path);
-        }
-        let mut bytes = fs::read(&path).expect("it was just written");
-        assert!(hurry(&mut bytes), "the firmware keeps its time of waiting elsewhere");
+        // The firmware may be writing when it is stopped; what it wrote in part is no answer.
+        let mut attempts = (0..3).map(|_| {
+            copy_sparse(&debians, &path);
+            if !is_secure {
+                format(arch, &path);
+            }
+            let mut bytes = fs::read(&path).expect("it was just written");
+            hurry(&mut bytes).then_some(bytes)
+        });
+        let bytes = attempts.find_map(|bytes| bytes);
+        let bytes = bytes.expect("the firmware keeps its time of waiting in `Timeout`");
         fs::write(&path, bytes).expect("the target folder can be written");
         path
     });
@@ -46,7 +56,10 @@ fn hurry(bytes: &mut [u8]) -> bool {
     let (mut at, mut found) = (FIRST, false);
     while bytes[at..].starts_with(&[0xaa, 0x55]) {
         let (name_len, len) = (number(&bytes[at + 36..at + 40]), number(&bytes[at + 40..at + 44]));
-        let name: Vec<_> = bytes[at + HEADER..][..name_len]
+        let Some(name) = bytes[at + HEADER..].get(..name_len.saturating_add(len)) else {
+            return false;
+        };
+        let name: Vec<_> = name[..name_len]
             .chunks_exact(2)
             .map(|unit| u16::from_le_bytes([unit[0], unit[1]]))
             .collect();
@@ -77,12 +90,26 @@ fn format(arch: Arch, variables: &Path) {
         .spawn()
         .expect("QEMU is there; `cargo xtask setup` brings it");
     let mut output = qemu.stdout.take().expect("it is piped");
-    let (mut seen, mut buffer) = (String::new(), [0; 4096]);
+    let (said, lines) = mpsc::channel();
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(len @ 1..) = output.read(&mut buffer) {
+            // Nobody listens any more once it has said what it was waited for.
+            let _ = said.send(String::from_utf8_lossy(&buffer[..len]).into_owned());
+        }
+    });
+    let deadline = Instant::now() + PATIENCE;
+    let mut seen = String::new();
     // There is nothing to boot, and it says so.
     while !seen.contains("BdsDxe: ") {
-        let len = output.read(&mut buffer).expect("a pipe can be read");
-        assert!(len > 0, "the firmware ended: {seen}");
-        seen.push_str(&String::from_utf8_lossy(&buffer[..len]));
+        let left = deadline.saturating_duration_since(Instant::now());
+        match lines.recv_timeout(left) {
+            Ok(text) => seen.push_str(&text),
+            Err(error) => {
+                let _ = qemu.kill();
+                panic!("expected the firmware to look for something to boot: {error}: {seen}");
+            }
+        }
     }
     qemu.kill().expect("it runs");
     qemu.wait().expect("it was started");
