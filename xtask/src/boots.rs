@@ -5,7 +5,7 @@
 use std::env;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::efi::Arch;
 use crate::shell;
@@ -17,12 +17,18 @@ pub const BUILD: [&str; 8] =
 /// The story that cuts the power.
 const TORTURE: &str = "the_power_is_cut";
 
-/// Runs the stories of one architecture, or those with `story` in their name.
+/// Runs the stories of one architecture, or those whose names begin with `story`, one after the
+/// other: two architectures side by side are as many as there are cores.
 ///
 /// # Errors
-/// A story went wrong.
+/// A story went wrong, or there is none of that name.
 pub fn run(arch: Arch, story: Option<&str>) -> Result<()> {
-    shell::run(&mut stories_on(arch, story.unwrap_or_default()))
+    let mut stories = stories_on(arch, story.unwrap_or_default())?;
+    if story.is_none() {
+        // What the stories count with is tested beside them.
+        stories.arg("count::");
+    }
+    shell::run(&mut stories)
 }
 
 /// Cuts the power at `boots` random instants.
@@ -30,7 +36,7 @@ pub fn run(arch: Arch, story: Option<&str>) -> Result<()> {
 /// # Errors
 /// A state was found that does not boot.
 pub fn torture(arch: Arch, boots: u32, seed: Option<u64>) -> Result<()> {
-    let mut stories = stories_on(arch, TORTURE);
+    let mut stories = stories_on(arch, TORTURE)?;
     stories.env("STILLBOOT_TORTURE_BOOTS", boots.to_string());
     if let Some(seed) = seed {
         stories.env("STILLBOOT_SEED", seed.to_string());
@@ -38,10 +44,14 @@ pub fn torture(arch: Arch, boots: u32, seed: Option<u64>) -> Result<()> {
     shell::run(&mut stories)
 }
 
-/// The stories of `arch` whose names begin with `story`, one after the other: two architectures
-/// side by side are as many as there are cores.
-fn stories_on(arch: Arch, story: &str) -> Command {
-    stories(&format!("{}::{story}", arch.name()))
+/// The stories of `arch` whose names begin with `story`. At least one: a test program that is asked
+/// for nothing it has is content.
+fn stories_on(arch: Arch, story: &str) -> Result<Command> {
+    let name = format!("{}::{story}", arch.name());
+    if !shell::output(stories(&name).arg("--list"))?.contains(": test\n") {
+        bail!("no story on {} has a name that begins with `{story}`", arch.name());
+    }
+    Ok(stories(&name))
 }
 
 /// The stories whose names, with the module they are in, begin with `name`.

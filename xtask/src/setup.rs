@@ -136,9 +136,12 @@ fn packages() -> Result<Vec<String>> {
         )]);
     }
     println!("setup: installing {}", missing.join(", "));
-    shell::run(Command::new("apt-get").arg("update"))?;
+    // A machine that was just started may be updating itself.
+    let wait = ["-o", "DPkg::Lock::Timeout=300"];
+    shell::run(Command::new("apt-get").args(wait).arg("update"))?;
     shell::run(
         Command::new("apt-get")
+            .args(wait)
             .args(["install", "-y", "--no-install-recommends"])
             .args(&missing)
             .env("DEBIAN_FRONTEND", "noninteractive"),

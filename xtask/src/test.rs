@@ -62,7 +62,7 @@ fn steps() -> Vec<Step> {
             .xtask(&["mcu"])
             .after("mcu build")
             .after("clippy mcu")
-            .minutes(10)
+            .minutes(20)
             .must_print(),
         Step::new("doc tests", Lane::Debug)
             .cargo(&["test", "--workspace", "--doc"])
@@ -105,7 +105,7 @@ fn steps() -> Vec<Step> {
             .must_print(),
         // Last, the whole story through the door that a user takes.
         Step::new("demo", Lane::Release)
-            .cargo(&["run", "--quiet", "--release", "--", "demo"])
+            .cargo(&["run", "--quiet", "--release", "--", "demo", "--seed", "1"])
             .after("clippy")
             .must_print(),
         Step::new("test keys", Lane::Release).xtask(&["test-keys"]).after("demo").must_print(),
@@ -119,7 +119,7 @@ fn boots_on(name: &'static str, arch: &'static str) -> Step {
         .xtask(&["boots", "--arch", arch])
         .after("boots build")
         .after("kernels")
-        .minutes(30)
+        .minutes(45)
         .must_print()
 }
 

@@ -21,7 +21,7 @@ fn number(name: &str, default: u64) -> u64 {
 /// `STILLBOOT_KILL_MIB` change how often and how much.
 #[test]
 fn killed_installs_boot_old_until_complete_and_new_after() {
-    let seed = number("STILLBOOT_SEED", getrandom::u64().unwrap());
+    let seed = number("STILLBOOT_SEED", 1);
     let kills = number("STILLBOOT_KILLS", 50);
     let mib = number("STILLBOOT_KILL_MIB", 100).max(10);
     println!("seed {seed}, {kills} kills, {mib} MiB: replay with STILLBOOT_SEED={seed}");
