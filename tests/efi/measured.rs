@@ -13,13 +13,21 @@ use crate::stub::{LAPTOP, LAPTOP_TREE, set};
 use crate::tpm::Tpm;
 
 /// A register as the kernel shows it.
-fn register(machine: &mut Machine, number: u32) -> String {
-    let file = format!("/sys/class/tpm/tpm0/pcr-sha256/{number}");
+fn register(machine: &mut Machine, bank: &str, number: u32) -> String {
+    let file = format!("/sys/class/tpm/tpm0/pcr-{bank}/{number}");
     machine.run(&format!("cat {file}"), 0).trim().to_lowercase()
 }
 
+/// What the tool says a register will be.
+#[derive(Debug)]
+struct Predicted {
+    sha256: String,
+    sha384: String,
+    events: Vec<String>,
+}
+
 /// What the tool says the registers will be.
-fn predicted_of(release: &Release, tree: Option<&str>) -> BTreeMap<u32, String> {
+fn predicted_of(release: &Release, tree: Option<&str>) -> BTreeMap<u32, Predicted> {
     let (bundle, device) = (release.file(), device_words(release.arch));
     let mut command = vec!["pcr", "predict", text(&bundle), "--json"];
     command.extend(words(&device));
@@ -30,7 +38,14 @@ fn predicted_of(release: &Release, tree: Option<&str>) -> BTreeMap<u32, String> 
         .iter()
         .map(|register| {
             let number = register["pcr"].as_u64().expect("a number") as u32;
-            (number, register["sha256"].as_str().expect("its value").to_owned())
+            let text = |value: &Value| value.as_str().expect("it is text").to_owned();
+            let events = register["events"].as_array().expect("it has events");
+            let predicted = Predicted {
+                sha256: text(&register["sha256"]),
+                sha384: text(&register["sha384"]),
+                events: events.iter().map(text).collect(),
+            };
+            (number, predicted)
         })
         .collect()
 }
@@ -38,22 +53,29 @@ fn predicted_of(release: &Release, tree: Option<&str>) -> BTreeMap<u32, String> 
 /// Fails unless the registers are what was predicted, and what the firmware's log says they are.
 fn assert_measured(machine: &mut Machine, release: &Release, tree: Option<&str>) {
     let predicted = predicted_of(release, tree);
-    for (number, value) in &predicted {
-        assert_eq!(register(machine, *number), *value, "register {number}");
+    for (number, wanted) in &predicted {
+        assert_eq!(register(machine, "sha256", *number), wanted.sha256, "register {number}");
+        assert_eq!(register(machine, "sha384", *number), wanted.sha384, "register {number}");
     }
     // Nothing was chosen, nothing was measured.
     if tree.is_none() {
-        assert_eq!(register(machine, 12), "0".repeat(64));
+        assert_eq!(register(machine, "sha256", 12), "0".repeat(64));
     }
-    let replayed = replay(machine);
+    let (replayed, texts) = replay(machine);
     assert!(replayed.len() > 5, "{replayed:?}");
     for (number, value) in replayed {
-        assert_eq!(register(machine, number), value, "register {number} by its log");
+        assert_eq!(register(machine, "sha256", number), value, "register {number} by its log");
+    }
+    // Nobody else has a word in these registers.
+    for number in [8, 12] {
+        let wanted = predicted.get(&number).map(|wanted| &wanted.events[..]).unwrap_or_default();
+        assert_eq!(texts.get(&number).map(|found| &found[..]).unwrap_or_default(), wanted);
     }
 }
 
-/// The registers that the firmware's log makes: each event hashed onto what was there.
-fn replay(machine: &mut Machine) -> BTreeMap<u32, String> {
+/// The registers that the firmware's log makes, each event hashed onto what was there; and what the
+/// events of the type `EV_IPL` say.
+fn replay(machine: &mut Machine) -> (BTreeMap<u32, String>, BTreeMap<u32, Vec<String>>) {
     machine
         .run("mountpoint -q /sys/kernel/security || mount -t securityfs s /sys/kernel/security", 0);
     let file = "/sys/kernel/security/tpm0/binary_bios_measurements";
@@ -80,6 +102,7 @@ fn replay(machine: &mut Machine) -> BTreeMap<u32, String> {
         })
         .collect();
     let mut registers = BTreeMap::<u32, [u8; 32]>::new();
+    let mut texts = BTreeMap::<u32, Vec<String>>::new();
     loop {
         // Register, type, digests of each bank, and the event itself.
         let number = long(take(4).0);
@@ -94,12 +117,16 @@ fn replay(machine: &mut Machine) -> BTreeMap<u32, String> {
             }
         }
         let len = long(take(4).0) as usize;
-        if take(len).1 {
+        let (event, is_last) = take(len);
+        if kind == 13 {
+            texts.entry(number).or_default().push(String::from_utf8_lossy(event).into_owned());
+        }
+        if is_last {
             break;
         }
     }
     let hex = |bytes: [u8; 32]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    registers.into_iter().map(|(number, value)| (number, hex(value))).collect()
+    (registers.into_iter().map(|(number, value)| (number, hex(value))).collect(), texts)
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {

@@ -246,6 +246,20 @@ pub fn two_bad_slots_end_in_recovery(arch: Arch) {
         assert!(said.contains(slot), "{said}");
     }
     done("recovery", arch, &machine);
+    machine.kill();
+
+    // The same with recovery on a second disk, which nobody looks at while the first one serves.
+    let image = both_good(arch);
+    let second = Image::new(arch, &["--recovery", text(&rescue)]);
+    let hardware = Hardware::new(arch, &[image.path(), second.path()]);
+    let mut machine = hardware.start(&Settings { boot_index: true, ..Settings::default() });
+    assert_runs(&machine.ready(), &two, Slot::B, 0);
+    machine.kill();
+    rot(hardware.disk(), Slot::A);
+    rot(hardware.disk(), Slot::B);
+    let mut machine = hardware.start(&Settings { boot_index: true, ..Settings::default() });
+    assert_eq!(machine.ready().kernel, recovery.kernel_version());
+    done("recovery on a second disk", arch, &machine);
 }
 
 pub fn two_bad_slots_without_recovery_end_in_a_report(arch: Arch) {

@@ -1,8 +1,10 @@
 //! The loops of `stillboot::driver`, for asynchronous devices: step, await, step.
 //!
 //! Nothing is decided here, so nothing of the core is here a second time. A loop yields after each
-//! step; the longest that it keeps the executor is one step of a machine, which hashes at most one
-//! chunk or checks one head with its signatures.
+//! step; the longest that it keeps the executor is one step of a machine, which hashes what one
+//! operation has brought, or checks one head with its signatures. That is a chunk of the stream, as
+//! much as fits the caller's buffer when a slot is read back, and in a power-on that loads a component
+//! into memory up to [`LOAD_LEN_MAX`](stillboot::boot::LOAD_LEN_MAX) bytes of it.
 
 use embassy_futures::yield_now;
 use embedded_io_async::Read;
