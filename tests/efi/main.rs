@@ -79,4 +79,5 @@ stories! {
     stub_leaves_an_unknown_machine_alone_unless_a_tree_is_required,
     stub_refuses_what_was_not_signed,
     loader_gives_a_slot_its_tree_or_passes_it_over,
+    an_image_that_comes_back_costs_its_tries_and_no_more,
 }

@@ -146,7 +146,7 @@ pub fn predicted(arch: Arch) {
         one.trees = Some((set(&model), true));
     }
     // Verified, tried, and refused by the firmware: it must leave no trace.
-    two.is_broken = true;
+    two.instead = Some(vec![7; 64 << 10]);
     let bundle = one.file();
     let image = Image::new(arch, &[extras, &["--bundle", text(&bundle)]].concat());
     image.confirm().install(&two, 3);

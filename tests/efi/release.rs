@@ -119,8 +119,8 @@ pub struct Release {
     /// Its kernel tells what it finds.
     pub talkative: bool,
     pub signature: Signature,
-    /// In the place of its kernel are bytes that no firmware starts.
-    pub is_broken: bool,
+    /// What it has in the place of its kernel.
+    pub instead: Option<Vec<u8>>,
 }
 
 /// Who has signed what the firmware starts.
@@ -148,7 +148,7 @@ impl Release {
             trees: None,
             talkative: false,
             signature: Signature::Debian,
-            is_broken: false,
+            instead: None,
         }
     }
 
@@ -186,8 +186,7 @@ impl Release {
             cmdline = cmdline.replace(" quiet", "");
         }
         let kernel = self.kernel.read(self.arch, "vmlinuz");
-        if self.is_broken {
-            let kernel = vec![7; 64 << 10];
+        if let Some(kernel) = self.instead.clone() {
             return [
                 (Role::Kernel, kernel),
                 (Role::Initramfs, vec![7]),

@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::PathBuf;
 
-use stillboot::format::Slot;
+use stillboot::format::{Fault, Slot, SlotState};
 use stillboot_arm64::chid::{Fields, Kind};
 use stillboot_arm64::set::{self, Machine as Known};
 use stillboot_tests::chores::{renamed, succeed, xtask};
 
-use crate::disk::{Image, text};
+use crate::disk::{Image, forge, record, text};
 use crate::machine::{Arch, FOREIGN_OPTIONS, Hardware, Machine, Settings};
 use crate::release::{CLASS, Release, works};
 use crate::stories::{assert_runs, confirm, report};
@@ -75,12 +75,18 @@ pub fn set(hardware: &Hardware) -> Vec<u8> {
     set::build(&trees, &[known]).expect("no two of them are alike")
 }
 
-/// The image: the stub with this release in it.
-pub fn image(hardware: &Hardware, release: &Release) -> PathBuf {
-    let (stub, out) = (works().folder().join("stub.efi"), hardware.path("image.efi"));
+/// The stub, with nothing in it.
+fn empty() -> PathBuf {
+    let stub = works().folder().join("stub.efi");
     let mut build = xtask();
     build.args(["stub", "--test-keys", "--class", CLASS, "--revision", "1", "--roots"]);
     succeed(build.arg(&works().roots).arg("--out").arg(&stub));
+    stub
+}
+
+/// The image: the stub with this release in it.
+pub fn image(hardware: &Hardware, release: &Release) -> PathBuf {
+    let (stub, out) = (empty(), hardware.path("image.efi"));
     let [bundle, stub, roots, path] =
         [&release.file(), &stub, &works().roots, &out].map(|path| path.display().to_string());
     works().on_host(&[
@@ -184,6 +190,37 @@ pub fn stub_refuses_what_was_not_signed() {
     let mut machine = hardware.start(&settings(path, LAPTOP, false));
     machine.expect("not started: the bundle's kernel does not match the manifest");
     println!("note: stub, broken set and changed byte: refused");
+}
+
+/// A stub without a bundle is a program that comes back.
+pub fn an_image_that_comes_back_costs_its_tries_and_no_more() {
+    let [one, mut two] = crate::stories::two(ARCH);
+    two.instead = Some(fs::read(empty()).expect("it was just built"));
+    let image = Image::factory(&one);
+    image.confirm().install(&two, 2);
+    let hardware = Hardware::new(ARCH, &[image.path()]);
+    let mut machine = hardware.start(&Settings::default());
+    for _ in 0..2 {
+        machine.expect("stillboot: the image of slot b came back: LOAD_ERROR");
+    }
+    assert_runs(&machine.ready(), &one, Slot::A, 0);
+    machine.kill();
+    let bad = SlotState::Bad { fault: Fault::Exhausted };
+    assert_eq!(record(hardware.disk()).body.slot(Slot::B).state, bad);
+
+    // One that was good once: the other good one goes first the next time.
+    forge(hardware.disk(), |body| {
+        let slot = body.slot_mut(Slot::B);
+        (slot.state, slot.priority) = (SlotState::Good, 200);
+    });
+    let mut machine = hardware.start(&Settings::default());
+    machine.expect("stillboot: the image of slot b came back: LOAD_ERROR");
+    assert_runs(&machine.ready(), &one, Slot::A, 0);
+    machine.kill();
+    let body = record(hardware.disk()).body;
+    assert_eq!(body.slot(Slot::B).state, SlotState::Good);
+    assert!(body.slot(Slot::B).suspect && !body.slot(Slot::A).suspect);
+    println!("note: images that come back: two tries, and a good slot passed over");
 }
 
 pub fn loader_gives_a_slot_its_tree_or_passes_it_over() {
