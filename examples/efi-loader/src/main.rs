@@ -70,7 +70,7 @@ fn boot() -> ! {
     let mut failure = run(&clock, &mut reach);
     if reach == Reach::Own {
         // Nothing on the loader's own disk starts: a recovery slot may be on another.
-        failure = run(&clock, &mut Reach::All);
+        failure += &format!("\r\non all disks:\r\n{}", run(&clock, &mut Reach::All));
     }
     console::line(format_args!("stillboot: nothing can be started\r\n{failure}"));
     let _ = watchdog::arm(2 * PATIENCE.as_secs() as usize);
