@@ -79,7 +79,7 @@ pub fn set(hardware: &Hardware) -> Vec<u8> {
 fn empty() -> PathBuf {
     let stub = works().folder().join("stub.efi");
     let mut build = xtask();
-    build.args(["stub", "--test-keys", "--class", CLASS, "--revision", "1", "--roots"]);
+    build.args(["stub", "--class", CLASS, "--revision", "1", "--roots"]);
     succeed(build.arg(&works().roots).arg("--out").arg(&stub));
     stub
 }
@@ -165,6 +165,8 @@ pub fn stub_leaves_an_unknown_machine_alone_unless_a_tree_is_required() {
     let said = comes_up(&mut machine);
     assert_eq!(model(&said), None, "{said}");
     assert!(said.contains("ACPI: Core revision"), "{said}");
+    let report = report(&mut machine);
+    assert!(report.contains("tree: none: the set does not know this machine"), "{report}");
     drop(machine);
     let image = image(&hardware, &release(set, true));
     let mut machine = hardware.start(&settings(image, OTHER, false));

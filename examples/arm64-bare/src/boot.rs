@@ -159,9 +159,12 @@ fn choose(machine: &Machine, places: &mut Places, started: u64) -> Result<Ready,
                 console::line(format_args!("{}", text.trim_end()));
                 return Ok(ready);
             }
-            Err(refusal) => notes.push(format!("note: slot {}: {refusal}", proof.slot)),
+            Err((refusal, is_of_machine)) => {
+                notes.push(format!("note: slot {}: {refusal}", proof.slot));
+                // What the slot has no part in must not be held against it.
+                event = if is_of_machine { Event::NotStarted } else { Event::Returned };
+            }
         }
-        event = Event::Returned;
     }
 }
 
@@ -189,7 +192,7 @@ fn tree_of_slot<'a>(
     }
     // Nobody but the tree says what machine this is.
     let (tree, decision) =
-        choose_for_slot(set, is_required, &Fields::default(), Some(&machine.tree))
+        choose_for_slot(set, is_required, &Fields::default(), Ok(Some(&machine.tree)))
             .map_err(|refusal| format!("{refusal}"))?;
     if let Some(tree) = &tree {
         // It counts for the kernel, and we have put everything where the machine's own has memory.
@@ -210,21 +213,25 @@ struct Ready {
 }
 
 impl Ready {
-    /// Makes the rest of what a kernel needs. An error is why this slot cannot be started.
+    /// Makes the rest of what a kernel needs. An error is why this slot cannot be started, and whether
+    /// that is for the machine's own tree.
     fn prepare(
         proof: &BootProof,
         manifest: &Manifest,
         places: &mut Places,
         machine: &Machine,
-    ) -> Result<(Self, Option<String>), String> {
+    ) -> Result<(Self, Option<String>), (String, bool)> {
+        let of_slot = |error: &dyn core::fmt::Display| (format!("{error}"), false);
         let component = |role| places.component(proof.slot, manifest, role);
         let is_required = manifest.flags & flags::DTB_REQUIRED != 0;
-        let (own, said) = tree_of_slot(component(Role::Dtbs), is_required, machine)?;
-        let kernel = component(Role::Kernel).ok_or("it has no kernel to load into memory")?;
-        let image = Image::parse(kernel).map_err(|error| format!("{error}"))?;
-        let placement = places.arena().place(&image).map_err(|error| format!("{error}"))?;
+        let (own, said) = tree_of_slot(component(Role::Dtbs), is_required, machine)
+            .map_err(|error| of_slot(&error))?;
+        let kernel = component(Role::Kernel)
+            .ok_or_else(|| of_slot(&"it has no kernel to load into memory"))?;
+        let image = Image::parse(kernel).map_err(|error| of_slot(&error))?;
+        let placement = places.arena().place(&image).map_err(|error| of_slot(&error))?;
         let cmdline = component(Role::Cmdline).unwrap_or_default();
-        let cmdline = command_line(cmdline, Some(proof)).map_err(|error| format!("{error}"))?;
+        let cmdline = command_line(cmdline, Some(proof)).map_err(|error| of_slot(&error))?;
         let extent = |bytes: &[u8]| (bytes.as_ptr().addr() as u64, bytes.len() as u64);
         let initramfs = component(Role::Initramfs).map(extent);
 
@@ -251,7 +258,7 @@ impl Ready {
             changes.extend(machine::SEEDS.map(|name| Change { name, value: seed(name) }));
         }
         edit::edit(own.as_ref().unwrap_or(&machine.tree), &changes, &[], out)
-            .map_err(|error| format!("{error}"))?;
+            .map_err(|error| (format!("{error}"), own.is_none()))?;
         let kernel_len = kernel.len() as u64;
         Ok((Self { kernel: placement, kernel_len, initramfs, tree }, said))
     }

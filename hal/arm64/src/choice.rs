@@ -1,7 +1,8 @@
 //! Which tree a machine gets: the one decision of this crate.
 //!
 //! 1. The firmware describes the machine itself: its tree stays, unless the set has the tree with
-//!    the same first compatible. Ids are not asked, for the firmware knows better than they do.
+//!    the same first compatible. Ids are not asked, for the firmware knows better than they do. Nor
+//!    are they where its tree cannot be read.
 //! 2. The firmware has no tree, or one that describes nothing: the first kind of id, in the order of
 //!    [`Kind::BY_PRIORITY`], that the machine has and the set knows. Ids of two fields count only
 //!    where the set says so.
@@ -10,7 +11,7 @@
 use core::fmt;
 
 use crate::chid::{Chid, Fields, Kind};
-use crate::fdt::Fdt;
+use crate::fdt::{Fdt, FdtError};
 use crate::set::{Entry, Found, Set, SetError};
 
 /// What becomes of the machine's description.
@@ -40,6 +41,8 @@ pub enum Left<'a> {
     SeveralTrees(&'a str),
     /// The firmware has a tree that does not say for which machine it is.
     Nameless,
+    /// The firmware has a tree that cannot be read.
+    Unreadable(FdtError),
     /// The set knows none of the machine's ids.
     Unknown,
     /// The set has several trees for one of them.
@@ -72,6 +75,7 @@ impl fmt::Display for Left<'_> {
             }
             Self::SeveralTrees(compatible) => write!(f, "the set has several for {compatible}"),
             Self::Nameless => f.write_str("the firmware's own does not say what it is for"),
+            Self::Unreadable(error) => write!(f, "the firmware's own cannot be read: {error}"),
             Self::Unknown => f.write_str("the set does not know this machine"),
             Self::SeveralMatches(kind, chid) => {
                 write!(f, "the set has several for id {chid} of kind {}", kind.number())
@@ -112,7 +116,8 @@ impl fmt::Display for Refusal<'_> {
 impl core::error::Error for Refusal<'_> {}
 
 /// Chooses for a slot with this set, whose manifest may say that it must not start without a tree of
-/// it. Gives the tree, if there is one, and the decision for the report.
+/// it; `firmware` is what came of reading the firmware's own. Gives the tree, if there is one, and the
+/// decision for the report.
 ///
 /// # Errors
 /// Why the slot must not start. A set that is broken was signed by mistake: what else is wrong with
@@ -121,10 +126,13 @@ pub fn choose_for_slot<'a>(
     set: Option<&'a [u8]>,
     is_required: bool,
     fields: &Fields<'_>,
-    firmware: Option<&Fdt<'a>>,
+    firmware: Result<Option<&Fdt<'a>>, FdtError>,
 ) -> Result<(Option<Fdt<'a>>, Decision<'a>), Refusal<'a>> {
     let set = Set::parse(set.ok_or(Refusal::NoSet)?).map_err(Refusal::Set)?;
-    let decision = choose(&set, fields, firmware);
+    let decision = match firmware {
+        Ok(firmware) => choose(&set, fields, firmware),
+        Err(error) => Decision::Left(Left::Unreadable(error)),
+    };
     match decision {
         Decision::Tree(entry, _) => Ok((Some(set.fdt(&entry).map_err(Refusal::Set)?), decision)),
         Decision::Left(reason) if is_required => Err(Refusal::Left(reason)),

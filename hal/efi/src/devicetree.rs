@@ -13,7 +13,7 @@ use stillboot::format::BootProof;
 use stillboot_arm64::chid::{Fields, Panel};
 use stillboot_arm64::choice::{Decision, choose_for_slot};
 use stillboot_arm64::fdt::edit::{Change, PROOF, Value, edit, room};
-use stillboot_arm64::fdt::{Fdt, HEADER_LEN, LEN_MAX};
+use stillboot_arm64::fdt::{Fdt, FdtError, HEADER_LEN, LEN_MAX};
 use stillboot_arm64::smbios::{ENTRY2_LEN, ENTRY3_LEN, Entry, Table};
 use uefi::boot::{self, MemoryType};
 use uefi::proto::unsafe_protocol;
@@ -22,6 +22,7 @@ use uefi::{Guid, Status, guid, system};
 
 use crate::disks::open;
 use crate::memory::Pages;
+use crate::start::Refusal;
 
 /// The table through which firmware and kernel pass a device tree.
 const TABLE: Guid = guid!("b1b621d5-f19c-41a5-830b-d9152c69aae0");
@@ -46,20 +47,26 @@ pub fn install<'a>(
     set: Option<&'a [u8]>,
     is_required: bool,
     proof: Option<&BootProof>,
-) -> Result<(Option<Installed>, Option<Chosen<'a>>, String), String> {
+) -> Result<(Option<Installed>, Option<Chosen<'a>>, String), Refusal> {
     if set.is_none() && !is_required {
         return Ok((None, None, String::new()));
     }
     let old = table(&TABLE).unwrap_or(ptr::null());
     let firmware = firmware_tree(old);
     let fields = Fields { panel: panel(), ..smbios().map_or(Fields::default(), |t| t.fields()) };
-    let (tree, name, mut said) = choice(set, is_required, &fields, firmware.as_ref())?;
+    let firmware = firmware.as_ref().map(Option::as_ref).map_err(|error| *error);
+    let (tree, name, mut said) =
+        choice(set, is_required, &fields, firmware).map_err(Refusal::of_slot)?;
     let Some(tree) = tree else { return Ok((None, None, said)) };
-    match put(&tree, proof, old) {
+    let fixup = boot::get_handle_for_protocol::<Fixup>().and_then(open::<Fixup>).ok();
+    // The kernel reads it after the firmware has gone, and may then have the memory.
+    let memory = |len| Pages::of_type(len, MemoryType::ACPI_RECLAIM);
+    let fix = |pages: &mut Pages| fixup.as_ref().map_or(Ok(()), |fixup| fixup.apply(pages));
+    match made(&tree, proof, memory, fix).and_then(|pages| put(pages, old)) {
         Ok(installed) => Ok((Some(installed), Some((name, tree.bytes())), said)),
-        Err(reason) if is_required => Err(format!("its device tree cannot be installed: {reason}")),
-        Err(reason) => {
-            said.push_str(&format!("tree: not installed: {reason}\n"));
+        Err(refusal) if is_required => Err(refusal),
+        Err(refusal) => {
+            said.push_str(&format!("tree: {refusal}\n"));
             Ok((None, None, said))
         }
     }
@@ -70,7 +77,7 @@ fn choice<'a>(
     set: Option<&'a [u8]>,
     is_required: bool,
     fields: &Fields<'_>,
-    firmware: Option<&Fdt<'a>>,
+    firmware: Result<Option<&Fdt<'a>>, FdtError>,
 ) -> Result<(Option<Fdt<'a>>, &'a str, String), String> {
     let (tree, decision) =
         choose_for_slot(set, is_required, fields, firmware).map_err(|refusal| text(&refusal))?;
@@ -81,41 +88,59 @@ fn choice<'a>(
     Ok((tree, name, format!("tree: {decision}\n")))
 }
 
-/// Writes the tree, with the proof in it if there is one, to memory that stays, lets the firmware
-/// put in what only it knows, and installs it.
-fn put(tree: &Fdt<'_>, proof: Option<&BootProof>, old: *const c_void) -> Result<Installed, String> {
+/// Writes the tree, with the proof in it if there is one, to memory that stays, and lets the firmware
+/// put in what only it knows; `fix` says how much room it needs when there is too little.
+///
+/// # Errors
+/// A tree that cannot be changed is the slot's fault, all else is the machine's.
+fn made<M: AsRef<[u8]> + AsMut<[u8]>>(
+    tree: &Fdt<'_>,
+    proof: Option<&BootProof>,
+    memory: impl Fn(usize) -> Option<M>,
+    fix: impl Fn(&mut M) -> Result<(), (Status, usize)>,
+) -> Result<M, Refusal> {
+    let failed = |why: &dyn core::fmt::Display| format!("its device tree is not installed: {why}");
+    let of_machine = |why: &dyn core::fmt::Display| Refusal::of_machine(failed(why));
     let proof = proof.map(BootProof::emit);
     // One that came with the tree is nobody's.
     let value = proof.as_deref().map_or(Value::Absent, Value::Text);
     let changes = [Change { name: PROOF, value }];
     let mut len = room(tree, &changes, &[]);
-    let fixup = boot::get_handle_for_protocol::<Fixup>().and_then(open::<Fixup>).ok();
     // Once, and once more with as much room as the firmware asks for.
     for _ in 0..2 {
-        // The kernel reads it after the firmware has gone, and may then have the memory.
-        let pages = Pages::of_type(len, MemoryType::ACPI_RECLAIM);
-        let mut pages = pages.ok_or("there is not enough memory")?;
-        edit(tree, &changes, &[], pages.bytes_mut()).map_err(|error| text(&error))?;
-        if let Some(fixup) = &fixup {
-            match fixup.apply(&mut pages) {
-                Ok(()) => {}
-                Err((Status::BUFFER_TOO_SMALL, needed)) if needed > len && needed <= LEN_MAX => {
-                    len = needed;
-                    continue;
-                }
-                Err((status, _)) => return Err(format!("the firmware's fix-up failed: {status}")),
+        let mut bytes = memory(len).ok_or_else(|| of_machine(&"there is not enough memory"))?;
+        edit(tree, &changes, &[], bytes.as_mut())
+            .map_err(|error| Refusal::of_slot(failed(&error)))?;
+        match fix(&mut bytes) {
+            Ok(()) => {}
+            Err((Status::BUFFER_TOO_SMALL, needed)) if needed > len && needed <= LEN_MAX => {
+                len = needed;
+                continue;
+            }
+            Err((status, _)) => {
+                return Err(of_machine(&format_args!("the firmware's fix-up failed: {status}")));
             }
         }
         // The firmware may write anything; what a kernel cannot read is worse than none.
-        Fdt::parse(pages.bytes()).map_err(|error| text(&error))?;
-        let start = pages.bytes().as_ptr().cast();
-        // SAFETY: The pages hold a tree, as this table has to, and stay until `Installed` has put
-        // the old one back.
-        unsafe { boot::install_configuration_table(&TABLE, start) }
-            .map_err(|error| format!("the firmware refuses the table: {}", error.status()))?;
-        return Ok(Installed { pages: Some(pages), old });
+        Fdt::parse(bytes.as_ref()).map_err(|error| {
+            of_machine(&format_args!("the firmware's fix-up has spoilt it: {error}"))
+        })?;
+        return Ok(bytes);
     }
-    Err("the firmware's fix-up never has enough room".into())
+    Err(of_machine(&"the firmware's fix-up never has enough room"))
+}
+
+/// Makes the tree in `pages` the one that the kernel finds.
+fn put(pages: Pages, old: *const c_void) -> Result<Installed, Refusal> {
+    let start = pages.bytes().as_ptr().cast();
+    // SAFETY: The pages hold a tree, as this table has to, and stay until `Installed` has put the
+    // old one back.
+    let put = unsafe { boot::install_configuration_table(&TABLE, start) };
+    put.map_err(|error| {
+        let status = error.status();
+        Refusal::of_machine(format!("its device tree is not installed: {status}"))
+    })?;
+    Ok(Installed { pages: Some(pages), old })
 }
 
 /// In one place, for each would take some room of its own.
@@ -196,18 +221,18 @@ fn table(guid: &Guid) -> Option<*const c_void> {
     .filter(|address| !address.is_null())
 }
 
-/// The tree that the firmware describes the machine by.
-fn firmware_tree(start: *const c_void) -> Option<Fdt<'static>> {
+/// The tree that the firmware describes the machine by, if it has one.
+fn firmware_tree(start: *const c_void) -> Result<Option<Fdt<'static>>, FdtError> {
     if start.is_null() {
-        return None;
+        return Ok(None);
     }
     // SAFETY: The firmware's table for device trees leads to one, which has a header; tables stay
     // until the kernel has taken over.
     let header = unsafe { core::slice::from_raw_parts(start.cast::<u8>(), HEADER_LEN) };
-    let len = Fdt::len_of(header).ok()?;
+    let len = Fdt::len_of(header)?;
     // SAFETY: As above; so many bytes are the tree's, by its header.
     let bytes = unsafe { core::slice::from_raw_parts(start.cast::<u8>(), len) };
-    Fdt::parse(bytes).ok()
+    Fdt::parse(bytes).map(Some)
 }
 
 /// What the firmware says of the machine; version 3 before version 2, which holds less.
@@ -234,6 +259,7 @@ mod tests {
     use std::string::ToString as _;
     use std::vec::Vec;
 
+    use stillboot::boot::Event;
     use stillboot_arm64::chid::Kind;
     use stillboot_arm64::set::{Machine, build};
 
@@ -274,13 +300,13 @@ mod tests {
     #[test]
     fn a_machine_that_matches_gets_its_tree_and_the_report_says_why() {
         let set = set();
-        let (tree, _, said) = choice(Some(&set), true, &LAPTOP, None).unwrap();
+        let (tree, _, said) = choice(Some(&set), true, &LAPTOP, Ok(None)).unwrap();
         assert_eq!(tree.unwrap().compatibles().next(), Some("maker,one"));
         assert!(said.starts_with("tree: one.dtb by id ") && said.ends_with("of kind 5\n"));
         let firmware = TREE.concat();
         let firmware = Fdt::parse(&firmware).unwrap();
         let (tree, _, said) =
-            choice(Some(&set), true, &Fields::default(), Some(&firmware)).unwrap();
+            choice(Some(&set), true, &Fields::default(), Ok(Some(&firmware))).unwrap();
         assert!(tree.is_some());
         assert_eq!(said, "tree: one.dtb replaces the firmware's tree, also for maker,one\n");
     }
@@ -289,15 +315,15 @@ mod tests {
     fn a_machine_that_does_not_match_is_left_alone_unless_its_tree_is_required() {
         let set = set();
         let other = Fields { product_name: Some("L2"), ..LAPTOP };
-        let (tree, _, said) = choice(Some(&set), false, &other, None).unwrap();
+        let (tree, _, said) = choice(Some(&set), false, &other, Ok(None)).unwrap();
         assert!(tree.is_none());
         assert_eq!(said, "tree: none: the set does not know this machine\n");
-        let error = choice(Some(&set), true, &other, None).unwrap_err();
+        let error = choice(Some(&set), true, &other, Ok(None)).unwrap_err();
         assert_eq!(
             error,
             "it needs the device tree of this machine: the set does not know this machine"
         );
-        let error = choice(None, true, &LAPTOP, None).unwrap_err();
+        let error = choice(None, true, &LAPTOP, Ok(None)).unwrap_err();
         assert!(error.starts_with("it needs a device tree"), "{error}");
     }
 
@@ -308,10 +334,76 @@ mod tests {
         let at = set.windows(4).position(|word| word == [0xd0, 0x0d, 0xfe, 0xed]).unwrap();
         broken[at] = 0;
         for is_required in [false, true] {
-            let error = choice(Some(&set[1..]), is_required, &LAPTOP, None).unwrap_err();
+            let error = choice(Some(&set[1..]), is_required, &LAPTOP, Ok(None)).unwrap_err();
             assert_eq!(error, "expected a set of device trees, found something else");
-            let error = choice(Some(&broken), is_required, &LAPTOP, None).unwrap_err();
+            let error = choice(Some(&broken), is_required, &LAPTOP, Ok(None)).unwrap_err();
             assert!(error.contains("tree 0: no device tree"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_firmware_whose_tree_cannot_be_read_is_left_alone_and_said_so() {
+        let set = set();
+        let spoilt = Err(FdtError::Magic { found: 7 });
+        let (tree, _, said) = choice(Some(&set), false, &LAPTOP, spoilt).unwrap();
+        assert!(tree.is_none());
+        assert!(said.starts_with("tree: none: the firmware's own cannot be read: "), "{said}");
+        let error = choice(Some(&set), true, &LAPTOP, spoilt).unwrap_err();
+        assert!(error.contains("the firmware's own cannot be read"), "{error}");
+    }
+
+    /// What comes of a firmware that has `memory` bytes and fixes like this.
+    fn made_by(
+        memory: usize,
+        fix: impl Fn(&mut Vec<u8>) -> Result<(), (Status, usize)>,
+    ) -> Result<Vec<u8>, Refusal> {
+        let tree = TREE.concat();
+        let tree = Fdt::parse(&tree).unwrap();
+        let memory = |len| (len <= memory).then(|| std::vec![0xee; len]);
+        made(&tree, None, memory, fix)
+    }
+
+    #[test]
+    fn a_fix_up_gets_the_room_that_it_asks_for_once() {
+        let plenty = usize::MAX;
+        let plain = made_by(plenty, |_| Ok(())).unwrap();
+        let needed = plain.len() + 500;
+        let picky = |bytes: &mut Vec<u8>| match bytes.len() {
+            len if len < needed => Err((Status::BUFFER_TOO_SMALL, needed)),
+            _ => Ok(()),
+        };
+        let roomy = made_by(plenty, picky).unwrap();
+        assert_eq!(roomy.len(), needed);
+        let compatible = |bytes: &[u8]| {
+            Fdt::parse(bytes).unwrap().compatibles().next().map(std::string::String::from)
+        };
+        assert_eq!(compatible(&roomy), compatible(&plain));
+        // It asks for more each time, for less than it has, or for more than any tree has.
+        let more = |bytes: &mut Vec<u8>| Err((Status::BUFFER_TOO_SMALL, bytes.len() + 8));
+        let less = |bytes: &mut Vec<u8>| Err((Status::BUFFER_TOO_SMALL, bytes.len()));
+        let most = |_: &mut Vec<u8>| Err((Status::BUFFER_TOO_SMALL, LEN_MAX + 1));
+        for greedy in [&more as &dyn Fn(&mut Vec<u8>) -> _, &less, &most] {
+            let refusal = made_by(plenty, greedy).unwrap_err();
+            assert!(refusal.to_string().contains("fix-up"), "{refusal}");
+            assert!(matches!(refusal.event(), Event::NotStarted));
+        }
+    }
+
+    #[test]
+    fn what_the_machine_cannot_do_for_a_tree_is_not_held_against_the_slot() {
+        let spoil = |bytes: &mut Vec<u8>| {
+            bytes.fill(0xff);
+            Ok(())
+        };
+        let fail = |_: &mut Vec<u8>| Err((Status::DEVICE_ERROR, 0));
+        for (memory, fix, why) in [
+            (16, &fail as &dyn Fn(&mut Vec<u8>) -> _, "not enough memory"),
+            (usize::MAX, &fail, "DEVICE_ERROR"),
+            (usize::MAX, &spoil, "spoilt"),
+        ] {
+            let refusal = made_by(memory, fix).unwrap_err();
+            assert!(refusal.to_string().contains(why), "{refusal}");
+            assert!(matches!(refusal.event(), Event::NotStarted));
         }
     }
 }

@@ -54,6 +54,18 @@ impl Pages {
     }
 }
 
+impl AsRef<[u8]> for Pages {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
+    }
+}
+
+impl AsMut<[u8]> for Pages {
+    fn as_mut(&mut self) -> &mut [u8] {
+        self.bytes_mut()
+    }
+}
+
 impl Drop for Pages {
     fn drop(&mut self) {
         // SAFETY: They came from `allocate_pages` with this count, and no reference outlives `self`.

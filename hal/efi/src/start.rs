@@ -30,13 +30,13 @@ pub struct Refusal {
 
 impl Refusal {
     /// The cause is in what should have started: it will be no better the next time.
-    fn of_slot(reason: impl Into<String>) -> Self {
+    pub(crate) fn of_slot(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), is_of_machine: false }
     }
 
     /// The cause is outside of it: memory, a service of the firmware, somebody else's initrd. An
     /// update must not be given up for that.
-    fn of_machine(reason: impl Into<String>) -> Self {
+    pub(crate) fn of_machine(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), is_of_machine: true }
     }
 
@@ -117,8 +117,7 @@ impl<'a> Ready<'a> {
         component: impl Fn(Role) -> Option<&'a [u8]>,
     ) -> Result<Self, Refusal> {
         let is_required = manifest.flags & flags::DTB_REQUIRED != 0;
-        let (tree, chosen, mut said) =
-            install_tree(component(Role::Dtbs), is_required, proof).map_err(Refusal::of_slot)?;
+        let (tree, chosen, mut said) = install_tree(component(Role::Dtbs), is_required, proof)?;
         // A unified image starts as it is, and finds the proof in the variable.
         let (image, options) = match (component(Role::Uki), component(Role::Kernel)) {
             (Some(uki), _) => (uki, None),
@@ -201,9 +200,9 @@ fn install_tree<'a>(
     _set: Option<&'a [u8]>,
     is_required: bool,
     _proof: Option<&BootProof>,
-) -> Result<(Tree, Option<Chosen<'a>>, String), String> {
+) -> Result<(Tree, Option<Chosen<'a>>, String), Refusal> {
     match is_required {
-        true => Err("it needs a device tree, which this loader cannot install".into()),
+        true => Err(Refusal::of_slot("it needs a device tree, which this loader cannot install")),
         false => Ok((Tree, None, String::new())),
     }
 }
