@@ -140,6 +140,10 @@ impl Machine {
                     println!("{:8.1} {line}", self.started.elapsed().as_secs_f32());
                 }
                 self.seen.push(line.clone());
+                // What the kernel has to say of how it was started.
+                for complaint in ["violation of boot protocol", "not aligned"] {
+                    assert!(!line.contains(complaint), "{line}, after {:#?}", self.last());
+                }
                 Some(line)
             }
             Err(RecvTimeoutError::Timeout) => {

@@ -1,9 +1,9 @@
 //! Stories of a board's life.
 
 use mcu_map::{ERASE_BLOCK_BYTES, FLASH_BYTES};
-use stillboot::format::Slot;
+use stillboot::format::{Load, Role, Slot, SlotKind};
 use stillboot_linux::keys::id_of;
-use stillboot_sim::Publisher;
+use stillboot_sim::{Piece, Publisher};
 
 use crate::firmware::{self, Behaviour, manifest, publisher};
 use crate::flash::{Flash, factory};
@@ -64,6 +64,29 @@ fn fails_three_times(how: Behaviour, settings: &Settings) {
     assert_eq!(machine.expect("app "), GOOD_ONE.trim_start_matches("app "));
     machine.expect("good already");
     // It is not over for good: the next release has its own tries.
+    machine.install(&firmware::silent().release(3, Behaviour::Healthy));
+    machine.expect("installed to b");
+    machine.reset();
+    machine.expect("app 3.0.0 slot b attempt 1");
+    machine.expect("confirmed");
+}
+
+/// Signed, for this board, and nothing that it could start.
+#[test]
+#[ignore = "boots a board in QEMU"]
+fn a_release_without_an_image_is_passed_over() {
+    let (flash, mut machine) = board(&Settings::default());
+    let publisher = publisher();
+    let settings = Piece { role: Role::Cmdline, load: Load::Ram, linked: None, bytes: b"2.0.0" };
+    let bundle = publisher.bundle(manifest(&publisher, 2), SlotKind::Update, &[settings]);
+    machine.install(&bundle.expect("the manifest keeps the rules"));
+    machine.expect("installed to b");
+    machine.reset();
+    assert_eq!(machine.expect("app "), GOOD_ONE.trim_start_matches("app "));
+    machine.expect("good already");
+    // One that comes after it is welcome.
+    let mut machine = power_cycle(machine, &flash);
+    machine.expect(GOOD_ONE);
     machine.install(&firmware::silent().release(3, Behaviour::Healthy));
     machine.expect("installed to b");
     machine.reset();

@@ -296,9 +296,18 @@ pub(super) fn seeds(name: &str) -> Vec<Vec<u8>> {
             three.extend(32_u64.to_le_bytes());
             three[5] = sum(&three);
             three.resize(32, 0);
+            // The older form: an entry point with two sums, which says where the table is.
+            let mut two = b"_SM_\0\x1f\x02\x08\x40\0\0\0\0\0\0\0_DMI_\0".to_vec();
+            two.extend((table.len() as u16).to_le_bytes());
+            two.extend(32_u32.to_le_bytes());
+            two.extend(b"\x02\0\x28");
+            two[0x15] = sum(&two[0x10..]);
+            two[4] = sum(&two);
+            assert!(Entry::parse(&two).is_ok());
+            two.resize(32, 0);
             let mut edid = vec![0, 255, 255, 255, 255, 255, 255, 0, 0x4c, 0x83, 0x95, 0x41];
             edid.resize(128, 0);
-            vec![table.clone(), [three, table].concat(), edid]
+            vec![table.clone(), [two, table.clone()].concat(), [three, table].concat(), edid]
         }
         "hwids" => {
             let device = |(at, chid): (usize, &Chid)| Device {
