@@ -97,11 +97,17 @@ impl Machine {
         let output = input.try_clone().expect("a socket has room for two");
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || {
-            for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+            let (mut output, mut line) = (BufReader::new(output), Vec::new());
+            while output.read_until(b'\n', &mut line).is_ok() {
+                // One that breaks off is of a board that was killed while it wrote, and says nothing.
+                if line.pop() != Some(b'\n') {
+                    return;
+                }
                 // What is no text is shown where a line was expected, rather than waited for.
                 if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
                     return;
                 }
+                line.clear();
             }
         });
         Self { process, input, lines, seen: Vec::new(), bundle: Vec::new(), folder }
