@@ -1,6 +1,7 @@
 //! The firmware's logs: silent as it is shipped, and readable where it was built to log.
 
 use defmt_decoder::{DecodeError, Table};
+use object::{Object as _, ObjectSymbol as _};
 use std::fs;
 use std::path::Path;
 
@@ -52,4 +53,20 @@ fn a_log_says_what_is_started_and_what_runs() {
     );
     let app = decode(&firmware.app, &log);
     assert!(app.iter().any(|message| message.starts_with("version 1.0.0 runs")), "{app:#?}");
+}
+
+/// What takes room and is of no use on a board: the machinery that formats numbers. The application
+/// has some of it, so it would be found.
+#[test]
+#[ignore = "builds the firmware"]
+fn the_loader_formats_nothing() {
+    let formats = |program: &Path| {
+        let bytes = fs::read(program).expect("cargo has built it");
+        let file = object::File::parse(&*bytes).expect("it is an ELF program");
+        let names = file.symbols().filter_map(|symbol| symbol.name().ok().map(str::to_owned));
+        names.filter(|name| name.contains("core3fmt")).collect::<Vec<_>>()
+    };
+    let firmware = firmware::silent();
+    assert_ne!(formats(&firmware.app), Vec::<String>::new());
+    assert_eq!(formats(&firmware.boot), Vec::<String>::new());
 }
