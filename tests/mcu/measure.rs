@@ -3,9 +3,15 @@
 
 use std::collections::BTreeMap;
 
+use mcu_map::ERASE_BLOCK_BYTES;
+
 use crate::firmware::{self, Behaviour, publisher};
 use crate::flash::{Flash, factory};
 use crate::machine::{Machine, Settings};
+
+/// Where slot B begins, and the records end: the board's map has it.
+const SLOT_B: usize = 0x2_4000;
+const RECORD_LEN: usize = 2 * ERASE_BLOCK_BYTES;
 
 /// Waits for a line `measured WHAT ...` and takes it apart.
 fn measured(machine: &mut Machine, what: &str) -> BTreeMap<String, usize> {
@@ -55,6 +61,18 @@ fn stack_and_contexts_keep_their_limits() {
     note("confirm stack", measured(&mut machine, "confirm")["stack_calls"]);
     machine.reset();
     note("boot stack", measured(&mut machine, "boot")["stack_calls"]);
+    machine.expect("good already");
+    machine.kill();
+    // And those that find something wrong: a rotten image, a head that nobody signed, no record.
+    let content = flash.content();
+    for (start, len) in [(SLOT_B + 12 * ERASE_BLOCK_BYTES, 1), (SLOT_B + 200, 1), (0, RECORD_LEN)] {
+        let mut content = content.clone();
+        content[start..start + len].iter_mut().for_each(|byte| *byte ^= 0x10);
+        let flash = Flash::new(&content);
+        let mut machine = Machine::start(&firmware.boot, flash.path(), &settings);
+        note("boot stack", measured(&mut machine, "boot")["stack_calls"]);
+        machine.expect("app ");
+    }
     for (name, bytes) in &worst {
         println!("mcu: {name}: {bytes}");
     }
