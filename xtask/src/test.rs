@@ -108,6 +108,11 @@ fn steps() -> Vec<Step> {
             .cargo(&["run", "--quiet", "--release", "--", "demo", "--seed", "1"])
             .after("clippy")
             .must_print(),
+        // Its table shows whether the processor has what the tests of that provider need.
+        Step::new("sha host", Lane::Release)
+            .cargo(&["run", "-q", "--release", "-p", "stillboot-sha256", "--example", "rates"])
+            .after("demo")
+            .must_print(),
         Step::new("test keys", Lane::Release).xtask(&["test-keys"]).after("demo").must_print(),
     ]
 }
