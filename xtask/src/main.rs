@@ -79,9 +79,10 @@ enum Chore {
         /// of docs/BENCHMARKS.md.
         #[arg(long, conflicts_with = "raise")]
         all: bool,
-        /// Raise the limits that are passed to the measured sizes, rounded up to KiB.
-        #[arg(long)]
-        raise: bool,
+        /// Raise the limits that are passed to the measured sizes, rounded up to KiB, for this reason,
+        /// which is noted beside each.
+        #[arg(long, value_name = "REASON")]
+        raise: Option<String>,
     },
     /// Licences of all dependencies, and what must never be below the core.
     Licences,
@@ -197,7 +198,7 @@ fn main() -> ExitCode {
         Chore::Test => test::run(),
         Chore::Prove { fresh, arguments } => prove::run(fresh, &arguments),
         Chore::Size { all: true, .. } => size::run_all(),
-        Chore::Size { all: false, raise } => size::run(raise),
+        Chore::Size { all: false, raise } => size::run(raise.as_deref()),
         Chore::Licences => licences::run(),
         Chore::Msrv => msrv::run(),
         Chore::Fuzz { target, seconds, cpu_minutes } => {

@@ -107,11 +107,11 @@ impl Size {
     }
 }
 
-/// Builds, measures and compares; with `raise`, moves the limits that are passed.
+/// Builds, measures and compares; with a reason to, moves the limits that are passed.
 ///
 /// # Errors
 /// A part does not compile, or is over its limit.
-pub fn run(raise: bool) -> Result<()> {
+pub fn run(raise: Option<&str>) -> Result<()> {
     let workspace = shell::root().join("xtask/size");
     same_versions(&shell::root().join("Cargo.lock"), &workspace.join("Cargo.lock"))?;
     build(Library::Shipped, TARGET, LEVEL)?;
@@ -152,18 +152,18 @@ pub fn run(raise: bool) -> Result<()> {
         if size.counted() <= limit {
             continue;
         }
-        if raise {
+        if let Some(reason) = raise {
             let rounded = size.counted().next_multiple_of(ROUNDING_BYTES);
-            limits_text = with_limit(&limits_text, part, rounded)?;
+            limits_text = with_limit(&limits_text, part, rounded, reason)?;
         } else {
             over.push(format!("{part} is {} bytes over its limit", size.counted() - limit));
         }
     }
-    if raise {
+    if raise.is_some() {
         fs::write(&limits_path, limits_text)?;
     }
     if !over.is_empty() {
-        bail!("{}; if that is meant, run `cargo xtask size --raise`", over.join(", "));
+        bail!("{}; if that is meant, run `cargo xtask size --raise REASON`", over.join(", "));
     }
     println!("note: {} bytes", notes.join(", "));
     Ok(())
@@ -310,14 +310,17 @@ fn measure(program: &Path) -> Result<Size> {
     Ok(size)
 }
 
-/// The text of limits.toml with another number for one part; comments stay.
-fn with_limit(text: &str, part: &str, limit: u64) -> Result<String> {
+/// The text of limits.toml with another number for one part, and why; comments stay.
+fn with_limit(text: &str, part: &str, limit: u64, reason: &str) -> Result<String> {
+    if reason.trim().is_empty() || reason.contains('\n') {
+        bail!("expected a reason of one line for the limit of {part} to be raised");
+    }
     let prefix = format!("{part} = ");
     if !text.lines().any(|line| line.starts_with(&prefix)) {
         bail!("limits.toml has no line `{prefix}...`");
     }
     let lines = text.lines().map(|line| match line.starts_with(&prefix) {
-        true => format!("{prefix}{limit}\n"),
+        true => format!("# Raised: {}\n{prefix}{limit}\n", reason.trim()),
         false => format!("{line}\n"),
     });
     Ok(lines.collect())
@@ -330,9 +333,10 @@ mod tests {
     #[test]
     fn a_limit_is_replaced_and_comments_stay() {
         let text = "# why\na-decision = 1\nb-verify = 2\n";
-        let raised = with_limit(text, "a-decision", 4096).expect("the line is there");
-        assert_eq!(raised, "# why\na-decision = 4096\nb-verify = 2\n");
-        assert!(with_limit(text, "c-install", 1).is_err());
+        let raised = with_limit(text, "a-decision", 4096, "a check").expect("the line is there");
+        assert_eq!(raised, "# why\n# Raised: a check\na-decision = 4096\nb-verify = 2\n");
+        assert!(with_limit(text, "c-install", 1, "a check").is_err());
+        assert!(with_limit(text, "a-decision", 4096, " ").is_err());
     }
 
     #[test]
