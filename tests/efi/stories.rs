@@ -3,11 +3,12 @@
 use std::fs;
 use std::time::Instant;
 
+use serde_json::Value;
 use stillboot::format::{BootProof, Fault, Slot, SlotState};
 use stillboot_linux::guid;
 
 use crate::count::Reads;
-use crate::disk::{Image, components, forge, kernel, record, record_start, rot, text};
+use crate::disk::{Image, components, forge, kernel, record, record_start, rot, text, words};
 use crate::machine::{Arch, Boot, Hardware, Machine, Off, Settings};
 use crate::release::{DEVICE, Kernel, Release, works};
 
@@ -108,6 +109,10 @@ pub fn first_boot_then_update_then_commit(arch: Arch) {
     let firmware = begin.elapsed();
     assert_runs(&machine.ready(), &one, Slot::A, 2);
     let until_init = begin.elapsed() - firmware;
+    // A loader that has nothing to complain of says nothing.
+    let said = machine.transcript();
+    let (before, _) = said.split_once("stillboot-init: ready").expect("it was waited for");
+    assert!(!before.contains("stillboot: "), "{before}");
     let said = report(&mut machine);
     assert!(said.contains("slot a (trial): started"), "{said}");
     // QEMU's x86_64 processors have no SHA-NI, this Arm processor has the instructions.
@@ -365,20 +370,31 @@ pub fn a_wrong_proof_is_refused(arch: Arch) {
 
 pub fn slots_on_a_second_disk_and_sectors_of_4096_bytes(arch: Arch) {
     let one = Release::new(arch, 1, 0);
-    let loader = Image::new(arch, &["--loader-only"]);
-    let slots = works().folder().join(format!("{}-slots.img", arch.name()));
-    let _ = fs::remove_file(&slots);
-    works().on_host(&["disk", "create", text(&slots)]);
+    let [slots, twin] = ["slots", "twin"].map(|name| {
+        let path = works().folder().join(format!("{}-{name}.img", arch.name()));
+        let _ = fs::remove_file(&path);
+        works().on_host(&["disk", "create", text(&path)]);
+        path
+    });
+    // A third disk has partitions of the same names. The loader knows those that are meant.
+    let shown = works().on_host(&["disk", "show", text(&slots), "--json"]);
+    let shown: Value = serde_json::from_str(&shown).expect("it prints JSON");
+    let mut options = vec!["--loader-only".to_owned()];
+    for partition in shown["partitions"].as_array().expect("it has partitions") {
+        let field = |name: &str| partition[name].as_str().expect("it is text").to_owned();
+        options.extend(["--partuuid".into(), format!("{}={}", field("name"), field("guid"))]);
+    }
+    let loader = Image::new(arch, &words(&options));
     let bundle = one.file();
     let device = crate::disk::device_words(arch);
     works().on_host(
         &[
             &["install", text(&bundle), "--disk", text(&slots), "--offline", "--slot", "a"][..],
-            &crate::disk::words(&device),
+            &words(&device),
         ]
         .concat(),
     );
-    let hardware = Hardware::new(arch, &[loader.path(), &slots]);
+    let hardware = Hardware::new(arch, &[loader.path(), &slots, &twin]);
     // The firmware is told what to boot, so it connects nothing else by itself.
     let mut machine = hardware.start(&Settings { boot_index: true, ..Settings::default() });
     assert_runs(&machine.ready(), &one, Slot::A, 1);
