@@ -199,6 +199,8 @@ mod tests {
         /// The highest count of any counter that ever was: a new one begins above.
         highest: u64,
         left: u32,
+        /// The operation of that number fails, and those after it succeed.
+        fails: u32,
         /// Everything that is asked of the TPM fails.
         is_dead: bool,
     }
@@ -211,13 +213,16 @@ mod tests {
                 state: State::Absent,
                 highest: 4,
                 left: u32::MAX,
+                fails: u32::MAX,
                 is_dead: false,
             }
         }
 
         fn step(&mut self) -> Result<(), StoreError> {
             self.left = self.left.checked_sub(1).ok_or(StoreError)?;
-            Ok(())
+            let fails = self.fails == 0;
+            self.fails = self.fails.wrapping_sub(1);
+            if fails { Err(StoreError) } else { Ok(()) }
         }
 
         fn store(&mut self) -> CountedStore<Shared<'_>, Shared<'_>> {
@@ -331,6 +336,34 @@ mod tests {
             }
         }
         assert!(cuts > 50, "{cuts}");
+    }
+
+    /// A TPM or a flash chip that fails at one thing, while everything after it works.
+    #[test]
+    fn a_single_failure_leaves_the_old_floor_or_the_new_one() {
+        let mut failures = 0;
+        for number in 0..12 {
+            let mut machine = Machine::new();
+            machine.fails = number;
+            let mut sure = None;
+            for level in [1, 2, 3, 4] {
+                match machine.store().raise(KIND, floor(level)) {
+                    Ok(()) => sure = Some(floor(level)),
+                    Err(_) => failures += 1,
+                }
+                let read = machine.store().read(KIND).unwrap();
+                assert!(read >= sure && read <= Some(floor(level)), "{number}: {read:?}");
+                sure = read;
+            }
+            // However it went, it counts: what was kept before is noticed.
+            let old = machine.kept;
+            machine.fails = u32::MAX;
+            machine.store().raise(KIND, floor(5)).unwrap();
+            assert_eq!(machine.store().read(KIND), Ok(Some(floor(5))), "{number}");
+            machine.kept = old;
+            assert_eq!(machine.store().read(KIND), Err(StoreError), "{number}");
+        }
+        assert!(failures >= 5, "{failures}");
     }
 
     #[test]
