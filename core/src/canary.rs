@@ -39,6 +39,8 @@ pub enum Canary {
     StateOfAnother,
     /// The marks of what stood in a slot stay while it is overwritten.
     MarksKept,
+    /// An installation that goes on after a cut destroys the marks of what runs.
+    MarksOfRunning,
 }
 
 #[cfg(stillboot_canary)]
@@ -61,7 +63,7 @@ impl Canary {
 #[cfg(stillboot_canary)]
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::CountsAfterStart,
         Self::HeaderFirst,
         Self::NoFlushBeforeSwitch,
@@ -73,6 +75,7 @@ impl Canary {
         Self::ReadErrorIsBad,
         Self::StateOfAnother,
         Self::MarksKept,
+        Self::MarksOfRunning,
     ];
 
     /// Switches one bug on in the whole process, or none.

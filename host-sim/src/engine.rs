@@ -116,6 +116,18 @@ pub enum Act {
     End(Arc<Outcome>),
 }
 
+impl Act {
+    /// Whether it changes any of these bytes.
+    fn touches(&self, places: &[Range<u64>]) -> bool {
+        let (from, to) = match self {
+            Self::Write(offset, bytes) => (*offset, offset + bytes.len() as u64),
+            Self::Erase(offset, len) => (*offset, offset + len),
+            _ => return false,
+        };
+        places.iter().any(|place| from < place.end && place.start < to)
+    }
+}
+
 /// A disk as the engine uses it: several devices that stand one behind the other.
 pub trait Disks: BlockDevice + Clone {
     /// Makes what was written to these bytes durable: those of one device.
@@ -535,6 +547,10 @@ pub struct Engine {
     pub boots: u64,
     /// Programs of which the core had to think at least one step anew.
     pub core_runs: u64,
+    /// Bytes of the disk that the next program must leave alone.
+    pub guarded: Vec<Range<u64>>,
+    /// The first change of the last program that touched any of them.
+    pub trespass: Option<Act>,
     no_memory: bool,
 }
 
@@ -595,6 +611,7 @@ impl Engine {
         instants: &mut Option<&mut Vec<Instant<D>>>,
     ) -> Option<Arc<Outcome>> {
         let mut node = &self.nodes[*self.starts.get(&key)? as usize];
+        self.trespass = None;
         loop {
             if let Act::End(outcome) = &node.act {
                 return Some(Arc::clone(outcome));
@@ -610,6 +627,9 @@ impl Engine {
                     store: store.clone(),
                     act: node.act.clone(),
                 });
+            }
+            if self.trespass.is_none() && node.act.touches(&self.guarded) {
+                self.trespass = Some(node.act.clone());
             }
             let (_, edge) = perform(&node.act, disk, store, &mut self.scratch);
             node = &self.nodes[*node.edges.get(&edge)? as usize];

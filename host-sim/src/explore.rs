@@ -551,6 +551,9 @@ struct Job<'a> {
     started_last: Started,
 }
 
+/// A part of a recovery: its name, the situation while it is under way, its instants.
+type Stage = (char, Situation<Disk>, Vec<Instant<Disk>>);
+
 /// What came of second cuts.
 #[derive(Debug, Default)]
 struct Seen {
@@ -872,11 +875,16 @@ impl<'a> Job<'a> {
         program: Program,
         release: Name,
         promises: Promises,
-        mut instants: Option<&mut Vec<Instant<D>>>,
+        instants: Option<&mut Vec<Instant<D>>>,
     ) -> Result<Result<Slot, InstallError>, Broken> {
-        let first = instants.as_ref().map_or(0, |list| list.len());
         self.known.begin_install(&mut at.truth, release);
-        let outcome = self.run(at, &program, instants.as_deref_mut());
+        // The running slot's bytes: no change may touch them, after a cut as little as before.
+        if let Some((proof, _)) = at.running {
+            self.engine.guarded = self.setting.ground.stretches(proof.slot);
+        }
+        let outcome = self.run(at, &program, instants);
+        self.engine.guarded.clear();
+        let trespass = self.engine.trespass.take();
         let Outcome::Install(result) = &*outcome else { unreachable!("it ends as what it is") };
         let name = self.known.releases[release].name;
         self.tell(|| match result {
@@ -899,30 +907,10 @@ impl<'a> Job<'a> {
             Err(InstallError::Device(_) | InstallError::Record(_)) => {}
             Err(_) => self.known.refuse_install(&mut at.truth, release),
         }
-        // The running slot's bytes: no change may touch them.
-        if let (Some((proof, _)), Some(list)) = (at.running, instants) {
-            let slots = self.setting.ground.slots();
-            for region in slots
-                .iter()
-                .filter(|slot| slot.slot == proof.slot)
-                .flat_map(|slot| slot.regions)
-                .map(|region| region.region)
-            {
-                let place = self.setting.ground.place(region);
-                let touches = |act: &Act| {
-                    let (offset, len) = match act {
-                        Act::Write(offset, bytes) => (*offset, bytes.len() as u64),
-                        Act::Erase(offset, len) => (*offset, *len),
-                        _ => return false,
-                    };
-                    offset < place + region.len && place < offset + len
-                };
-                if let Some(found) = list[first..].iter().find(|instant| touches(&instant.act)) {
-                    refuse(promises, Promise::RunningSlot, || {
-                        format!("{:?} goes to the running slot", found.act)
-                    })?;
-                }
-            }
+        if let Some(act) = trespass {
+            refuse(promises, Promise::RunningSlot, || {
+                format!("the {} goes to the running slot", describe(&act))
+            })?;
         }
         if let Ok(installed) = result {
             at.truth.wrecked[installed.slot as usize] = false;
@@ -1297,7 +1285,12 @@ impl<'a> Job<'a> {
             return self.again(&seen, id);
         }
         let mut all = Seen::default();
-        for (stage, during, instants) in self.stages(&first, step, promises) {
+        let (stages, end) = self.stages(&first, step, promises);
+        if let Err(broken) = end {
+            all.broken.push(("r".into(), broken.clone()));
+            self.found(format!("{id}/r"), broken);
+        }
+        for (stage, during, instants) in stages {
             for (op, instant) in instants.iter().enumerate() {
                 let place = format!("{stage}.{op}");
                 let key = instant.key(&during);
@@ -1369,13 +1362,13 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// The stages of a recovery: a name, the situation while it is under way, its instants.
+    /// The stages of a recovery, and how it ended.
     fn stages(
         &mut self,
         first: &Situation<Disk>,
         step: Step,
         promises: Promises,
-    ) -> Vec<(char, Situation<Disk>, Vec<Instant<Disk>>)> {
+    ) -> (Vec<Stage>, Result<(), Broken>) {
         let mut out = Vec::new();
         let mut at = first.clone();
         let mut during = first.clone();
@@ -1384,8 +1377,7 @@ impl<'a> Job<'a> {
         let started = self.power_on(&mut at, false, promises, Some(&mut instants));
         out.push(('p', during, instants));
         if started.is_err() {
-            // Found at depth one.
-            return out;
+            return (out, started);
         }
         let on_trial = matches!(at.running, Some((_, Claim::Trial | Claim::LastResort)));
         let mut during = self.during(&at, step);
@@ -1393,12 +1385,11 @@ impl<'a> Job<'a> {
             during = self.during(&during, Step::Confirm);
         }
         let mut instants = Vec::new();
-        // What it comes to was judged at depth one.
-        let _ = self.redo(&mut at, Some(step), promises, Some(&mut instants));
+        let end = self.redo(&mut at, Some(step), promises, Some(&mut instants));
         // It may have come to a power-on, whose nonce no later one has.
         during.nonce = at.nonce;
         out.push(('r', during, instants));
-        out
+        (out, end)
     }
 
     /// Faults of the device while `step` runs.
@@ -1833,7 +1824,7 @@ impl Job<'_> {
         };
         let stage = second.chars().next().ok_or_else(|| bad(second))?;
         let op: usize = second[1..].trim_start_matches('.').parse().map_err(|_| bad(second))?;
-        let stages = self.stages(&after, step, promises);
+        let (stages, _) = self.stages(&after, step, promises);
         let (_, during, instants) =
             stages.into_iter().find(|found| found.0 == stage).ok_or_else(|| bad(second))?;
         let instant = instants.get(op).ok_or_else(|| bad(second))?;

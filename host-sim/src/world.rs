@@ -108,6 +108,18 @@ impl Ground {
         self.slots.iter().map(|(slot, regions)| SlotLayout { slot: *slot, regions }).collect()
     }
 
+    /// All bytes of a slot on the [`joined`](Self::joined) disk, one stretch per region.
+    #[must_use]
+    pub fn stretches(&self, slot: Slot) -> Vec<Range<u64>> {
+        let regions = self.slots.iter().filter(|found| found.0 == slot).flat_map(|found| &found.1);
+        regions
+            .map(|SlotRegion { region, .. }| {
+                let begin = self.place(*region);
+                begin..begin + region.len
+            })
+            .collect()
+    }
+
     /// The checked layout.
     ///
     /// # Errors

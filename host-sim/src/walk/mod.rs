@@ -28,6 +28,7 @@ pub mod scene;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 
 use stillboot::device::{BlockDevice, Geometry};
 use stillboot::driver::{self, Memory as _};
@@ -924,12 +925,10 @@ impl<'w, 'a> Walker<'w, 'a> {
     }
 
     fn content_of(&self, slot: Slot) -> Vec<u8> {
-        let slots = self.route.ground.slots();
-        let found = slots.iter().find(|found| found.slot == slot);
-        found.map_or_else(Vec::new, |found| {
-            let region = found.regions[0].region;
-            self.disk().ram().bytes(region.offset, region.len as usize)
-        })
+        let stretches = self.route.ground.stretches(slot).into_iter();
+        let bytes =
+            |at: Range<u64>| self.disk().ram().bytes(at.start, (at.end - at.start) as usize);
+        stretches.flat_map(bytes).collect()
     }
 
     fn scrub(&mut self, slot: Slot) -> Result<(), Broken> {
