@@ -41,6 +41,8 @@ pub enum Canary {
     MarksKept,
     /// An installation that goes on after a cut destroys the marks of what runs.
     MarksOfRunning,
+    /// The floor in the record stays where it is, whatever is confirmed.
+    FloorStays,
 }
 
 #[cfg(stillboot_canary)]
@@ -63,7 +65,7 @@ impl Canary {
 #[cfg(stillboot_canary)]
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::CountsAfterStart,
         Self::HeaderFirst,
         Self::NoFlushBeforeSwitch,
@@ -76,6 +78,7 @@ impl Canary {
         Self::StateOfAnother,
         Self::MarksKept,
         Self::MarksOfRunning,
+        Self::FloorStays,
     ];
 
     /// Switches one bug on in the whole process, or none.

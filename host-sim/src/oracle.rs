@@ -167,7 +167,7 @@ pub struct Truth {
     pub starts: u8,
     /// What was installed whole, by slot.
     pub slots: [Option<Name>; SLOTS_MAX],
-    /// The highest floor that a loader has recorded, by kind.
+    /// The highest floor that a loader has recorded or must have, by kind.
     pub floors: [Floor; 2],
     /// Whether there must be a record.
     pub record: Written,
@@ -408,6 +408,22 @@ impl<'a> Known<'a> {
                 }
             }
         }
+        // And it must rise: what every good slot of the kind reaches is the floor from then on. From
+        // what stands in the slots, and not from what the core says of them.
+        if promises.hold(Promise::Record)
+            && matches!(claim, Some(Claim::Good | Claim::Suspect | Claim::Recovery))
+        {
+            let recorded = started.record.body.floor_of(kind);
+            let due = self.floor_due(truth, disk, proof.slot, name, recorded);
+            if due > recorded {
+                let how = format!("every good slot reaches {due:?}, the floor is {recorded:?}");
+                broken(Promise::OnlyVerified, how)?;
+            }
+            let known = &mut truth.floors[kind as usize];
+            *known = (*known).max(due);
+        }
+        // What ran from there stands there, also where a cut hid the end of its installation.
+        truth.slots[proof.slot as usize] = Some(name);
         // Only what is confirmed may raise the floor: else one update that fails leaves nothing.
         if promises.hold(Promise::Confirmed) && !started.report.floor_ignored {
             let recorded = started.record.body.floor_of(SlotKind::Update);
@@ -431,6 +447,38 @@ impl<'a> Known<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The floor that a start of `name` as good must have reached, by step 8 of the protocol: the
+    /// lowest of what stands in the slots of its kind. Not above `enough` where something that may
+    /// be good is not whole: then nothing is raised.
+    fn floor_due<D: BlockDevice>(
+        &self,
+        truth: &Truth,
+        disk: &mut D,
+        slot: Slot,
+        name: Name,
+        enough: Floor,
+    ) -> Floor {
+        let floor_of = |name: Name| self.releases[name].floor;
+        let others = Slot::ALL.into_iter().filter(|o| *o != slot && o.kind() == slot.kind());
+        let installed = others.clone().filter_map(|other| truth.slots[other as usize]);
+        let most = installed.map(floor_of).min().map_or(floor_of(name), |o| o.min(floor_of(name)));
+        if most <= enough {
+            return most;
+        }
+        // Only then it is worth to look at the disk.
+        let whole = self.intact(disk);
+        let mut due = floor_of(name);
+        for other in others {
+            let found = whole.iter().filter(|found| found.0 == other).map(|found| found.1);
+            match found.map(floor_of).min() {
+                Some(floor) => due = due.min(floor),
+                None if truth.slots[other as usize].is_some() => return enough,
+                None => {}
+            }
+        }
+        due
     }
 
     /// Where the parts of a release begin when it is whole in `slot`: its head first.
@@ -590,6 +638,16 @@ mod tests {
             }
         };
         assert_eq!(judge(&claims(Claim::Good)), confirmed);
+        // Nothing else is good, so the floor must have risen to what starts.
+        let good = |floor: Floor| {
+            move |truth: &mut Truth, started: &mut Started, _: &mut [Floor; 2]| {
+                truth.good = only(V1);
+                started.report.lines.last_mut().expect("it has one").candidate.claim = Claim::Good;
+                *started.record.body.floor_of_mut(SlotKind::Update) = floor;
+            }
+        };
+        assert_eq!(judge(&good(Floor::default())), verified);
+        assert_eq!(judge(&good(known.releases[V1].floor)), None);
         // A last resort is right where nothing better is whole.
         assert_eq!(judge(&claims(Claim::LastResort)), None);
         let raised = judge(&|truth, started, _| {
