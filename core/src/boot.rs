@@ -705,6 +705,9 @@ impl<'a, H: Sha256> Boot<'a, H> {
         let Candidate { slot, claim } = self.current;
         if let Event::Failed(error) = event {
             self.kinds[slot.kind() as usize].unseen = true;
+            if Canary::ReadErrorStops.sings() {
+                return self.stop();
+            }
             if Canary::ReadErrorIsBad.sings() {
                 return self.condemn(Reason::Device(error));
             }

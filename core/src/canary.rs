@@ -43,6 +43,8 @@ pub enum Canary {
     MarksOfRunning,
     /// The floor in the record stays where it is, whatever is confirmed.
     FloorStays,
+    /// A slot whose head cannot be read ends the power-on.
+    ReadErrorStops,
 }
 
 #[cfg(stillboot_canary)]
@@ -65,7 +67,7 @@ impl Canary {
 #[cfg(stillboot_canary)]
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::CountsAfterStart,
         Self::HeaderFirst,
         Self::NoFlushBeforeSwitch,
@@ -79,6 +81,7 @@ impl Canary {
         Self::MarksKept,
         Self::MarksOfRunning,
         Self::FloorStays,
+        Self::ReadErrorStops,
     ];
 
     /// Switches one bug on in the whole process, or none.

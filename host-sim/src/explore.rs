@@ -831,6 +831,7 @@ impl<'a> Job<'a> {
     ) -> Result<(), Broken> {
         at.nonce += 1;
         at.running = None;
+        let was_over = at.disk.is_over();
         let program = Program::Boot { nonce: at.nonce, watchdog_reset, returns };
         let outcome = self.run(at, &program, instants);
         let Outcome::Boot(started) = &*outcome else { unreachable!("a boot ends as a boot") };
@@ -856,7 +857,9 @@ impl<'a> Job<'a> {
             .store
             .as_ref()
             .map_or([Floor::default(); 2], |store| store.floors.map(Option::unwrap_or_default));
-        self.known.judge(&mut at.truth, &mut at.disk, floors, started, promises)?;
+        let unread = at.disk.unread().filter(|_| !was_over);
+        let (truth, disk) = (&mut at.truth, &mut at.disk);
+        self.known.judge(truth, disk, floors, unread.as_ref(), started, promises)?;
         if let Some(proof) = started.proof
             && let Some(name) = self.release_in(&proof)
             && self.known.releases[name].is_in_place
@@ -1429,22 +1432,12 @@ impl<'a> Job<'a> {
         // What a read that fails keeps from starting is not lost: it starts when the device reads.
         let promises = all.without(Promise::Confirmed);
         let mut at = start.on(Faulty::new(start.disk.clone(), fault));
-        match self.step(&mut at, step, promises, None) {
-            // A read that fails may cost this power-on, not the next.
-            Err(Broken { promise: Promise::Boots, .. })
-                if matches!(fault, Fault::ReadOnce(_) | Fault::ReadAlways(_) | Fault::Lies(..)) => {
-            }
-            result => result?,
-        }
+        self.step(&mut at, step, promises, None)?;
         // A reset, and whatever is in a cache is gone.
         at.disk.lose_pending();
         // What a device that fails leaves of the record is not known.
         at.truth.record = oracle::Written::Perhaps;
-        match self.power_on(&mut at, false, promises, None) {
-            Err(Broken { promise: Promise::Boots, .. })
-                if matches!(fault, Fault::ReadAlways(_) | Fault::Lies(..)) => {}
-            result => result?,
-        }
+        self.power_on(&mut at, false, promises, None)?;
         // With a device that works.
         let record = [0, 1].map(|copy| self.setting.ground.record(copy));
         // It stands on the first disk, where all begins.
@@ -1542,6 +1535,14 @@ trait Damage: Disks {
     fn lose_pending(&mut self);
     fn unflushed(&self) -> usize;
     fn name(&self) -> u128;
+    /// What the device does not read, or reads wrong; a slot that needs it cannot be started.
+    fn unread(&self) -> Option<Range<u64>> {
+        None
+    }
+    /// A fault that strikes once has struck.
+    fn is_over(&self) -> bool {
+        false
+    }
 }
 
 /// What a destroyed place holds: neither blank nor anything else.
@@ -1582,6 +1583,17 @@ impl Damage for Faulty<Disk> {
     }
     fn name(&self) -> u128 {
         self.device().name()
+    }
+    fn unread(&self) -> Option<Range<u64>> {
+        match self.fault() {
+            Some(Fault::ReadOnce(_) | Fault::ReadAlways(_) | Fault::Lies(..)) => {
+                self.hit().map(|(from, to)| from..to)
+            }
+            _ => None,
+        }
+    }
+    fn is_over(&self) -> bool {
+        matches!(self.fault(), Some(Fault::ReadOnce(_))) && self.has_struck()
     }
 }
 

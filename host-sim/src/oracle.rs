@@ -6,6 +6,7 @@
 //! `docs/DESIGN.md`, and is read from there.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use stillboot::boot::Reason;
 use stillboot::device::{BlockDevice, Geometry};
@@ -267,7 +268,8 @@ impl<'a> Known<'a> {
 
     /// Judges a power-on, and notes what follows from it.
     ///
-    /// `disk` is as the loader left it, `store` what the store holds.
+    /// `disk` is as the loader left it, `store` what the store holds, and `unread` the bytes that
+    /// the device did not read during this power-on, or read wrong: what needs them cannot boot.
     ///
     /// # Errors
     /// [`Broken`].
@@ -276,6 +278,7 @@ impl<'a> Known<'a> {
         truth: &mut Truth,
         disk: &mut D,
         store: [Floor; 2],
+        unread: Option<&Range<u64>>,
         started: &Started,
         promises: Promises,
     ) -> Result<(), Broken> {
@@ -309,8 +312,17 @@ impl<'a> Known<'a> {
                 let lines = &started.report.lines;
                 lines.iter().any(|l| l.candidate.slot == slot && l.reason == Reason::Returned)
             };
+            let unread = |slot: Slot, name: Name| {
+                let meets = |(at, bytes): &Stretch, found: &Range<u64>| {
+                    *at < found.end && found.start < at + bytes.len() as u64
+                };
+                let mut parts = self.parts(name, slot).iter();
+                unread.is_some_and(|found| parts.any(|part| meets(part, found)))
+            };
             let able = whole.iter().find(|(slot, name)| {
-                self.releases[*name].floor >= floor(slot.kind()) && !returned(*slot)
+                self.releases[*name].floor >= floor(slot.kind())
+                    && !returned(*slot)
+                    && !unread(*slot, *name)
             });
             // Without power faults a lost record is more than one fault.
             if let Some((slot, name)) = able
@@ -602,10 +614,10 @@ mod tests {
             change(&mut truth, &mut started, &mut store);
             let all = Promises([true; Promise::ALL.len()]);
             let mut disk = disk.fork();
-            let result = known.judge(&mut truth, &mut disk, store, &started, all);
+            let result = known.judge(&mut truth, &mut disk, store, None, &started, all);
             // Where nothing is promised, nothing can be broken.
             let none = Promises([false; Promise::ALL.len()]);
-            assert_eq!(known.judge(&mut truth, &mut disk, store, &started, none), Ok(()));
+            assert_eq!(known.judge(&mut truth, &mut disk, store, None, &started, none), Ok(()));
             result.err().map(|broken| broken.promise)
         };
         let proof = |change: &dyn Fn(&mut stillboot::format::BootProof)| {

@@ -663,6 +663,7 @@ impl<'w, 'a> Walker<'w, 'a> {
         let chain = self.route.chain;
         let courses: Vec<_> = self.states.iter().map(|at| at.power_on(chain, &on)).collect();
         self.world.watchdog_reset = watchdog;
+        let had_struck = self.world.disks[0].device().has_struck();
         let started = self.run(power, |world| world.power_on().expect("the ground is sound"));
         self.end(power);
         let Some(mut started) = started else {
@@ -679,7 +680,7 @@ impl<'w, 'a> Walker<'w, 'a> {
         });
         let start = self.only_verified(&mut started)?;
         if !self.is_known() {
-            return self.judge_faulty(&started, start, power);
+            return self.judge_faulty(&started, start, had_struck, power);
         }
         let found = match started.report.record {
             Choice::Current { .. } => Kept::Record,
@@ -729,6 +730,7 @@ impl<'w, 'a> Walker<'w, 'a> {
         &mut self,
         started: &world::PowerOn,
         start: Option<Start>,
+        had_struck: bool,
         power: Option<PowerLoss>,
     ) -> Result<(), Broken> {
         if start.is_some() {
@@ -737,18 +739,26 @@ impl<'w, 'a> Walker<'w, 'a> {
             }
             return Ok(());
         }
-        // A read that fails may cost this power-on, not the next.
-        let reads_fail = self.fault_lasts > 0
-            && matches!(
-                self.fault,
-                Fault::ReadOnce(_) | Fault::ReadAlways(_) | Fault::Lies(..) | Fault::Rot(..)
-            );
+        // What cannot be read cannot be started. A read that fails once may cost one power-on.
+        let unread = match self.fault {
+            Fault::ReadOnce(_) if had_struck => None,
+            Fault::ReadOnce(_) | Fault::ReadAlways(_) | Fault::Lies(..) | Fault::Rot(..) => {
+                self.world.disks[0].device().hit()
+            }
+            _ => None,
+        };
         let has_record = matches!(started.report.record, Choice::Current { .. });
-        if reads_fail || !has_record || !self.holds(Promise::Boots) {
+        if !has_record || !self.holds(Promise::Boots) {
             return Ok(());
         }
         let scene = self.scene();
-        let able = self.route.slots.iter().find_map(|slot| {
+        let is_read = |slot: &&Slot| {
+            let stretches = self.route.ground.stretches(**slot);
+            let meets =
+                |(from, to): (u64, u64)| stretches.iter().any(|at| from < at.end && at.start < to);
+            !unread.is_some_and(meets)
+        };
+        let able = self.route.slots.iter().filter(is_read).find_map(|slot| {
             let release = &self.route.chain.releases[scene[*slot as usize].whole()?];
             // Which floor is recorded is not known; whatever reaches the highest may run.
             let is_high = release.floor >= self.highest[release.kind as usize];
