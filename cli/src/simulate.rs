@@ -174,7 +174,7 @@ fn tell(summary: &Summary, args: &SimulateArgs, out: &Output) -> Result<(), Fail
         counts.points(),
     ));
     out.line(format_args!(
-        "{} of them run, {} like one that was; {} power-ons, {} states of disk and store",
+        "{} of them run, {} like one that was; {} power-ons, {} states of disk and store, by story",
         counts.run(),
         counts.settled,
         counts.boots,

@@ -1,10 +1,11 @@
 //! Every instant of every story: the disk is forked before each change, the power is cut in every
 //! way there is, and what follows is judged by the [`oracle`].
 //!
-//! A point is one cut, or two at depth two. After it the power comes on, what was interrupted is
-//! done again, and then an update follows without help; each power-on on the way is judged. A point
-//! counts once its outcome is known: it was run, or disk, store and history are equal to those of a
-//! point that was. Each has an identity, which [`replay`] runs again and describes.
+//! A point is one cut, or two at depth two. After it the power comes on, and from there both ways on
+//! are gone: what was interrupted is done again and then an update follows without help, and the
+//! update follows at once. Each power-on on the way is judged. A point counts once its outcome is
+//! known: it was run, or disk, store and history are equal to those of a point that was. Each has an
+//! identity, which [`replay`] runs again and describes.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -109,7 +110,8 @@ pub struct Effort {
     /// Most places within one request at which it is torn, from either end; `usize::MAX` for every
     /// boundary of granules and the inside of every granule.
     pub tears: usize,
-    /// Of how many torn requests one is also done again before the next update; 1 for all.
+    /// After one of how many torn requests what was interrupted is done again as well; 1 for all.
+    /// After a cut before or after a request it always is.
     pub redo_every: usize,
     /// Of how many cuts before and after a request the recovery is cut as well, at every request;
     /// 0 for none, 1 for all.
@@ -118,6 +120,8 @@ pub struct Effort {
     pub second_torn_every: usize,
     /// As `tears`, for the second cut.
     pub second_tears: usize,
+    /// As `redo_every`, after the second cut.
+    pub second_redo_every: usize,
     /// Of how many requests of the faulty device one fails; 0 for none, 1 for all.
     pub fault_every: u64,
     /// How what the core came to before is used.
@@ -141,22 +145,24 @@ impl Effort {
     /// For the test command.
     pub const QUICK: Self = Self {
         tears: 160,
-        redo_every: 16,
-        second_every: 400,
+        redo_every: 1,
+        second_every: 100,
         second_torn_every: 400,
         second_tears: 3,
+        second_redo_every: 1,
         fault_every: 3,
         memory: Memory::Used,
         draws: false,
     };
-    /// For the proof: every first cut there is, and after each of them every second one, requests
-    /// of the recovery torn at a few places.
+    /// For the proof: every first cut there is, and after each of them second ones at every request
+    /// of the recovery, torn at a few places.
     pub const PROVE: Self = Self {
         tears: usize::MAX,
         redo_every: 1,
         second_every: 1,
         second_torn_every: 1,
         second_tears: 4,
+        second_redo_every: 1,
         fault_every: 1,
         memory: Memory::Used,
         draws: false,
@@ -174,7 +180,7 @@ pub struct Counts {
     pub faults: u64,
     /// Points whose disk, store and history were equal to those of an earlier point.
     pub settled: u64,
-    /// Different states of disk and store right after a cut.
+    /// Different states of disk and store right after a cut, in every story apart.
     pub states: u64,
     /// Power-ons.
     pub boots: u64,
@@ -487,7 +493,7 @@ impl<D> Situation<D> {
 impl Situation<Disk> {
     /// What everything that follows depends on. Without what lies in a cache: asked for only when
     /// there is nothing.
-    fn key(&self, stage: &str) -> u128 {
+    fn key(&self, stage: fmt::Arguments<'_>) -> u128 {
         let text = format!(
             "{stage}{:x}{:?}{}{:?}{:?}",
             self.disk.ram().content_hash(),
@@ -498,11 +504,17 @@ impl Situation<Disk> {
         );
         twox_hash::XxHash3_128::oneshot(text.as_bytes())
     }
+
+    /// Names disk and store, and nothing of what happened.
+    fn state(&self) -> u128 {
+        let text = format!("{:x}{:?}", self.disk.ram().content_hash(), self.store);
+        twox_hash::XxHash3_128::oneshot(text.as_bytes())
+    }
 }
 
 impl Instant<Disk> {
     /// What everything that follows from cuts at this instant depends on.
-    fn key(&self, during: &Situation<Disk>) -> u128 {
+    fn key(&self, during: &Situation<Disk>, redo: Option<Step>) -> u128 {
         let act = match &self.act {
             Act::Write(offset, bytes) => {
                 format!("write {offset} {:x}", twox_hash::XxHash3_128::oneshot(bytes))
@@ -510,7 +522,7 @@ impl Instant<Disk> {
             other => format!("{other:?}"),
         };
         let text = format!(
-            "{act}{:x}{:x}{:?}{}{:?}",
+            "{act}{redo:?}{:x}{:x}{:?}{}{:?}",
             self.disk.ram().content_hash(),
             self.disk.pending_hash(),
             self.store,
@@ -1064,10 +1076,10 @@ impl<'a> Job<'a> {
                     let promises = self.promises(row(&instant.act, point));
                     let after = self.cut(&during, instant, point);
                     let id = || format!("s{index}.{op}/{point}");
-                    self.states.insert(after.key("state"));
+                    self.states.insert(after.state());
                     let is_tear = matches!(point.cut, Cut::Torn(_));
                     let redo = !is_tear || number.is_multiple_of(self.effort.redo_every);
-                    let redo = if redo { Some(step) } else { None };
+                    let redo = redone(step).filter(|_| redo);
                     self.counts.depth_one += 1;
                     let result = self.recover(after.clone(), redo, promises);
                     self.draw(&instant.act, point, old, &result);
@@ -1143,7 +1155,8 @@ impl<'a> Job<'a> {
         during
     }
 
-    /// Power on, go on with what was interrupted, and update. Equal situations once only.
+    /// Power on and update, at once and, where `redo` is something, also after that was done again.
+    /// Equal situations once only.
     fn recover(
         &mut self,
         mut at: Situation<Disk>,
@@ -1151,7 +1164,7 @@ impl<'a> Job<'a> {
         promises: Promises,
     ) -> Result<(), Broken> {
         // The rows for power faults promise the same, so what they share need not be told apart.
-        let key = at.key(&format!("{redo:?}{promises:?}"));
+        let key = at.key(format_args!("{redo:?}{promises:?}"));
         if self.trace.is_none()
             && let Some(known) = self.memo.get(&key)
         {
@@ -1164,9 +1177,15 @@ impl<'a> Job<'a> {
             self.started_last = at.running.map(|(proof, claim)| (self.release_in(&proof), claim));
             self.started.insert(key, self.started_last);
         }
-        let result = started
-            .and_then(|()| self.redo(&mut at, redo, promises, None))
-            .and_then(|()| self.finish(at, promises));
+        let result = started.and_then(|()| {
+            if let Some(step) = redo {
+                let mut again = at.clone();
+                self.redo(&mut again, step, promises, None)?;
+                self.finish(again, promises)?;
+                self.tell(|| "the same, and what was interrupted is not done again".into());
+            }
+            self.finish(at, promises)
+        });
         self.memo.insert(key, result.clone());
         result
     }
@@ -1175,13 +1194,13 @@ impl<'a> Job<'a> {
     fn redo(
         &mut self,
         at: &mut Situation<Disk>,
-        redo: Option<Step>,
+        step: Step,
         promises: Promises,
         mut instants: Option<&mut Vec<Instant<Disk>>>,
     ) -> Result<(), Broken> {
         let on_trial = matches!(at.running, Some((_, Claim::Trial | Claim::LastResort)));
-        match redo {
-            Some(Step::Install { release, target, repair }) => {
+        match step {
+            Step::Install { release, target, repair } => {
                 if on_trial {
                     self.step(at, Step::Confirm, promises, instants.as_deref_mut())?;
                 }
@@ -1210,13 +1229,13 @@ impl<'a> Job<'a> {
                     _ => Ok(()),
                 }
             }
-            Some(Step::Confirm) if on_trial => self.step(at, Step::Confirm, promises, instants),
+            Step::Confirm if on_trial => self.step(at, Step::Confirm, promises, instants),
             // What was left runs until the next power-on, and is not confirmed any more.
-            Some(step @ Step::Rollback) if on_trial => {
+            Step::Rollback if on_trial => {
                 self.step(at, step, promises, instants.as_deref_mut())?;
                 self.power_on(at, false, promises, instants)
             }
-            Some(Step::MarkBad(slot)) => match at.running {
+            Step::MarkBad(slot) => match at.running {
                 // Already left, or else it is left again.
                 Some((proof, _)) if proof.slot == slot && !on_trial => Ok(()),
                 _ => {
@@ -1224,7 +1243,7 @@ impl<'a> Job<'a> {
                     self.power_on(at, false, promises, instants)
                 }
             },
-            Some(step @ Step::Hold(..)) => self.step(at, step, promises, instants),
+            Step::Hold(..) => self.step(at, step, promises, instants),
             _ => Ok(()),
         }
     }
@@ -1235,7 +1254,7 @@ impl<'a> Job<'a> {
 
     /// Confirms what runs and updates it, without help but for freeing slots that were held.
     fn finish(&mut self, mut at: Situation<Disk>, promises: Promises) -> Result<(), Broken> {
-        let key = at.key(&format!("finish{promises:?}"));
+        let key = at.key(format_args!("finish{promises:?}"));
         if self.trace.is_none()
             && let Some(known) = self.memo.get(&key)
         {
@@ -1283,7 +1302,8 @@ impl<'a> Job<'a> {
     /// Cuts the recovery at every point as well. What follows from two equal situations, or from
     /// equal cuts into equal instants, is looked at once.
     fn second(&mut self, first: Situation<Disk>, step: Step, promises: Promises, id: &str) {
-        let key = first.key(&format!("second{step:?}{promises:?}"));
+        let redo = redone(step);
+        let key = first.key(format_args!("second{step:?}{promises:?}"));
         if let Some(seen) = self.seen(key) {
             return self.again(&seen, id);
         }
@@ -1296,15 +1316,15 @@ impl<'a> Job<'a> {
         for (stage, during, instants) in stages {
             for (op, instant) in instants.iter().enumerate() {
                 let place = format!("{stage}.{op}");
-                let key = instant.key(&during);
+                let key = instant.key(&during, redo);
                 let seen = match self.seen(key) {
                     Some(seen) => {
                         self.again(&seen, &format!("{id}/{place}"));
                         seen
                     }
                     None => {
-                        let Some(seen) = self.second_at(&during, instant, &format!("{id}/{place}"))
-                        else {
+                        let id = format!("{id}/{place}");
+                        let Some(seen) = self.second_at(&during, instant, redo, &id) else {
                             return;
                         };
                         let seen = Arc::new(seen);
@@ -1329,16 +1349,21 @@ impl<'a> Job<'a> {
         &mut self,
         during: &Situation<Disk>,
         instant: &Instant<Disk>,
+        redo: Option<Step>,
         id: &str,
     ) -> Option<Seen> {
         let mut seen = Seen::default();
-        for point in points(&instant.act, &self.medium, self.effort.second_tears) {
+        let every = self.effort.second_redo_every;
+        let points = points(&instant.act, &self.medium, self.effort.second_tears);
+        for (number, point) in points.into_iter().enumerate() {
             let both = self.promises(row(&instant.act, point));
             let after = self.cut(during, instant, point);
-            self.states.insert(after.key("state"));
+            self.states.insert(after.state());
+            let is_tear = matches!(point.cut, Cut::Torn(_));
+            let redo = redo.filter(|_| !is_tear || number.is_multiple_of(every));
             self.counts.depth_two += 1;
             seen.points += 1;
-            let result = self.recover(after, None, both);
+            let result = self.recover(after, redo, both);
             self.tally(row(&instant.act, point), &result);
             if let Err(broken) = result {
                 seen.broken.push((point.to_string(), broken.clone()));
@@ -1388,7 +1413,7 @@ impl<'a> Job<'a> {
             during = self.during(&during, Step::Confirm);
         }
         let mut instants = Vec::new();
-        let end = self.redo(&mut at, Some(step), promises, Some(&mut instants));
+        let end = self.redo(&mut at, step, promises, Some(&mut instants));
         // It may have come to a power-on, whose nonce no later one has.
         during.nonce = at.nonce;
         out.push(('r', during, instants));
@@ -1513,6 +1538,15 @@ impl<'a> Job<'a> {
         let pictures = self.picture.into_iter().collect();
         Summary { counts: self.counts, findings: self.findings, pictures }
     }
+}
+
+/// The step, if whoever was interrupted in it does it again once the power is back.
+fn redone(step: Step) -> Option<Step> {
+    matches!(
+        step,
+        Step::Install { .. } | Step::Confirm | Step::Rollback | Step::MarkBad(_) | Step::Hold(..)
+    )
+    .then_some(step)
 }
 
 fn refuse(
@@ -1826,13 +1860,7 @@ impl Job<'_> {
         let promises = self.promises(row(&instant.act, point));
         let after = self.cut(&during, instant, point);
         let (Some(second), Some(cut)) = (parts.get(2), parts.get(3)) else {
-            // As it is explored: with and without doing again what was interrupted.
-            let result = self.recover(after.clone(), Some(step), promises);
-            if result.is_err() {
-                return Ok(result);
-            }
-            self.tell(|| "the same, and what was interrupted is not done again".into());
-            return Ok(self.recover(after, None, promises));
+            return Ok(self.recover(after, redone(step), promises));
         };
         let stage = second.chars().next().ok_or_else(|| bad(second))?;
         let op: usize = second[1..].trim_start_matches('.').parse().map_err(|_| bad(second))?;
@@ -1844,7 +1872,7 @@ impl Job<'_> {
         self.tell(|| format!("then cut {point} at change {op}: {}", describe(&instant.act)));
         let promises = self.promises(row(&instant.act, point));
         let after = self.cut(&during, instant, point);
-        Ok(self.recover(after, None, promises))
+        Ok(self.recover(after, redone(step), promises))
     }
 
     /// The fault that prints like this.
