@@ -44,6 +44,26 @@ pub struct Setting<'a> {
     pub bundles: Vec<Arc<[u8]>>,
 }
 
+/// Why an image that was handed over to does not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Back {
+    /// It returned to the loader before any of its code ran.
+    Returned,
+    /// The machine could not start it.
+    NotStarted,
+}
+
+impl Back {
+    /// What a loader tells the core of it.
+    #[must_use]
+    pub const fn event(self) -> boot::Event<'static> {
+        match self {
+            Self::Returned => boot::Event::Returned,
+            Self::NotStarted => boot::Event::NotStarted,
+        }
+    }
+}
+
 /// What is run.
 #[derive(Clone, Copy, Debug)]
 pub enum Program {
@@ -53,8 +73,8 @@ pub enum Program {
         nonce: u64,
         /// Whether a watchdog ended what ran before.
         watchdog_reset: bool,
-        /// The slot whose image returns to the loader.
-        returns: Option<Slot>,
+        /// The slot whose image comes back to the loader, and why.
+        returns: Option<(Slot, Back)>,
     },
     /// An installation.
     Install {
@@ -236,7 +256,7 @@ struct BootMachine<'a> {
     load_to: Option<(usize, Range<usize>)>,
     loaded: BTreeMap<usize, (Role, Vec<u8>)>,
     loads: u128,
-    returns: Option<Slot>,
+    returns: Option<(Slot, Back)>,
 }
 
 impl Machine for BootMachine<'_> {
@@ -286,11 +306,13 @@ impl Machine for BootMachine<'_> {
                     self.load_to = Some((component, range));
                     Act::Read(self.ground.extent(device).start + from, len as usize)
                 }
-                boot::Action::HandOver(proof) if self.returns == Some(proof.slot) => {
-                    event = boot::Event::Returned;
-                    continue;
-                }
-                boot::Action::HandOver(proof) => self.end(Some(proof)),
+                boot::Action::HandOver(proof) => match self.returns {
+                    Some((slot, back)) if slot == proof.slot => {
+                        event = back.event();
+                        continue;
+                    }
+                    _ => self.end(Some(proof)),
+                },
                 boot::Action::Stop => self.end(None),
             };
             // The contract: the content is kept between a read and the step after it, no longer.
@@ -310,7 +332,7 @@ impl Machine for BootMachine<'_> {
                 .map(|(at, (role, bytes))| (*at, *role, bytes.len()))
                 .collect::<Vec<_>>(),
             self.loads,
-            self.returns.map_or(0, |slot| 1 + slot as u8)
+            self.returns.map_or(0, |(slot, back)| 1 + 2 * slot as u8 + back as u8)
         ))
     }
 }

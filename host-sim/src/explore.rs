@@ -24,7 +24,7 @@ use stillboot::select::Claim;
 use stillboot::verify::{SoftSha256, TRUST_LEN_MAX};
 
 use crate::disk::{Cut, PowerCut, RamDisk, Tear, WriteCache};
-use crate::engine::{Act, Disks, Engine, Instant, Outcome, Program, Setting};
+use crate::engine::{Act, Back, Disks, Engine, Instant, Outcome, Program, Setting};
 use crate::fault::{Fault, Faulty};
 use crate::oracle::{self, Broken, Known, Promise, Promises, Set, Truth};
 use crate::picture::{self, Came, Lost, Picture, Way};
@@ -659,11 +659,15 @@ impl<'a> Job<'a> {
     ) -> Result<(), Broken> {
         match step {
             Step::PowerOn => self.power_on(at, false, promises, instants),
-            Step::Returns(slot) => {
+            Step::Returns(slot) | Step::NotStarted(slot) => {
+                let back = match step {
+                    Step::NotStarted(_) => Back::NotStarted,
+                    _ => Back::Returned,
+                };
                 // What is good stays so, for this power-on the other one is as well.
                 let good = at.truth.good;
                 self.known.begin_leave(&mut at.truth, slot);
-                let started = self.start(at, false, Some(slot), promises, instants);
+                let started = self.start(at, false, Some((slot, back)), promises, instants);
                 at.truth.good |= good;
                 started
             }
@@ -837,7 +841,7 @@ impl<'a> Job<'a> {
         &mut self,
         at: &mut Situation<D>,
         watchdog_reset: bool,
-        returns: Option<Slot>,
+        returns: Option<(Slot, Back)>,
         promises: Promises,
         instants: Option<&mut Vec<Instant<D>>>,
     ) -> Result<(), Broken> {
@@ -1121,7 +1125,7 @@ impl<'a> Job<'a> {
         let running = start.running.map(|(proof, _)| proof);
         match step {
             Step::PowerOn => during.nonce += 1,
-            Step::Returns(slot) => {
+            Step::Returns(slot) | Step::NotStarted(slot) => {
                 during.nonce += 1;
                 self.known.begin_leave(truth, slot);
             }

@@ -10,10 +10,10 @@ use std::ops::Range;
 
 use stillboot::boot::Reason;
 use stillboot::device::{BlockDevice, Geometry};
-use stillboot::format::{Floor, SLOTS_MAX, Slot, SlotKind};
+use stillboot::format::{Floor, SLOTS_MAX, Slot, SlotKind, SlotState};
 use stillboot::layout::Part;
 use stillboot::record::Choice;
-use stillboot::select::Claim;
+use stillboot::select::{Candidate, Claim};
 
 use crate::disk::RamDisk;
 use crate::engine::{Engine, Outcome, Program, Setting, Started};
@@ -305,12 +305,32 @@ impl<'a> Known<'a> {
                 broken(Promise::Tried, format!("slot {slot} is tried as {claim:?}, half full"))?;
             }
         }
+        // What the machine could not start is not given up, and what waits goes on waiting.
+        let mut waits = 0;
+        for line in started.report.lines.iter().filter(|l| l.reason == Reason::NotStarted) {
+            let Candidate { slot, claim } = line.candidate;
+            let state = started.record.body.slot(slot).state;
+            let is_kept = match claim {
+                Claim::Trial => matches!(state, SlotState::Trying { .. }),
+                Claim::Good | Claim::Suspect => state == SlotState::Good,
+                Claim::Recovery | Claim::LastResort => true,
+            };
+            if !is_kept {
+                let how = format!("slot {slot} could not be started, and is {state:?} for that");
+                broken(Promise::NextUpdate, how)?;
+            }
+            if claim == Claim::Trial {
+                truth.starts += 1;
+                waits |= truth.slots[slot as usize].map_or(0, only);
+            }
+        }
         let floor = |kind: SlotKind| store[kind as usize].max(truth.floors[kind as usize]);
         let Some(proof) = started.proof else {
             let whole = self.intact(disk);
             let returned = |slot: Slot| {
                 let lines = &started.report.lines;
-                lines.iter().any(|l| l.candidate.slot == slot && l.reason == Reason::Returned)
+                let came = |reason| matches!(reason, Reason::Returned | Reason::NotStarted);
+                lines.iter().any(|l| l.candidate.slot == slot && came(l.reason))
             };
             let unread = |slot: Slot, name: Name| {
                 let meets = |(at, bytes): &Stretch, found: &Range<u64>| {
@@ -402,7 +422,7 @@ impl<'a> Known<'a> {
                 // Made anew, the record lets what is confirmed go first this once; what waited is
                 // tried at the next power-on.
                 if record_there {
-                    truth.trial = 0;
+                    truth.trial &= waits;
                 }
             }
             Some(Claim::Recovery | Claim::LastResort) | None => {
@@ -667,6 +687,15 @@ mod tests {
             *started.record.body.floor_of_mut(SlotKind::Update) = high;
         });
         assert_eq!(raised, confirmed);
+
+        let given_up = judge(&|_, started, _| {
+            let mut line = *started.report.lines.last().expect("it has one");
+            line.reason = Reason::NotStarted;
+            started.report.lines.insert(0, line).expect("there is room");
+            let state = SlotState::Bad { fault: stillboot::format::Fault::Returned };
+            started.record.body.slot_mut(line.candidate.slot).state = state;
+        });
+        assert_eq!(given_up, Some(Promise::NextUpdate));
 
         let half_full = judge(&|_, started, _| {
             let mut line = *started.report.lines.last().expect("it has one");
