@@ -6,12 +6,12 @@ use std::sync::OnceLock;
 
 use proptest::prelude::*;
 use proptest::sample::select;
-use stillboot::boot::Event;
 use stillboot::format::{BootProof, Hold, Slot};
 use stillboot::install::{InstallError, Running};
 use stillboot::operate::Request;
 use stillboot::record::Choice;
 use stillboot_sim::disk::RamDisk;
+use stillboot_sim::engine::Back;
 use stillboot_sim::walk::chain::{OTHER_CLASS, RECOVERY};
 use stillboot_sim::walk::model::{Boots, Kept, Model, Offer, PowerOn, Start, is_same};
 use stillboot_sim::walk::scene::{Places, Scene};
@@ -37,7 +37,7 @@ enum Proof {
 
 #[derive(Clone, Copy, Debug)]
 enum Call {
-    PowerOn { watchdog: bool, returns: bool },
+    PowerOn { watchdog: bool, returns: Option<Back> },
     Install { release: usize, target: Option<Slot>, repair: bool, whole: bool, offline: bool },
     Confirm(Proof),
     Rollback(Slot),
@@ -75,7 +75,8 @@ fn calls() -> impl Strategy<Value = Vec<Call>> {
             whole,
             offline,
         });
-    let power_on = (proptest::bool::weighted(0.15), proptest::bool::weighted(0.08))
+    let back = select(&[Back::Returned, Back::NotStarted][..]);
+    let power_on = (proptest::bool::weighted(0.15), proptest::option::weighted(0.12, back))
         .prop_map(|(watchdog, returns)| Call::PowerOn { watchdog, returns });
     let call = prop_oneof![
         8 => power_on,
@@ -168,7 +169,7 @@ impl Both {
         Ok(())
     }
 
-    fn power_on(&mut self, watchdog: bool, returns: bool) -> Result<(), TestCaseError> {
+    fn power_on(&mut self, watchdog: bool, returns: Option<Back>) -> Result<(), TestCaseError> {
         let on = PowerOn {
             scene: self.scene(),
             store: self.store(),
@@ -178,7 +179,7 @@ impl Both {
         };
         let course = self.model.power_on(self.chain, &on);
         self.world.watchdog_reset = watchdog;
-        self.world.comes_back = returns.then_some(Event::Returned);
+        self.world.comes_back = returns.map(Back::event);
         let started = self.world.power_on().expect("the ground is sound");
         let start = started.proof.map(|proof| Start {
             slot: proof.slot,

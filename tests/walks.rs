@@ -87,7 +87,7 @@ fn rings_after(pattern: &'static [fn(&What) -> bool]) -> impl Fn(&[Event]) -> Op
 
 const PATTERN: &[fn(&What) -> bool] = &[
     |what| matches!(what, What::Install(..)),
-    |what| matches!(what, What::PowerOn { watchdog: true }),
+    |what| matches!(what, What::PowerOn { watchdog: true, .. }),
     |what| matches!(what, What::MarkBad(_)),
 ];
 

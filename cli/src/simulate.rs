@@ -31,16 +31,20 @@ const BROKEN: &str = "BROKEN";
     stillboot simulate --story update --media nor --depth 2\n  \
     stillboot simulate --seed 7 --steps 2000 --media block\n  \
     stillboot simulate --replay update/nor8/s0.12/prefix8\n\n\
+    One story without --report is cut in full: inside every change at every boundary, and with\n\
+    --depth 2 after each of these cuts again, as `cargo xtask prove` does for all stories. Several\n\
+    stories, and a page, are a sample of it, as the tests take; the output says which it was.\n\n\
     Exits 1 if a promise was broken.")]
 pub struct SimulateArgs {
-    /// A story to cut into; may be given more than once; all of them if left out
+    /// A story to cut into, in full if it is the only one and there is no page; may be given more
+    /// than once; all of them, and of each a sample, if left out
     #[arg(long, value_name = "NAME")]
     story: Vec<String>,
     /// A kind of disk: nor, block, cache, pair (two disks), all, or one of them such as nor8,
     /// block512, cache4096; may be given more than once
     #[arg(long, value_name = "NAME", default_value = "all")]
     media: Vec<String>,
-    /// 1: every cut. 2: also cuts while the device recovers from one
+    /// 1: cuts in the story. 2: also cuts while the device recovers from one
     #[arg(long, value_name = "N", default_value_t = 1,
         value_parser = clap::value_parser!(u8).range(1..=2))]
     depth: u8,
@@ -136,16 +140,41 @@ fn explore(
     args: &SimulateArgs,
     out: &Output,
 ) -> Summary {
-    let quick = Effort::QUICK;
+    let effort = if is_whole(args) { Effort::PROVE } else { Effort::QUICK };
     let effort = Effort {
-        second_every: if args.depth == 1 { 0 } else { quick.second_every },
-        second_torn_every: if args.depth == 1 { 0 } else { quick.second_torn_every },
+        second_every: if args.depth == 1 { 0 } else { effort.second_every },
+        second_torn_every: if args.depth == 1 { 0 } else { effort.second_torn_every },
         draws: args.report.is_some(),
-        ..quick
+        ..effort
     };
     let threads = thread::available_parallelism().map_or(2, usize::from);
     let progress = Shown(Mutex::new((Progress::of_parts(out, "cuts", 0), 0)));
     explore::explore_watched(catalogue, stories, media, effort, threads, &progress)
+}
+
+/// Whether there are all cuts, and not a sample of them: of all stories that takes many minutes, and
+/// of one as well where each cut is drawn.
+fn is_whole(args: &SimulateArgs) -> bool {
+    args.story.len() == 1 && args.report.is_none()
+}
+
+/// Which cuts there were.
+fn extent(args: &SimulateArgs) -> &'static str {
+    match (is_whole(args), args.depth) {
+        (true, 1) => "the whole story: cuts at every change, inside it at every boundary",
+        (true, _) => {
+            "the whole story: cuts at every change, inside it at every boundary, and after each of \
+             them at every change of the recovery, inside it at a few places"
+        }
+        (false, 1) => {
+            "a sample: cuts at every change, inside it at up to 160 places of a sort; one story \
+             alone is cut in full"
+        }
+        (false, _) => {
+            "a sample: cuts at every change, inside it at up to 160 places of a sort, and after one \
+             in 100 or more of them in the recovery; one story alone is cut in full"
+        }
+    }
 }
 
 /// The progress, and how many first cuts are done.
@@ -166,6 +195,7 @@ impl Watch for Shown {
 /// What an exploration came to.
 fn tell(summary: &Summary, args: &SimulateArgs, out: &Output) -> Result<(), Failure> {
     let counts = &summary.counts;
+    out.line(extent(args));
     out.line(format_args!(
         "{} cuts, {} cuts in the recovery from one, {} requests that failed: {} points",
         counts.depth_one,
@@ -174,7 +204,7 @@ fn tell(summary: &Summary, args: &SimulateArgs, out: &Output) -> Result<(), Fail
         counts.points(),
     ));
     out.line(format_args!(
-        "{} of them run, {} like one that was; {} power-ons, {} states of disk and store",
+        "{} of them run, {} like one that was; {} power-ons, {} states of disk and store, by story",
         counts.run(),
         counts.settled,
         counts.boots,
@@ -200,6 +230,7 @@ fn to_json(counts: &Counts, summary: &Summary, args: &SimulateArgs) -> Value {
     let findings: Vec<_> = findings.collect();
     json!({
         "points": counts.points(),
+        "whole": is_whole(args),
         "cuts": counts.depth_one,
         "second_cuts": counts.depth_two,
         "faults": counts.faults,

@@ -705,6 +705,9 @@ impl<'a, H: Sha256> Boot<'a, H> {
         let Candidate { slot, claim } = self.current;
         if let Event::Failed(error) = event {
             self.kinds[slot.kind() as usize].unseen = true;
+            if Canary::ReadErrorStops.sings() {
+                return self.stop();
+            }
             if Canary::ReadErrorIsBad.sings() {
                 return self.condemn(Reason::Device(error));
             }
@@ -927,6 +930,9 @@ impl<'a, H: Sha256> Boot<'a, H> {
     }
 
     fn raise_record(&mut self, floor: Floor) -> Action {
+        if Canary::FloorStays.sings() {
+            return self.settle();
+        }
         let slot = self.current.slot;
         let kind = slot.kind();
         let seen = &self.kinds[kind as usize];

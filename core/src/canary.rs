@@ -39,6 +39,12 @@ pub enum Canary {
     StateOfAnother,
     /// The marks of what stood in a slot stay while it is overwritten.
     MarksKept,
+    /// An installation that goes on after a cut destroys the marks of what runs.
+    MarksOfRunning,
+    /// The floor in the record stays where it is, whatever is confirmed.
+    FloorStays,
+    /// A slot whose head cannot be read ends the power-on.
+    ReadErrorStops,
 }
 
 #[cfg(stillboot_canary)]
@@ -61,7 +67,7 @@ impl Canary {
 #[cfg(stillboot_canary)]
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::CountsAfterStart,
         Self::HeaderFirst,
         Self::NoFlushBeforeSwitch,
@@ -73,6 +79,9 @@ impl Canary {
         Self::ReadErrorIsBad,
         Self::StateOfAnother,
         Self::MarksKept,
+        Self::MarksOfRunning,
+        Self::FloorStays,
+        Self::ReadErrorStops,
     ];
 
     /// Switches one bug on in the whole process, or none.

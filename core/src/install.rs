@@ -1228,6 +1228,13 @@ impl<'a, H: Sha256> Install<'a, H> {
     fn destroy_marks(&mut self) -> Result<Action, InstallError> {
         let part = Part::Commit;
         let region = self.part(part)?;
+        if let Some(running) =
+            self.running.filter(|_| Canary::MarksOfRunning.sings() && self.resumed)
+        {
+            let region = self.config.layout.part(running, part).map_err(layout_error)?;
+            self.state = State::DestroyFlush;
+            return Ok(Action::Io(Io::erase(region)));
+        }
         if Canary::MarksKept.sings() {
             self.state = State::DestroyFlush;
             return Ok(Action::Io(Io::Flush { device: region.device }));

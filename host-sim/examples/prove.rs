@@ -113,7 +113,7 @@ fn conclude(sweep: &Sweep, all: &Summary, spent: Spent, threads: usize) -> ExitC
     line("points together", counts.points());
     line("  that were run", counts.run());
     line("  that were proven equal to one that was", counts.settled);
-    line("states of disk and store right after a cut", counts.states);
+    line("states of disk and store after a cut, by story", counts.states);
     line("power-ons", counts.boots);
     line("programs, power-ons included", counts.programs);
     line("  in which the core met something new", counts.core_runs);

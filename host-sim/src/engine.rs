@@ -44,6 +44,26 @@ pub struct Setting<'a> {
     pub bundles: Vec<Arc<[u8]>>,
 }
 
+/// Why an image that was handed over to does not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Back {
+    /// It returned to the loader before any of its code ran.
+    Returned,
+    /// The machine could not start it.
+    NotStarted,
+}
+
+impl Back {
+    /// What a loader tells the core of it.
+    #[must_use]
+    pub const fn event(self) -> boot::Event<'static> {
+        match self {
+            Self::Returned => boot::Event::Returned,
+            Self::NotStarted => boot::Event::NotStarted,
+        }
+    }
+}
+
 /// What is run.
 #[derive(Clone, Copy, Debug)]
 pub enum Program {
@@ -53,8 +73,8 @@ pub enum Program {
         nonce: u64,
         /// Whether a watchdog ended what ran before.
         watchdog_reset: bool,
-        /// The slot whose image returns to the loader.
-        returns: Option<Slot>,
+        /// The slot whose image comes back to the loader, and why.
+        returns: Option<(Slot, Back)>,
     },
     /// An installation.
     Install {
@@ -114,6 +134,18 @@ pub enum Act {
     RaiseFloor(SlotKind, Floor),
     /// The program has ended.
     End(Arc<Outcome>),
+}
+
+impl Act {
+    /// Whether it changes any of these bytes.
+    fn touches(&self, places: &[Range<u64>]) -> bool {
+        let (from, to) = match self {
+            Self::Write(offset, bytes) => (*offset, offset + bytes.len() as u64),
+            Self::Erase(offset, len) => (*offset, offset + len),
+            _ => return false,
+        };
+        places.iter().any(|place| from < place.end && place.start < to)
+    }
 }
 
 /// A disk as the engine uses it: several devices that stand one behind the other.
@@ -224,7 +256,7 @@ struct BootMachine<'a> {
     load_to: Option<(usize, Range<usize>)>,
     loaded: BTreeMap<usize, (Role, Vec<u8>)>,
     loads: u128,
-    returns: Option<Slot>,
+    returns: Option<(Slot, Back)>,
 }
 
 impl Machine for BootMachine<'_> {
@@ -274,11 +306,13 @@ impl Machine for BootMachine<'_> {
                     self.load_to = Some((component, range));
                     Act::Read(self.ground.extent(device).start + from, len as usize)
                 }
-                boot::Action::HandOver(proof) if self.returns == Some(proof.slot) => {
-                    event = boot::Event::Returned;
-                    continue;
-                }
-                boot::Action::HandOver(proof) => self.end(Some(proof)),
+                boot::Action::HandOver(proof) => match self.returns {
+                    Some((slot, back)) if slot == proof.slot => {
+                        event = back.event();
+                        continue;
+                    }
+                    _ => self.end(Some(proof)),
+                },
                 boot::Action::Stop => self.end(None),
             };
             // The contract: the content is kept between a read and the step after it, no longer.
@@ -298,7 +332,7 @@ impl Machine for BootMachine<'_> {
                 .map(|(at, (role, bytes))| (*at, *role, bytes.len()))
                 .collect::<Vec<_>>(),
             self.loads,
-            self.returns.map_or(0, |slot| 1 + slot as u8)
+            self.returns.map_or(0, |(slot, back)| 1 + 2 * slot as u8 + back as u8)
         ))
     }
 }
@@ -535,6 +569,10 @@ pub struct Engine {
     pub boots: u64,
     /// Programs of which the core had to think at least one step anew.
     pub core_runs: u64,
+    /// Bytes of the disk that the next program must leave alone.
+    pub guarded: Vec<Range<u64>>,
+    /// The first change of the last program that touched any of them.
+    pub trespass: Option<Act>,
     no_memory: bool,
 }
 
@@ -595,6 +633,7 @@ impl Engine {
         instants: &mut Option<&mut Vec<Instant<D>>>,
     ) -> Option<Arc<Outcome>> {
         let mut node = &self.nodes[*self.starts.get(&key)? as usize];
+        self.trespass = None;
         loop {
             if let Act::End(outcome) = &node.act {
                 return Some(Arc::clone(outcome));
@@ -610,6 +649,9 @@ impl Engine {
                     store: store.clone(),
                     act: node.act.clone(),
                 });
+            }
+            if self.trespass.is_none() && node.act.touches(&self.guarded) {
+                self.trespass = Some(node.act.clone());
             }
             let (_, edge) = perform(&node.act, disk, store, &mut self.scratch);
             node = &self.nodes[*node.edges.get(&edge)? as usize];

@@ -1,10 +1,11 @@
 //! Every instant of every story: the disk is forked before each change, the power is cut in every
 //! way there is, and what follows is judged by the [`oracle`].
 //!
-//! A point is one cut, or two at depth two. After it the power comes on, what was interrupted is
-//! done again, and then an update follows without help; each power-on on the way is judged. A point
-//! counts once its outcome is known: it was run, or disk, store and history are equal to those of a
-//! point that was. Each has an identity, which [`replay`] runs again and describes.
+//! A point is one cut, or two at depth two. After it the power comes on, and from there both ways on
+//! are gone: what was interrupted is done again and then an update follows without help, and the
+//! update follows at once. Each power-on on the way is judged. A point counts once its outcome is
+//! known: it was run, or disk, store and history are equal to those of a point that was. Each has an
+//! identity, which [`replay`] runs again and describes.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -23,7 +24,7 @@ use stillboot::select::Claim;
 use stillboot::verify::{SoftSha256, TRUST_LEN_MAX};
 
 use crate::disk::{Cut, PowerCut, RamDisk, Tear, WriteCache};
-use crate::engine::{Act, Disks, Engine, Instant, Outcome, Program, Setting};
+use crate::engine::{Act, Back, Disks, Engine, Instant, Outcome, Program, Setting};
 use crate::fault::{Fault, Faulty};
 use crate::oracle::{self, Broken, Known, Promise, Promises, Set, Truth};
 use crate::picture::{self, Came, Lost, Picture, Way};
@@ -109,7 +110,8 @@ pub struct Effort {
     /// Most places within one request at which it is torn, from either end; `usize::MAX` for every
     /// boundary of granules and the inside of every granule.
     pub tears: usize,
-    /// Of how many torn requests one is also done again before the next update; 1 for all.
+    /// After one of how many torn requests what was interrupted is done again as well; 1 for all.
+    /// After a cut before or after a request it always is.
     pub redo_every: usize,
     /// Of how many cuts before and after a request the recovery is cut as well, at every request;
     /// 0 for none, 1 for all.
@@ -118,6 +120,8 @@ pub struct Effort {
     pub second_torn_every: usize,
     /// As `tears`, for the second cut.
     pub second_tears: usize,
+    /// As `redo_every`, after the second cut.
+    pub second_redo_every: usize,
     /// Of how many requests of the faulty device one fails; 0 for none, 1 for all.
     pub fault_every: u64,
     /// How what the core came to before is used.
@@ -141,22 +145,24 @@ impl Effort {
     /// For the test command.
     pub const QUICK: Self = Self {
         tears: 160,
-        redo_every: 16,
-        second_every: 400,
+        redo_every: 1,
+        second_every: 100,
         second_torn_every: 400,
         second_tears: 3,
+        second_redo_every: 1,
         fault_every: 3,
         memory: Memory::Used,
         draws: false,
     };
-    /// For the proof: every first cut there is, and after each of them every second one, requests
-    /// of the recovery torn at a few places.
+    /// For the proof: every first cut there is, and after each of them second ones at every request
+    /// of the recovery, torn at a few places.
     pub const PROVE: Self = Self {
         tears: usize::MAX,
         redo_every: 1,
         second_every: 1,
         second_torn_every: 1,
         second_tears: 4,
+        second_redo_every: 1,
         fault_every: 1,
         memory: Memory::Used,
         draws: false,
@@ -174,7 +180,7 @@ pub struct Counts {
     pub faults: u64,
     /// Points whose disk, store and history were equal to those of an earlier point.
     pub settled: u64,
-    /// Different states of disk and store right after a cut.
+    /// Different states of disk and store right after a cut, in every story apart.
     pub states: u64,
     /// Power-ons.
     pub boots: u64,
@@ -487,7 +493,7 @@ impl<D> Situation<D> {
 impl Situation<Disk> {
     /// What everything that follows depends on. Without what lies in a cache: asked for only when
     /// there is nothing.
-    fn key(&self, stage: &str) -> u128 {
+    fn key(&self, stage: fmt::Arguments<'_>) -> u128 {
         let text = format!(
             "{stage}{:x}{:?}{}{:?}{:?}",
             self.disk.ram().content_hash(),
@@ -498,11 +504,17 @@ impl Situation<Disk> {
         );
         twox_hash::XxHash3_128::oneshot(text.as_bytes())
     }
+
+    /// Names disk and store, and nothing of what happened.
+    fn state(&self) -> u128 {
+        let text = format!("{:x}{:?}", self.disk.ram().content_hash(), self.store);
+        twox_hash::XxHash3_128::oneshot(text.as_bytes())
+    }
 }
 
 impl Instant<Disk> {
     /// What everything that follows from cuts at this instant depends on.
-    fn key(&self, during: &Situation<Disk>) -> u128 {
+    fn key(&self, during: &Situation<Disk>, redo: Option<Step>) -> u128 {
         let act = match &self.act {
             Act::Write(offset, bytes) => {
                 format!("write {offset} {:x}", twox_hash::XxHash3_128::oneshot(bytes))
@@ -510,7 +522,7 @@ impl Instant<Disk> {
             other => format!("{other:?}"),
         };
         let text = format!(
-            "{act}{:x}{:x}{:?}{}{:?}",
+            "{act}{redo:?}{:x}{:x}{:?}{}{:?}",
             self.disk.ram().content_hash(),
             self.disk.pending_hash(),
             self.store,
@@ -550,6 +562,9 @@ struct Job<'a> {
     /// The same in the situation that was looked at last.
     started_last: Started,
 }
+
+/// A part of a recovery: its name, the situation while it is under way, its instants.
+type Stage = (char, Situation<Disk>, Vec<Instant<Disk>>);
 
 /// What came of second cuts.
 #[derive(Debug, Default)]
@@ -644,11 +659,15 @@ impl<'a> Job<'a> {
     ) -> Result<(), Broken> {
         match step {
             Step::PowerOn => self.power_on(at, false, promises, instants),
-            Step::Returns(slot) => {
+            Step::Returns(slot) | Step::NotStarted(slot) => {
+                let back = match step {
+                    Step::NotStarted(_) => Back::NotStarted,
+                    _ => Back::Returned,
+                };
                 // What is good stays so, for this power-on the other one is as well.
                 let good = at.truth.good;
                 self.known.begin_leave(&mut at.truth, slot);
-                let started = self.start(at, false, Some(slot), promises, instants);
+                let started = self.start(at, false, Some((slot, back)), promises, instants);
                 at.truth.good |= good;
                 started
             }
@@ -822,12 +841,13 @@ impl<'a> Job<'a> {
         &mut self,
         at: &mut Situation<D>,
         watchdog_reset: bool,
-        returns: Option<Slot>,
+        returns: Option<(Slot, Back)>,
         promises: Promises,
         instants: Option<&mut Vec<Instant<D>>>,
     ) -> Result<(), Broken> {
         at.nonce += 1;
         at.running = None;
+        let was_over = at.disk.is_over();
         let program = Program::Boot { nonce: at.nonce, watchdog_reset, returns };
         let outcome = self.run(at, &program, instants);
         let Outcome::Boot(started) = &*outcome else { unreachable!("a boot ends as a boot") };
@@ -853,7 +873,9 @@ impl<'a> Job<'a> {
             .store
             .as_ref()
             .map_or([Floor::default(); 2], |store| store.floors.map(Option::unwrap_or_default));
-        self.known.judge(&mut at.truth, &mut at.disk, floors, started, promises)?;
+        let unread = at.disk.unread().filter(|_| !was_over);
+        let (truth, disk) = (&mut at.truth, &mut at.disk);
+        self.known.judge(truth, disk, floors, unread.as_ref(), started, promises)?;
         if let Some(proof) = started.proof
             && let Some(name) = self.release_in(&proof)
             && self.known.releases[name].is_in_place
@@ -872,11 +894,16 @@ impl<'a> Job<'a> {
         program: Program,
         release: Name,
         promises: Promises,
-        mut instants: Option<&mut Vec<Instant<D>>>,
+        instants: Option<&mut Vec<Instant<D>>>,
     ) -> Result<Result<Slot, InstallError>, Broken> {
-        let first = instants.as_ref().map_or(0, |list| list.len());
         self.known.begin_install(&mut at.truth, release);
-        let outcome = self.run(at, &program, instants.as_deref_mut());
+        // The running slot's bytes: no change may touch them, after a cut as little as before.
+        if let Some((proof, _)) = at.running {
+            self.engine.guarded = self.setting.ground.stretches(proof.slot);
+        }
+        let outcome = self.run(at, &program, instants);
+        self.engine.guarded.clear();
+        let trespass = self.engine.trespass.take();
         let Outcome::Install(result) = &*outcome else { unreachable!("it ends as what it is") };
         let name = self.known.releases[release].name;
         self.tell(|| match result {
@@ -899,30 +926,10 @@ impl<'a> Job<'a> {
             Err(InstallError::Device(_) | InstallError::Record(_)) => {}
             Err(_) => self.known.refuse_install(&mut at.truth, release),
         }
-        // The running slot's bytes: no change may touch them.
-        if let (Some((proof, _)), Some(list)) = (at.running, instants) {
-            let slots = self.setting.ground.slots();
-            for region in slots
-                .iter()
-                .filter(|slot| slot.slot == proof.slot)
-                .flat_map(|slot| slot.regions)
-                .map(|region| region.region)
-            {
-                let place = self.setting.ground.place(region);
-                let touches = |act: &Act| {
-                    let (offset, len) = match act {
-                        Act::Write(offset, bytes) => (*offset, bytes.len() as u64),
-                        Act::Erase(offset, len) => (*offset, *len),
-                        _ => return false,
-                    };
-                    offset < place + region.len && place < offset + len
-                };
-                if let Some(found) = list[first..].iter().find(|instant| touches(&instant.act)) {
-                    refuse(promises, Promise::RunningSlot, || {
-                        format!("{:?} goes to the running slot", found.act)
-                    })?;
-                }
-            }
+        if let Some(act) = trespass {
+            refuse(promises, Promise::RunningSlot, || {
+                format!("the {} goes to the running slot", describe(&act))
+            })?;
         }
         if let Ok(installed) = result {
             at.truth.wrecked[installed.slot as usize] = false;
@@ -1073,10 +1080,10 @@ impl<'a> Job<'a> {
                     let promises = self.promises(row(&instant.act, point));
                     let after = self.cut(&during, instant, point);
                     let id = || format!("s{index}.{op}/{point}");
-                    self.states.insert(after.key("state"));
+                    self.states.insert(after.state());
                     let is_tear = matches!(point.cut, Cut::Torn(_));
                     let redo = !is_tear || number.is_multiple_of(self.effort.redo_every);
-                    let redo = if redo { Some(step) } else { None };
+                    let redo = redone(step).filter(|_| redo);
                     self.counts.depth_one += 1;
                     let result = self.recover(after.clone(), redo, promises);
                     self.draw(&instant.act, point, old, &result);
@@ -1118,7 +1125,7 @@ impl<'a> Job<'a> {
         let running = start.running.map(|(proof, _)| proof);
         match step {
             Step::PowerOn => during.nonce += 1,
-            Step::Returns(slot) => {
+            Step::Returns(slot) | Step::NotStarted(slot) => {
                 during.nonce += 1;
                 self.known.begin_leave(truth, slot);
             }
@@ -1152,7 +1159,8 @@ impl<'a> Job<'a> {
         during
     }
 
-    /// Power on, go on with what was interrupted, and update. Equal situations once only.
+    /// Power on and update, at once and, where `redo` is something, also after that was done again.
+    /// Equal situations once only.
     fn recover(
         &mut self,
         mut at: Situation<Disk>,
@@ -1160,7 +1168,7 @@ impl<'a> Job<'a> {
         promises: Promises,
     ) -> Result<(), Broken> {
         // The rows for power faults promise the same, so what they share need not be told apart.
-        let key = at.key(&format!("{redo:?}{promises:?}"));
+        let key = at.key(format_args!("{redo:?}{promises:?}"));
         if self.trace.is_none()
             && let Some(known) = self.memo.get(&key)
         {
@@ -1173,9 +1181,15 @@ impl<'a> Job<'a> {
             self.started_last = at.running.map(|(proof, claim)| (self.release_in(&proof), claim));
             self.started.insert(key, self.started_last);
         }
-        let result = started
-            .and_then(|()| self.redo(&mut at, redo, promises, None))
-            .and_then(|()| self.finish(at, promises));
+        let result = started.and_then(|()| {
+            if let Some(step) = redo {
+                let mut again = at.clone();
+                self.redo(&mut again, step, promises, None)?;
+                self.finish(again, promises)?;
+                self.tell(|| "the same, and what was interrupted is not done again".into());
+            }
+            self.finish(at, promises)
+        });
         self.memo.insert(key, result.clone());
         result
     }
@@ -1184,13 +1198,13 @@ impl<'a> Job<'a> {
     fn redo(
         &mut self,
         at: &mut Situation<Disk>,
-        redo: Option<Step>,
+        step: Step,
         promises: Promises,
         mut instants: Option<&mut Vec<Instant<Disk>>>,
     ) -> Result<(), Broken> {
         let on_trial = matches!(at.running, Some((_, Claim::Trial | Claim::LastResort)));
-        match redo {
-            Some(Step::Install { release, target, repair }) => {
+        match step {
+            Step::Install { release, target, repair } => {
                 if on_trial {
                     self.step(at, Step::Confirm, promises, instants.as_deref_mut())?;
                 }
@@ -1219,13 +1233,13 @@ impl<'a> Job<'a> {
                     _ => Ok(()),
                 }
             }
-            Some(Step::Confirm) if on_trial => self.step(at, Step::Confirm, promises, instants),
+            Step::Confirm if on_trial => self.step(at, Step::Confirm, promises, instants),
             // What was left runs until the next power-on, and is not confirmed any more.
-            Some(step @ Step::Rollback) if on_trial => {
+            Step::Rollback if on_trial => {
                 self.step(at, step, promises, instants.as_deref_mut())?;
                 self.power_on(at, false, promises, instants)
             }
-            Some(Step::MarkBad(slot)) => match at.running {
+            Step::MarkBad(slot) => match at.running {
                 // Already left, or else it is left again.
                 Some((proof, _)) if proof.slot == slot && !on_trial => Ok(()),
                 _ => {
@@ -1233,7 +1247,7 @@ impl<'a> Job<'a> {
                     self.power_on(at, false, promises, instants)
                 }
             },
-            Some(step @ Step::Hold(..)) => self.step(at, step, promises, instants),
+            Step::Hold(..) => self.step(at, step, promises, instants),
             _ => Ok(()),
         }
     }
@@ -1244,7 +1258,7 @@ impl<'a> Job<'a> {
 
     /// Confirms what runs and updates it, without help but for freeing slots that were held.
     fn finish(&mut self, mut at: Situation<Disk>, promises: Promises) -> Result<(), Broken> {
-        let key = at.key(&format!("finish{promises:?}"));
+        let key = at.key(format_args!("finish{promises:?}"));
         if self.trace.is_none()
             && let Some(known) = self.memo.get(&key)
         {
@@ -1292,23 +1306,29 @@ impl<'a> Job<'a> {
     /// Cuts the recovery at every point as well. What follows from two equal situations, or from
     /// equal cuts into equal instants, is looked at once.
     fn second(&mut self, first: Situation<Disk>, step: Step, promises: Promises, id: &str) {
-        let key = first.key(&format!("second{step:?}{promises:?}"));
+        let redo = redone(step);
+        let key = first.key(format_args!("second{step:?}{promises:?}"));
         if let Some(seen) = self.seen(key) {
             return self.again(&seen, id);
         }
         let mut all = Seen::default();
-        for (stage, during, instants) in self.stages(&first, step, promises) {
+        let (stages, end) = self.stages(&first, step, promises);
+        if let Err(broken) = end {
+            all.broken.push(("r".into(), broken.clone()));
+            self.found(format!("{id}/r"), broken);
+        }
+        for (stage, during, instants) in stages {
             for (op, instant) in instants.iter().enumerate() {
                 let place = format!("{stage}.{op}");
-                let key = instant.key(&during);
+                let key = instant.key(&during, redo);
                 let seen = match self.seen(key) {
                     Some(seen) => {
                         self.again(&seen, &format!("{id}/{place}"));
                         seen
                     }
                     None => {
-                        let Some(seen) = self.second_at(&during, instant, &format!("{id}/{place}"))
-                        else {
+                        let id = format!("{id}/{place}");
+                        let Some(seen) = self.second_at(&during, instant, redo, &id) else {
                             return;
                         };
                         let seen = Arc::new(seen);
@@ -1333,16 +1353,21 @@ impl<'a> Job<'a> {
         &mut self,
         during: &Situation<Disk>,
         instant: &Instant<Disk>,
+        redo: Option<Step>,
         id: &str,
     ) -> Option<Seen> {
         let mut seen = Seen::default();
-        for point in points(&instant.act, &self.medium, self.effort.second_tears) {
+        let every = self.effort.second_redo_every;
+        let points = points(&instant.act, &self.medium, self.effort.second_tears);
+        for (number, point) in points.into_iter().enumerate() {
             let both = self.promises(row(&instant.act, point));
             let after = self.cut(during, instant, point);
-            self.states.insert(after.key("state"));
+            self.states.insert(after.state());
+            let is_tear = matches!(point.cut, Cut::Torn(_));
+            let redo = redo.filter(|_| !is_tear || number.is_multiple_of(every));
             self.counts.depth_two += 1;
             seen.points += 1;
-            let result = self.recover(after, None, both);
+            let result = self.recover(after, redo, both);
             self.tally(row(&instant.act, point), &result);
             if let Err(broken) = result {
                 seen.broken.push((point.to_string(), broken.clone()));
@@ -1369,13 +1394,13 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// The stages of a recovery: a name, the situation while it is under way, its instants.
+    /// The stages of a recovery, and how it ended.
     fn stages(
         &mut self,
         first: &Situation<Disk>,
         step: Step,
         promises: Promises,
-    ) -> Vec<(char, Situation<Disk>, Vec<Instant<Disk>>)> {
+    ) -> (Vec<Stage>, Result<(), Broken>) {
         let mut out = Vec::new();
         let mut at = first.clone();
         let mut during = first.clone();
@@ -1384,8 +1409,7 @@ impl<'a> Job<'a> {
         let started = self.power_on(&mut at, false, promises, Some(&mut instants));
         out.push(('p', during, instants));
         if started.is_err() {
-            // Found at depth one.
-            return out;
+            return (out, started);
         }
         let on_trial = matches!(at.running, Some((_, Claim::Trial | Claim::LastResort)));
         let mut during = self.during(&at, step);
@@ -1393,12 +1417,11 @@ impl<'a> Job<'a> {
             during = self.during(&during, Step::Confirm);
         }
         let mut instants = Vec::new();
-        // What it comes to was judged at depth one.
-        let _ = self.redo(&mut at, Some(step), promises, Some(&mut instants));
+        let end = self.redo(&mut at, step, promises, Some(&mut instants));
         // It may have come to a power-on, whose nonce no later one has.
         during.nonce = at.nonce;
         out.push(('r', during, instants));
-        out
+        (out, end)
     }
 
     /// Faults of the device while `step` runs.
@@ -1438,22 +1461,12 @@ impl<'a> Job<'a> {
         // What a read that fails keeps from starting is not lost: it starts when the device reads.
         let promises = all.without(Promise::Confirmed);
         let mut at = start.on(Faulty::new(start.disk.clone(), fault));
-        match self.step(&mut at, step, promises, None) {
-            // A read that fails may cost this power-on, not the next.
-            Err(Broken { promise: Promise::Boots, .. })
-                if matches!(fault, Fault::ReadOnce(_) | Fault::ReadAlways(_) | Fault::Lies(..)) => {
-            }
-            result => result?,
-        }
+        self.step(&mut at, step, promises, None)?;
         // A reset, and whatever is in a cache is gone.
         at.disk.lose_pending();
         // What a device that fails leaves of the record is not known.
         at.truth.record = oracle::Written::Perhaps;
-        match self.power_on(&mut at, false, promises, None) {
-            Err(Broken { promise: Promise::Boots, .. })
-                if matches!(fault, Fault::ReadAlways(_) | Fault::Lies(..)) => {}
-            result => result?,
-        }
+        self.power_on(&mut at, false, promises, None)?;
         // With a device that works.
         let record = [0, 1].map(|copy| self.setting.ground.record(copy));
         // It stands on the first disk, where all begins.
@@ -1531,6 +1544,15 @@ impl<'a> Job<'a> {
     }
 }
 
+/// The step, if whoever was interrupted in it does it again once the power is back.
+fn redone(step: Step) -> Option<Step> {
+    matches!(
+        step,
+        Step::Install { .. } | Step::Confirm | Step::Rollback | Step::MarkBad(_) | Step::Hold(..)
+    )
+    .then_some(step)
+}
+
 fn refuse(
     promises: Promises,
     promise: Promise,
@@ -1551,6 +1573,14 @@ trait Damage: Disks {
     fn lose_pending(&mut self);
     fn unflushed(&self) -> usize;
     fn name(&self) -> u128;
+    /// What the device does not read, or reads wrong; a slot that needs it cannot be started.
+    fn unread(&self) -> Option<Range<u64>> {
+        None
+    }
+    /// A fault that strikes once has struck.
+    fn is_over(&self) -> bool {
+        false
+    }
 }
 
 /// What a destroyed place holds: neither blank nor anything else.
@@ -1591,6 +1621,17 @@ impl Damage for Faulty<Disk> {
     }
     fn name(&self) -> u128 {
         self.device().name()
+    }
+    fn unread(&self) -> Option<Range<u64>> {
+        match self.fault() {
+            Some(Fault::ReadOnce(_) | Fault::ReadAlways(_) | Fault::Lies(..)) => {
+                self.hit().map(|(from, to)| from..to)
+            }
+            _ => None,
+        }
+    }
+    fn is_over(&self) -> bool {
+        matches!(self.fault(), Some(Fault::ReadOnce(_))) && self.has_struck()
     }
 }
 
@@ -1823,17 +1864,11 @@ impl Job<'_> {
         let promises = self.promises(row(&instant.act, point));
         let after = self.cut(&during, instant, point);
         let (Some(second), Some(cut)) = (parts.get(2), parts.get(3)) else {
-            // As it is explored: with and without doing again what was interrupted.
-            let result = self.recover(after.clone(), Some(step), promises);
-            if result.is_err() {
-                return Ok(result);
-            }
-            self.tell(|| "the same, and what was interrupted is not done again".into());
-            return Ok(self.recover(after, None, promises));
+            return Ok(self.recover(after, redone(step), promises));
         };
         let stage = second.chars().next().ok_or_else(|| bad(second))?;
         let op: usize = second[1..].trim_start_matches('.').parse().map_err(|_| bad(second))?;
-        let stages = self.stages(&after, step, promises);
+        let (stages, _) = self.stages(&after, step, promises);
         let (_, during, instants) =
             stages.into_iter().find(|found| found.0 == stage).ok_or_else(|| bad(second))?;
         let instant = instants.get(op).ok_or_else(|| bad(second))?;
@@ -1841,7 +1876,7 @@ impl Job<'_> {
         self.tell(|| format!("then cut {point} at change {op}: {}", describe(&instant.act)));
         let promises = self.promises(row(&instant.act, point));
         let after = self.cut(&during, instant, point);
-        Ok(self.recover(after, None, promises))
+        Ok(self.recover(after, redone(step), promises))
     }
 
     /// The fault that prints like this.

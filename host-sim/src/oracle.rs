@@ -6,13 +6,14 @@
 //! `docs/DESIGN.md`, and is read from there.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use stillboot::boot::Reason;
 use stillboot::device::{BlockDevice, Geometry};
-use stillboot::format::{Floor, SLOTS_MAX, Slot, SlotKind};
+use stillboot::format::{Floor, SLOTS_MAX, Slot, SlotKind, SlotState};
 use stillboot::layout::Part;
 use stillboot::record::Choice;
-use stillboot::select::Claim;
+use stillboot::select::{Candidate, Claim};
 
 use crate::disk::RamDisk;
 use crate::engine::{Engine, Outcome, Program, Setting, Started};
@@ -167,7 +168,7 @@ pub struct Truth {
     pub starts: u8,
     /// What was installed whole, by slot.
     pub slots: [Option<Name>; SLOTS_MAX],
-    /// The highest floor that a loader has recorded, by kind.
+    /// The highest floor that a loader has recorded or must have, by kind.
     pub floors: [Floor; 2],
     /// Whether there must be a record.
     pub record: Written,
@@ -267,7 +268,8 @@ impl<'a> Known<'a> {
 
     /// Judges a power-on, and notes what follows from it.
     ///
-    /// `disk` is as the loader left it, `store` what the store holds.
+    /// `disk` is as the loader left it, `store` what the store holds, and `unread` the bytes that
+    /// the device did not read during this power-on, or read wrong: what needs them cannot boot.
     ///
     /// # Errors
     /// [`Broken`].
@@ -276,6 +278,7 @@ impl<'a> Known<'a> {
         truth: &mut Truth,
         disk: &mut D,
         store: [Floor; 2],
+        unread: Option<&Range<u64>>,
         started: &Started,
         promises: Promises,
     ) -> Result<(), Broken> {
@@ -302,15 +305,44 @@ impl<'a> Known<'a> {
                 broken(Promise::Tried, format!("slot {slot} is tried as {claim:?}, half full"))?;
             }
         }
+        // What the machine could not start is not given up, and what waits goes on waiting.
+        let mut waits = 0;
+        for line in started.report.lines.iter().filter(|l| l.reason == Reason::NotStarted) {
+            let Candidate { slot, claim } = line.candidate;
+            let state = started.record.body.slot(slot).state;
+            let is_kept = match claim {
+                Claim::Trial => matches!(state, SlotState::Trying { .. }),
+                Claim::Good | Claim::Suspect => state == SlotState::Good,
+                Claim::Recovery | Claim::LastResort => true,
+            };
+            if !is_kept {
+                let how = format!("slot {slot} could not be started, and is {state:?} for that");
+                broken(Promise::NextUpdate, how)?;
+            }
+            if claim == Claim::Trial {
+                truth.starts += 1;
+                waits |= truth.slots[slot as usize].map_or(0, only);
+            }
+        }
         let floor = |kind: SlotKind| store[kind as usize].max(truth.floors[kind as usize]);
         let Some(proof) = started.proof else {
             let whole = self.intact(disk);
             let returned = |slot: Slot| {
                 let lines = &started.report.lines;
-                lines.iter().any(|l| l.candidate.slot == slot && l.reason == Reason::Returned)
+                let came = |reason| matches!(reason, Reason::Returned | Reason::NotStarted);
+                lines.iter().any(|l| l.candidate.slot == slot && came(l.reason))
+            };
+            let unread = |slot: Slot, name: Name| {
+                let meets = |(at, bytes): &Stretch, found: &Range<u64>| {
+                    *at < found.end && found.start < at + bytes.len() as u64
+                };
+                let mut parts = self.parts(name, slot).iter();
+                unread.is_some_and(|found| parts.any(|part| meets(part, found)))
             };
             let able = whole.iter().find(|(slot, name)| {
-                self.releases[*name].floor >= floor(slot.kind()) && !returned(*slot)
+                self.releases[*name].floor >= floor(slot.kind())
+                    && !returned(*slot)
+                    && !unread(*slot, *name)
             });
             // Without power faults a lost record is more than one fault.
             if let Some((slot, name)) = able
@@ -390,7 +422,7 @@ impl<'a> Known<'a> {
                 // Made anew, the record lets what is confirmed go first this once; what waited is
                 // tried at the next power-on.
                 if record_there {
-                    truth.trial = 0;
+                    truth.trial &= waits;
                 }
             }
             Some(Claim::Recovery | Claim::LastResort) | None => {
@@ -408,6 +440,22 @@ impl<'a> Known<'a> {
                 }
             }
         }
+        // And it must rise: what every good slot of the kind reaches is the floor from then on. From
+        // what stands in the slots, and not from what the core says of them.
+        if promises.hold(Promise::Record)
+            && matches!(claim, Some(Claim::Good | Claim::Suspect | Claim::Recovery))
+        {
+            let recorded = started.record.body.floor_of(kind);
+            let due = self.floor_due(truth, disk, proof.slot, name, recorded);
+            if due > recorded {
+                let how = format!("every good slot reaches {due:?}, the floor is {recorded:?}");
+                broken(Promise::OnlyVerified, how)?;
+            }
+            let known = &mut truth.floors[kind as usize];
+            *known = (*known).max(due);
+        }
+        // What ran from there stands there, also where a cut hid the end of its installation.
+        truth.slots[proof.slot as usize] = Some(name);
         // Only what is confirmed may raise the floor: else one update that fails leaves nothing.
         if promises.hold(Promise::Confirmed) && !started.report.floor_ignored {
             let recorded = started.record.body.floor_of(SlotKind::Update);
@@ -431,6 +479,38 @@ impl<'a> Known<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The floor that a start of `name` as good must have reached, by step 8 of the protocol: the
+    /// lowest of what stands in the slots of its kind. Not above `enough` where something that may
+    /// be good is not whole: then nothing is raised.
+    fn floor_due<D: BlockDevice>(
+        &self,
+        truth: &Truth,
+        disk: &mut D,
+        slot: Slot,
+        name: Name,
+        enough: Floor,
+    ) -> Floor {
+        let floor_of = |name: Name| self.releases[name].floor;
+        let others = Slot::ALL.into_iter().filter(|o| *o != slot && o.kind() == slot.kind());
+        let installed = others.clone().filter_map(|other| truth.slots[other as usize]);
+        let most = installed.map(floor_of).min().map_or(floor_of(name), |o| o.min(floor_of(name)));
+        if most <= enough {
+            return most;
+        }
+        // Only then it is worth to look at the disk.
+        let whole = self.intact(disk);
+        let mut due = floor_of(name);
+        for other in others {
+            let found = whole.iter().filter(|found| found.0 == other).map(|found| found.1);
+            match found.map(floor_of).min() {
+                Some(floor) => due = due.min(floor),
+                None if truth.slots[other as usize].is_some() => return enough,
+                None => {}
+            }
+        }
+        due
     }
 
     /// Where the parts of a release begin when it is whole in `slot`: its head first.
@@ -554,10 +634,10 @@ mod tests {
             change(&mut truth, &mut started, &mut store);
             let all = Promises([true; Promise::ALL.len()]);
             let mut disk = disk.fork();
-            let result = known.judge(&mut truth, &mut disk, store, &started, all);
+            let result = known.judge(&mut truth, &mut disk, store, None, &started, all);
             // Where nothing is promised, nothing can be broken.
             let none = Promises([false; Promise::ALL.len()]);
-            assert_eq!(known.judge(&mut truth, &mut disk, store, &started, none), Ok(()));
+            assert_eq!(known.judge(&mut truth, &mut disk, store, None, &started, none), Ok(()));
             result.err().map(|broken| broken.promise)
         };
         let proof = |change: &dyn Fn(&mut stillboot::format::BootProof)| {
@@ -590,6 +670,16 @@ mod tests {
             }
         };
         assert_eq!(judge(&claims(Claim::Good)), confirmed);
+        // Nothing else is good, so the floor must have risen to what starts.
+        let good = |floor: Floor| {
+            move |truth: &mut Truth, started: &mut Started, _: &mut [Floor; 2]| {
+                truth.good = only(V1);
+                started.report.lines.last_mut().expect("it has one").candidate.claim = Claim::Good;
+                *started.record.body.floor_of_mut(SlotKind::Update) = floor;
+            }
+        };
+        assert_eq!(judge(&good(Floor::default())), verified);
+        assert_eq!(judge(&good(known.releases[V1].floor)), None);
         // A last resort is right where nothing better is whole.
         assert_eq!(judge(&claims(Claim::LastResort)), None);
         let raised = judge(&|truth, started, _| {
@@ -597,6 +687,15 @@ mod tests {
             *started.record.body.floor_of_mut(SlotKind::Update) = high;
         });
         assert_eq!(raised, confirmed);
+
+        let given_up = judge(&|_, started, _| {
+            let mut line = *started.report.lines.last().expect("it has one");
+            line.reason = Reason::NotStarted;
+            started.report.lines.insert(0, line).expect("there is room");
+            let state = SlotState::Bad { fault: stillboot::format::Fault::Returned };
+            started.record.body.slot_mut(line.candidate.slot).state = state;
+        });
+        assert_eq!(given_up, Some(Promise::NextUpdate));
 
         let half_full = judge(&|_, started, _| {
             let mut line = *started.report.lines.last().expect("it has one");

@@ -344,6 +344,7 @@ pub fn title(step: Step, releases: &[Release]) -> String {
         Step::LoseRecord => "lose the record".into(),
         Step::Wreck(slot) => format!("wreck {slot}"),
         Step::Returns(slot) => format!("power on, {slot} returns"),
+        Step::NotStarted(slot) => format!("power on, {slot} cannot be started"),
         Step::Spoil(slot) => format!("spoil {slot}"),
         Step::Plant(slot, release) => format!("copy {} into {slot}", named(release)),
     }

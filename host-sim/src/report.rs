@@ -121,7 +121,7 @@ impl Page<'_> {
             ("cuts", counts.depth_one),
             ("cuts in the recovery from a cut", counts.depth_two),
             ("requests that failed", counts.faults),
-            ("states of disk and store", counts.states),
+            ("states of disk and store, by story", counts.states),
             ("power-ons", counts.boots),
             (BROKEN, counts.broken),
         ];

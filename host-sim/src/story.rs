@@ -187,6 +187,8 @@ pub enum Step {
     },
     /// The power comes on, and the image in this slot returns to the loader instead of running.
     Returns(Slot),
+    /// The power comes on, and the machine cannot start the image in this slot.
+    NotStarted(Slot),
     /// The running system is healthy.
     Confirm,
     /// The running system goes back.
@@ -233,8 +235,8 @@ const fn install(release: Name) -> Step {
 #[must_use]
 pub fn stories() -> Vec<Story> {
     use Step::{
-        Confirm, Hold, Interrupted, LoseRecord, MarkBad, Plant, PowerOn, Returns, Rollback, Scrub,
-        Spoil, Watchdog, Wreck,
+        Confirm, Hold, Interrupted, LoseRecord, MarkBad, NotStarted, Plant, PowerOn, Returns,
+        Rollback, Scrub, Spoil, Watchdog, Wreck,
     };
     let recovery = Step::Install { release: RECOVERY, target: Some(Slot::Recovery), repair: false };
     let repair = Step::Install { release: V1, target: Some(Slot::B), repair: true };
@@ -311,6 +313,8 @@ pub fn stories() -> Vec<Story> {
         story("in-place", &made, &[install(IN_PLACE), PowerOn, Confirm, PowerOn]),
         story("returns", &with(&[install(V2)]), &[Returns(Slot::B), PowerOn]),
         story("returns-good", &both, &[Returns(Slot::B), PowerOn]),
+        story("not-started", &with(&[install(V2)]), &[NotStarted(Slot::B), PowerOn, PowerOn]),
+        story("not-started-good", &both, &[NotStarted(Slot::B), PowerOn]),
         story("swapped", &both, &[Plant(Slot::B, V3), PowerOn, PowerOn]),
         story("swapped-trial", &with(&[install(V2)]), &[Plant(Slot::B, V3), PowerOn, PowerOn]),
         story("repair", &made, &[repair, Scrub(Slot::B), PowerOn]),

@@ -108,6 +108,18 @@ impl Ground {
         self.slots.iter().map(|(slot, regions)| SlotLayout { slot: *slot, regions }).collect()
     }
 
+    /// All bytes of a slot on the [`joined`](Self::joined) disk, one stretch per region.
+    #[must_use]
+    pub fn stretches(&self, slot: Slot) -> Vec<Range<u64>> {
+        let regions = self.slots.iter().filter(|found| found.0 == slot).flat_map(|found| &found.1);
+        regions
+            .map(|SlotRegion { region, .. }| {
+                let begin = self.place(*region);
+                begin..begin + region.len
+            })
+            .collect()
+    }
+
     /// The checked layout.
     ///
     /// # Errors
@@ -173,11 +185,15 @@ impl Memory for HeapMemory {
     }
 }
 
-/// A stream out of memory, in pieces of at most `piece` bytes.
+/// A stream out of memory, in pieces.
 #[derive(Clone, Debug)]
 pub struct Bytes<'a> {
     rest: &'a [u8],
+    /// Most bytes of every piece.
     piece: usize,
+    /// Most bytes of one piece after the other, over and over; of no meaning if there are none.
+    pieces: &'a [usize],
+    given: usize,
     /// Bytes that were read, not passed over.
     pub read: u64,
 }
@@ -186,13 +202,25 @@ impl<'a> Bytes<'a> {
     /// A stream of `bytes`, in pieces of at most `piece`.
     #[must_use]
     pub const fn new(bytes: &'a [u8], piece: usize) -> Self {
-        Self { rest: bytes, piece, read: 0 }
+        Self { rest: bytes, piece, pieces: &[], given: 0, read: 0 }
+    }
+
+    /// A stream of `bytes`, in pieces of at most as many bytes as `pieces` say one after the other.
+    #[must_use]
+    pub const fn in_pieces(bytes: &'a [u8], pieces: &'a [usize]) -> Self {
+        Self { rest: bytes, piece: usize::MAX, pieces, given: 0, read: 0 }
     }
 }
 
 impl Source for Bytes<'_> {
     fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {
-        let len = self.rest.len().min(into.len()).min(self.piece);
+        let piece = match self.pieces.len() {
+            0 => self.piece,
+            // A piece of nothing would be the end.
+            count => self.pieces[self.given % count].max(1),
+        };
+        self.given += 1;
+        let len = self.rest.len().min(into.len()).min(piece);
         let (now, later) = self.rest.split_at(len);
         into[..len].copy_from_slice(now);
         self.rest = later;

@@ -81,7 +81,8 @@ pub fn run(only: Option<&str>, limit: Limit) -> Result<()> {
     }
     let bad: Vec<_> = rows.iter().filter(|row| !row.has_passed()).collect();
     for row in &bad {
-        println!("{}: {}; see {}", row.target, row.status, row.log.display());
+        let early = if row.had_its_time { "" } else { ", before its time was over" };
+        println!("{}: {}{early}; see {}", row.target, row.status, row.log.display());
     }
     if bad.is_empty() { Ok(()) } else { bail!("{} targets did not pass", bad.len()) }
 }
@@ -123,12 +124,15 @@ struct Row {
     cpu: Duration,
     findings: usize,
     status: ExitStatus,
+    /// It ran until it was asked to end.
+    had_its_time: bool,
     log: PathBuf,
 }
 
 impl Row {
     fn has_passed(&self) -> bool {
-        self.findings == 0 && self.status.success()
+        // What ends early, or runs nothing, has searched for nothing.
+        self.findings == 0 && self.status.success() && self.had_its_time && self.runs > 0
     }
 }
 
@@ -195,23 +199,23 @@ impl Bench {
         let before = list(&artifacts);
         let (mut command, log) = self.command(target, &artifacts)?;
         let child = command.spawn().with_context(|| format!("cannot start {target}"))?;
-        let (status, cpu) = watch(child, limit)?;
+        let (status, cpu, had_its_time) = watch(child, limit)?;
         let findings = list(&artifacts).difference(&before).count();
         println!("{target}: {:.1} CPU s, {findings} findings", cpu.as_secs_f64());
         let runs = runs(&fs::read_to_string(&log).unwrap_or_default());
-        Ok(Row { target: target.to_owned(), runs, cpu, findings, status, log })
+        Ok(Row { target: target.to_owned(), runs, cpu, findings, status, had_its_time, log })
     }
 }
 
 /// Waits for the end of `child`, and asks it to end when it has had its time. Returns the processor
-/// time that it used, as of a tenth of a second before its end.
-fn watch(mut child: Child, limit: Limit) -> Result<(ExitStatus, Duration)> {
+/// time that it used, as of a tenth of a second before its end, and whether it had its time.
+fn watch(mut child: Child, limit: Limit) -> Result<(ExitStatus, Duration, bool)> {
     let begin = Instant::now();
     let mut cpu = Duration::ZERO;
     let mut asked: Option<Instant> = None;
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok((status, cpu));
+            return Ok((status, cpu, asked.is_some()));
         }
         cpu = cpu_time(child.id()).unwrap_or(cpu).max(cpu);
         let is_over = match limit {
@@ -292,6 +296,33 @@ mod tests {
         let stat = "7 (a b) c) S 1 7 7 0 -1 0 9 9 9 9 120 30 5 5 20 0 1 0 88";
         assert_eq!(cpu_ticks(stat), Some(150));
         assert_eq!(cpu_ticks("7 (a"), None);
+    }
+
+    /// A search that was over at once finds nothing, and must not pass for one that found nothing.
+    #[cfg(unix)]
+    #[test]
+    fn a_target_that_ends_early_or_runs_nothing_has_not_passed() {
+        use std::os::unix::process::ExitStatusExt as _;
+
+        let row = Row {
+            target: "t".into(),
+            runs: 1,
+            cpu: Duration::ZERO,
+            findings: 0,
+            status: ExitStatus::from_raw(0),
+            had_its_time: true,
+            log: PathBuf::new(),
+        };
+        assert!(row.has_passed());
+        assert!(!Row { runs: 0, ..row.clone() }.has_passed());
+        assert!(!Row { had_its_time: false, ..row.clone() }.has_passed());
+        assert!(!Row { findings: 1, ..row.clone() }.has_passed());
+        assert!(!Row { status: ExitStatus::from_raw(256), ..row }.has_passed());
+
+        let long = Limit::Wall(Duration::from_secs(60));
+        let child = Command::new("true").spawn().expect("a program that ends");
+        let (status, _, had_its_time) = watch(child, long).expect("it ends");
+        assert!(status.success() && !had_its_time);
     }
 
     #[test]

@@ -72,7 +72,12 @@ fn steps() -> Vec<Step> {
             .env("RUSTDOCFLAGS", "-Dwarnings")
             .after("clippy"),
         Step::new("msrv", msrv::lane()).xtask(&["msrv"]).after("clippy"),
-        Step::new("canaries", Lane::Canary).xtask(&["canaries"]).after("clippy").must_print(),
+        // It builds everything once more, and with debug assertions each bug takes its time.
+        Step::new("canaries", Lane::Canary)
+            .xtask(&["canaries"])
+            .after("clippy")
+            .minutes(15)
+            .must_print(),
         // Their bodies run with the tests; here they only have to be programs.
         Step::new("fuzz targets", Lane::Debug)
             .cargo(&["check", "--manifest-path", "fuzz/Cargo.toml", "--no-default-features"])

@@ -59,6 +59,11 @@ impl<D: BlockDevice> Faulty<D> {
         }
     }
 
+    /// Its fault.
+    pub const fn fault(&self) -> Option<Fault> {
+        self.fault
+    }
+
     /// Whether the request was reached at which the fault begins.
     pub fn has_struck(&self) -> bool {
         self.has_struck

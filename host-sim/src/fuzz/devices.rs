@@ -6,9 +6,10 @@ use stillboot::format::{Digest, Slot, SlotKind};
 use stillboot::install::Running;
 use stillboot::operate::Request;
 use stillboot::verify::{SoftSha256, verify_head};
+use twox_hash::XxHash3_128;
 
 use super::formats::head;
-use crate::disk::RamDisk;
+use crate::disk::{RamDisk, Random};
 use crate::release::{Publisher, content};
 use crate::world::{Bytes, Ground, World};
 
@@ -38,13 +39,29 @@ pub fn install(data: &[u8]) {
             }
         }
     }
-    let piece = 1 + usize::from(data.first().copied().unwrap_or(0));
-    let mut source = Bytes::new(&bundle, piece);
+    let pieces = pieces(data);
+    let mut source = Bytes::in_pieces(&bundle, &pieces);
     let result = world.install_with(&mut source, Running::Proof(proof), |_| {});
     assert_eq!(result.is_ok(), bundle == sound);
     let next = world.power_on().expect("sound").proof.expect("something boots");
     assert_eq!(next.digest == proof.digest, bundle != sound);
 }
+
+/// How long the pieces are in which a stream comes: first what the bytes of the input say, then what
+/// follows from all of them. Each is of its own length, from one byte to more than a chunk.
+fn pieces(data: &[u8]) -> Vec<usize> {
+    let mut random = Random::new(XxHash3_128::oneshot(data) as u64);
+    let given = data.iter().map(|byte| 1 + usize::from(*byte));
+    let more = (0..PIECES).map(|_| match random.below(4) {
+        0 => 1 + random.below(8) as usize,
+        1 | 2 => 1 + random.below(600) as usize,
+        _ => 1 + random.below(6000) as usize,
+    });
+    given.chain(more).collect()
+}
+
+/// Lengths of pieces beside those that an input says.
+const PIECES: usize = 61;
 
 /// Erase blocks of the disk.
 const BLOCK: usize = 4096;

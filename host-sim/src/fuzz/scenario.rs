@@ -17,7 +17,7 @@ use stillboot::record::Choice;
 use stillboot::select::Claim;
 
 use crate::disk::{Cut, PowerCut, RamDisk, Tear, WriteCache};
-use crate::engine::{Disks, Engine, Outcome, Program, Setting, Started};
+use crate::engine::{Back, Disks, Engine, Outcome, Program, Setting, Started};
 use crate::fault::{Fault, Faulty};
 use crate::oracle::Known;
 use crate::story::{Catalogue, NEXT, Name};
@@ -183,7 +183,10 @@ impl<'s> Life<'s> {
             0..=3 => Program::Boot {
                 nonce: 0,
                 watchdog_reset: which & 16 != 0,
-                returns: (which & 32 != 0).then_some(slot),
+                returns: (which & 32 != 0).then_some((
+                    slot,
+                    if which & 64 == 0 { Back::Returned } else { Back::NotStarted },
+                )),
             },
             4..=6 => Program::Install {
                 bundle: OFFERED[usize::from(which >> 2 & 7)],
@@ -295,7 +298,7 @@ impl<'s> Life<'s> {
         match &*outcome {
             Outcome::Boot(started) => {
                 let returns = match program {
-                    Program::Boot { returns, .. } => returns,
+                    Program::Boot { returns, .. } => returns.map(|(slot, _)| slot),
                     _ => None,
                 };
                 self.judge(started, returns, fault.is_none());
@@ -318,7 +321,8 @@ impl<'s> Life<'s> {
         for line in started.report.lines.iter().filter(|_| is_sound) {
             let is_tried =
                 matches!(line.candidate.claim, Claim::Trial | Claim::Good | Claim::Suspect);
-            let has_run = matches!(line.reason, Reason::Started | Reason::Returned);
+            let has_run =
+                matches!(line.reason, Reason::Started | Reason::Returned | Reason::NotStarted);
             if is_tried && !has_run {
                 let slot = line.candidate.slot;
                 let whole = known.intact(&mut self.drive);

@@ -5,6 +5,7 @@ use std::fmt;
 use stillboot::format::Slot;
 
 use crate::disk::{Cut, Random, Tear};
+use crate::engine::Back;
 use crate::fault::Fault;
 
 /// What is offered to a device.
@@ -35,6 +36,8 @@ pub enum What {
     PowerOn {
         /// The latter.
         watchdog: bool,
+        /// No image runs, and why.
+        back: Option<Back>,
     },
     /// Something is installed, perhaps to a slot that is named.
     Install(Offer, Option<Slot>),
@@ -169,7 +172,15 @@ fn any_slot(random: &mut Random) -> Slot {
 
 fn what(random: &mut Random) -> What {
     match random.below(100) {
-        0..28 => What::PowerOn { watchdog: random.chance(1, 12) },
+        0..28 => {
+            let watchdog = random.chance(1, 12);
+            let back = match random.below(60) {
+                0 => Some(Back::Returned),
+                1 | 2 => Some(Back::NotStarted),
+                _ => None,
+            };
+            What::PowerOn { watchdog, back }
+        }
         28..50 => {
             let offer = match random.below(20) {
                 0..9 => Offer::Next,

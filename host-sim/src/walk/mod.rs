@@ -28,6 +28,7 @@ pub mod scene;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 
 use stillboot::device::{BlockDevice, Geometry};
 use stillboot::driver::{self, Memory as _};
@@ -41,6 +42,7 @@ use stillboot::verify::{SoftSha256, TRUST_LEN_MAX};
 pub use chain::Chain;
 
 use crate::disk::{PowerCut, RamDisk};
+use crate::engine::Back;
 use crate::explore::{self, Disk, Medium, RUINS, row_of_fault};
 use crate::fault::{Fault, Faulty};
 use crate::oracle::{self, Broken, Promise, Promises};
@@ -461,7 +463,7 @@ impl<'w, 'a> Walker<'w, 'a> {
 
     fn happen(&mut self, event: &Event) -> Result<(), Broken> {
         match event.what {
-            What::PowerOn { watchdog } => self.power_on(watchdog, event.power),
+            What::PowerOn { watchdog, back } => self.start(watchdog, back, event.power),
             What::Install(offer, target) => self.offer(offer, target, event.power),
             What::Confirm => match self.running {
                 Some(runs) => self.confirm(runs, event.power),
@@ -649,12 +651,21 @@ impl<'w, 'a> Walker<'w, 'a> {
     // What happens.
 
     fn power_on(&mut self, watchdog: bool, power: Option<PowerLoss>) -> Result<(), Broken> {
+        self.start(watchdog, None, power)
+    }
+
+    fn start(
+        &mut self,
+        watchdog: bool,
+        back: Option<Back>,
+        power: Option<PowerLoss>,
+    ) -> Result<(), Broken> {
         let on = model::PowerOn {
             scene: self.scene(),
             store: self.store(),
             nonce: self.world.nonce + 1,
             watchdog,
-            returns: false,
+            returns: back,
         };
         if let Some(runs) = self.running.take() {
             self.stale = Some(runs.proof);
@@ -662,6 +673,8 @@ impl<'w, 'a> Walker<'w, 'a> {
         let chain = self.route.chain;
         let courses: Vec<_> = self.states.iter().map(|at| at.power_on(chain, &on)).collect();
         self.world.watchdog_reset = watchdog;
+        self.world.comes_back = back.map(Back::event);
+        let had_struck = self.world.disks[0].device().has_struck();
         let started = self.run(power, |world| world.power_on().expect("the ground is sound"));
         self.end(power);
         let Some(mut started) = started else {
@@ -678,7 +691,11 @@ impl<'w, 'a> Walker<'w, 'a> {
         });
         let start = self.only_verified(&mut started)?;
         if !self.is_known() {
-            return self.judge_faulty(&started, start, power);
+            // Where every image comes back nothing has to run.
+            return match back {
+                None => self.judge_faulty(&started, start, had_struck, power),
+                Some(_) => Ok(()),
+            };
         }
         let found = match started.report.record {
             Choice::Current { .. } => Kept::Record,
@@ -728,6 +745,7 @@ impl<'w, 'a> Walker<'w, 'a> {
         &mut self,
         started: &world::PowerOn,
         start: Option<Start>,
+        had_struck: bool,
         power: Option<PowerLoss>,
     ) -> Result<(), Broken> {
         if start.is_some() {
@@ -736,18 +754,26 @@ impl<'w, 'a> Walker<'w, 'a> {
             }
             return Ok(());
         }
-        // A read that fails may cost this power-on, not the next.
-        let reads_fail = self.fault_lasts > 0
-            && matches!(
-                self.fault,
-                Fault::ReadOnce(_) | Fault::ReadAlways(_) | Fault::Lies(..) | Fault::Rot(..)
-            );
+        // What cannot be read cannot be started. A read that fails once may cost one power-on.
+        let unread = match self.fault {
+            Fault::ReadOnce(_) if had_struck => None,
+            Fault::ReadOnce(_) | Fault::ReadAlways(_) | Fault::Lies(..) | Fault::Rot(..) => {
+                self.world.disks[0].device().hit()
+            }
+            _ => None,
+        };
         let has_record = matches!(started.report.record, Choice::Current { .. });
-        if reads_fail || !has_record || !self.holds(Promise::Boots) {
+        if !has_record || !self.holds(Promise::Boots) {
             return Ok(());
         }
         let scene = self.scene();
-        let able = self.route.slots.iter().find_map(|slot| {
+        let is_read = |slot: &&Slot| {
+            let stretches = self.route.ground.stretches(**slot);
+            let meets =
+                |(from, to): (u64, u64)| stretches.iter().any(|at| from < at.end && at.start < to);
+            !unread.is_some_and(meets)
+        };
+        let able = self.route.slots.iter().filter(is_read).find_map(|slot| {
             let release = &self.route.chain.releases[scene[*slot as usize].whole()?];
             // Which floor is recorded is not known; whatever reaches the highest may run.
             let is_high = release.floor >= self.highest[release.kind as usize];
@@ -924,12 +950,10 @@ impl<'w, 'a> Walker<'w, 'a> {
     }
 
     fn content_of(&self, slot: Slot) -> Vec<u8> {
-        let slots = self.route.ground.slots();
-        let found = slots.iter().find(|found| found.slot == slot);
-        found.map_or_else(Vec::new, |found| {
-            let region = found.regions[0].region;
-            self.disk().ram().bytes(region.offset, region.len as usize)
-        })
+        let stretches = self.route.ground.stretches(slot).into_iter();
+        let bytes =
+            |at: Range<u64>| self.disk().ram().bytes(at.start, (at.end - at.start) as usize);
+        stretches.flat_map(bytes).collect()
     }
 
     fn scrub(&mut self, slot: Slot) -> Result<(), Broken> {

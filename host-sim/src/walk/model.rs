@@ -22,6 +22,7 @@ use stillboot::verify::ClassError;
 
 use super::chain::{Chain, Name};
 use super::scene::{Content, Scene};
+use crate::engine::Back;
 
 /// What the store of the floor holds, by kind.
 pub type Store = [Option<Floor>; 2];
@@ -103,8 +104,8 @@ pub struct PowerOn {
     pub nonce: u64,
     /// A watchdog ended the one before.
     pub watchdog: bool,
-    /// Images return to the loader.
-    pub returns: bool,
+    /// Images come back to the loader, and why.
+    pub returns: Option<Back>,
 }
 
 /// An update as it is offered.
@@ -704,10 +705,10 @@ impl<'a> Loader<'a> {
             match self.verify(slot, claim) {
                 Tried::Starts(release) => {
                     self.settle(slot, claim, release);
-                    if !self.on.returns {
+                    let Some(back) = self.on.returns else {
                         return Some(Start { slot, claim, release });
-                    }
-                    if claim == Claim::Trial {
+                    };
+                    if claim == Claim::Trial && back == Back::Returned {
                         self.at.set_bad(slot, Fault::Returned);
                     }
                     self.out[slot as usize] = true;
