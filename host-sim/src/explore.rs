@@ -120,7 +120,7 @@ pub struct Effort {
     pub second_torn_every: usize,
     /// As `tears`, for the second cut.
     pub second_tears: usize,
-    /// As `redo_every`, after the second cut.
+    /// As `redo_every`, after the second cut: one of how many of those inside one request.
     pub second_redo_every: usize,
     /// Of how many requests of the faulty device one fails; 0 for none, 1 for all.
     pub fault_every: u64,
@@ -162,7 +162,9 @@ impl Effort {
         second_every: 1,
         second_torn_every: 1,
         second_tears: 4,
-        second_redo_every: 1,
+        // No divisor of the number of ways in which a cache loses what it holds, nor of two: so
+        // all of them have their turn.
+        second_redo_every: 5,
         fault_every: 1,
         memory: Memory::Used,
         draws: false,
