@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use stillboot::format::{Role, Slot};
+use stillboot_linux::guid::RECORD_NAME;
+use uuid::Uuid;
 
 #[path = "../compile_in.rs"]
 mod compile_in;
@@ -25,8 +28,26 @@ fn pinned() -> Result<String> {
         let (name, guid) = pin.split_once('=').with_context(|| {
             format!("expected NAME=PARTUUID in STILLBOOT_PARTUUIDS, found `{pin}`")
         })?;
-        // A wrong PARTUUID fails as the loader is compiled.
-        write!(code, "Pinned {{ name: {name:?}, guid: uefi::guid!({guid:?}) }}, ")?;
+        // The loader looks for no other names: one that is misspelt would pin nothing.
+        if !is_name(name) {
+            bail!(
+                "expected the name of a partition, stillboot-record, stillboot-a or \
+                 stillboot-a-rootfs for instance, found `{name}` in STILLBOOT_PARTUUIDS"
+            );
+        }
+        let guid: Uuid = guid.parse().with_context(|| {
+            format!("expected a PARTUUID for {name} in STILLBOOT_PARTUUIDS, found `{guid}`")
+        })?;
+        write!(code, "Pinned {{ name: {name:?}, guid: uefi::guid!(\"{guid}\") }}, ")?;
     }
     Ok(code + "];\n")
+}
+
+/// Whether a loader looks for partitions of this name: the record, a slot, a slot's further region.
+fn is_name(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix("stillboot-") else { return false };
+    let (slot, role) = rest.split_once('-').map_or((rest, None), |(slot, role)| (slot, Some(role)));
+    name == RECORD_NAME
+        || Slot::from_name(slot).is_some()
+            && role.is_none_or(|role| Role::from_name(role).is_some())
 }
