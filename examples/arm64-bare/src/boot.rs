@@ -20,6 +20,7 @@ use stillboot_arm64::image::Image;
 use stillboot_loader::command_line::command_line;
 use stillboot_loader::gpt::{self, TableError};
 use stillboot_loader::plan::{Plan, Source};
+use stillboot_loader::refusal::Refusal;
 use stillboot_loader::report;
 use stillboot_sha256::{Provider, Sha256};
 
@@ -159,10 +160,9 @@ fn choose(machine: &Machine, places: &mut Places, started: u64) -> Result<Ready,
                 console::line(format_args!("{}", text.trim_end()));
                 return Ok(ready);
             }
-            Err((refusal, is_of_machine)) => {
+            Err(refusal) => {
                 notes.push(format!("note: slot {}: {refusal}", proof.slot));
-                // What the slot has no part in must not be held against it.
-                event = if is_of_machine { Event::NotStarted } else { Event::Returned };
+                event = refusal.event();
             }
         }
     }
@@ -213,21 +213,20 @@ struct Ready {
 }
 
 impl Ready {
-    /// Makes the rest of what a kernel needs. An error is why this slot cannot be started, and whether
-    /// that is for the machine's own tree.
+    /// Makes the rest of what a kernel needs. An error is why this slot cannot be started.
     fn prepare(
         proof: &BootProof,
         manifest: &Manifest,
         places: &mut Places,
         machine: &Machine,
-    ) -> Result<(Self, Option<String>), (String, bool)> {
-        let of_slot = |error: &dyn core::fmt::Display| (format!("{error}"), false);
+    ) -> Result<(Self, Option<String>), Refusal> {
+        let of_slot = |error: &dyn core::fmt::Display| Refusal::of_slot(format!("{error}"));
         let component = |role| places.component(proof.slot, manifest, role);
         let is_required = manifest.flags & flags::DTB_REQUIRED != 0;
-        let (own, said) = tree_of_slot(component(Role::Dtbs), is_required, machine)
-            .map_err(|error| of_slot(&error))?;
+        let (own, said) =
+            tree_of_slot(component(Role::Dtbs), is_required, machine).map_err(Refusal::of_slot)?;
         let kernel = component(Role::Kernel)
-            .ok_or_else(|| of_slot(&"it has no kernel to load into memory"))?;
+            .ok_or_else(|| Refusal::of_slot("it has no kernel to load into memory"))?;
         let image = Image::parse(kernel).map_err(|error| of_slot(&error))?;
         let placement = places.arena().place(&image).map_err(|error| of_slot(&error))?;
         let cmdline = component(Role::Cmdline).unwrap_or_default();
@@ -257,8 +256,13 @@ impl Ready {
             changes.retain(|change| !machine::SEEDS.contains(&change.name));
             changes.extend(machine::SEEDS.map(|name| Change { name, value: seed(name) }));
         }
-        edit::edit(own.as_ref().unwrap_or(&machine.tree), &changes, &[], out)
-            .map_err(|error| (format!("{error}"), own.is_none()))?;
+        edit::edit(own.as_ref().unwrap_or(&machine.tree), &changes, &[], out).map_err(
+            // A tree of the machine's own is no part of the slot.
+            |error| match own {
+                Some(_) => of_slot(&error),
+                None => Refusal::of_machine(format!("{error}")),
+            },
+        )?;
         let kernel_len = kernel.len() as u64;
         Ok((Self { kernel: placement, kernel_len, initramfs, tree }, said))
     }

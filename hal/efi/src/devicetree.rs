@@ -15,6 +15,7 @@ use stillboot_arm64::choice::{Decision, choose_for_slot};
 use stillboot_arm64::fdt::edit::{Change, PROOF, Value, edit, room};
 use stillboot_arm64::fdt::{Fdt, FdtError, HEADER_LEN, LEN_MAX};
 use stillboot_arm64::smbios::{ENTRY2_LEN, ENTRY3_LEN, Entry, Table};
+use stillboot_loader::refusal::Refusal;
 use uefi::boot::{self, MemoryType};
 use uefi::proto::unsafe_protocol;
 use uefi::table::cfg::ConfigTableEntry;
@@ -22,7 +23,6 @@ use uefi::{Guid, Status, guid, system};
 
 use crate::disks::open;
 use crate::memory::Pages;
-use crate::start::Refusal;
 
 /// The table through which firmware and kernel pass a device tree.
 const TABLE: Guid = guid!("b1b621d5-f19c-41a5-830b-d9152c69aae0");

@@ -61,22 +61,29 @@ pub fn plan(
     reach: &mut Reach,
     notes: &mut Vec<String>,
 ) -> core::result::Result<(Plan, Vec<EfiDisk>), PlanError> {
-    let mut found = find(true, notes);
-    let mut plan = Plan::new(&sources(&found), pinned);
-    let is_enough = |plan: &Plan| plan.slots().len() >= 2 && plan.notes.is_empty();
-    if *reach == Reach::All || !pinned.is_empty() || !plan.as_ref().is_ok_and(is_enough) {
-        *reach = Reach::All;
-        notes.clear();
-        connect_all();
-        // The disks that are open already are opened anew: their numbers may change.
-        drop(found);
-        found = find(false, notes);
-        plan = Plan::new(&sources(&found), pinned);
+    if *reach == Reach::Own && pinned.is_empty() {
+        let found = find(true, notes);
+        if let Ok(plan) = Plan::new(&sources(&found), pinned)
+            && plan.slots().len() >= 2
+            && plan.notes.is_empty()
+        {
+            return Ok(taken(plan, found));
+        }
     }
-    let plan = plan?;
+    *reach = Reach::All;
+    notes.clear();
+    connect_all();
+    // Disks that were open are opened anew: their numbers may change.
+    let found = find(false, notes);
+    let plan = Plan::new(&sources(&found), pinned)?;
+    Ok(taken(plan, found))
+}
+
+/// The plan with the disks that are in it, in its order.
+fn taken(plan: Plan, found: Vec<Found>) -> (Plan, Vec<EfiDisk>) {
     let mut found: Vec<_> = found.into_iter().map(|found| Some(found.disk)).collect();
     let disks = plan.disks.iter().filter_map(|disk| found.get_mut(*disk)?.take()).collect();
-    Ok((plan, disks))
+    (plan, disks)
 }
 
 fn sources(found: &[Found]) -> Vec<Source<'_>> {

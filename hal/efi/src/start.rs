@@ -5,13 +5,13 @@ use alloc::string::String;
 #[cfg(feature = "tpm")]
 use alloc::vec::Vec;
 
-use stillboot::boot::Event;
 #[cfg(feature = "tpm")]
 use stillboot::format::Slot;
 use stillboot::format::manifest::flags;
 use stillboot::format::{BootProof, Digest, Manifest, Role};
 #[cfg(feature = "tpm")]
 use stillboot_loader::measure::{self, Measurement};
+use stillboot_loader::refusal::Refusal;
 use uefi::Status;
 use uefi::runtime::{self, ResetType};
 
@@ -20,48 +20,6 @@ use crate::image::Image;
 use crate::initrd::{self, Initrd};
 use crate::memory::ComponentMemory;
 use crate::{console, options, variables, watchdog};
-
-/// Why something that verified was not started.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    reason: String,
-    is_of_machine: bool,
-}
-
-impl Refusal {
-    /// The cause is in what should have started: it will be no better the next time.
-    pub(crate) fn of_slot(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), is_of_machine: false }
-    }
-
-    /// The cause is outside of it: memory, a service of the firmware, somebody else's initrd. An
-    /// update must not be given up for that.
-    pub(crate) fn of_machine(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), is_of_machine: true }
-    }
-
-    fn of_image(status: Status) -> Self {
-        let reason = format!("the firmware refuses its image: {status}");
-        match status {
-            Status::OUT_OF_RESOURCES | Status::DEVICE_ERROR => Self::of_machine(reason),
-            _ => Self::of_slot(reason),
-        }
-    }
-
-    /// What the core is to be told.
-    #[must_use]
-    pub fn event(&self) -> Event<'static> {
-        if self.is_of_machine { Event::NotStarted } else { Event::Returned }
-    }
-}
-
-impl core::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(&self.reason)
-    }
-}
-
-impl core::error::Error for Refusal {}
 
 /// Starts the slot that was verified. Returns only if none of its code ran, with the reason.
 pub fn hand_over(
@@ -142,7 +100,7 @@ impl<'a> Ready<'a> {
             options.map_or(Ok(()), |options| image.set_options(options))?;
             Ok(image)
         });
-        let image = loaded.map_err(Refusal::of_image)?;
+        let image = loaded.map_err(refused_image)?;
         if image.is_allowed() {
             said.push_str(
                 "image: allowed by the manifest, its signature is none of the firmware's\n",
@@ -180,6 +138,15 @@ impl<'a> Ready<'a> {
         // What the firmware had is back before anything else happens.
         let _tree = tree;
         image.start()
+    }
+}
+
+/// What the firmware says of an image that it does not load.
+fn refused_image(status: Status) -> Refusal {
+    let reason = format!("the firmware refuses its image: {status}");
+    match status {
+        Status::OUT_OF_RESOURCES | Status::DEVICE_ERROR => Refusal::of_machine(reason),
+        _ => Refusal::of_slot(reason),
     }
 }
 

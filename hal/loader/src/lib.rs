@@ -10,6 +10,7 @@
 //! | [`floor`] | the bytes of the variable that keeps a floor |
 //! | [`counted`] | a store of the floor that is bound to a counter |
 //! | [`measure`] | says what a power-on measures into a TPM |
+//! | [`refusal`] | says whether what was not started is to blame for it |
 //! | [`report`] | puts what a power-on found into words |
 //!
 //! It allocates a little: a partition table, and text. Nothing here calls firmware or touches a
@@ -28,6 +29,7 @@ pub mod gpt;
 pub mod measure;
 pub mod pe;
 pub mod plan;
+pub mod refusal;
 pub mod report;
 
 #[cfg(test)]

@@ -1,0 +1,42 @@
+//! Why something that verified was not started, and whether that is its own fault.
+
+use alloc::string::String;
+use core::fmt;
+
+use stillboot::boot::Event;
+
+/// Why something that verified was not started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    reason: String,
+    is_of_machine: bool,
+}
+
+impl Refusal {
+    /// The cause is in what should have started: it will be no better the next time.
+    #[must_use]
+    pub fn of_slot(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), is_of_machine: false }
+    }
+
+    /// The cause is outside of it: memory, a service of the firmware, somebody else's initrd. An
+    /// update must not be given up for that.
+    #[must_use]
+    pub fn of_machine(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), is_of_machine: true }
+    }
+
+    /// What the core is to be told.
+    #[must_use]
+    pub const fn event(&self) -> Event<'static> {
+        if self.is_of_machine { Event::NotStarted } else { Event::Returned }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl core::error::Error for Refusal {}
