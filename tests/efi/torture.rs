@@ -44,8 +44,9 @@ const TARGETS: [Phase; 3] = [Phase::Boot, Phase::Confirmation, Phase::Installati
 /// process that has ended may be another's soon.
 #[derive(Debug)]
 struct Plug {
-    keep: Option<Sender<()>>,
-    puller: Option<JoinHandle<bool>>,
+    /// Never sent to: that it is gone says enough.
+    keep: Sender<()>,
+    puller: JoinHandle<bool>,
 }
 
 impl Plug {
@@ -55,13 +56,13 @@ impl Plug {
             kept.recv_timeout(after) == Err(RecvTimeoutError::Timeout)
                 && kill_process(process, Signal::KILL).is_ok()
         });
-        Self { keep: Some(keep), puller: Some(puller) }
+        Self { keep, puller }
     }
 
     /// Leaves it in if it still is. Whether it was pulled.
-    fn leave(mut self) -> bool {
-        self.keep.take();
-        self.puller.take().is_some_and(|puller| puller.join().expect("it does not panic"))
+    fn leave(self) -> bool {
+        drop(self.keep);
+        self.puller.join().expect("it does not panic")
     }
 }
 
