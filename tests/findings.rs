@@ -3,6 +3,7 @@
 use stillboot::boot::Reason;
 use stillboot::device::{DeviceError, Geometry};
 use stillboot::format;
+use stillboot::format::record::SEQUENCE_MAX;
 use stillboot::format::{Epochs, Load, Role, Slot, SlotEntry, SlotKind, SlotState};
 use stillboot::install::{InstallError, Refusal, Running, Wait};
 use stillboot::layout::LayoutError;
@@ -118,19 +119,26 @@ fn both_copies_lost_with_nothing_to_boot_end_in_a_record_that_can_be_installed_t
     confirm(&mut world);
 }
 
-/// A record that could not be encoded was written as nothing and counted as written, so a trial ran
-/// uncounted.
+/// A record with the highest sequence could not be followed by another: nothing was counted, tried
+/// or installed any more. It is renumbered, and the tries still end.
 #[test]
-fn a_try_that_cannot_be_recorded_is_not_made() {
+fn the_highest_sequence_ends_no_updates() {
     let publisher = Publisher::new(1);
-    let mut world = blank(&publisher, media()[0].1, AB);
-    let proof = commission(&mut world, &simple(&publisher, 1));
-    world.install(&simple(&publisher, 2), Some(proof)).unwrap();
-    forge_record(&mut world, |record| record.sequence = (1 << 63) - 1);
-    for _ in 0..5 {
-        let power_on = world.power_on().unwrap();
-        assert_eq!(power_on.slot(), Some(Slot::A));
-        assert!(matches!(power_on.report.lines[0].reason, Reason::NotCounted(_)));
+    for (name, geometry) in media() {
+        for sequence in [SEQUENCE_MAX, SEQUENCE_MAX - 1] {
+            let mut world = blank(&publisher, geometry, AB);
+            let proof = commission(&mut world, &simple(&publisher, 1));
+            world.install(&simple(&publisher, 2), Some(proof)).unwrap();
+            forge_record(&mut world, |record| record.sequence = sequence);
+            for tried in [Slot::B, Slot::B, Slot::B, Slot::A] {
+                assert_eq!(boot(&mut world).slot, tried, "{name}");
+            }
+            let (record, ..) = world.record().unwrap();
+            assert!(record.sequence < 1 << 41, "{name}: {}", record.sequence);
+            let proof = boot(&mut world);
+            world.install(&simple(&publisher, 3), Some(proof)).unwrap();
+            confirm(&mut world);
+        }
     }
 }
 

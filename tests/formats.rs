@@ -207,7 +207,7 @@ fn golden_codes() {
     );
     assert_eq!(
         codes(Fault::ALL, Fault::code, Fault::name),
-        "corrupt=1 marked-bad=2 returned=3 exhausted=4 data-epoch=5 superseded=6 "
+        "corrupt=1 marked-bad=2 returned=3 exhausted=4 data-epoch=5 superseded=6 unreadable=7 "
     );
     assert_eq!(
         codes(StatementKind::ALL, StatementKind::code, StatementKind::name),

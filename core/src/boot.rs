@@ -284,14 +284,16 @@ struct Loading {
 struct Kind {
     /// What the store holds.
     store: Floor,
-    /// The highest floor that any verified head reached.
-    highest: Floor,
+    /// Slots whose head reaches the record's floor and which were not found corrupt, as bits.
+    reaches: u8,
     /// The record's floor is beyond anything on the device and does not count.
     ignore_floor: bool,
     /// A candidate was refused by nothing but the record's floor.
     refused_by_floor: bool,
-    /// A slot could not be read, so what floor it reaches is not known.
-    unseen: bool,
+    /// Slots that could not be read, as bits: what floor they reach is not known.
+    unseen: u8,
+    /// Such slots were looked at a second time.
+    looked_again: bool,
 }
 
 /// One power-on.
@@ -324,7 +326,8 @@ pub struct Boot<'a, H = SoftSha256> {
     /// Digest of what was read first, where that did not verify and is read once more.
     first_read: Option<Digest>,
     copies: Copies,
-    /// Keyset version and sequence of what a scan found, by slot: the newer goes first.
+    /// Keyset version and sequence of what a scan found, by update slot: the newer goes first, and
+    /// recovery last.
     found: [Option<(u32, u64)>; SLOTS_MAX],
     record: Record,
     fold: IndexFold<H>,
@@ -462,7 +465,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
         match (self.state, outcome) {
             (State::Spend, Outcome::Written) => {
                 self.dirty = false;
-                self.counted |= bit(self.current.slot);
+                self.counted |= self.current.slot.bit();
                 self.read_head()
             }
             // Step 3: what cannot be counted is not tried.
@@ -509,13 +512,14 @@ impl<'a, H: Sha256> Boot<'a, H> {
                 let trial = self.record.body.slots.iter().any(trying);
                 self.dirty = self.record.body.expire_trials();
                 self.order(Knowledge::Record);
-                if self.config.watchdog_reset && !trial {
-                    // Without a trial at hand it was the first good slot that hung.
-                    let first = self.candidates.first().copied();
-                    if let Some(Candidate { slot, claim: Claim::Good }) = first {
-                        self.dirty |= self.record.body.suspect(slot);
-                        self.order(Knowledge::Record);
-                    }
+                // Without a trial at hand it was the first candidate that hung.
+                if self.config.watchdog_reset
+                    && !trial
+                    && let Some(first) = self.candidates.first().copied()
+                    && self.record.body.hung(first)
+                {
+                    self.dirty = true;
+                    self.order(Knowledge::Record);
                 }
                 self.next_candidate()
             }
@@ -583,7 +587,9 @@ impl<'a, H: Sha256> Boot<'a, H> {
             (ScanPart::Confirmed, Some(manifest)) => {
                 let confirmed = marked(MarkKind::Confirmed, manifest);
                 self.record.body.found(slot, manifest, confirmed, self.config.tries);
-                self.found[slot as usize] = Some(manifest.order());
+                if slot.kind() == SlotKind::Update {
+                    self.found[slot as usize] = Some(manifest.order());
+                }
                 self.scan(at + 1)
             }
             (ScanPart::Commit, _) | (ScanPart::Confirmed, None) => self.scan(at + 1),
@@ -624,7 +630,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
         self.first_reserve = true;
         while let Some(candidate) = self.candidates.get(self.next).copied() {
             self.next += 1;
-            if self.out & bit(candidate.slot) != 0 {
+            if self.out & candidate.slot.bit() != 0 {
                 continue;
             }
             self.current = candidate;
@@ -639,7 +645,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
                         continue;
                     }
                     // Looked at again after a false floor was set aside: it is counted already.
-                    if self.counted & bit(candidate.slot) != 0 {
+                    if self.counted & candidate.slot.bit() != 0 {
                         return self.read_head();
                     }
                     self.unspent = self.record.body.slot(candidate.slot).state;
@@ -663,18 +669,24 @@ impl<'a, H: Sha256> Boot<'a, H> {
                 }
             }
         }
-        // A floor that nothing on the device reaches came from damage or from a forger; obeying it
-        // would turn one bad write into a dead device.
+        // A floor that nothing whole on the device reaches came from damage, or what reached it is
+        // destroyed; obeying it would turn one bad write into a dead device.
         for kind in [SlotKind::Update, SlotKind::Recovery] {
             let seen = &mut self.kinds[kind as usize];
             if seen.refused_by_floor
                 && !self.report.store_failed
-                && !seen.unseen
                 && !seen.ignore_floor
-                && seen.highest < self.record.body.floor_of(kind)
+                && seen.reaches == 0
             {
-                seen.ignore_floor = true;
-                self.report.floor_ignored = true;
+                if seen.unseen != 0 && !seen.looked_again {
+                    // A slot that could not be read may reach the floor. One failure does not make
+                    // way for an older system; a lasting one does.
+                    seen.looked_again = true;
+                    self.out &= !core::mem::take(&mut seen.unseen);
+                } else {
+                    seen.ignore_floor = true;
+                    self.report.floor_ignored = true;
+                }
                 self.next = 0;
                 return self.next_candidate();
             }
@@ -683,8 +695,13 @@ impl<'a, H: Sha256> Boot<'a, H> {
             // What was found bad is noted: else an installation would spare it as the good slot.
             Choice::Current { .. } => self.dirty,
             // Both copies lost and nothing to start: without a record nothing could be installed
-            // either. What merely could not be read may still be there the next time.
-            Choice::Lost => self.dirty && !self.kinds.iter().any(|kind| kind.unseen),
+            // either. What merely could not be read may still be there the next time, so it is not
+            // to be the first that is overwritten.
+            Choice::Lost => {
+                let unseen = self.kinds[0].unseen | self.kinds[1].unseen;
+                self.record.body.keep_unread(unseen);
+                self.dirty && !(Canary::UnreadEndsUpdates.sings() && unseen != 0)
+            }
             Choice::Factory | Choice::Newer => false,
         };
         if write { self.write_record(State::SettleEmpty) } else { self.stop() }
@@ -704,7 +721,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
     fn step_head(&mut self, event: Event<'_>, buffer: &[u8]) -> Action {
         let Candidate { slot, claim } = self.current;
         if let Event::Failed(error) = event {
-            self.kinds[slot.kind() as usize].unseen = true;
+            self.kinds[slot.kind() as usize].unseen |= slot.bit();
             if Canary::ReadErrorStops.sings() {
                 return self.stop();
             }
@@ -721,7 +738,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
                     None => self.read_part(slot, Part::Trust, TRUST_LEN_MAX),
                     Some(true) => self.condemn(Reason::Trust(error)),
                     Some(false) => {
-                        self.kinds[slot.kind() as usize].unseen = true;
+                        self.kinds[slot.kind() as usize].unseen |= slot.bit();
                         self.skip(Reason::Unstable)
                     }
                 };
@@ -743,7 +760,6 @@ impl<'a, H: Sha256> Boot<'a, H> {
         let kind = slot.kind();
         let seen = &mut self.kinds[kind as usize];
         let found = manifest.floor();
-        seen.highest = seen.highest.max(found);
         let floor = seen.store;
         if found < floor {
             return self.skip(Reason::BelowStoreFloor { found, floor });
@@ -752,6 +768,9 @@ impl<'a, H: Sha256> Boot<'a, H> {
         if found < floor && !seen.ignore_floor {
             seen.refused_by_floor = true;
             return self.skip_for_now(Reason::BelowRecordFloor { found, floor });
+        }
+        if found >= floor {
+            seen.reaches |= slot.bit();
         }
         // The record speaks of a manifest, not of a place.
         let other = self.record.body.slot(slot).digest != *manifest.digest();
@@ -994,7 +1013,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
 
     /// The slot is out for this power-on, and nothing is written about it.
     fn skip(&mut self, reason: Reason) -> Action {
-        self.out |= bit(self.current.slot);
+        self.out |= self.current.slot.bit();
         self.skip_for_now(reason)
     }
 
@@ -1006,10 +1025,18 @@ impl<'a, H: Sha256> Boot<'a, H> {
 
     /// Two identical reads failed to verify.
     fn condemn(&mut self, reason: Reason) -> Action {
-        if self.current.claim != Claim::LastResort {
-            self.record.body.fail(self.current.slot, Fault::Corrupt);
+        let Candidate { slot, claim } = self.current;
+        // As last resort too, if the record counts on the slot: an installation would spare it, and
+        // nothing could be installed any more. What is being written stays so, to be resumed.
+        let counts_on = match self.record.body.slot(slot).state {
+            SlotState::Good | SlotState::Ready { .. } | SlotState::Trying { .. } => true,
+            SlotState::Empty | SlotState::Writing | SlotState::Bad { .. } => false,
+        };
+        if claim != Claim::LastResort || counts_on && !Canary::LastResortNotesNothing.sings() {
+            self.record.body.fail(slot, Fault::Corrupt);
             self.dirty = true;
         }
+        self.kinds[slot.kind() as usize].reaches &= !slot.bit();
         self.skip(reason)
     }
 
@@ -1035,8 +1062,4 @@ fn lowest_good(body: &record_format::Body, kind: SlotKind, layout: &Layout<'_>) 
         }
     }
     lowest
-}
-
-const fn bit(slot: Slot) -> u8 {
-    1 << slot as u8
 }

@@ -45,6 +45,22 @@ pub enum Canary {
     FloorStays,
     /// A slot whose head cannot be read ends the power-on.
     ReadErrorStops,
+    /// What does not verify as last resort stays good in the record, and no update replaces it.
+    LastResortNotesNothing,
+    /// After a loss of the record, a slot that cannot be read keeps it from being rebuilt.
+    UnreadEndsUpdates,
+    /// An installation obeys a recorded floor that nothing on the device reaches.
+    FloorLocksOut,
+    /// The sequence of the record stays at the highest: with equal ones an old copy wins.
+    SequenceSaturates,
+    /// An installation obeys a recorded data epoch that nothing on the device reads.
+    EpochLocksOut,
+    /// Of several suspects, and of several exhausted slots, the same one starts every time.
+    SameOneForEver,
+    /// A record of a later format cannot be discarded.
+    NewerForEver,
+    /// An older recovery system replaces a newer one.
+    RecoveryDowngrade,
 }
 
 #[cfg(stillboot_canary)]
@@ -67,7 +83,7 @@ impl Canary {
 #[cfg(stillboot_canary)]
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 22] = [
         Self::CountsAfterStart,
         Self::HeaderFirst,
         Self::NoFlushBeforeSwitch,
@@ -82,6 +98,14 @@ impl Canary {
         Self::MarksOfRunning,
         Self::FloorStays,
         Self::ReadErrorStops,
+        Self::LastResortNotesNothing,
+        Self::UnreadEndsUpdates,
+        Self::FloorLocksOut,
+        Self::SequenceSaturates,
+        Self::EpochLocksOut,
+        Self::SameOneForEver,
+        Self::NewerForEver,
+        Self::RecoveryDowngrade,
     ];
 
     /// Switches one bug on in the whole process, or none.

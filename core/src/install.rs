@@ -70,7 +70,8 @@ pub struct InstallConfig<'a> {
     pub reuse: Reuse,
     /// Install the version that runs into another slot, to mend that slot.
     pub repair: bool,
-    /// Take an update that writes data which the running system cannot read.
+    /// Take an update that writes data which the running system cannot read; where nothing good
+    /// runs, also one that does not read the recorded epoch of the data.
     pub allow_new_epoch: bool,
     /// Go on with an installation that was cut short, or do nothing.
     pub resume_only: bool,
@@ -164,11 +165,11 @@ pub enum Refusal {
         /// What the floor is.
         floor: Floor,
     },
-    /// It is not newer than what runs.
+    /// It is not newer than what runs, or, for recovery, than what it would replace.
     NotNewer {
         /// Keyset version and sequence of the update.
         found: (u32, u64),
-        /// Keyset version and sequence of what runs.
+        /// Keyset version and sequence of what runs, or would be replaced.
         running: (u32, u64),
     },
     /// The loader of this device reads only earlier formats.
@@ -204,6 +205,8 @@ pub enum Refusal {
     RunningUnverified,
     /// The slot named as the target is the one that runs.
     TargetRuns,
+    /// The device has no update slot but the one that runs.
+    NoOtherSlot,
     /// Recovery is replaced only while a good slot runs.
     RecoveryNeedsGood,
     /// A later version of this software keeps the boot record.
@@ -230,6 +233,9 @@ pub enum Wait {
     Unconfirmed,
     /// Every slot that could be written is held.
     Held,
+    /// The record calls this slot good, and it could not be shown to be: it may hold the only system
+    /// that works, so it is overwritten only if it is named as the target.
+    Unverified(Slot),
     /// The store of the floor failed.
     StoreFailed,
     /// The store cannot be raised to what the update reaches: full, locked or worn out. Installed
@@ -293,7 +299,7 @@ impl core::fmt::Display for Refusal {
             ),
             Self::NotNewer { found, running } => write!(
                 f,
-                "keyset {} sequence {} is not newer than what runs, keyset {} sequence {}",
+                "keyset {} sequence {} is not newer than what the device has, keyset {} sequence {}",
                 found.0, found.1, running.0, running.1
             ),
             Self::Loader { record_version, manifest_schema } => write!(
@@ -318,6 +324,10 @@ impl core::fmt::Display for Refusal {
             ),
             Self::RunningUnverified => f.write_str("the slot that runs does not verify any more"),
             Self::TargetRuns => f.write_str("that slot is the one that runs, or would boot"),
+            Self::NoOtherSlot => f.write_str(
+                "this device has no other update slot than the one that runs: a partition is \
+                 missing, or there is only one",
+            ),
             Self::RecoveryNeedsGood => {
                 f.write_str("recovery is replaced only while a confirmed slot runs")
             }
@@ -345,6 +355,12 @@ impl core::fmt::Display for InstallError {
             Self::Deferred(Wait::Held) => {
                 f.write_str("deferred: the slot to be written is held; unhold it first")
             }
+            Self::Deferred(Wait::Unverified(slot)) => write!(
+                f,
+                "deferred: the boot record calls slot {slot} good, and its head cannot be read or \
+                 is another one; boot the device once, so that the loader looks at it, or name the \
+                 slot as the target to overwrite it"
+            ),
             Self::Deferred(Wait::StoreFailed) => {
                 f.write_str("deferred: the store of the security floor failed")
             }
@@ -405,6 +421,11 @@ enum State {
     Start,
     ReadRecord,
     ReadFloor,
+    /// Reading the head of slot number `at` of the layout, to see what the device has.
+    Look {
+        at: usize,
+        again: bool,
+    },
     RunningHead,
     /// Receiving the first bytes of the envelope at `from`.
     EnvelopeHeader {
@@ -510,6 +531,27 @@ enum Rewrite {
     Flush,
 }
 
+/// What the heads of slots show, where no good slot of the target's kind runs.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// Slots whose head verifies and is the recorded one, as bits.
+    as_recorded: u8,
+    /// Good slots that would stand for the running one, and whose head is not as recorded, as bits.
+    unsure: u8,
+    /// A slot of the target's kind could not be read.
+    unread: bool,
+    /// A slot of the target's kind has no head that verifies.
+    unverified: bool,
+    /// The highest floor that a head of the target's kind reaches.
+    highest: Floor,
+    /// The lowest floor of the good slots of the target's kind.
+    lowest_good: Option<Floor>,
+    /// The newest data epoch that a head of the target's kind reads.
+    reads_max: u16,
+    /// Keyset version and sequence of a head of the target's kind, the newest of them.
+    order: (u32, u64),
+}
+
 /// The component that is being received.
 #[derive(Clone, Copy, Debug)]
 struct Current {
@@ -566,6 +608,9 @@ pub struct Install<'a, H = SoftSha256> {
     running_floor: Floor,
     running_order: (u32, u64),
     running_reads_max: u16,
+    seen: Seen,
+    /// The recorded floor as far as it counts: what the record will hold.
+    floor: Floor,
     current: Current,
     running_digest: Digest,
     head_digest: Digest,
@@ -593,6 +638,8 @@ impl<'a, H: Sha256> Install<'a, H> {
             running_order: (0, 0),
             running_floor: Floor::default(),
             running_reads_max: u16::MAX,
+            seen: Seen::default(),
+            floor: Floor::default(),
             sources: [None; COMPONENTS_MAX],
             manifest: None,
             target: config.target.unwrap_or(Slot::A),
@@ -685,6 +732,10 @@ impl<'a, H: Sha256> Install<'a, H> {
                 }
                 self.find_running()
             }
+            State::Look { at, again: false } if matches!(event, Event::Failed(_)) => {
+                self.look_at(at, true)
+            }
+            State::Look { at, .. } => self.step_look(at, event, buffer),
             State::RunningHead => {
                 done(event)?;
                 self.step_running_head(&buffer[..TRUST_LEN_MAX])
@@ -954,11 +1005,93 @@ impl<'a, H: Sha256> Install<'a, H> {
                 }
                 self.running = Some(proof.slot);
             }
-            Running::Offline => {
-                let order =
-                    candidates(&self.record.body, Knowledge::Record, |slot| layout.has(slot));
-                let good = |claim| matches!(claim, Claim::Good | Claim::Suspect);
-                self.running = order.iter().find(|c| good(c.claim)).map(|c| c.slot);
+            Running::Offline => {}
+        }
+        self.look(0)
+    }
+
+    /// Looks at the heads of slots from number `at` of the layout on, where the answer matters: what
+    /// would boot on a device that is offline, and what the slots of the target's kind hold where
+    /// none of them runs.
+    fn look(&mut self, at: usize) -> Result<Action, InstallError> {
+        let kind = self.kind();
+        let slots = self.config.layout.slots();
+        let next = (at..slots.len()).find(|at| {
+            let slot = slots[*at].slot;
+            match self.running {
+                Some(running) => slot.kind() == kind && running.kind() != kind,
+                None => slot.kind() == kind || slot.kind() == SlotKind::Update,
+            }
+        });
+        match next {
+            Some(at) => self.look_at(at, false),
+            None => self.looked(),
+        }
+    }
+
+    fn look_at(&mut self, at: usize, again: bool) -> Result<Action, InstallError> {
+        let layout = &self.config.layout;
+        let region = layout.part(layout.slots()[at].slot, Part::Trust).map_err(layout_error)?;
+        self.state = State::Look { at, again };
+        Ok(self.read(region, 0, TRUST_LEN_MAX, 0))
+    }
+
+    fn step_look(
+        &mut self,
+        at: usize,
+        event: Event,
+        buffer: &[u8],
+    ) -> Result<Action, InstallError> {
+        let slot = self.config.layout.slots()[at].slot;
+        let is_kind = slot.kind() == self.kind();
+        let device = &self.config.device;
+        let head = &buffer[..TRUST_LEN_MAX];
+        if done(event).is_err() {
+            self.seen.unread |= is_kind;
+            return self.look(at + 1);
+        }
+        // Into the place of the update's manifest, which comes later: there is memory for one.
+        let verified = verify_head_into::<H>(device, slot.kind(), head, &mut self.manifest);
+        let entry = self.record.body.slot(slot);
+        let seen = &mut self.seen;
+        match (verified, self.manifest.take()) {
+            (Ok(_), Some(manifest)) if check_class(device, &manifest).is_ok() => {
+                let is_recorded = entry.digest == *manifest.digest();
+                if is_recorded {
+                    seen.as_recorded |= slot.bit();
+                }
+                if is_kind {
+                    let floor = manifest.floor();
+                    seen.highest = seen.highest.max(floor);
+                    seen.reads_max = seen.reads_max.max(manifest.epochs.reads_max);
+                    if is_recorded && entry.state == SlotState::Good {
+                        let lowest = seen.lowest_good.unwrap_or(floor);
+                        seen.lowest_good = Some(lowest.min(floor));
+                    }
+                    // What the loader found bad does not stand in the way of its repair.
+                    if !matches!(entry.state, SlotState::Bad { .. }) {
+                        seen.order = seen.order.max(manifest.order());
+                    }
+                }
+            }
+            _ => seen.unverified |= is_kind,
+        }
+        self.look(at + 1)
+    }
+
+    /// All heads that matter were looked at.
+    fn looked(&mut self) -> Result<Action, InstallError> {
+        let layout = &self.config.layout;
+        if let Running::Offline = self.config.running {
+            let order = candidates(&self.record.body, Knowledge::Record, |slot| layout.has(slot));
+            let good = |claim| matches!(claim, Claim::Good | Claim::Suspect);
+            for candidate in order.iter().filter(|candidate| good(candidate.claim)) {
+                if self.seen.as_recorded & candidate.slot.bit() != 0 {
+                    self.running = Some(candidate.slot);
+                    break;
+                }
+                // It would boot first, if it were whole.
+                self.seen.unsure |= candidate.slot.bit();
             }
         }
         match self.running {
@@ -1076,10 +1209,13 @@ impl<'a, H: Sha256> Install<'a, H> {
         }
         let found = manifest.floor();
         let mut floor = self.record.body.floor_of(self.kind());
-        // The floor never lies above a good slot, so one that does is damage or forgery.
-        let good = self.running.is_some_and(|slot| slot.kind() == self.kind());
-        if good {
+        let seen = &self.seen;
+        // The floor never lies above a good slot, so one that does is damage or forgery. Obeyed, it
+        // would end all updates.
+        if self.running.is_some_and(|slot| slot.kind() == self.kind()) {
             floor = floor.min(self.running_floor);
+        } else if !seen.unread && seen.highest < floor && !Canary::FloorLocksOut.sings() {
+            floor = seen.lowest_good.unwrap_or_default();
         }
         let floor = floor.max(self.store);
         if found < floor {
@@ -1091,7 +1227,18 @@ impl<'a, H: Sha256> Install<'a, H> {
             return refuse(Refusal::FloorJump { found, floor });
         }
         let running_update = self.running.filter(|slot| slot.kind() == SlotKind::Update);
-        if self.kind() == SlotKind::Update && running_update.is_some() {
+        if self.kind() == SlotKind::Recovery {
+            // An older one may be signed by a key that was revoked since. The same one is its repair.
+            let (found, running) = (manifest.order(), seen.order);
+            let same = |slot: &Slot| {
+                slot.kind() == SlotKind::Recovery
+                    && self.record.body.slot(*slot).digest == *manifest.digest()
+            };
+            if found <= running && !Slot::ALL.iter().any(same) && !Canary::RecoveryDowngrade.sings()
+            {
+                return refuse(Refusal::NotNewer { found, running });
+            }
+        } else if running_update.is_some() {
             let (found, running) = (manifest.order(), self.running_order);
             if *manifest.digest() == self.running_digest {
                 if !self.config.repair {
@@ -1105,11 +1252,20 @@ impl<'a, H: Sha256> Install<'a, H> {
         layout.check_fit(target, manifest).map_err(layout_error)?;
         let needed = Self::buffer_len_min(layout, manifest.chunk_size);
         self.need_buffer(needed)?;
-        let (epochs, epoch) = (manifest.epochs, self.record.body.data_epoch);
+        let epochs = manifest.epochs;
         if self.kind() == SlotKind::Update {
+            // What is recorded above all that the device has is damage or forgery as well.
+            let all_seen = !seen.unread && !seen.unverified;
+            let epoch = match (running_update, all_seen) {
+                _ if Canary::EpochLocksOut.sings() => self.record.body.data_epoch,
+                (Some(_), _) => self.record.body.data_epoch.min(self.running_reads_max),
+                (None, true) => self.record.body.data_epoch.min(seen.reads_max),
+                (None, false) => self.record.body.data_epoch,
+            };
             // A new device has no data yet.
             let has_data = running_update.is_some() || epoch != 0;
-            if has_data && (epoch < epochs.reads_min || epoch > epochs.reads_max) {
+            let is_told = running_update.is_none() && self.config.allow_new_epoch;
+            if has_data && !is_told && (epoch < epochs.reads_min || epoch > epochs.reads_max) {
                 return refuse(Refusal::CannotReadData {
                     epoch,
                     reads_min: epochs.reads_min,
@@ -1129,6 +1285,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         let total: u64 = manifest.components_of(target).map(|(_, c)| c.length).sum();
         self.progress = Progress { done: 0, total: 2 * total };
         self.target = target;
+        self.floor = floor;
         Ok(found)
     }
 
@@ -1171,13 +1328,18 @@ impl<'a, H: Sha256> Install<'a, H> {
             return Ok(slot);
         }
         let mut best: Option<(u8, u8, Slot)> = None;
+        let mut wait = None;
         for slot in Slot::ALL {
             let entry = body.slot(slot);
-            if !layout.has(slot)
-                || slot.kind() != SlotKind::Update
-                || Some(slot) == running
-                || entry.held
-            {
+            if !layout.has(slot) || slot.kind() != SlotKind::Update || Some(slot) == running {
+                continue;
+            }
+            if entry.held {
+                wait = wait.or(Some(Wait::Held));
+                continue;
+            }
+            if self.seen.unsure & slot.bit() != 0 {
+                wait = Some(Wait::Unverified(slot));
                 continue;
             }
             let cost = match entry.state {
@@ -1193,12 +1355,21 @@ impl<'a, H: Sha256> Install<'a, H> {
                 best = Some(rank);
             }
         }
-        best.map(|(_, _, slot)| slot).ok_or(InstallError::Deferred(Wait::Held))
+        match (best, wait) {
+            (Some((_, _, slot)), _) => Ok(slot),
+            (None, Some(wait)) => Err(InstallError::Deferred(wait)),
+            (None, None) => Err(InstallError::Refused(Refusal::NoOtherSlot)),
+        }
     }
 
     // Step 6: go on where it was cut short, or start over.
 
     fn admitted(&mut self) -> Result<Action, InstallError> {
+        // The loader would not start what the recorded floor is above: it stays no higher than what
+        // was found to count. It goes to the device with the next write of the record.
+        let kind = self.kind();
+        let recorded = self.record.body.floor_of_mut(kind);
+        *recorded = (*recorded).min(self.floor);
         let entry = self.record.body.slot(self.target);
         let same = entry.digest == *self.verified()?.digest();
         if entry.state == SlotState::Writing && same {

@@ -4,6 +4,7 @@
 //! Like the other machines it does no I/O: [`driver::operate`](crate::driver::operate) carries its
 //! actions out. Confirm steps C1 to C3 of `docs/BOOT_PROTOCOL.md`.
 
+use crate::canary::Canary;
 use crate::device::DeviceError;
 use crate::format::{BootProof, Hold, Mark, MarkKind, Record, Slot, header};
 use crate::io::{Io, IoResult, Step};
@@ -11,6 +12,7 @@ use crate::layout::{Layout, Part, Region};
 use crate::record::{
     Choice, ConfirmRefusal, Confirmation, Copies, CopyState, OperatorRefusal, Outcome,
 };
+use crate::select;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +31,9 @@ pub enum Request {
     HoldUpdates(Hold),
     /// A good slot had to be ended by a watchdog or missed its deadline.
     Suspect(Slot),
+    /// Destroy a record of this later format version, which this build cannot read: the next boot
+    /// rebuilds the record from the slots. Lost are tries, failures, holds and the recorded floor.
+    DiscardNewer(u16),
     /// It is this time, in unix seconds: note it with failures that a loader without a clock saw.
     NoteTime(u64),
 }
@@ -57,6 +62,11 @@ pub enum OperateError {
     NoSuchSlot(Slot),
     /// There is no record yet, or it is lost: the next boot makes it.
     NoRecord(Choice),
+    /// The record is not of the later format version that was named.
+    OtherVersion {
+        /// The later version that was found, if one was.
+        found: Option<u16>,
+    },
     /// A device failed.
     Device(DeviceError),
     /// The boot record could not be written.
@@ -82,6 +92,12 @@ impl core::fmt::Display for OperateError {
             }
             Self::NoRecord(Choice::Lost | Choice::Current { .. }) => {
                 f.write_str("both copies of the boot record are lost; the next boot makes it anew")
+            }
+            Self::OtherVersion { found: Some(found) } => {
+                write!(f, "the boot record is of format version {found}: name that version")
+            }
+            Self::OtherVersion { found: None } => {
+                f.write_str("no copy of the boot record is of a later format version")
             }
             Self::Device(error) => write!(f, "the slot cannot be written: {error}"),
             Self::Record(error) => write!(f, "the boot record cannot be written: {error}"),
@@ -118,6 +134,10 @@ enum State {
     WriteMark(BootProof),
     FlushMark,
     WriteRecord,
+    /// Destroying a copy of the record; then this one, if there is one more.
+    DestroyRecord {
+        then: Option<u8>,
+    },
     Ended,
 }
 
@@ -185,7 +205,7 @@ impl<'a> Operate<'a> {
                 self.state = State::ReadRecord;
                 Ok(Action::Io(self.copies.begin_read(self.layout)))
             }
-            State::ReadRecord | State::WriteRecord => {
+            State::ReadRecord | State::WriteRecord | State::DestroyRecord { .. } => {
                 match self.copies.step(self.layout, result, buffer, &mut self.record) {
                     Step::Io(io) => Ok(Action::Io(io)),
                     Step::Done(Outcome::Read(choice)) => {
@@ -193,6 +213,9 @@ impl<'a> Operate<'a> {
                         self.apply()
                     }
                     Step::Done(Outcome::Written) => {
+                        if let State::DestroyRecord { then: Some(copy) } = self.state {
+                            return Ok(self.destroy_record(copy, None));
+                        }
                         self.state = State::Ended;
                         Ok(Action::Finish(self.answer))
                     }
@@ -254,11 +277,47 @@ impl<'a> Operate<'a> {
         Action::Io(self.copies.begin_write(self.layout, &mut self.record))
     }
 
+    /// The copies that this build can read go first: the later format stays in force until the last
+    /// write, so a power cut leaves the whole of it or nothing.
+    fn discard(&mut self, version: u16) -> Result<Action, OperateError> {
+        let newer = |state: CopyState| match state {
+            CopyState::Newer { version } => Some(version),
+            CopyState::Blank
+            | CopyState::Invalid
+            | CopyState::Valid { .. }
+            | CopyState::Unreadable(_) => None,
+        };
+        let states = self.copies.states();
+        let found = states.into_iter().filter_map(newer).max();
+        if found != Some(version) || Canary::NewerForEver.sings() {
+            return Err(OperateError::OtherVersion { found });
+        }
+        let last = u8::from(newer(states[1]).is_some());
+        let first = 1 - last;
+        let holds_one = |copy: u8| match states[usize::from(copy)] {
+            CopyState::Newer { .. } | CopyState::Valid { .. } => true,
+            CopyState::Blank | CopyState::Invalid | CopyState::Unreadable(_) => false,
+        };
+        Ok(if holds_one(first) {
+            self.destroy_record(first, Some(last))
+        } else {
+            self.destroy_record(last, None)
+        })
+    }
+
+    fn destroy_record(&mut self, copy: u8, then: Option<u8>) -> Action {
+        self.state = State::DestroyRecord { then };
+        Action::Io(self.copies.begin_destroy(self.layout, copy))
+    }
+
     /// Decides on the record as read.
     fn apply(&mut self) -> Result<Action, OperateError> {
         if self.request == Request::Read {
             self.state = State::Ended;
             return Ok(Action::Finish(Answer::Done));
+        }
+        if let Request::DiscardNewer(version) = self.request {
+            return self.discard(version);
         }
         match self.choice {
             Choice::Current { .. } => {}
@@ -273,7 +332,10 @@ impl<'a> Operate<'a> {
             | Request::Rollback(slot)
             | Request::HoldSlot(slot, _)
             | Request::Suspect(slot) => Some(slot),
-            Request::HoldUpdates(_) | Request::NoteTime(_) | Request::Read => None,
+            Request::HoldUpdates(_)
+            | Request::NoteTime(_)
+            | Request::DiscardNewer(_)
+            | Request::Read => None,
         };
         if let Some(slot) = slot
             && !self.layout.has(slot)
@@ -282,7 +344,7 @@ impl<'a> Operate<'a> {
         }
         let body = &mut self.record.body;
         let changed = match self.request {
-            Request::Read => false,
+            Request::Read | Request::DiscardNewer(_) => false,
             Request::MarkGood(proof) => {
                 match body.confirm(&proof).map_err(OperateError::Confirm)? {
                     Confirmation::AlreadyGood => false,
@@ -300,7 +362,9 @@ impl<'a> Operate<'a> {
             }
             Request::Rollback(slot) => {
                 let target = body.rollback(slot).map_err(OperateError::Operator)?;
-                self.answer = Answer::Boots(target);
+                let layout = self.layout;
+                self.answer =
+                    Answer::Boots(select::next(body, |slot| layout.has(slot)).unwrap_or(target));
                 true
             }
             Request::HoldSlot(slot, held) => {

@@ -4,7 +4,7 @@ use heapless::Vec;
 
 use crate::canary::Canary;
 use crate::format::record::Body;
-use crate::format::{SLOTS_MAX, Slot, SlotKind, SlotState};
+use crate::format::{Fault, SLOTS_MAX, Slot, SlotKind, SlotState};
 
 /// Why a slot stands where it does in the order (boot protocol step 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,10 +51,24 @@ pub fn candidates(body: &Body, knowledge: Knowledge, present: impl Fn(Slot) -> b
     ordered(body, knowledge, Slot::ALL.map(present))
 }
 
+/// The slot that the next power-on tries first, as far as the record tells: one below the recorded
+/// floor is not started.
+#[must_use]
+pub fn next(body: &Body, present: impl Fn(Slot) -> bool) -> Option<Slot> {
+    let order = candidates(body, Knowledge::Record, present);
+    let reaches = |slot: &Slot| body.slot(*slot).floor >= body.floor_of(slot.kind());
+    order.iter().map(|candidate| candidate.slot).find(reaches)
+}
+
 fn ordered(body: &Body, knowledge: Knowledge, present: [bool; SLOTS_MAX]) -> Candidates {
+    // The last of each are suspects that had their turn since recovery had its own.
     let claims = match knowledge {
-        Knowledge::Record => [Claim::Trial, Claim::Good, Claim::Suspect, Claim::Recovery],
-        Knowledge::Headers => [Claim::Good, Claim::Suspect, Claim::Trial, Claim::Recovery],
+        Knowledge::Record => {
+            [Claim::Trial, Claim::Good, Claim::Suspect, Claim::Recovery, Claim::Suspect]
+        }
+        Knowledge::Headers => {
+            [Claim::Good, Claim::Suspect, Claim::Trial, Claim::Recovery, Claim::Suspect]
+        }
     };
     // One number says where a candidate stands: its claim first, then the higher priority, and the
     // slot's own number breaks ties. One sort of numbers is a third of the code of three of slots.
@@ -66,7 +80,11 @@ fn ordered(body: &Body, knowledge: Knowledge, present: [bool; SLOTS_MAX]) -> Can
         let entry = body.slot(slot);
         let tie = u32::from(u8::MAX - entry.priority) << 8 | slot as u32;
         let claim = claim_of(body, slot);
-        if let Some(rank) = claims.iter().position(|one| Some(*one) == claim) {
+        let had_its_turn =
+            claim == Some(Claim::Suspect) && entry.priority < body.slot(Slot::Recovery).priority;
+        let same = |one: &Claim| Some(*one) == claim;
+        let rank = if had_its_turn { Some(4) } else { claims.iter().position(same) };
+        if let Some(rank) = rank {
             let _ = keys.push((rank as u32) << 16 | tie);
         }
         // Before giving up: everything once more, whatever the record says of it.
@@ -124,8 +142,11 @@ const fn despair(state: SlotState) -> u8 {
     match state {
         SlotState::Good => 0,
         SlotState::Ready { .. } | SlotState::Trying { .. } => 1,
+        // What a person called bad, and what cannot read the data, would do harm if it ran: after
+        // everything that merely did not work.
+        SlotState::Bad { fault: Fault::MarkedBad | Fault::DataEpoch } => 3,
         SlotState::Bad { .. } => 2,
-        SlotState::Writing => 3,
-        SlotState::Empty => 4,
+        SlotState::Writing => 4,
+        SlotState::Empty => 5,
     }
 }

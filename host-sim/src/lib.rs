@@ -9,6 +9,7 @@ pub mod engine;
 pub mod explore;
 pub mod fault;
 pub mod fuzz;
+pub mod hostile;
 pub mod oracle;
 pub mod picture;
 pub mod release;

@@ -59,6 +59,12 @@ impl Slot {
         }
     }
 
+    /// The slot as one bit, to note sets of slots in a byte.
+    #[must_use]
+    pub const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+
     /// The slot's name as people and the boot proof write it: `a`, `b`, `c` or `recovery`.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -220,7 +226,8 @@ impl core::fmt::Display for FormatError {
 impl core::error::Error for FormatError {}
 
 /// CRC-32 as IEEE 802.3 has it: finds accidents, proves nothing about who wrote the bytes.
-pub(crate) fn crc32(bytes: &[u8]) -> u32 {
+#[must_use]
+pub fn crc32(bytes: &[u8]) -> u32 {
     // Without a table: 1 KiB less code, and only short headers are summed.
     const CRC: crc::Crc<u32, crc::NoTable> =
         crc::Crc::<u32, crc::NoTable>::new(&crc::CRC_32_ISO_HDLC);

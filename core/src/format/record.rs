@@ -31,6 +31,8 @@ pub const VERSION: u16 = 1;
 pub const HEADER_LEN: usize = 16;
 /// Longest copy in bytes, checksum included.
 pub const LEN_MAX: usize = 1024;
+/// Highest sequence of a copy. A write after it starts again at a low one (boot protocol step 3).
+pub const SEQUENCE_MAX: u64 = (1 << 63) - 1;
 /// Most updates whose failure is remembered.
 pub const FAILED_MAX: usize = 8;
 /// Most tries that a slot may be given.
@@ -51,6 +53,8 @@ code_enum! {
         DataEpoch = 5, "data-epoch";
         /// An update that was installed later is confirmed.
         Superseded = 6, "superseded";
+        /// It could not be read when the record was rebuilt: what it holds is not known.
+        Unreadable = 7, "unreadable";
     }
 }
 
@@ -330,8 +334,8 @@ impl Record {
             return Err(FormatError::Version { found: version });
         }
         let sequence = u64_at(header, 8);
-        // Half the range is enough for ever, and a forged maximum cannot stop the count.
-        if sequence >= 1 << 63 {
+        // Half the range, so that adding one never overflows.
+        if sequence > SEQUENCE_MAX {
             return Err(FormatError::Bounds(Field::Sequence));
         }
         self.sequence = sequence;
@@ -345,7 +349,7 @@ impl Record {
     /// [`FormatError`] when a rule is broken or `into` is shorter than the record.
     pub fn emit(&self, into: &mut [u8]) -> Result<usize, FormatError> {
         self.body.check()?;
-        if self.sequence >= 1 << 63 {
+        if self.sequence > SEQUENCE_MAX {
             return Err(FormatError::Bounds(Field::Sequence));
         }
         let body_len =

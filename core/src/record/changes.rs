@@ -1,9 +1,11 @@
 //! Every way the boot record changes, as a function on its body.
 
+use crate::canary::Canary;
 use crate::format::record::{Body, FAILED_MAX, TRIES_MAX};
 use crate::format::{
     BootProof, Digest, Failed, Fault, Manifest, Slot, SlotEntry, SlotKind, SlotState,
 };
+use crate::select::{Candidate, Claim};
 use crate::verify::Verified;
 
 /// What a confirmation came to.
@@ -55,7 +57,10 @@ pub enum OperatorRefusal {
 impl core::fmt::Display for OperatorRefusal {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
-            Self::NothingElseGood => "there is no other good slot to boot",
+            Self::NothingElseGood => {
+                "there is no other good slot that reaches the recorded floor, so nothing would boot \
+                 in its place"
+            }
             Self::NothingThere => "there is nothing in that slot",
         })
     }
@@ -81,6 +86,10 @@ impl Body {
             }
             if let SlotState::Trying { left: 0, .. } = self.slot(slot).state {
                 self.fail(slot, Fault::Exhausted);
+                // Where all are exhausted, each has its turn as last resort.
+                if !Canary::SameOneForEver.sings() {
+                    self.rank(slot, false);
+                }
                 changed = true;
             }
         }
@@ -144,6 +153,20 @@ impl Body {
         } else {
             SlotState::Ready { tries: tries.clamp(1, TRIES_MAX) }
         };
+    }
+
+    /// Boot step 1 after both copies were lost, when nothing can be started: the slots of these bits
+    /// could not be read, and may hold a system that works. They are held.
+    pub(crate) fn keep_unread(&mut self, slots: u8) {
+        for slot in Slot::ALL {
+            if slots & slot.bit() != 0 {
+                let entry = self.slot_mut(slot);
+                if entry.state == SlotState::Empty {
+                    entry.state = SlotState::Bad { fault: Fault::Unreadable };
+                }
+                entry.held = true;
+            }
+        }
     }
 
     /// Marks `slot` bad, and remembers its update as failed. Not one that is corrupt: it was read
@@ -229,6 +252,9 @@ impl Body {
         }
         entry.state = SlotState::Good;
         entry.suspect = false;
+        // Something works: suspects go before recovery again.
+        self.rank(Slot::Recovery, false);
+        let entry = self.slot(proof.slot);
         let (epoch, priority) = (entry.epochs.writes, entry.priority);
         // What was installed before it and still waits would go first at the next power-on, for
         // trials do: a step back behind what is confirmed.
@@ -298,6 +324,19 @@ impl Body {
         Ok(())
     }
 
+    /// Boot step 2, last part: a watchdog ended what `candidate` started. A good slot becomes
+    /// suspect; a suspect, and recovery, go behind the other suspects and recovery. Returns whether
+    /// anything changed.
+    pub(crate) fn hung(&mut self, candidate: Candidate) -> bool {
+        match candidate.claim {
+            Claim::Good => self.suspect(candidate.slot),
+            Claim::Suspect | Claim::Recovery if !Canary::SameOneForEver.sings() => {
+                self.rank(candidate.slot, false)
+            }
+            Claim::Suspect | Claim::Recovery | Claim::Trial | Claim::LastResort => false,
+        }
+    }
+
     /// A watchdog, or a missed deadline, ended a good slot: the other good one goes first. Returns
     /// whether anything changed.
     pub fn suspect(&mut self, slot: Slot) -> bool {
@@ -342,12 +381,15 @@ impl Body {
         Ok(target)
     }
 
-    /// The good update slot other than `slot` that would go first.
+    /// The good update slot other than `slot` that would go first. One below the recorded floor
+    /// would not be started.
     fn other_good(&self, slot: Slot) -> Option<Slot> {
         let good = |other: &Slot| {
+            let entry = self.slot(*other);
             *other != slot
                 && other.kind() == SlotKind::Update
-                && self.slot(*other).state == SlotState::Good
+                && entry.state == SlotState::Good
+                && entry.floor >= self.floor
         };
         // `rev`, because of equals `max_by_key` gives the last: ties go to the lower number.
         Slot::ALL.into_iter().rev().filter(good).max_by_key(|other| self.slot(*other).priority)
@@ -374,12 +416,22 @@ impl Body {
 
     /// Gives `slot` the highest priority.
     fn prefer(&mut self, slot: Slot) {
+        self.rank(slot, true);
+    }
+
+    /// Gives `slot` the highest priority, or the lowest, and leaves the order of the others. Returns
+    /// whether anything changed.
+    fn rank(&mut self, slot: Slot, first: bool) -> bool {
         // Ranks instead of a count that would one day run over.
         let before = self.slots.each_ref().map(|entry| entry.priority);
-        let rank = |other: Slot| (other == slot, before[other as usize]);
+        let rank = |other: Slot| ((other == slot) == first, before[other as usize]);
+        let mut changed = false;
         for one in Slot::ALL {
             let after = |other: &&Slot| (rank(**other), one) < (rank(one), **other);
-            self.slot_mut(one).priority = Slot::ALL.iter().filter(after).count() as u8;
+            let priority = Slot::ALL.iter().filter(after).count() as u8;
+            changed |= priority != before[one as usize];
+            self.slot_mut(one).priority = priority;
         }
+        changed
     }
 }

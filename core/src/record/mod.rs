@@ -14,11 +14,15 @@ use crate::format::{FormatError, Record, record};
 use crate::io::{Io, IoResult, Step, round};
 use crate::layout::Layout;
 
-/// The sequence of a record that is built anew after both copies were lost: above that of a copy
-/// that was only unreadable for a while, so that it does not come back as the newer one. Two such
-/// losses with no write between them are not told apart; the write that follows ends the danger,
-/// for it replaces the old copy.
+/// The sequence of a record that is rebuilt after both copies were lost, or renumbered: above that
+/// of a copy that was only unreadable for a while, so that it does not come back as the newer one.
+/// Two such losses with no write between them are not told apart; the write that follows ends the
+/// danger, for it replaces the old copy.
 const SEQUENCE_AFTER_LOSS: u64 = 1 << 40;
+
+/// What stands at the start of a copy that was destroyed, and how many bytes of it: the header.
+const RUINED: u8 = 0x55;
+const RUINED_LEN: usize = record::HEADER_LEN;
 
 /// What one copy turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +116,18 @@ pub(crate) enum Outcome {
     WriteFailed(DeviceError),
 }
 
+/// What the write under way is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// The record under the next sequence.
+    Record,
+    /// The record under a low sequence, because no higher one is left. The other copy would still
+    /// win, so it is destroyed after this one is durable.
+    Renumber,
+    /// The copy is destroyed.
+    Destroy,
+}
+
 /// Reads and writes the two copies, one operation at a time.
 #[derive(Clone, Debug)]
 pub(crate) struct Copies {
@@ -122,6 +138,7 @@ pub(crate) struct Copies {
     copy: u8,
     /// Its reading failed once.
     again: bool,
+    purpose: Purpose,
     states: [CopyState; 2],
     /// The copy that is true; never written to.
     current: Option<u8>,
@@ -149,6 +166,7 @@ impl Copies {
             phase: Phase::Idle,
             copy: 0,
             again: false,
+            purpose: Purpose::Record,
             states: [CopyState::Blank; 2],
             current: None,
             failure: DeviceError::Io,
@@ -187,6 +205,26 @@ impl Copies {
                 }
             },
         };
+        self.purpose = Purpose::Record;
+        if record.sequence > record::SEQUENCE_MAX {
+            if Canary::SequenceSaturates.sings() {
+                record.sequence = record::SEQUENCE_MAX;
+            } else {
+                record.sequence = SEQUENCE_AFTER_LOSS;
+                self.purpose = Purpose::Renumber;
+            }
+        }
+        self.erase(layout)
+    }
+
+    /// Begins to destroy a copy. Whether it was the authoritative one is the caller's concern.
+    pub(crate) fn begin_destroy(&mut self, layout: &Layout<'_>, copy: u8) -> Io {
+        self.copy = copy;
+        self.purpose = Purpose::Destroy;
+        self.erase(layout)
+    }
+
+    fn erase(&mut self, layout: &Layout<'_>) -> Io {
         self.phase = Phase::Erase;
         Io::erase(layout.record(self.copy.into()))
     }
@@ -205,9 +243,17 @@ impl Copies {
 
     fn write(&mut self, layout: &Layout<'_>, record: &Record, buffer: &mut [u8]) -> Step<Outcome> {
         let region = layout.record(self.copy.into());
-        // Written as nothing, a record that breaks a rule would count as written.
-        let Ok(len) = record.emit(&mut buffer[self.at..self.at + record::LEN_MAX]) else {
-            return Step::Done(Outcome::WriteFailed(DeviceError::OutOfRange));
+        let copy = &mut buffer[self.at..self.at + record::LEN_MAX];
+        let len = if self.purpose == Purpose::Destroy {
+            // Neither a record nor blank: a blank copy would pass for a device that never had one.
+            copy.fill(RUINED);
+            RUINED_LEN
+        } else {
+            // Written as nothing, a record that breaks a rule would count as written.
+            match record.emit(copy) {
+                Ok(len) => len,
+                Err(_) => return Step::Done(Outcome::WriteFailed(DeviceError::OutOfRange)),
+            }
         };
         self.phase = Phase::Write;
         let geometry = layout.geometry(region.device);
@@ -248,6 +294,16 @@ impl Copies {
         state
     }
 
+    /// Whether the copy is what the write under way was to make of it.
+    fn is_kept(&self, state: CopyState, record: &Record) -> bool {
+        match self.purpose {
+            Purpose::Record | Purpose::Renumber => {
+                state == CopyState::Valid { sequence: record.sequence }
+            }
+            Purpose::Destroy => matches!(state, CopyState::Blank | CopyState::Invalid),
+        }
+    }
+
     /// Takes the result of the operation that was asked for, and asks for the next.
     // Apart, so that its stack is not under the verification of a slot.
     #[inline(never)]
@@ -286,17 +342,31 @@ impl Copies {
             // A worn-out card says that all is well and keeps nothing: a try that is counted there
             // would be one of many without an end.
             (Phase::Flush, Ok(())) => Step::Io(self.read(layout, Phase::Verify)),
-            (Phase::Verify, result) => match self.look(result, buffer, None) {
-                CopyState::Valid { sequence } if sequence == record.sequence => {
-                    self.current = Some(self.copy);
-                    Step::Done(Outcome::Written)
+            (Phase::Verify, result) => {
+                let state = self.look(result, buffer, None);
+                if !self.is_kept(state, record) {
+                    return Step::Done(Outcome::WriteFailed(match state {
+                        CopyState::Unreadable(error) => error,
+                        CopyState::Blank
+                        | CopyState::Invalid
+                        | CopyState::Newer { .. }
+                        | CopyState::Valid { .. } => DeviceError::NotKept,
+                    }));
                 }
-                CopyState::Unreadable(error) => Step::Done(Outcome::WriteFailed(error)),
-                CopyState::Blank
-                | CopyState::Invalid
-                | CopyState::Newer { .. }
-                | CopyState::Valid { .. } => Step::Done(Outcome::WriteFailed(DeviceError::NotKept)),
-            },
+                match self.purpose {
+                    Purpose::Record => self.current = Some(self.copy),
+                    Purpose::Renumber => {
+                        return Step::Io(self.begin_destroy(layout, 1 - self.copy));
+                    }
+                    Purpose::Destroy => {
+                        // After a renumbering the other copy is the authoritative one.
+                        if self.current == Some(self.copy) {
+                            self.current = Some(1 - self.copy);
+                        }
+                    }
+                }
+                Step::Done(Outcome::Written)
+            }
             // After any write error what stands there is read: the write may have happened.
             (Phase::Erase | Phase::Write | Phase::Flush, Err(error)) => {
                 self.failure = error;
@@ -304,19 +374,13 @@ impl Copies {
             }
             (Phase::Check, result) => {
                 let state = self.look(result, buffer, None);
-                if state == (CopyState::Valid { sequence: record.sequence }) {
+                if self.is_kept(state, record) {
                     // It is there; only a flush that succeeds makes it last.
                     return self.flush(layout, Phase::CheckFlush);
                 }
                 Step::Done(Outcome::WriteFailed(self.failure))
             }
-            (Phase::CheckFlush, Ok(())) => {
-                self.current = match choose(self.states) {
-                    Choice::Current { copy } => Some(copy),
-                    Choice::Newer | Choice::Factory | Choice::Lost => self.current,
-                };
-                Step::Done(Outcome::Written)
-            }
+            (Phase::CheckFlush, Ok(())) => Step::Io(self.read(layout, Phase::Verify)),
             (Phase::CheckFlush, Err(error)) => Step::Done(Outcome::WriteFailed(error)),
             // Not asked for anything: the caller stepped a machine that was at rest.
             (Phase::Idle, _) => Step::Done(Outcome::WriteFailed(DeviceError::Io)),

@@ -187,9 +187,17 @@ impl Model {
     /// Gives the slot the highest priority and leaves the order of the others, of equals the lower
     /// number before the higher.
     fn prefer(&mut self, slot: Slot) {
+        self.order_by(|other| i32::from(other == slot));
+    }
+
+    /// The same with the lowest.
+    fn put_last(&mut self, slot: Slot) {
+        self.order_by(|other| -i32::from(other == slot));
+    }
+
+    fn order_by(&mut self, first: impl Fn(Slot) -> i32) {
         let mut order = Slot::ALL.to_vec();
-        let rank =
-            |other: &Slot| (*other == slot, self.body.slot(*other).priority, Reverse(*other));
+        let rank = |other: &Slot| (first(*other), self.body.slot(*other).priority, Reverse(*other));
         order.sort_by_key(rank);
         for (priority, other) in order.into_iter().enumerate() {
             self.body.slot_mut(other).priority = priority as u8;
@@ -223,15 +231,21 @@ impl Model {
             Claim::LastResort => 5,
         };
         let priority = |slot: Slot| Reverse(self.body.slot(slot).priority);
+        // A suspect that hung as one stands behind recovery until something is confirmed.
+        let recovery = self.body.slot(Slot::Recovery).priority;
+        let hung = |(slot, claim): &(Slot, Claim)| {
+            *claim == Claim::Suspect && self.body.slot(*slot).priority < recovery
+        };
         let mut first: Vec<_> =
             self.slots.iter().filter_map(|slot| Some((*slot, claim(*slot)?))).collect();
-        first.sort_by_key(|(slot, claim)| (group(*claim), priority(*slot), *slot));
+        first.sort_by_key(|at| (hung(at), group(at.1), priority(at.0), at.0));
         let hope = |slot: Slot| match self.body.slot(slot).state {
             SlotState::Good => 0,
             SlotState::Ready { .. } | SlotState::Trying { .. } => 1,
+            SlotState::Bad { fault: Fault::MarkedBad | Fault::DataEpoch } => 3,
             SlotState::Bad { .. } => 2,
-            SlotState::Writing => 3,
-            SlotState::Empty => 4,
+            SlotState::Writing => 4,
+            SlotState::Empty => 5,
         };
         let mut last = self.slots.to_vec();
         last.sort_by_key(|slot| (hope(*slot), priority(*slot), *slot));
@@ -253,7 +267,9 @@ impl Model {
             let is_good = is_confirmed || slot.kind() == SlotKind::Recovery;
             self.body.slot_mut(*slot).state =
                 if is_good { SlotState::Good } else { SlotState::Ready { tries: self.tries } };
-            found[*slot as usize] = Some(chain.releases[release].order);
+            if slot.kind() == SlotKind::Update {
+                found[*slot as usize] = Some(chain.releases[release].order);
+            }
         }
         // The newer goes first, and of equals the one with the lower number.
         let mut order = Slot::ALL.to_vec();
@@ -293,6 +309,12 @@ impl Model {
         let answer = self.admit(chain, scene, store, running, offer).and_then(|target| {
             let mut at = self.clone();
             at.kept = Kept::Record;
+            let kind = target.kind();
+            let counts =
+                self.counting_floor(chain, scene, self.stands_for(scene, chain, running), kind);
+            let store = store[kind as usize].unwrap_or_default();
+            let recorded = at.body.floor_of_mut(kind);
+            *recorded = (*recorded).min(counts.max(store));
             at.describe(chain, target, offer.release);
             let entry = at.body.slot_mut(target);
             entry.state = SlotState::Writing;
@@ -313,6 +335,27 @@ impl Model {
         Course { states, answer }
     }
 
+    /// What runs, or on a device that is offline the good slot that stands for it.
+    fn stands_for<'c>(
+        &self,
+        scene: &Scene,
+        chain: &'c Chain,
+        proof: Option<&BootProof>,
+    ) -> Option<(Slot, &'c super::chain::Release)> {
+        let of = |slot: Slot| {
+            let release = &chain.releases[scene[slot as usize].head?];
+            (release.digest == self.body.slot(slot).digest).then_some((slot, release))
+        };
+        match proof {
+            Some(proof) => of(proof.slot),
+            None => self
+                .order(false)
+                .into_iter()
+                .filter(|(_, claim)| matches!(claim, Claim::Good | Claim::Suspect))
+                .find_map(|(slot, _)| of(slot)),
+        }
+    }
+
     /// Install step 1.
     fn admit(
         &self,
@@ -326,6 +369,11 @@ impl Model {
         if self.kept == Kept::Lost {
             return Err(InstallError::Deferred(Wait::RecordLost));
         }
+        let of = |slot: Slot| {
+            let head = scene[slot as usize].head.map(|name| &chain.releases[name]);
+            head.filter(|release| release.digest == self.body.slot(slot).digest)
+        };
+        let mut unsure = Vec::new();
         let running = match proof {
             Some(proof) => {
                 let entry = self.body.slot(proof.slot);
@@ -333,7 +381,7 @@ impl Model {
                     return refused(Refusal::Proof);
                 }
                 match entry.state {
-                    SlotState::Good => Some(proof.slot),
+                    SlotState::Good => {}
                     SlotState::Trying { attempt, nonce, .. }
                         if (attempt, nonce) == (proof.attempt, proof.nonce) =>
                     {
@@ -341,35 +389,33 @@ impl Model {
                     }
                     _ => return refused(Refusal::Proof),
                 }
+                match of(proof.slot) {
+                    Some(release) => Some((proof.slot, release)),
+                    None => return refused(Refusal::RunningUnverified),
+                }
             }
-            None => self
-                .order(false)
-                .into_iter()
-                .find(|(_, claim)| matches!(claim, Claim::Good | Claim::Suspect))
-                .map(|(slot, _)| slot),
-        };
-        let of = |slot: Slot| {
-            let head = scene[slot as usize].head.map(|name| &chain.releases[name]);
-            head.filter(|release| release.digest == self.body.slot(slot).digest)
-        };
-        let running = match running {
-            Some(slot) => match of(slot) {
-                Some(release) => Some((slot, release)),
-                None => return refused(Refusal::RunningUnverified),
-            },
-            None => None,
+            None => {
+                let good = |claim| matches!(claim, Claim::Good | Claim::Suspect);
+                let order = self.order(false).into_iter().filter(|(_, claim)| good(*claim));
+                let mut running = None;
+                for (slot, _) in order {
+                    match of(slot) {
+                        Some(release) => {
+                            running = Some((slot, release));
+                            break;
+                        }
+                        None => unsure.push(slot),
+                    }
+                }
+                running
+            }
         };
         let new = &chain.releases[offer.release];
         let kind = offer.target.map_or(SlotKind::Update, Slot::kind);
         if !new.is_ours {
             return refused(Refusal::Class(ClassError::Class));
         }
-        let mut floor = self.body.floor_of(kind);
-        if let Some((slot, release)) = running
-            && slot.kind() == kind
-        {
-            floor = floor.min(release.floor);
-        }
+        let floor = self.counting_floor(chain, scene, running, kind);
         let floor = floor.max(store[kind as usize].unwrap_or_default());
         if new.floor < floor {
             return refused(Refusal::BelowFloor { found: new.floor, floor });
@@ -386,7 +432,22 @@ impl Model {
                 return refused(Refusal::NotNewer { found: new.order, running: release.order });
             }
         }
-        let target = self.target(chain, proof.is_some(), running.map(|found| found.0), offer)?;
+        if kind == SlotKind::Recovery {
+            // Not older than what stands there, unless that is known to be bad; it may be the same.
+            let head = scene[Slot::Recovery as usize].head.map(|name| chain.releases[name].order);
+            let is_bad = matches!(self.body.slot(Slot::Recovery).state, SlotState::Bad { .. });
+            if self.body.slot(Slot::Recovery).digest != new.digest
+                && !is_bad
+                && self.slots.contains(&Slot::Recovery)
+                && running.is_none_or(|(slot, _)| slot != Slot::Recovery)
+                && let Some(order) = head
+                && new.order <= order
+            {
+                return refused(Refusal::NotNewer { found: new.order, running: order });
+            }
+        }
+        let running = running.map(|found| found.0);
+        let target = self.target(chain, proof.is_some(), running, &unsure, offer)?;
         if let Some(failed) = self.body.failed.iter().find(|failed| failed.digest == new.digest)
             && failed.fault != Fault::Exhausted
         {
@@ -399,11 +460,37 @@ impl Model {
         Ok(target)
     }
 
+    /// "A record floor that nothing on the device reaches does not count."
+    fn counting_floor(
+        &self,
+        chain: &Chain,
+        scene: &Scene,
+        running: Option<(Slot, &super::chain::Release)>,
+        kind: SlotKind,
+    ) -> Floor {
+        let recorded = self.body.floor_of(kind);
+        if let Some((_, release)) = running.filter(|(slot, _)| slot.kind() == kind) {
+            return recorded.min(release.floor);
+        }
+        let heads = || {
+            self.of_kind(kind)
+                .filter_map(|slot| Some((slot, &chain.releases[scene[slot as usize].head?])))
+        };
+        if heads().any(|(_, release)| release.floor >= recorded) {
+            return recorded;
+        }
+        let good = |(slot, release): &(Slot, &super::chain::Release)| {
+            self.is_good(*slot) && self.body.slot(*slot).digest == release.digest
+        };
+        heads().filter(good).map(|(_, release)| release.floor).min().unwrap_or_default()
+    }
+
     fn target(
         &self,
         chain: &Chain,
         is_online: bool,
         running: Option<Slot>,
+        unsure: &[Slot],
         offer: Offer,
     ) -> Result<Slot, InstallError> {
         let new = &chain.releases[offer.release];
@@ -425,11 +512,18 @@ impl Model {
                 SlotState::Ready { .. } | SlotState::Trying { .. } => 4,
                 SlotState::Good => 5,
             };
-            return self
-                .of_kind(SlotKind::Update)
-                .filter(|slot| Some(*slot) != running_update && !self.body.slot(*slot).held)
+            let others =
+                || self.of_kind(SlotKind::Update).filter(|slot| Some(*slot) != running_update);
+            let held = |slot: &Slot| self.body.slot(*slot).held;
+            let last = others().filter(|slot| !held(slot) && unsure.contains(slot)).last();
+            return others()
+                .filter(|slot| !held(slot) && !unsure.contains(slot))
                 .min_by_key(|slot| (cost(slot), self.body.slot(*slot).priority, *slot))
-                .ok_or(InstallError::Deferred(Wait::Held));
+                .ok_or(match last {
+                    Some(slot) => InstallError::Deferred(Wait::Unverified(slot)),
+                    None if others().next().is_some() => InstallError::Deferred(Wait::Held),
+                    None => InstallError::Refused(Refusal::NoOtherSlot),
+                });
         };
         if !self.slots.contains(&target) {
             let refusal = Refusal::Layout(LayoutError::NoSuchSlot(target));
@@ -507,6 +601,9 @@ impl Model {
                 let is_good = self.is_good(slot);
                 self.body.slot_mut(slot).suspect |= is_good;
             }
+            Request::DiscardNewer(_) => {
+                return Err(OperateError::OtherVersion { found: None });
+            }
             Request::NoteTime(now) => {
                 for failed in self.body.failed.iter_mut().filter(|failed| failed.at == 0) {
                     failed.at = now;
@@ -523,6 +620,7 @@ impl Model {
     fn other_good(&self, slot: Slot) -> Option<Slot> {
         self.of_kind(SlotKind::Update)
             .filter(|other| *other != slot && self.is_good(*other))
+            .filter(|other| self.body.slot(*other).floor >= self.body.floor)
             .min_by_key(|other| (Reverse(self.body.slot(*other).priority), *other))
     }
 
@@ -544,10 +642,11 @@ impl Model {
             }
             state => return refused(ConfirmRefusal::NotOnTrial(state)),
         }
-        let priority = entry.priority;
         let entry = self.body.slot_mut(proof.slot);
         entry.state = SlotState::Good;
         entry.suspect = false;
+        self.put_last(Slot::Recovery);
+        let priority = self.body.slot(proof.slot).priority;
         let older: Vec<_> = self
             .of_kind(SlotKind::Update)
             .filter(|slot| self.waits(*slot) && self.body.slot(*slot).priority < priority)
@@ -578,7 +677,10 @@ impl Model {
         }
         self.body.slot_mut(other).suspect = false;
         self.prefer(other);
-        Ok(Answer::Boots(other))
+        // A floor above all of them was damaged or forged; then nothing tells what starts.
+        let reaches = |slot: &Slot| self.body.slot(*slot).floor >= self.body.floor_of(slot.kind());
+        let next = self.order(false).into_iter().map(|at| at.0).find(reaches);
+        Ok(Answer::Boots(next.unwrap_or(other)))
     }
 }
 
@@ -610,7 +712,8 @@ struct Loader<'a> {
     counted: [bool; SLOTS_MAX],
     refused_by_floor: [bool; 2],
     ignore_floor: [bool; 2],
-    highest: [Floor; 2],
+    /// Slots that reach the recorded floor and were not found corrupt.
+    reaches: [bool; SLOTS_MAX],
 }
 
 /// What became of one candidate.
@@ -634,7 +737,7 @@ impl<'a> Loader<'a> {
             counted: [false; SLOTS_MAX],
             refused_by_floor: [false; 2],
             ignore_floor: [false; 2],
-            highest: [Floor::default(); 2],
+            reaches: [false; SLOTS_MAX],
         }
     }
 
@@ -661,11 +764,16 @@ impl<'a> Loader<'a> {
             for slot in [Slot::A, Slot::B, Slot::C] {
                 if let SlotState::Trying { left: 0, .. } = self.at.body.slot(slot).state {
                     self.at.set_bad(slot, Fault::Exhausted);
+                    self.at.put_last(slot);
                 }
             }
-            let first = self.at.order(false)[0];
-            if self.on.watchdog && !hung_on_trial && first.1 == Claim::Good {
-                self.at.body.slot_mut(first.0).suspect = true;
+            let (slot, claim) = self.at.order(false)[0];
+            if self.on.watchdog && !hung_on_trial {
+                match claim {
+                    Claim::Good => self.at.body.slot_mut(slot).suspect = true,
+                    Claim::Suspect | Claim::Recovery => self.at.put_last(slot),
+                    Claim::Trial | Claim::LastResort => {}
+                }
             }
         }
         let mut start = self.pass();
@@ -673,7 +781,7 @@ impl<'a> Loader<'a> {
             let number = kind as usize;
             if start.is_none()
                 && self.refused_by_floor[number]
-                && self.highest[number] < self.at.body.floor_of(kind)
+                && !self.at.of_kind(kind).any(|slot| self.reaches[slot as usize])
             {
                 self.ignore_floor[number] = true;
                 start = self.pass();
@@ -725,14 +833,13 @@ impl<'a> Loader<'a> {
         let number = slot.kind() as usize;
         let content = self.on.scene[slot as usize];
         let condemn = |at: &mut Model| {
-            if claim != Claim::LastResort {
+            if claim != Claim::LastResort || at.is_good(slot) || at.waits(slot) {
                 at.set_bad(slot, Fault::Corrupt);
             }
             Tried::Out
         };
         let Some(name) = content.head else { return condemn(&mut self.at) };
         let release = &self.chain.releases[name];
-        self.highest[number] = self.highest[number].max(release.floor);
         if release.floor < self.on.store[number].unwrap_or_default() {
             return Tried::Out;
         }
@@ -740,10 +847,15 @@ impl<'a> Loader<'a> {
             self.refused_by_floor[number] = true;
             return Tried::Later;
         }
+        self.reaches[slot as usize] = release.floor >= self.at.body.floor_of(slot.kind());
         if claim != Claim::LastResort && release.digest != self.at.body.slot(slot).digest {
             return Tried::Later;
         }
-        if content.is_whole { Tried::Starts(name) } else { condemn(&mut self.at) }
+        if content.is_whole {
+            return Tried::Starts(name);
+        }
+        self.reaches[slot as usize] = false;
+        condemn(&mut self.at)
     }
 
     /// What is written before hand-over.

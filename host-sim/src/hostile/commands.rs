@@ -1,0 +1,151 @@
+//! A device, and the calls behind the tool's commands, each perhaps cut short by the power.
+
+use stillboot::format::{BootProof, Hold, Slot};
+use stillboot::install::{InstallConfig, InstallError, Installed, Running};
+use stillboot::operate::{Answer, OperateError, Request};
+
+use super::past::{Field, LIVED, TRIES};
+use super::unread::Unread;
+use crate::disk::{Cut, PowerCut, RamDisk, Random, Tear};
+use crate::walk::chain::{LOW, OTHER_CLASS, RECOVERY};
+use crate::world::{Bytes, PowerOn, SimStore, World};
+
+/// A device under the hand of an operator.
+pub struct Device<'f, 'a> {
+    /// Of which kind.
+    pub field: &'f Field<'a>,
+    pub(super) world: World<'a, PowerCut<Unread<RamDisk>>>,
+    /// What runs.
+    pub(super) running: Option<BootProof>,
+    /// A proof of an earlier power-on.
+    stale: Option<BootProof>,
+    /// What happened, for people.
+    pub told: Vec<String>,
+}
+
+impl<'f, 'a> Device<'f, 'a> {
+    /// A device without power.
+    pub fn new(
+        field: &'f Field<'a>,
+        disk: PowerCut<Unread<RamDisk>>,
+        store: Option<SimStore>,
+        told: Vec<String>,
+    ) -> Self {
+        let device = field.chain.publisher.device();
+        let mut world = World::new(device, field.ground.clone(), vec![disk]);
+        world.tries = TRIES;
+        world.store = store;
+        // No power-on of the past had it.
+        world.nonce = 1 << 32;
+        Self { field, world, running: None, stale: None, told }
+    }
+
+    pub(super) fn disk(&self) -> &Unread<RamDisk> {
+        self.world.disks[0].device()
+    }
+
+    /// One command of an operator who knows nothing, or a reset. Returns whether it was cut short.
+    pub fn random_command(&mut self, random: &mut Random) -> bool {
+        let slot = self.field.slots[random.below(self.field.slots.len() as u64) as usize];
+        let is_cut = random.chance(1, 4);
+        if is_cut {
+            let cut = match random.below(5) {
+                0 | 1 => Cut::Before,
+                2 => Cut::After,
+                3 => Cut::Torn(Tear::Prefix(1 + random.below(512))),
+                _ => Cut::Torn(Tear::Mixed(random.next_u64())),
+            };
+            // Counted from here.
+            let disk = self.world.disks[0].device().clone();
+            self.world.disks[0] = PowerCut::new(disk);
+            self.world.disks[0].cut_at(random.below(30), cut);
+        }
+        match random.below(20) {
+            0..7 => drop(self.power_on(random.chance(1, 4))),
+            7..9 => {
+                if let Some(proof) = self.running {
+                    let _ = self.operate(Request::MarkGood(proof));
+                }
+            }
+            9 => {
+                if let Some(proof) = self.stale {
+                    let _ = self.operate(Request::MarkGood(proof));
+                }
+            }
+            10 => drop(self.operate(Request::Rollback(slot))),
+            11 => drop(self.operate(Request::MarkBad(slot))),
+            12 => drop(self.operate(Request::HoldSlot(slot, random.chance(2, 3)))),
+            13 => {
+                let until = if random.chance(1, 2) { u64::MAX } else { 0 };
+                let _ = self.operate(Request::HoldUpdates(Hold { until, since: 0 }));
+            }
+            14 => drop(self.operate(Request::Suspect(slot))),
+            15 => drop(self.operate(Request::DiscardNewer(random.below(3) as u16))),
+            _ => {
+                let name = match random.below(12) {
+                    0 => OTHER_CLASS,
+                    1 => LOW,
+                    2 | 3 => RECOVERY + random.below(2) as usize,
+                    _ => random.below(LIVED as u64 + 3) as usize,
+                };
+                let target = (name == RECOVERY || name == RECOVERY + 1)
+                    .then_some(Slot::Recovery)
+                    .or_else(|| random.chance(1, 4).then_some(slot));
+                let repair = random.chance(1, 6);
+                let is_whole = random.chance(5, 6);
+                let _ = self.install(name, is_whole, |config| {
+                    config.target = target;
+                    config.repair = repair;
+                });
+            }
+        }
+        let was_cut = self.world.disks[0].is_off();
+        self.world.disks[0].power_on();
+        if is_cut {
+            // Where it was not reached, the power fails afterwards.
+            self.world.disks[0] = PowerCut::new(self.world.disks[0].device().clone());
+            self.running = None;
+            self.told.push(format!("  the power fails{}", if was_cut { "" } else { " then" }));
+        }
+        is_cut
+    }
+
+    /// A power-on.
+    pub(super) fn power_on(&mut self, watchdog: bool) -> PowerOn {
+        if let Some(proof) = self.running.take() {
+            self.stale = Some(proof);
+        }
+        self.world.watchdog_reset = watchdog;
+        let on = self.world.power_on().expect("the ground is sound");
+        let line = |line: &stillboot::boot::Line| {
+            format!("{} as {:?}: {}", line.candidate.slot, line.candidate.claim, line.reason)
+        };
+        let lines: Vec<_> = on.report.lines.iter().map(line).collect();
+        self.told.push(format!("power on: record {:?}; {}", on.report.record, lines.join("; ")));
+        self.running = on.proof;
+        on
+    }
+
+    /// A request.
+    pub(super) fn operate(&mut self, request: Request) -> Result<Answer, OperateError> {
+        let answer = self.world.operate(request);
+        self.told.push(format!("{request:?}: {answer:?}"));
+        answer
+    }
+
+    /// An installation, by what runs or, if nothing does, offline.
+    pub(super) fn install(
+        &mut self,
+        name: usize,
+        is_whole: bool,
+        change: impl FnOnce(&mut InstallConfig<'_>),
+    ) -> Result<Installed, InstallError> {
+        let chain = self.field.chain;
+        let release = &chain.releases[name];
+        let bundle = if is_whole { release.bundle.to_vec() } else { chain.tampered(name) };
+        let running = self.running.map_or(Running::Offline, Running::Proof);
+        let answer = self.world.install_with(&mut Bytes::new(&bundle, usize::MAX), running, change);
+        self.told.push(format!("install {}: {answer:?}", release.name));
+        answer
+    }
+}

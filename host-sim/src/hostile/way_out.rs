@@ -1,0 +1,175 @@
+//! The law "no dead end", held against one device: what is whole boots, and the next update gets in.
+
+use stillboot::boot::Reason;
+use stillboot::format::{Slot, SlotKind};
+use stillboot::install::{InstallError, Refusal, Wait};
+use stillboot::operate::Request;
+use stillboot::record::{Choice, CopyState};
+use stillboot::select::Claim;
+
+use super::Counts;
+use super::commands::Device;
+use crate::oracle::{Broken, Promise};
+use crate::walk::chain::UPDATES;
+use crate::world::PowerOn;
+
+/// Most rounds of "power on, do what the messages say" that a way out may take.
+const ROUNDS_MAX: usize = 6;
+/// What is installed at the end: newer than anything that a state may hold.
+const NEXT: usize = UPDATES - 1;
+
+fn broken<T>(promise: Promise, how: String) -> Result<T, Broken> {
+    Err(Broken { promise, how })
+}
+
+/// Looks for the way out.
+///
+/// # Errors
+/// [`Broken`]: a slot is whole and nothing starts, something unverified starts, or there is no
+/// command that brings the next update in.
+pub fn find(device: &mut Device<'_, '_>, counts: &mut Counts) -> Result<(), Broken> {
+    let mut tried = Vec::new();
+    let mut named = None;
+    let mut new_epoch = false;
+    for _ in 0..ROUNDS_MAX {
+        let able = able(device);
+        let mut on = device.power_on(false);
+        if let Some((slot, name)) = able
+            && on.proof.is_none()
+        {
+            let how = format!("{name} is whole in {slot} and nothing starts: {:?}", on.report);
+            return broken(Promise::Boots, how);
+        }
+        only_verified(device, &mut on)?;
+        counts.dark += u64::from(on.proof.is_none() && tried.is_empty());
+
+        if on.report.record == Choice::Newer {
+            let (_, _, states) = device.world.record().map_err(|error| Broken {
+                promise: Promise::NextUpdate,
+                how: format!("the record cannot be looked at: {error}"),
+            })?;
+            let version = states.iter().filter_map(|state| match state {
+                CopyState::Newer { version } => Some(*version),
+                _ => None,
+            });
+            let version = version.max().unwrap_or_default();
+            let answer = device.operate(Request::DiscardNewer(version));
+            tried.push(format!("discard version {version}: {answer:?}"));
+            if answer.is_err() && is_record_worn(device) {
+                counts.worn += 1;
+                return Ok(());
+            }
+            continue;
+        }
+        if let Some(proof) = on.proof.filter(|proof| proof.slot.kind() == SlotKind::Update) {
+            let _ = device.operate(Request::MarkGood(proof));
+        }
+        for slot in device.field.slots {
+            let _ = device.operate(Request::HoldSlot(*slot, false));
+        }
+        let _ = device.operate(Request::HoldUpdates(stillboot::format::Hold::default()));
+
+        let answer = device.install(NEXT, true, |config| {
+            config.target = named;
+            config.allow_new_epoch = new_epoch;
+        });
+        let error = match answer {
+            Ok(installed) => return confirm(device, installed.slot, counts),
+            Err(error) => error,
+        };
+        tried.push(error.to_string());
+        match error {
+            InstallError::Deferred(Wait::Unverified(slot)) => named = Some(slot),
+            InstallError::Refused(
+                Refusal::CannotReadData { .. } | Refusal::FallbackCannotRead { .. },
+            ) => new_epoch = true,
+            InstallError::Device(_) | InstallError::ReadBack | InstallError::Record(_)
+                if is_worn(device) =>
+            {
+                counts.worn += 1;
+                return Ok(());
+            }
+            _ => {}
+        }
+    }
+    broken(Promise::NextUpdate, format!("the next update does not get in: {tried:?}"))
+}
+
+/// The next update is installed: it is tried, confirmed, and good from then on.
+fn confirm(device: &mut Device<'_, '_>, slot: Slot, counts: &mut Counts) -> Result<(), Broken> {
+    for claim in [Claim::Trial, Claim::Good] {
+        let mut on = device.power_on(false);
+        only_verified(device, &mut on)?;
+        let came = on.report.lines.last().map(|line| (line.candidate, line.reason));
+        let is_right = came.is_some_and(|(candidate, reason)| {
+            (candidate.slot, candidate.claim, reason) == (slot, claim, Reason::Started)
+        });
+        if !is_right {
+            let how = format!("expected {slot} to start as {claim:?}: {:?}", on.report);
+            return broken(Promise::NextUpdate, how);
+        }
+        let proof = on.proof.expect("it was started");
+        if let Err(error) = device.operate(Request::MarkGood(proof)) {
+            return broken(Promise::Confirmed, format!("{slot} cannot be confirmed: {error}"));
+        }
+    }
+    counts.updated += 1;
+    Ok(())
+}
+
+/// A slot that is whole, can be read, and reaches the floor of the store.
+fn able(device: &Device<'_, '_>) -> Option<(Slot, String)> {
+    let field = device.field;
+    let disk = device.disk();
+    let scene = field.places.scene(field.chain, disk.device());
+    field.slots.iter().find_map(|slot| {
+        let release = &field.chain.releases[scene[*slot as usize].whole()?];
+        let kept = device.world.store.as_ref().and_then(|store| store.floors[slot.kind() as usize]);
+        let is_read = !field.ground.stretches(*slot).iter().any(|at| disk.meets(at.start, at.end));
+        let is_able = release.is_ours && is_read && release.floor >= kept.unwrap_or_default();
+        is_able.then(|| (*slot, release.name.clone()))
+    })
+}
+
+/// What runs is what was published, for this device, whole, and not below the store's floor.
+fn only_verified(device: &Device<'_, '_>, on: &mut PowerOn) -> Result<(), Broken> {
+    let Some(proof) = on.proof else { return Ok(()) };
+    let refuse = |how: String| broken(Promise::OnlyVerified, how);
+    let Some(name) = device.field.chain.named(&proof.digest) else {
+        return refuse("a manifest that was never published runs".into());
+    };
+    let release = &device.field.chain.releases[name];
+    if !release.is_ours || release.kind != proof.slot.kind() {
+        return refuse(format!("{} runs from {}", release.name, proof.slot));
+    }
+    for (number, (role, bytes)) in release.contents.iter().enumerate() {
+        use stillboot::driver::Memory as _;
+        if !on.memory.bytes(number).starts_with(bytes) {
+            return refuse(format!("{} runs with other bytes of its {role}", release.name));
+        }
+    }
+    let kept = device.world.store.as_ref().and_then(|store| store.floors[release.kind as usize]);
+    if kept.is_some_and(|kept| release.floor < kept) {
+        return refuse(format!("{} runs below the floor of the store", release.name));
+    }
+    Ok(())
+}
+
+/// A copy of the record stands on bytes that are not read: nothing is written to the other one, for
+/// it is the only one.
+fn is_record_worn(device: &Device<'_, '_>) -> bool {
+    [0, 1].into_iter().any(|copy| {
+        let at = device.field.ground.record(copy).offset;
+        device.disk().meets(at, at + 1024)
+    })
+}
+
+/// The medium is at fault under a copy of the record or under an update slot.
+fn is_worn(device: &Device<'_, '_>) -> bool {
+    let is_slot = |slot: &Slot| {
+        let stretches = device.field.ground.stretches(*slot);
+        stretches.iter().any(|at| device.disk().meets(at.start, at.end))
+    };
+    is_record_worn(device)
+        || device.field.slots.iter().filter(|slot| slot.kind() == SlotKind::Update).any(is_slot)
+}
