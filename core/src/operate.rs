@@ -5,7 +5,7 @@
 //! actions out. Confirm steps C1 to C3 of `docs/BOOT_PROTOCOL.md`.
 
 use crate::device::DeviceError;
-use crate::format::{BootProof, Hold, Mark, MarkKind, Record, Slot, header};
+use crate::format::{BootProof, Digest, Hold, Mark, MarkKind, Record, Slot, header};
 use crate::io::{Io, IoResult, Step};
 use crate::layout::{Layout, Part, Region};
 use crate::record::{
@@ -29,6 +29,10 @@ pub enum Request {
     HoldUpdates(Hold),
     /// A good slot had to be ended by a watchdog or missed its deadline.
     Suspect(Slot),
+    /// Call off what waits to be tried, or is on trial, and hold nothing against it.
+    Cancel,
+    /// Take this update off the list of those that failed here.
+    Forget(Digest),
     /// It is this time, in unix seconds: note it with failures that a loader without a clock saw.
     NoteTime(u64),
 }
@@ -273,7 +277,11 @@ impl<'a> Operate<'a> {
             | Request::Rollback(slot)
             | Request::HoldSlot(slot, _)
             | Request::Suspect(slot) => Some(slot),
-            Request::HoldUpdates(_) | Request::NoteTime(_) | Request::Read => None,
+            Request::HoldUpdates(_)
+            | Request::Cancel
+            | Request::Forget(_)
+            | Request::NoteTime(_)
+            | Request::Read => None,
         };
         if let Some(slot) = slot
             && !self.layout.has(slot)
@@ -309,6 +317,8 @@ impl<'a> Operate<'a> {
             }
             Request::HoldUpdates(hold) => core::mem::replace(&mut body.hold, hold) != hold,
             Request::Suspect(slot) => body.suspect(slot),
+            Request::Cancel => body.cancel().map_err(OperateError::Operator)?,
+            Request::Forget(digest) => body.forget(&digest),
             Request::NoteTime(now) => body.stamp_failures(now),
         };
         if !changed {

@@ -49,7 +49,7 @@ code_enum! {
         Exhausted = 4, "exhausted";
         /// The data on the device has moved on to an epoch it cannot read.
         DataEpoch = 5, "data-epoch";
-        /// An update that was installed later is confirmed.
+        /// An update that was installed later is confirmed, or it was called off.
         Superseded = 6, "superseded";
     }
 }
