@@ -7,9 +7,9 @@ use stillboot::format::record::SEQUENCE_MAX;
 use stillboot::format::{Epochs, Load, Role, Slot, SlotEntry, SlotKind, SlotState};
 use stillboot::install::{InstallError, Refusal, Running, Wait};
 use stillboot::layout::LayoutError;
-use stillboot::operate::{Answer, Request};
+use stillboot::operate::{Answer, OperateError, Request};
 use stillboot::policy::Deferral;
-use stillboot::record::Choice;
+use stillboot::record::{Choice, OperatorRefusal};
 use stillboot_sim::disk::RamDisk;
 use stillboot_sim::fault::{Fault, Faulty};
 use stillboot_sim::release::content;
@@ -319,6 +319,43 @@ fn rollback_calls_off_an_update_that_waits_and_says_what_boots() {
         assert_eq!(answer, Ok(Answer::Boots(proof.slot)));
         assert_eq!(boot(&mut world).slot, proof.slot);
     }
+}
+
+/// To roll back while an update waited banned that update for good, and nothing undid it.
+#[test]
+fn an_update_that_is_called_off_may_be_installed_again_and_a_failure_forgotten() {
+    let publisher = Publisher::new(1);
+    let update = simple(&publisher, 2);
+    for call_off in [Request::Cancel, Request::Rollback(Slot::A)] {
+        let mut world = blank(&publisher, media()[0].1, AB);
+        assert_eq!(world.operate(Request::Cancel), Err(OperateError::NoRecord(Choice::Factory)));
+        let proof = commission(&mut world, &simple(&publisher, 1));
+        assert_eq!(world.operate(Request::Cancel), Ok(Answer::Already));
+        world.install(&update, Some(proof)).unwrap();
+        assert!(matches!(world.operate(call_off), Ok(Answer::Done | Answer::Boots(Slot::A))));
+        let proof = boot(&mut world);
+        assert_eq!(proof.slot, Slot::A);
+        assert!(world.record().unwrap().0.body.failed.is_empty());
+        world.install(&update, Some(proof)).unwrap();
+        assert_eq!(boot(&mut world).slot, Slot::B);
+        // What was judged bad comes off the list only when that is asked for.
+        world.operate(Request::MarkBad(Slot::B)).unwrap();
+        let digest = world.record().unwrap().0.body.failed[0].digest;
+        assert_eq!(world.operate(Request::Forget([9; 32])), Ok(Answer::Already));
+        assert_eq!(world.operate(Request::Forget(digest)), Ok(Answer::Done));
+        assert!(world.record().unwrap().0.body.failed.is_empty());
+    }
+}
+
+/// With nothing good beside it, what waits is all there is.
+#[test]
+fn the_only_update_is_not_called_off() {
+    let publisher = Publisher::new(1);
+    let mut world = blank(&publisher, media()[0].1, AB);
+    world.install(&simple(&publisher, 1), None).unwrap();
+    let refused = Err(OperateError::Operator(OperatorRefusal::NothingElseGood));
+    assert_eq!(world.operate(Request::Cancel), refused);
+    assert_eq!(boot(&mut world).slot, Slot::A);
 }
 
 /// Offline, the slot that would boot was overwritten when it was named as the target.

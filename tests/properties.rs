@@ -37,8 +37,17 @@ enum Proof {
 
 #[derive(Clone, Copy, Debug)]
 enum Call {
-    PowerOn { watchdog: bool, returns: Option<Back> },
-    Install { release: usize, target: Option<Slot>, repair: bool, whole: bool, offline: bool },
+    PowerOn {
+        watchdog: bool,
+        returns: Option<Back>,
+    },
+    Install {
+        release: usize,
+        target: Option<Slot>,
+        repair: bool,
+        whole: bool,
+        offline: bool,
+    },
     Confirm(Proof),
     Rollback(Slot),
     MarkBad(Slot),
@@ -46,6 +55,9 @@ enum Call {
     HoldUpdates(u64),
     Suspect(Slot),
     NoteTime(u64),
+    Cancel,
+    /// The failure at this place of the list, or one that never was.
+    Forget(u8),
     Read,
 }
 
@@ -88,6 +100,8 @@ fn calls() -> impl Strategy<Value = Vec<Call>> {
         1 => select(&[0, 0, 5, u64::MAX][..]).prop_map(Call::HoldUpdates),
         1 => slot().prop_map(Call::Suspect),
         1 => (1_u64..9).prop_map(Call::NoteTime),
+        1 => Just(Call::Cancel),
+        1 => (0_u8..3).prop_map(Call::Forget),
         1 => Just(Call::Read),
     ];
     proptest::collection::vec(call, 1..40)
@@ -156,6 +170,12 @@ impl Both {
             }
             Call::Suspect(slot) => self.operate(Request::Suspect(slot))?,
             Call::NoteTime(now) => self.operate(Request::NoteTime(now))?,
+            Call::Cancel => self.operate(Request::Cancel)?,
+            Call::Forget(place) => {
+                let failed = self.model.body.failed.get(usize::from(place));
+                let digest = failed.map_or([7; 32], |failed| failed.digest);
+                self.operate(Request::Forget(digest))?;
+            }
             Call::Read => self.operate(Request::Read)?,
         }
         let (record, choice, _) = self.world.record().expect("a sound device is read");

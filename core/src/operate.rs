@@ -6,7 +6,7 @@
 
 use crate::canary::Canary;
 use crate::device::DeviceError;
-use crate::format::{BootProof, Hold, Mark, MarkKind, Record, Slot, header};
+use crate::format::{BootProof, Digest, Hold, Mark, MarkKind, Record, Slot, header};
 use crate::io::{Io, IoResult, Step};
 use crate::layout::{Layout, Part, Region};
 use crate::record::{
@@ -34,6 +34,10 @@ pub enum Request {
     /// Destroy a record of this later format version, which this build cannot read: the next boot
     /// rebuilds the record from the slots. Lost are tries, failures, holds and the recorded floor.
     DiscardNewer(u16),
+    /// Call off what waits to be tried, or is on trial, and hold nothing against it.
+    Cancel,
+    /// Take this update off the list of those that failed here.
+    Forget(Digest),
     /// It is this time, in unix seconds: note it with failures that a loader without a clock saw.
     NoteTime(u64),
 }
@@ -335,6 +339,8 @@ impl<'a> Operate<'a> {
             Request::HoldUpdates(_)
             | Request::NoteTime(_)
             | Request::DiscardNewer(_)
+            | Request::Cancel
+            | Request::Forget(_)
             | Request::Read => None,
         };
         if let Some(slot) = slot
@@ -373,6 +379,8 @@ impl<'a> Operate<'a> {
             }
             Request::HoldUpdates(hold) => core::mem::replace(&mut body.hold, hold) != hold,
             Request::Suspect(slot) => body.suspect(slot),
+            Request::Cancel => body.cancel().map_err(OperateError::Operator)?,
+            Request::Forget(digest) => body.forget(&digest),
             Request::NoteTime(now) => body.stamp_failures(now),
         };
         if !changed {

@@ -51,7 +51,7 @@ code_enum! {
         Exhausted = 4, "exhausted";
         /// The data on the device has moved on to an epoch it cannot read.
         DataEpoch = 5, "data-epoch";
-        /// An update that was installed later is confirmed.
+        /// An update that was installed later is confirmed, or it was called off.
         Superseded = 6, "superseded";
         /// It could not be read when the record was rebuilt: what it holds is not known.
         Unreadable = 7, "unreadable";

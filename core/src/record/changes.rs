@@ -187,7 +187,7 @@ impl Body {
         let mut entry = Failed { digest, fault, count: 1, at };
         if let Some(found) = self.failed.iter().position(|failed| failed.digest == digest) {
             let old = self.failed[found];
-            self.forget(found);
+            self.drop_failure(found);
             entry.count = old.count.saturating_add(1);
             // What was refused for good stays so: exhaustion may only have been the power.
             if old.fault != Fault::Exhausted {
@@ -197,14 +197,14 @@ impl Body {
         if self.failed.len() == FAILED_MAX {
             // The oldest that may be tried again goes first, else the oldest.
             let tired = self.failed.iter().position(|failed| failed.fault == Fault::Exhausted);
-            self.forget(tired.unwrap_or(0));
+            self.drop_failure(tired.unwrap_or(0));
         }
         // There is room: one was removed above if the ring was full.
         let _ = self.failed.push(entry);
     }
 
     /// Takes a failure out of the ring, keeping the order of the others.
-    fn forget(&mut self, found: usize) {
+    fn drop_failure(&mut self, found: usize) {
         for at in found + 1..self.failed.len() {
             self.failed.swap(at - 1, at);
         }
@@ -270,7 +270,7 @@ impl Body {
             }
         }
         if let Some(found) = self.failed.iter().position(|f| f.digest == proof.digest) {
-            self.forget(found);
+            self.drop_failure(found);
         }
         if epoch > self.data_epoch {
             self.data_epoch = epoch;
@@ -346,25 +346,49 @@ impl Body {
         changed
     }
 
-    /// Goes back from `slot`. An update that waits in another slot is called off, and that is all.
-    /// Else a trial in `slot` ends as marked bad; a good `slot` stays good and is held, and the
-    /// other good one goes first. Returns the slot that boots next.
+    /// Calls off what waits to be tried, or is on trial: it is not started again, and nothing is held
+    /// against the update. Returns whether anything changed.
+    ///
+    /// # Errors
+    /// [`OperatorRefusal`] when no good slot would be left to start instead.
+    pub fn cancel(&mut self) -> Result<bool, OperatorRefusal> {
+        let waits = |body: &Self, slot: Slot| {
+            slot.kind() == SlotKind::Update
+                && matches!(
+                    body.slot(slot).state,
+                    SlotState::Ready { .. } | SlotState::Trying { .. }
+                )
+        };
+        let mut changed = false;
+        for slot in Slot::ALL {
+            if waits(self, slot) {
+                self.other_good(slot).ok_or(OperatorRefusal::NothingElseGood)?;
+                self.slot_mut(slot).state = SlotState::Bad { fault: Fault::Superseded };
+                changed = true;
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Takes the update `digest` off the list of those that failed here. Returns whether it was there.
+    pub fn forget(&mut self, digest: &Digest) -> bool {
+        let found = self.failed.iter().position(|failed| failed.digest == *digest);
+        if let Some(found) = found {
+            self.drop_failure(found);
+        }
+        found.is_some()
+    }
+
+    /// Goes back from `slot`. An update that waits in another slot is called off as
+    /// [`cancel`](Self::cancel) does it, and that is all. Else a trial in `slot` ends as marked bad;
+    /// a good `slot` stays good and is held, and the other good one goes first. Returns the slot
+    /// that boots next.
     ///
     /// # Errors
     /// [`OperatorRefusal`] when there is no other good slot.
     pub fn rollback(&mut self, slot: Slot) -> Result<Slot, OperatorRefusal> {
-        let waits = |body: &Self, other: Slot| {
-            other != slot
-                && other.kind() == SlotKind::Update
-                && matches!(
-                    body.slot(other).state,
-                    SlotState::Ready { .. } | SlotState::Trying { .. }
-                )
-        };
-        if self.slot(slot).state == SlotState::Good
-            && let Some(other) = Slot::ALL.into_iter().find(|other| waits(self, *other))
-        {
-            self.fail(other, Fault::MarkedBad);
+        // An operator who does not want the waiting update now may want it later: no ban.
+        if self.slot(slot).state == SlotState::Good && self.cancel()? {
             return Ok(slot);
         }
         let target = self.other_good(slot).ok_or(OperatorRefusal::NothingElseGood)?;

@@ -22,6 +22,7 @@ use stillboot_loader::gpt::{self, TableError};
 use stillboot_loader::plan::{Plan, Source};
 use stillboot_loader::refusal::Refusal;
 use stillboot_loader::report;
+use stillboot_loader::startable::{self, Target};
 use stillboot_sha256::{Provider, Sha256};
 
 use crate::disk::Disk;
@@ -225,8 +226,11 @@ impl Ready {
         let is_required = manifest.flags & flags::DTB_REQUIRED != 0;
         let (own, said) =
             tree_of_slot(component(Role::Dtbs), is_required, machine).map_err(Refusal::of_slot)?;
-        let kernel = component(Role::Kernel)
-            .ok_or_else(|| Refusal::of_slot("it has no kernel to load into memory"))?;
+        let entry = startable::entry(Target::Bare, manifest, proof.slot)
+            .map_err(|fault| of_slot(&fault))?
+            .role;
+        let kernel =
+            component(entry).ok_or_else(|| Refusal::of_machine("its kernel is not in memory"))?;
         let image = Image::parse(kernel).map_err(|error| of_slot(&error))?;
         let placement = places.arena().place(&image).map_err(|error| of_slot(&error))?;
         let cmdline = component(Role::Cmdline).unwrap_or_default();

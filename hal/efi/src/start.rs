@@ -5,13 +5,12 @@ use alloc::string::String;
 #[cfg(feature = "tpm")]
 use alloc::vec::Vec;
 
-#[cfg(feature = "tpm")]
-use stillboot::format::Slot;
 use stillboot::format::manifest::flags;
-use stillboot::format::{BootProof, Digest, Manifest, Role};
+use stillboot::format::{BootProof, Digest, Manifest, Role, Slot};
 #[cfg(feature = "tpm")]
 use stillboot_loader::measure::{self, Measurement};
 use stillboot_loader::refusal::Refusal;
+use stillboot_loader::startable::{self, Target};
 use uefi::Status;
 use uefi::runtime::{self, ResetType};
 
@@ -74,20 +73,26 @@ impl<'a> Ready<'a> {
         manifest: &Manifest,
         component: impl Fn(Role) -> Option<&'a [u8]>,
     ) -> Result<Self, Refusal> {
+        // What lies in memory as a whole was verified for slot A.
+        let slot = proof.map_or(Slot::A, |proof| proof.slot);
+        let entry = startable::entry(Target::Uefi, manifest, slot)
+            .map_err(|fault| Refusal::of_slot(format!("{fault}")))?
+            .role;
         let is_required = manifest.flags & flags::DTB_REQUIRED != 0;
         let (tree, chosen, mut said) = install_tree(component(Role::Dtbs), is_required, proof)?;
-        // A unified image starts as it is, and finds the proof in the variable.
-        let (image, options) = match (component(Role::Uki), component(Role::Kernel)) {
-            (Some(uki), _) => (uki, None),
-            (None, Some(kernel)) => {
+        let image = component(entry).ok_or_else(|| {
+            Refusal::of_machine(format!(
+                "its {entry} is not in the memory that was reserved for it"
+            ))
+        })?;
+        let options = match entry {
+            Role::Kernel => {
                 let cmdline = component(Role::Cmdline).unwrap_or_default();
                 let options = options::load_options(cmdline, proof);
-                (kernel, Some(options.map_err(|error| Refusal::of_slot(format!("{error}")))?))
+                Some(options.map_err(|error| Refusal::of_slot(format!("{error}")))?)
             }
-            (None, None) => {
-                let reason = "it has no kernel and no unified image to load into memory";
-                return Err(Refusal::of_slot(reason));
-            }
+            // A unified image starts as it is, and finds the proof in the variable.
+            _ => None,
         };
         let initrd = match component(Role::Initramfs).map(Initrd::offer) {
             Some(offer) => Some(offer.map_err(|error| Refusal::of_machine(format!("{error}")))?),
@@ -108,8 +113,6 @@ impl<'a> Ready<'a> {
         }
         #[cfg(feature = "tpm")]
         let measured = {
-            // What lies in memory as a whole was verified for slot A.
-            let slot = proof.map_or(Slot::A, |proof| proof.slot);
             let mut all = measure::of_system(digest, manifest, slot, component(Role::Cmdline));
             all.extend(chosen.map(|(name, tree)| measure::of_tree(name, tree)));
             all

@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 
-use stillboot::format::BootProof;
+use stillboot::format::{BootProof, Slot};
 
 /// The parameter that carries the proof.
 pub const PARAMETER: &str = "stillboot.proof";
@@ -22,10 +22,12 @@ pub enum CommandLineError {
         /// Where.
         at: usize,
     },
-    /// With the proof it is longer than a kernel reads.
+    /// With the longest proof it is longer than a kernel reads.
     TooLong {
-        /// Bytes with the proof and the final zero.
+        /// Bytes without the proof.
         found: usize,
+        /// How many there may be.
+        most: usize,
     },
     /// It has a proof of its own, which only the loader may give.
     HasProof,
@@ -38,19 +40,68 @@ impl core::fmt::Display for CommandLineError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::NotText { at } => {
-                write!(f, "the command line has a byte that is no printable ASCII, at {at}")
+                write!(
+                    f,
+                    "the command line has a byte that is no printable ASCII, at {at}: a tab, a \
+                           line end, a byte order mark or a letter with an accent"
+                )
             }
-            Self::TooLong { found } => write!(
+            Self::TooLong { found, most } => write!(
                 f,
-                "the command line has {found} bytes with the proof: kernels read {LEN_MAX}"
+                "the command line has {found} bytes: expected at most {most}, for kernels read \
+                 {LEN_MAX} with the boot proof"
             ),
             Self::OpenQuote => f.write_str(
                 "the command line has an odd number of double quotes: the last one hides the proof",
             ),
             Self::HasProof => {
-                write!(f, "the command line has {PARAMETER} already: only the loader may add it")
+                write!(f, "the command line has {PARAMETER}= in it: only the loader may add it")
             }
         }
+    }
+}
+
+/// A command line without the line ends, spaces and zeros at its end, which do not count.
+#[must_use]
+pub fn trimmed(cmdline: &[u8]) -> &[u8] {
+    let end = cmdline.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r' | b' ' | 0));
+    &cmdline[..end.map_or(0, |end| end + 1)]
+}
+
+/// Checks that a command line can be handed over, whatever the proof of the start will be. Loaders
+/// and those who pack have this rule in common.
+///
+/// # Errors
+/// [`CommandLineError`].
+pub fn check(cmdline: &[u8]) -> Result<(), CommandLineError> {
+    let cmdline = trimmed(cmdline);
+    if let Some(at) = cmdline.iter().position(|byte| !matches!(byte, b' '..=b'~')) {
+        return Err(CommandLineError::NotText { at });
+    }
+    // With the sign: `stillboot.proofread` is a name of somebody else's.
+    let own = |window: &[u8]| window.strip_suffix(b"=") == Some(PARAMETER.as_bytes());
+    if cmdline.windows(PARAMETER.len() + 1).any(own) {
+        return Err(CommandLineError::HasProof);
+    }
+    // Kernels toggle at every double quote, whatever stands before it.
+    if cmdline.iter().filter(|byte| **byte == b'"').count() % 2 != 0 {
+        return Err(CommandLineError::OpenQuote);
+    }
+    // A line must not start at one power-on and be too long at the next one.
+    let longest = BootProof {
+        slot: Slot::Recovery,
+        digest: [0xff; 32],
+        attempt: u8::MAX,
+        nonce: u64::MAX,
+        keyset_version: u32::MAX,
+        record_version: u16::MAX,
+        manifest_schema: u8::MAX,
+    };
+    // A space, the sign and the final zero.
+    let most = LEN_MAX - (PARAMETER.len() + longest.emit().len() + 3);
+    match cmdline.len() {
+        found if found > most => Err(CommandLineError::TooLong { found, most }),
+        _ => Ok(()),
     }
 }
 
@@ -64,39 +115,23 @@ pub fn command_line(
     cmdline: &[u8],
     proof: Option<&BootProof>,
 ) -> Result<Vec<u8>, CommandLineError> {
-    let end = cmdline.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r' | b' ' | 0));
-    let cmdline = &cmdline[..end.map_or(0, |end| end + 1)];
-    if let Some(at) = cmdline.iter().position(|byte| !matches!(byte, b' '..=b'~')) {
-        return Err(CommandLineError::NotText { at });
-    }
-    if cmdline.windows(PARAMETER.len()).any(|window| window == PARAMETER.as_bytes()) {
-        return Err(CommandLineError::HasProof);
-    }
-    // Kernels toggle at every double quote, whatever stands before it.
-    if cmdline.iter().filter(|byte| **byte == b'"').count() % 2 != 0 {
-        return Err(CommandLineError::OpenQuote);
-    }
-    let mut line = cmdline.to_vec();
+    check(cmdline)?;
+    let mut line = trimmed(cmdline).to_vec();
     if let Some(proof) = proof {
-        let separator: &str = if cmdline.is_empty() { "" } else { " " };
+        let separator: &str = if line.is_empty() { "" } else { " " };
         let proof = proof.emit();
         for piece in [separator, PARAMETER, "=", &proof] {
             line.extend_from_slice(piece.as_bytes());
         }
     }
     line.push(0);
-    match line.len() {
-        found if found > LEN_MAX => Err(CommandLineError::TooLong { found }),
-        _ => Ok(line),
-    }
+    Ok(line)
 }
 
 #[cfg(test)]
 mod tests {
     use std::string::String;
     use std::vec;
-
-    use stillboot::format::Slot;
 
     use super::*;
 
@@ -142,9 +177,34 @@ mod tests {
         assert_eq!(refused(b"x stillboot.proof=1:a"), CommandLineError::HasProof);
         assert_eq!(refused(b"root=\"/dev/my disk quiet"), CommandLineError::OpenQuote);
         assert!(text(b"root=\"/dev/my disk\" quiet").contains(" quiet stillboot.proof="));
-        let longest = LEN_MAX - (text(b"").len() + 2);
-        assert_eq!(text(&vec![b'x'; longest]).len(), LEN_MAX - 1);
-        let found = LEN_MAX + 1;
-        assert_eq!(refused(&vec![b'x'; longest + 1]), CommandLineError::TooLong { found });
+        assert_eq!(refused(b"a\tb"), CommandLineError::NotText { at: 1 });
+        assert_eq!(refused(b"\xef\xbb\xbfquiet"), CommandLineError::NotText { at: 0 });
+        assert!(text(b"stillboot.proofread=1").contains("proofread=1 stillboot.proof=1:"));
+    }
+
+    /// What fits one proof has to fit every other, and with no proof the limit is the same.
+    #[test]
+    fn longest_line_has_room_for_the_longest_proof() {
+        let mut most = 0;
+        for len in 0..=LEN_MAX {
+            match check(&vec![b'x'; len]) {
+                Ok(()) => most = len,
+                Err(error) => {
+                    assert_eq!(error, CommandLineError::TooLong { found: len, most });
+                    let line = vec![b'x'; len];
+                    assert_eq!(command_line(&line, None), Err(error));
+                }
+            }
+        }
+        let longest = BootProof {
+            slot: Slot::Recovery,
+            attempt: u8::MAX,
+            nonce: u64::MAX,
+            keyset_version: u32::MAX,
+            record_version: u16::MAX,
+            manifest_schema: u8::MAX,
+            ..proof()
+        };
+        assert_eq!(command_line(&vec![b'x'; most], Some(&longest)).unwrap().len(), LEN_MAX);
     }
 }

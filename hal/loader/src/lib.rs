@@ -11,6 +11,7 @@
 //! | [`counted`] | a store of the floor that is bound to a counter |
 //! | [`measure`] | says what a power-on measures into a TPM |
 //! | [`refusal`] | says whether what was not started is to blame for it |
+//! | [`startable`] | says what a slot must hold to be started |
 //! | [`report`] | puts what a power-on found into words |
 //!
 //! It allocates a little: a partition table, and text. Nothing here calls firmware or touches a
@@ -31,6 +32,7 @@ pub mod pe;
 pub mod plan;
 pub mod refusal;
 pub mod report;
+pub mod startable;
 
 #[cfg(test)]
 extern crate std;

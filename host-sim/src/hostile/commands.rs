@@ -80,7 +80,16 @@ impl<'f, 'a> Device<'f, 'a> {
                 let _ = self.operate(Request::HoldUpdates(Hold { until, since: 0 }));
             }
             14 => drop(self.operate(Request::Suspect(slot))),
-            15 => drop(self.operate(Request::DiscardNewer(random.below(3) as u16))),
+            15 => {
+                let digests = &self.field.digests;
+                let digest = digests[random.below(digests.len() as u64) as usize];
+                let request = match random.below(3) {
+                    0 => Request::DiscardNewer(random.below(3) as u16),
+                    1 => Request::Cancel,
+                    _ => Request::Forget(digest),
+                };
+                let _ = self.operate(request);
+            }
             _ => {
                 let name = match random.below(12) {
                     0 => OTHER_CLASS,

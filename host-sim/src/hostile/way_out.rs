@@ -4,6 +4,7 @@ use stillboot::boot::Reason;
 use stillboot::format::{Slot, SlotKind};
 use stillboot::install::{InstallError, Refusal, Wait};
 use stillboot::operate::Request;
+use stillboot::policy::Objection;
 use stillboot::record::{Choice, CopyState};
 use stillboot::select::Claim;
 
@@ -83,6 +84,9 @@ pub fn find(device: &mut Device<'_, '_>, counts: &mut Counts) -> Result<(), Brok
             InstallError::Refused(
                 Refusal::CannotReadData { .. } | Refusal::FallbackCannotRead { .. },
             ) => new_epoch = true,
+            InstallError::Refused(Refusal::Policy(Objection::FailedBefore(_))) => {
+                let _ = device.operate(Request::Forget(device.field.chain.releases[NEXT].digest));
+            }
             InstallError::Device(_) | InstallError::ReadBack | InstallError::Record(_)
                 if is_worn(device) =>
             {

@@ -47,6 +47,10 @@ pub enum What {
     ConfirmStale,
     /// Back from what runs, or from a slot.
     Rollback(Option<Slot>),
+    /// What waits or is on trial is called off.
+    Cancel,
+    /// The last that was offered may be tried again, whatever became of it.
+    Forget,
     /// What is in the slot is bad.
     MarkBad(Slot),
     /// The slot is held, or given free.
@@ -127,6 +131,8 @@ impl Event {
             What::Confirm
             | What::ConfirmStale
             | What::Rollback(_)
+            | What::Cancel
+            | What::Forget
             | What::MarkBad(_)
             | What::Hold(..)
             | What::HoldUpdates(_)
@@ -197,6 +203,8 @@ fn what(random: &mut Random) -> What {
         }
         50..70 => What::Confirm,
         70 | 71 => What::ConfirmStale,
+        72 if random.chance(1, 2) => What::Cancel,
+        73 if random.chance(1, 2) => What::Forget,
         72..75 => {
             let named = random.chance(1, 4).then(|| any_slot(random));
             What::Rollback(named)

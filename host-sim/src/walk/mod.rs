@@ -477,6 +477,11 @@ impl<'w, 'a> Walker<'w, 'a> {
                 Some(slot) => self.operate(Request::Rollback(slot), event.power).map(|_| ()),
                 None => Ok(()),
             },
+            What::Cancel => self.operate(Request::Cancel, event.power).map(|_| ()),
+            What::Forget => {
+                let last = &self.route.chain.releases[self.offered.saturating_sub(1)];
+                self.operate(Request::Forget(last.digest), event.power).map(|_| ())
+            }
             What::MarkBad(slot) => self.operate(Request::MarkBad(slot), event.power).map(|_| ()),
             What::Hold(slot, held) => {
                 self.operate(Request::HoldSlot(slot, held), event.power).map(|_| ())

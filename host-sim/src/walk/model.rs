@@ -595,6 +595,13 @@ impl Model {
                 self.require(slot)?;
                 self.body.slot_mut(slot).held = held;
             }
+            Request::Cancel => {
+                self.cancel()?;
+            }
+            Request::Forget(digest) => {
+                let kept = self.body.failed.iter().filter(|failed| failed.digest != digest);
+                self.body.failed = kept.copied().collect();
+            }
             Request::HoldUpdates(hold) => self.body.hold = hold,
             Request::Suspect(slot) => {
                 self.require(slot)?;
@@ -659,12 +666,19 @@ impl Model {
         Ok(Answer::Done)
     }
 
+    fn cancel(&mut self) -> Result<bool, OperateError> {
+        let waiting: Vec<_> = self.of_kind(SlotKind::Update).filter(|o| self.waits(*o)).collect();
+        if !waiting.is_empty() && !self.of_kind(SlotKind::Update).any(|o| self.is_good(o)) {
+            return Err(OperateError::Operator(OperatorRefusal::NothingElseGood));
+        }
+        for slot in &waiting {
+            self.body.slot_mut(*slot).state = SlotState::Bad { fault: Fault::Superseded };
+        }
+        Ok(!waiting.is_empty())
+    }
+
     fn roll_back(&mut self, slot: Slot) -> Result<Answer, OperateError> {
-        let waiting = self.of_kind(SlotKind::Update).find(|o| *o != slot && self.waits(*o));
-        if let Some(waiting) = waiting
-            && self.is_good(slot)
-        {
-            self.set_bad(waiting, Fault::MarkedBad);
+        if self.is_good(slot) && self.cancel()? {
             return Ok(Answer::Boots(slot));
         }
         let other = self
