@@ -290,7 +290,7 @@ struct Kind {
     ignore_floor: bool,
     /// A candidate was refused by nothing but the record's floor.
     refused_by_floor: bool,
-    /// Slots that could not be read, as bits: what floor they reach is not known.
+    /// Slots that could not be read in full, as bits: they may reach the floor, and be whole.
     unseen: u8,
     /// Such slots were looked at a second time.
     looked_again: bool,
@@ -434,7 +434,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
                 match event {
                     Event::Loaded(bytes) if bytes.len() == len as usize => self.fold.bytes(bytes),
                     Event::Done => self.fold.bytes(&buffer[..len as usize]),
-                    Event::Failed(error) => return self.skip(Reason::Device(error)),
+                    Event::Failed(error) => return self.unread(Reason::Device(error)),
                     _ => return self.skip(Reason::NoMemory),
                 }
                 self.load(offset + u64::from(len))
@@ -721,14 +721,13 @@ impl<'a, H: Sha256> Boot<'a, H> {
     fn step_head(&mut self, event: Event<'_>, buffer: &[u8]) -> Action {
         let Candidate { slot, claim } = self.current;
         if let Event::Failed(error) = event {
-            self.kinds[slot.kind() as usize].unseen |= slot.bit();
             if Canary::ReadErrorStops.sings() {
                 return self.stop();
             }
             if Canary::ReadErrorIsBad.sings() {
                 return self.condemn(Reason::Device(error));
             }
-            return self.skip(Reason::Device(error));
+            return self.unread(Reason::Device(error));
         }
         let head = &buffer[..TRUST_LEN_MAX];
         let class = match self.verify(slot, head) {
@@ -737,10 +736,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
                 return match self.compare(&digest_of::<H>(head)) {
                     None => self.read_part(slot, Part::Trust, TRUST_LEN_MAX),
                     Some(true) => self.condemn(Reason::Trust(error)),
-                    Some(false) => {
-                        self.kinds[slot.kind() as usize].unseen |= slot.bit();
-                        self.skip(Reason::Unstable)
-                    }
+                    Some(false) => self.unread(Reason::Unstable),
                 };
             }
         };
@@ -847,7 +843,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
         match self.compare(&root) {
             None => self.load(0),
             Some(true) => self.condemn(Reason::Corrupt { role }),
-            Some(false) => self.skip(Reason::Unstable),
+            Some(false) => self.unread(Reason::Unstable),
         }
     }
 
@@ -1009,6 +1005,15 @@ impl<'a, H: Sha256> Boot<'a, H> {
             self.dirty = true;
         }
         self.skip(Reason::Returned)
+    }
+
+    /// The slot is out for this power-on, because not all of it could be read.
+    fn unread(&mut self, reason: Reason) -> Action {
+        let slot = self.current.slot;
+        let seen = &mut self.kinds[slot.kind() as usize];
+        seen.unseen |= slot.bit();
+        seen.reaches &= !slot.bit();
+        self.skip(reason)
     }
 
     /// The slot is out for this power-on, and nothing is written about it.

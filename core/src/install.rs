@@ -981,6 +981,10 @@ impl<'a, H: Sha256> Install<'a, H> {
                 }
                 match entry.state {
                     SlotState::Good => {}
+                    // Recovery is never tried, so it runs as confirmed whatever a damaged record
+                    // says of it.
+                    SlotState::Ready { .. } | SlotState::Trying { .. }
+                        if proof.slot.kind() == SlotKind::Recovery => {}
                     SlotState::Trying { attempt, nonce, .. } => {
                         let same = (attempt, nonce) == (proof.attempt, proof.nonce);
                         // The other slot is the only way back from this trial.

@@ -16,63 +16,98 @@ fn main() -> Result<std::process::ExitCode, Box<dyn std::error::Error>> {
     use std::time::Instant;
 
     use stillboot::canary::Canary;
-    use stillboot_sim::explore::Effort;
-    use stillboot_sim::story::{Catalogue, stories};
 
-    let catalogue = Catalogue::new()?;
-    let stories = stories();
-    let effort =
-        Effort { tears: 8, second_every: 0, second_torn_every: 0, fault_every: 1, ..Effort::QUICK };
+    let tests = Tests::new()?;
     let mut failed = 0;
-    println!("{:<22}{:<15}{:<9}point", "bug", "promise", "seconds");
+    println!("{:<24}{:<15}{:<9}point", "bug", "promise", "seconds");
     for canary in Canary::ALL {
         let start = Instant::now();
         Canary::choose(Some(canary));
-        let finding = first(&catalogue, &stories, effort);
+        let finding = tests.first();
+        Canary::choose(None);
         let name = format!("{canary:?}");
         let seconds = start.elapsed().as_secs_f64();
         match finding {
-            Some(found) => {
-                println!(
-                    "{name:<22}{:<15}{seconds:<9.1}{}",
-                    found.broken.promise.heading(),
-                    found.id
-                );
+            Some((id, broken)) => {
+                println!("{name:<24}{:<15}{seconds:<9.1}{id}", broken.promise.heading());
             }
             None => {
                 failed += 1;
-                println!("{name:<22}{:<15}{seconds:<9.1}", "NOT CAUGHT");
+                println!("{name:<24}{:<15}{seconds:<9.1}", "NOT CAUGHT");
             }
         }
     }
-    Canary::choose(None);
     let start = Instant::now();
-    let finding = first(&catalogue, &stories, effort);
+    let finding = tests.first();
     let seconds = start.elapsed().as_secs_f64();
     let promise = if finding.is_some() { "FALSE ALARM" } else { "-" };
-    let point = finding.map_or(String::new(), |found| found.to_string());
+    let point = finding.map_or(String::new(), |(id, broken)| format!("{id}: {}", broken.how));
     failed += usize::from(!point.is_empty());
-    println!("{:<22}{promise:<15}{seconds:<9.1}{point}", "(none)");
+    println!("{:<24}{promise:<15}{seconds:<9.1}{point}", "(none)");
     println!("{} of {} bugs caught", Canary::ALL.len() - failed, Canary::ALL.len());
     Ok(std::process::ExitCode::from(u8::from(failed > 0)))
 }
 
-/// The first broken promise, story by story.
+/// What looks for bugs: damaged disks, stories with power cuts, random walks; in this order, the
+/// quick ones first.
 #[cfg(stillboot_canary)]
-fn first(
-    catalogue: &stillboot_sim::story::Catalogue,
-    stories: &[stillboot_sim::story::Story],
-    effort: stillboot_sim::explore::Effort,
-) -> Option<stillboot_sim::explore::Finding> {
-    use stillboot_sim::explore::{explore, media};
+struct Tests {
+    chain: &'static stillboot_sim::walk::Chain,
+    fields: Vec<stillboot_sim::hostile::Field<'static>>,
+    catalogue: stillboot_sim::story::Catalogue,
+    stories: Vec<stillboot_sim::story::Story>,
+}
 
-    let few: Vec<_> = media()
-        .into_iter()
-        .filter(|medium| ["nor4", "block512", "cache512"].contains(&medium.name))
-        .collect();
-    stories.iter().find_map(|story| {
-        let one = std::slice::from_ref(story);
-        let summary = explore(catalogue, one, &few, effort, few.len(), &|_, _| {});
-        summary.findings.into_iter().next()
-    })
+#[cfg(stillboot_canary)]
+impl Tests {
+    fn new() -> Result<Self, Box<dyn std::error::Error>> {
+        // For as long as the program runs; the fields borrow it.
+        let chain: &'static _ = Box::leak(Box::new(stillboot_sim::walk::Chain::new()?));
+        Ok(Self {
+            chain,
+            fields: stillboot_sim::hostile::Field::all(chain),
+            catalogue: stillboot_sim::story::Catalogue::new()?,
+            stories: stillboot_sim::story::stories(),
+        })
+    }
+
+    /// The first broken promise.
+    fn first(&self) -> Option<(String, stillboot_sim::oracle::Broken)> {
+        self.damaged().or_else(|| self.cut()).or_else(|| self.walked())
+    }
+
+    fn damaged(&self) -> Option<(String, stillboot_sim::oracle::Broken)> {
+        let checked = (0..2000).map(|seed| stillboot_sim::hostile::check(&self.fields, seed));
+        checked
+            .into_iter()
+            .find_map(|checked| checked.failure)
+            .map(|found| (found.id, found.broken))
+    }
+
+    fn cut(&self) -> Option<(String, stillboot_sim::oracle::Broken)> {
+        use stillboot_sim::explore::{Effort, explore, media};
+
+        let effort = Effort {
+            tears: 8,
+            second_every: 0,
+            second_torn_every: 0,
+            fault_every: 1,
+            ..Effort::QUICK
+        };
+        let few: Vec<_> = media()
+            .into_iter()
+            .filter(|medium| ["nor4", "block512", "cache512"].contains(&medium.name))
+            .collect();
+        self.stories.iter().find_map(|story| {
+            let one = std::slice::from_ref(story);
+            let summary = explore(&self.catalogue, one, &few, effort, few.len(), &|_, _| {});
+            summary.findings.into_iter().next().map(|found| (found.id, found.broken))
+        })
+    }
+
+    fn walked(&self) -> Option<(String, stillboot_sim::oracle::Broken)> {
+        let medium = stillboot_sim::walk::media()[0];
+        let walk = |seed| stillboot_sim::walk::walk(self.chain, medium, seed, 400);
+        (0..24).find_map(|seed| walk(seed).failure).map(|found| (found.id, found.broken))
+    }
 }

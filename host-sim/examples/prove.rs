@@ -19,8 +19,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use stillboot_sim::explore::{Counts, Effort, Finding, Summary, Watch, explore_watched, media};
+use stillboot_sim::hostile;
 use stillboot_sim::oracle::{Broken, Promise};
 use stillboot_sim::story::{Catalogue, stories};
+use stillboot_sim::walk::Chain;
 
 /// How often a bar is drawn anew.
 const BAR_EVERY: Duration = Duration::from_millis(200);
@@ -41,6 +43,12 @@ struct Arguments {
     /// How many threads; without it, as many as there are cores.
     #[arg(long)]
     threads: Option<usize>,
+    /// Where the states of damaged disks begin.
+    #[arg(long, default_value_t = 0)]
+    hostile_seed: u64,
+    /// Only the damaged disks.
+    #[arg(long)]
+    only_hostile: bool,
 }
 
 /// How much is swept, and with how little the sweep has failed.
@@ -49,13 +57,25 @@ struct Sweep {
     effort: Effort,
     depth_one_min: u64,
     depth_two_min: u64,
+    /// States of damaged disks that are checked beside it.
+    hostile_states: u64,
 }
 
-const QUICK: Sweep =
-    Sweep { name: "quick", effort: Effort::QUICK, depth_one_min: 200_000, depth_two_min: 200_000 };
+const QUICK: Sweep = Sweep {
+    name: "quick",
+    effort: Effort::QUICK,
+    depth_one_min: 200_000,
+    depth_two_min: 200_000,
+    hostile_states: 20_000,
+};
 
-const FULL: Sweep =
-    Sweep { name: "full", effort: Effort::PROVE, depth_one_min: 200_000, depth_two_min: 5_000_000 };
+const FULL: Sweep = Sweep {
+    name: "full",
+    effort: Effort::PROVE,
+    depth_one_min: 200_000,
+    depth_two_min: 5_000_000,
+    hostile_states: 1_000_000,
+};
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
@@ -86,8 +106,12 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     })
     .context("cannot listen to Ctrl-C")?;
 
+    if arguments.only_hostile {
+        let is_well = damaged_disks(&sweep, arguments.hostile_seed, threads, &stop)?;
+        return Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     let catalogue = Catalogue::new().map_err(|error| anyhow!("the releases: {error}"))?;
-    let watcher = Watcher::new(file, kept, stop);
+    let watcher = Watcher::new(file, kept, Arc::clone(&stop));
     let all = explore_watched(&catalogue, &stories(), &media(), sweep.effort, threads, &watcher);
     let (spent, file) = watcher.end()?;
 
@@ -100,7 +124,39 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     if file.exists() {
         fs::remove_file(file).with_context(|| format!("cannot remove {}", file.display()))?;
     }
-    Ok(conclude(&sweep, &all, spent, threads))
+    let is_well = damaged_disks(&sweep, arguments.hostile_seed, threads, &stop)?;
+    let swept = conclude(&sweep, &all, spent, threads);
+    Ok(if is_well { swept } else { ExitCode::FAILURE })
+}
+
+/// From every state of a damaged disk there must be a way out. Counted apart: here the power is not
+/// all that fails.
+fn damaged_disks(sweep: &Sweep, first: u64, threads: usize, stop: &AtomicBool) -> Result<bool> {
+    let began = Instant::now();
+    let chain = Chain::new().map_err(|error| anyhow!("the releases: {error}"))?;
+    let fields = hostile::Field::all(&chain);
+    let seeds = first..first + sweep.hostile_states;
+    let is_stopped = || stop.load(Ordering::Relaxed);
+    let (counts, failures) = hostile::sweep(&fields, seeds, threads, &is_stopped);
+    let line = |what: &str, count: u64| println!("{what:<44} {:>12}", grouped(count));
+    line("states of damaged disks", counts.states);
+    line("  changes by a writer of the disk", counts.damages);
+    line("  commands after that", counts.commands);
+    line("  that the power cut short", counts.cuts);
+    line("  with bytes that are not read any more", counts.unread);
+    line("  in which nothing whole was there to start", counts.dark);
+    line("  from which the next update was confirmed", counts.updated);
+    line("  with a medium that keeps no update", counts.worn);
+    line("states without a way out", failures.len() as u64);
+    for failure in failures.iter().take(20) {
+        println!("{failure}\n    stillboot simulate --replay '{}'", failure.id);
+    }
+    println!("{:<44} {:>12.1}", "seconds for damaged disks", began.elapsed().as_secs_f64());
+    let is_whole = counts.states == sweep.hostile_states;
+    if !is_whole {
+        println!("expected {} states of damaged disks", sweep.hostile_states);
+    }
+    Ok(is_whole && failures.is_empty() && counts.updated + counts.worn == counts.states)
 }
 
 /// Prints what came of it; success only if nothing was broken and enough was looked at.

@@ -86,10 +86,6 @@ impl Body {
             }
             if let SlotState::Trying { left: 0, .. } = self.slot(slot).state {
                 self.fail(slot, Fault::Exhausted);
-                // Where all are exhausted, each has its turn as last resort.
-                if !Canary::SameOneForEver.sings() {
-                    self.rank(slot, false);
-                }
                 changed = true;
             }
         }
@@ -134,6 +130,10 @@ impl Body {
             return 0;
         }
         entry.state = SlotState::Trying { left: 0, attempt, nonce };
+        // Where all are exhausted, each has its turn.
+        if !Canary::SameOneForEver.sings() {
+            self.rank(slot, false);
+        }
         attempt
     }
 

@@ -23,6 +23,9 @@ pub mod unread;
 pub mod way_out;
 
 use std::fmt;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 pub use past::Field;
 
@@ -97,6 +100,46 @@ pub fn check(fields: &[Field<'_>], seed: u64) -> Checked {
     let (counts, end) = run(fields, seed, None);
     let failure = end.err().map(|broken| Failure { id: format!("hostile/{seed}"), broken });
     Checked { counts, failure }
+}
+
+/// Checks the states of all these seeds on so many threads, until `is_stopped` says so. Returns what
+/// was done and the failures, those of low seeds first.
+///
+/// # Panics
+/// If a check panics.
+pub fn sweep(
+    fields: &[Field<'_>],
+    seeds: Range<u64>,
+    threads: usize,
+    is_stopped: &(dyn Fn() -> bool + Sync),
+) -> (Counts, Vec<Failure>) {
+    let next = AtomicU64::new(seeds.start);
+    let work = || {
+        let mut counts = Counts::default();
+        let mut failures = Vec::new();
+        while !is_stopped() {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                break;
+            }
+            let checked = check(fields, seed);
+            counts.add(&checked.counts);
+            failures.extend(checked.failure.map(|failure| (seed, failure)));
+        }
+        (counts, failures)
+    };
+    let mut counts = Counts::default();
+    let mut failures = Vec::new();
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            let (found, failed) = worker.join().expect("a check does not panic");
+            counts.add(&found);
+            failures.extend(failed);
+        }
+    });
+    failures.sort_by_key(|(seed, _)| *seed);
+    (counts, failures.into_iter().map(|(_, failure)| failure).collect())
 }
 
 /// Does the same for the state of this identity and tells it line by line; the last line says

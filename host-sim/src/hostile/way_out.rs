@@ -87,14 +87,22 @@ pub fn find(device: &mut Device<'_, '_>, counts: &mut Counts) -> Result<(), Brok
             InstallError::Refused(Refusal::Policy(Objection::FailedBefore(_))) => {
                 let _ = device.operate(Request::Forget(device.field.chain.releases[NEXT].digest));
             }
-            InstallError::Device(_) | InstallError::ReadBack | InstallError::Record(_)
-                if is_worn(device) =>
+            // What the slot that cannot be read reaches is not known: the recorded floor stands.
+            InstallError::Device(_)
+            | InstallError::ReadBack
+            | InstallError::Refused(Refusal::BelowFloor { .. })
+                if is_slot_worn(device) =>
             {
                 counts.worn += 1;
                 return Ok(());
             }
             _ => {}
         }
+    }
+    // Nothing is written to the place that still works, for it has the only record.
+    if is_record_worn(device) {
+        counts.worn += 1;
+        return Ok(());
     }
     broken(Promise::NextUpdate, format!("the next update does not get in: {tried:?}"))
 }
@@ -159,8 +167,7 @@ fn only_verified(device: &Device<'_, '_>, on: &mut PowerOn) -> Result<(), Broken
     Ok(())
 }
 
-/// A copy of the record stands on bytes that are not read: nothing is written to the other one, for
-/// it is the only one.
+/// A copy of the record stands on bytes that are not read.
 fn is_record_worn(device: &Device<'_, '_>) -> bool {
     [0, 1].into_iter().any(|copy| {
         let at = device.field.ground.record(copy).offset;
@@ -168,12 +175,11 @@ fn is_record_worn(device: &Device<'_, '_>) -> bool {
     })
 }
 
-/// The medium is at fault under a copy of the record or under an update slot.
-fn is_worn(device: &Device<'_, '_>) -> bool {
+/// An update slot stands on bytes that are not read.
+fn is_slot_worn(device: &Device<'_, '_>) -> bool {
     let is_slot = |slot: &Slot| {
         let stretches = device.field.ground.stretches(*slot);
         stretches.iter().any(|at| device.disk().meets(at.start, at.end))
     };
-    is_record_worn(device)
-        || device.field.slots.iter().filter(|slot| slot.kind() == SlotKind::Update).any(is_slot)
+    device.field.slots.iter().filter(|slot| slot.kind() == SlotKind::Update).any(is_slot)
 }

@@ -382,6 +382,8 @@ impl Model {
                 }
                 match entry.state {
                     SlotState::Good => {}
+                    SlotState::Ready { .. } | SlotState::Trying { .. }
+                        if proof.slot.kind() == SlotKind::Recovery => {}
                     SlotState::Trying { attempt, nonce, .. }
                         if (attempt, nonce) == (proof.attempt, proof.nonce) =>
                     {
@@ -778,7 +780,6 @@ impl<'a> Loader<'a> {
             for slot in [Slot::A, Slot::B, Slot::C] {
                 if let SlotState::Trying { left: 0, .. } = self.at.body.slot(slot).state {
                     self.at.set_bad(slot, Fault::Exhausted);
-                    self.at.put_last(slot);
                 }
             }
             let (slot, claim) = self.at.order(false)[0];
@@ -890,6 +891,9 @@ impl<'a> Loader<'a> {
                     SlotKind::Update => SlotState::Trying { left: 0, attempt, nonce },
                     SlotKind::Recovery => SlotState::Good,
                 };
+                if slot.kind() == SlotKind::Update {
+                    self.at.put_last(slot);
+                }
             }
             Claim::Good | Claim::Suspect | Claim::Recovery => self.raise_floor(slot, release),
         }
