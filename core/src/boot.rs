@@ -290,10 +290,8 @@ struct Kind {
     ignore_floor: bool,
     /// A candidate was refused by nothing but the record's floor.
     refused_by_floor: bool,
-    /// Slots that could not be read in full, as bits: they may reach the floor, and be whole.
+    /// Slots whose head could not be read, as bits: what floor they reach is not known.
     unseen: u8,
-    /// Such slots were looked at a second time.
-    looked_again: bool,
 }
 
 /// One power-on.
@@ -434,7 +432,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
                 match event {
                     Event::Loaded(bytes) if bytes.len() == len as usize => self.fold.bytes(bytes),
                     Event::Done => self.fold.bytes(&buffer[..len as usize]),
-                    Event::Failed(error) => return self.unread(Reason::Device(error)),
+                    Event::Failed(error) => return self.skip(Reason::Device(error)),
                     _ => return self.skip(Reason::NoMemory),
                 }
                 self.load(offset + u64::from(len))
@@ -675,18 +673,12 @@ impl<'a, H: Sha256> Boot<'a, H> {
             let seen = &mut self.kinds[kind as usize];
             if seen.refused_by_floor
                 && !self.report.store_failed
+                && seen.unseen == 0
                 && !seen.ignore_floor
                 && seen.reaches == 0
             {
-                if seen.unseen != 0 && !seen.looked_again {
-                    // A slot that could not be read may reach the floor. One failure does not make
-                    // way for an older system; a lasting one does.
-                    seen.looked_again = true;
-                    self.out &= !core::mem::take(&mut seen.unseen);
-                } else {
-                    seen.ignore_floor = true;
-                    self.report.floor_ignored = true;
-                }
+                seen.ignore_floor = true;
+                self.report.floor_ignored = true;
                 self.next = 0;
                 return self.next_candidate();
             }
@@ -843,7 +835,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
         match self.compare(&root) {
             None => self.load(0),
             Some(true) => self.condemn(Reason::Corrupt { role }),
-            Some(false) => self.unread(Reason::Unstable),
+            Some(false) => self.skip(Reason::Unstable),
         }
     }
 
@@ -1007,12 +999,10 @@ impl<'a, H: Sha256> Boot<'a, H> {
         self.skip(Reason::Returned)
     }
 
-    /// The slot is out for this power-on, because not all of it could be read.
+    /// The slot is out for this power-on, because its head could not be read.
     fn unread(&mut self, reason: Reason) -> Action {
         let slot = self.current.slot;
-        let seen = &mut self.kinds[slot.kind() as usize];
-        seen.unseen |= slot.bit();
-        seen.reaches &= !slot.bit();
+        self.kinds[slot.kind() as usize].unseen |= slot.bit();
         self.skip(reason)
     }
 

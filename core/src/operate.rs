@@ -6,7 +6,7 @@
 
 use crate::canary::Canary;
 use crate::device::DeviceError;
-use crate::format::{BootProof, Digest, Hold, Mark, MarkKind, Record, Slot, header};
+use crate::format::{BootProof, Digest, Hold, Mark, MarkKind, Record, Slot, header, record};
 use crate::io::{Io, IoResult, Step};
 use crate::layout::{Layout, Part, Region};
 use crate::record::{
@@ -31,9 +31,10 @@ pub enum Request {
     HoldUpdates(Hold),
     /// A good slot had to be ended by a watchdog or missed its deadline.
     Suspect(Slot),
-    /// Destroy a record of this later format version, which this build cannot read: the next boot
-    /// rebuilds the record from the slots. Lost are tries, failures, holds and the recorded floor.
-    DiscardNewer(u16),
+    /// Destroy the record, if it is of this format version: the next boot rebuilds it from the slots.
+    /// For a later version, which this build cannot read. Lost are tries, failures, holds, and the
+    /// recorded floor and data epoch.
+    Discard(u16),
     /// Call off what waits to be tried, or is on trial, and hold nothing against it.
     Cancel,
     /// Take this update off the list of those that failed here.
@@ -66,9 +67,9 @@ pub enum OperateError {
     NoSuchSlot(Slot),
     /// There is no record yet, or it is lost: the next boot makes it.
     NoRecord(Choice),
-    /// The record is not of the later format version that was named.
+    /// The record is not of the format version that was named.
     OtherVersion {
-        /// The later version that was found, if one was.
+        /// The version that was found, if there is a record.
         found: Option<u16>,
     },
     /// A device failed.
@@ -101,7 +102,7 @@ impl core::fmt::Display for OperateError {
                 write!(f, "the boot record is of format version {found}: name that version")
             }
             Self::OtherVersion { found: None } => {
-                f.write_str("no copy of the boot record is of a later format version")
+                f.write_str("there is no boot record to be discarded")
             }
             Self::Device(error) => write!(f, "the slot cannot be written: {error}"),
             Self::Record(error) => write!(f, "the boot record cannot be written: {error}"),
@@ -281,31 +282,23 @@ impl<'a> Operate<'a> {
         Action::Io(self.copies.begin_write(self.layout, &mut self.record))
     }
 
-    /// The copies that this build can read go first: the later format stays in force until the last
-    /// write, so a power cut leaves the whole of it or nothing.
+    /// Both places, also one that holds no copy, and the second one first: a blank second place would
+    /// pass for a device that never had a record, and an installation would then spare no slot.
     fn discard(&mut self, version: u16) -> Result<Action, OperateError> {
-        let newer = |state: CopyState| match state {
-            CopyState::Newer { version } => Some(version),
-            CopyState::Blank
-            | CopyState::Invalid
-            | CopyState::Valid { .. }
-            | CopyState::Unreadable(_) => None,
-        };
         let states = self.copies.states();
-        let found = states.into_iter().filter_map(newer).max();
+        let version_of = |state: CopyState| match state {
+            CopyState::Newer { version } => Some(version),
+            CopyState::Valid { .. } => Some(record::VERSION),
+            CopyState::Blank | CopyState::Invalid | CopyState::Unreadable(_) => None,
+        };
+        let found = states.into_iter().filter_map(version_of).max();
         if found != Some(version) || Canary::NewerForEver.sings() {
             return Err(OperateError::OtherVersion { found });
         }
-        let last = u8::from(newer(states[1]).is_some());
-        let first = 1 - last;
-        let holds_one = |copy: u8| match states[usize::from(copy)] {
-            CopyState::Newer { .. } | CopyState::Valid { .. } => true,
-            CopyState::Blank | CopyState::Invalid | CopyState::Unreadable(_) => false,
-        };
-        Ok(if holds_one(first) {
-            self.destroy_record(first, Some(last))
-        } else {
-            self.destroy_record(last, None)
+        Ok(match states {
+            [_, CopyState::Unreadable(_)] => self.destroy_record(0, None),
+            [CopyState::Unreadable(_), _] => self.destroy_record(1, None),
+            _ => self.destroy_record(1, Some(0)),
         })
     }
 
@@ -320,7 +313,7 @@ impl<'a> Operate<'a> {
             self.state = State::Ended;
             return Ok(Action::Finish(Answer::Done));
         }
-        if let Request::DiscardNewer(version) = self.request {
+        if let Request::Discard(version) = self.request {
             return self.discard(version);
         }
         match self.choice {
@@ -338,7 +331,7 @@ impl<'a> Operate<'a> {
             | Request::Suspect(slot) => Some(slot),
             Request::HoldUpdates(_)
             | Request::NoteTime(_)
-            | Request::DiscardNewer(_)
+            | Request::Discard(_)
             | Request::Cancel
             | Request::Forget(_)
             | Request::Read => None,
@@ -350,7 +343,7 @@ impl<'a> Operate<'a> {
         }
         let body = &mut self.record.body;
         let changed = match self.request {
-            Request::Read | Request::DiscardNewer(_) => false,
+            Request::Read | Request::Discard(_) => false,
             Request::MarkGood(proof) => {
                 match body.confirm(&proof).map_err(OperateError::Confirm)? {
                     Confirmation::AlreadyGood => false,

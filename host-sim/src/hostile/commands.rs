@@ -84,7 +84,7 @@ impl<'f, 'a> Device<'f, 'a> {
                 let digests = &self.field.digests;
                 let digest = digests[random.below(digests.len() as u64) as usize];
                 let request = match random.below(3) {
-                    0 => Request::DiscardNewer(random.below(3) as u16),
+                    0 => Request::Discard(random.below(3) as u16),
                     1 => Request::Cancel,
                     _ => Request::Forget(digest),
                 };

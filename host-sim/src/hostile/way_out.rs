@@ -1,7 +1,7 @@
 //! The law "no dead end", held against one device: what is whole boots, and the next update gets in.
 
 use stillboot::boot::Reason;
-use stillboot::format::{Slot, SlotKind};
+use stillboot::format::{Floor, Slot, SlotKind, record};
 use stillboot::install::{InstallError, Refusal, Wait};
 use stillboot::operate::Request;
 use stillboot::policy::Objection;
@@ -54,7 +54,7 @@ pub fn find(device: &mut Device<'_, '_>, counts: &mut Counts) -> Result<(), Brok
                 _ => None,
             });
             let version = version.max().unwrap_or_default();
-            let answer = device.operate(Request::DiscardNewer(version));
+            let answer = device.operate(Request::Discard(version));
             tried.push(format!("discard version {version}: {answer:?}"));
             if answer.is_err() && is_record_worn(device) {
                 counts.worn += 1;
@@ -80,19 +80,26 @@ pub fn find(device: &mut Device<'_, '_>, counts: &mut Counts) -> Result<(), Brok
         };
         tried.push(error.to_string());
         match error {
-            InstallError::Deferred(Wait::Unverified(slot)) => named = Some(slot),
+            InstallError::Deferred(Wait::Unverified(slot)) => {
+                // The loader looked at all slots, read them, and none is kept by the store: what is
+                // not good is known to be bad.
+                if on.proof.is_none() && device.world.store.is_none() && !is_slot_worn(device) {
+                    let how = format!("{slot} does not verify, and is spared as a good one");
+                    return broken(Promise::NextUpdate, how);
+                }
+                named = Some(slot);
+            }
             InstallError::Refused(
                 Refusal::CannotReadData { .. } | Refusal::FallbackCannotRead { .. },
             ) => new_epoch = true,
             InstallError::Refused(Refusal::Policy(Objection::FailedBefore(_))) => {
                 let _ = device.operate(Request::Forget(device.field.chain.releases[NEXT].digest));
             }
-            // What the slot that cannot be read reaches is not known: the recorded floor stands.
-            InstallError::Device(_)
-            | InstallError::ReadBack
-            | InstallError::Refused(Refusal::BelowFloor { .. })
-                if is_slot_worn(device) =>
-            {
+            // What the slot that cannot be read reaches is not known, so the recorded floor stands.
+            InstallError::Refused(Refusal::BelowFloor { .. }) if is_slot_worn(device) => {
+                let _ = device.operate(Request::Discard(record::VERSION));
+            }
+            InstallError::Device(_) | InstallError::ReadBack if is_slot_worn(device) => {
                 counts.worn += 1;
                 return Ok(());
             }
@@ -130,7 +137,17 @@ fn confirm(device: &mut Device<'_, '_>, slot: Slot, counts: &mut Counts) -> Resu
 }
 
 /// A slot that is whole, can be read, and reaches the floor of the store.
-fn able(device: &Device<'_, '_>) -> Option<(Slot, String)> {
+fn able(device: &mut Device<'_, '_>) -> Option<(Slot, String)> {
+    // A recorded floor does not count, but while a slot cannot be read that may reach it.
+    let mut recorded = [Floor::default(); 2];
+    if is_slot_worn(device) {
+        let body = match device.world.record() {
+            Ok((record, Choice::Current { .. }, _)) => record.body,
+            // Which floor will be rebuilt is not known.
+            _ => return None,
+        };
+        recorded = [SlotKind::Update, SlotKind::Recovery].map(|kind| body.floor_of(kind));
+    }
     let field = device.field;
     let disk = device.disk();
     let scene = field.places.scene(field.chain, disk.device());
@@ -138,7 +155,8 @@ fn able(device: &Device<'_, '_>) -> Option<(Slot, String)> {
         let release = &field.chain.releases[scene[*slot as usize].whole()?];
         let kept = device.world.store.as_ref().and_then(|store| store.floors[slot.kind() as usize]);
         let is_read = !field.ground.stretches(*slot).iter().any(|at| disk.meets(at.start, at.end));
-        let is_able = release.is_ours && is_read && release.floor >= kept.unwrap_or_default();
+        let floor = recorded[slot.kind() as usize].max(kept.unwrap_or_default());
+        let is_able = release.is_ours && is_read && release.floor >= floor;
         is_able.then(|| (*slot, release.name.clone()))
     })
 }
@@ -175,11 +193,11 @@ fn is_record_worn(device: &Device<'_, '_>) -> bool {
     })
 }
 
-/// An update slot stands on bytes that are not read.
+/// A slot stands on bytes that are not read.
 fn is_slot_worn(device: &Device<'_, '_>) -> bool {
     let is_slot = |slot: &Slot| {
         let stretches = device.field.ground.stretches(*slot);
         stretches.iter().any(|at| device.disk().meets(at.start, at.end))
     };
-    device.field.slots.iter().filter(|slot| slot.kind() == SlotKind::Update).any(is_slot)
+    device.field.slots.iter().any(is_slot)
 }

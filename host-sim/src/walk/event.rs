@@ -63,6 +63,8 @@ pub enum What {
     Scrub(Slot),
     /// Both copies of the record are destroyed.
     LoseRecord,
+    /// The same, by the request for it.
+    Discard,
     /// So many bytes of the slot are destroyed, from its start or at its end.
     Wreck(Slot, bool),
     /// The device gets a fault that lasts for so many events.
@@ -137,9 +139,12 @@ impl Event {
             | What::Hold(..)
             | What::HoldUpdates(_)
             | What::Suspect(_) => 8,
-            What::Scrub(_) | What::LoseRecord | What::Wreck(..) | What::Fails(..) | What::Check => {
-                0
-            }
+            What::Scrub(_)
+            | What::LoseRecord
+            | What::Discard
+            | What::Wreck(..)
+            | What::Fails(..)
+            | What::Check => 0,
         };
         let power = (changes > 0 && random.chance(1, 3)).then(|| {
             let cut = match random.below(6) {
@@ -214,6 +219,7 @@ fn what(random: &mut Random) -> What {
         81 => What::HoldUpdates(random.chance(1, 2)),
         82 | 83 => What::Suspect(any_slot(random)),
         84 | 85 => What::Scrub(any_slot(random)),
+        86 if random.chance(1, 2) => What::Discard,
         86 => What::LoseRecord,
         87 => What::Wreck(any_slot(random), random.chance(1, 2)),
         88..91 => What::Fails(fault(random), 1 + random.below(3) as u8),

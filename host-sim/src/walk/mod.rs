@@ -32,6 +32,7 @@ use std::ops::Range;
 
 use stillboot::device::{BlockDevice, Geometry};
 use stillboot::driver::{self, Memory as _};
+use stillboot::format::record::VERSION;
 use stillboot::format::{BootProof, Floor, Hold, Slot, SlotKind};
 use stillboot::install::{InstallError, Installed, Running};
 use stillboot::operate::{Answer, OperateError, Request};
@@ -495,6 +496,10 @@ impl<'w, 'a> Walker<'w, 'a> {
             What::LoseRecord => {
                 self.lose_record();
                 Ok(())
+            }
+            What::Discard => {
+                self.running = None;
+                self.operate(Request::Discard(VERSION), event.power).map(|_| ())
             }
             What::Wreck(slot, all) => {
                 self.wreck(slot, all);

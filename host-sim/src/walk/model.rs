@@ -10,7 +10,7 @@ use std::mem::discriminant;
 
 use stillboot::format::{
     BootProof, Fault, Floor, SLOTS_MAX, Slot, SlotKind, SlotState,
-    record::{Body, FAILED_MAX},
+    record::{Body, FAILED_MAX, VERSION},
 };
 use stillboot::install::{InstallError, Nothing, Refusal, Wait};
 use stillboot::layout::LayoutError;
@@ -564,6 +564,14 @@ impl Model {
         if request == Request::Read {
             return Ok(Answer::Done);
         }
+        if let Request::Discard(version) = request {
+            let found = (self.kept == Kept::Record).then_some(VERSION);
+            if found != Some(version) {
+                return Err(OperateError::OtherVersion { found });
+            }
+            *self = self.lost();
+            return Ok(Answer::Done);
+        }
         match self.kept {
             Kept::Record => {}
             Kept::Nothing => return Err(OperateError::NoRecord(Choice::Factory)),
@@ -610,9 +618,7 @@ impl Model {
                 let is_good = self.is_good(slot);
                 self.body.slot_mut(slot).suspect |= is_good;
             }
-            Request::DiscardNewer(_) => {
-                return Err(OperateError::OtherVersion { found: None });
-            }
+            Request::Discard(_) => {}
             Request::NoteTime(now) => {
                 for failed in self.body.failed.iter_mut().filter(|failed| failed.at == 0) {
                     failed.at = now;
@@ -679,9 +685,15 @@ impl Model {
         Ok(!waiting.is_empty())
     }
 
+    /// What the next power-on tries first: a slot below the recorded floor is not started.
+    fn next(&self) -> Option<Slot> {
+        let reaches = |slot: &Slot| self.body.slot(*slot).floor >= self.body.floor_of(slot.kind());
+        self.order(false).into_iter().map(|at| at.0).find(reaches)
+    }
+
     fn roll_back(&mut self, slot: Slot) -> Result<Answer, OperateError> {
         if self.is_good(slot) && self.cancel()? {
-            return Ok(Answer::Boots(slot));
+            return Ok(Answer::Boots(self.next().unwrap_or(slot)));
         }
         let other = self
             .other_good(slot)
@@ -693,10 +705,7 @@ impl Model {
         }
         self.body.slot_mut(other).suspect = false;
         self.prefer(other);
-        // A floor above all of them was damaged or forged; then nothing tells what starts.
-        let reaches = |slot: &Slot| self.body.slot(*slot).floor >= self.body.floor_of(slot.kind());
-        let next = self.order(false).into_iter().map(|at| at.0).find(reaches);
-        Ok(Answer::Boots(next.unwrap_or(other)))
+        Ok(Answer::Boots(self.next().unwrap_or(other)))
     }
 }
 

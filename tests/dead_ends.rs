@@ -1,0 +1,617 @@
+//! States from which an outsider found no way back to a device that boots and takes updates, each
+//! with the way out that there is now. The kinds are explored at large by `tests/hostile.rs`.
+
+use stillboot::boot::Reason;
+use stillboot::format::record::{LEN_MAX, Record, SEQUENCE_MAX, VERSION};
+use stillboot::format::{BootProof, Epochs, Fault, Floor, Load, Role, Slot, SlotKind, SlotState};
+use stillboot::install::{InstallError, Installed, Nothing, Refusal, Running, Wait};
+use stillboot::layout::Part;
+use stillboot::operate::{Answer, OperateError, Request};
+use stillboot::record::{Choice, CopyState, OperatorRefusal};
+use stillboot::select::Claim;
+use stillboot_sim::disk::{Cut, PowerCut, RamDisk, Tear};
+use stillboot_sim::hostile::unread::Unread;
+use stillboot_sim::release::content;
+use stillboot_sim::world::{Bytes, SimStore};
+use stillboot_sim::{Piece, Publisher, World};
+use stillboot_tests::forge::{forge_record, lose_record, plant};
+use stillboot_tests::{RamWorld, blank, boot, commission, confirm, media, state};
+
+const AB: &[Slot] = &[Slot::A, Slot::B];
+const ABR: &[Slot] = &[Slot::A, Slot::B, Slot::Recovery];
+const CORRUPT: SlotState = SlotState::Bad { fault: Fault::Corrupt };
+
+fn simple(publisher: &Publisher, sequence: u64) -> Vec<u8> {
+    publisher.simple(sequence, SlotKind::Update).unwrap()
+}
+
+fn release(publisher: &Publisher, sequence: u64, kind: SlotKind, level: u32) -> Vec<u8> {
+    let bytes = content(sequence, 900);
+    let mut manifest = publisher.manifest(sequence);
+    manifest.level = level;
+    let piece = Piece { role: Role::Kernel, load: Load::Ram, linked: None, bytes: &bytes };
+    publisher.bundle(manifest, kind, &[piece]).unwrap()
+}
+
+/// Two good slots: version 1 in a, version 2 in b, which goes first.
+fn two_good<'a>(publisher: &'a Publisher, number: usize, slots: &[Slot]) -> RamWorld<'a> {
+    let mut world = blank(publisher, media()[number].1, slots);
+    let proof = commission(&mut world, &simple(publisher, 1));
+    world.install(&simple(publisher, 2), Some(proof)).unwrap();
+    confirm(&mut world);
+    boot(&mut world);
+    world
+}
+
+fn install_to<D: stillboot::device::BlockDevice>(
+    world: &mut World<'_, D>,
+    bundle: &[u8],
+    running: Option<BootProof>,
+    target: Slot,
+) -> Result<Installed, InstallError> {
+    let running = running.map_or(Running::Offline, Running::Proof);
+    world.install_with(&mut Bytes::new(bundle, usize::MAX), running, |config| {
+        config.target = Some(target);
+    })
+}
+
+fn slot_start<D>(world: &World<'_, D>, slot: Slot) -> u64 {
+    let slots = world.ground.slots();
+    slots.iter().find(|found| found.slot == slot).unwrap().regions[0].region.offset
+}
+
+/// Where the head of the slot stands.
+fn head_of<D>(world: &World<'_, D>, slot: Slot) -> u64 {
+    let slots = world.ground.slots();
+    let layout = world.ground.layout(&slots).unwrap();
+    layout.part(slot, Part::Trust).unwrap().offset
+}
+
+/// Turns a bit of the last bytes of what stands in the slot.
+fn rot(world: &mut RamWorld<'_>, slot: Slot, bundle: &[u8]) {
+    let tail = bundle[bundle.len() - 64..].to_vec();
+    let start = slot_start(world, slot);
+    let all = world.disks[0].bytes(start, 128 << 10);
+    let at = start + all.windows(64).position(|window| window == tail).unwrap() as u64;
+    world.disks[0].poke(at, &[tail[0] ^ 1]);
+}
+
+/// The next update gets in by the commands that the messages name.
+fn updated(world: &mut RamWorld<'_>, bundle: &[u8]) -> Slot {
+    let slot = world.install(bundle, None).unwrap().slot;
+    assert_eq!(confirm(world).slot, slot);
+    let power_on = world.power_on().unwrap();
+    let candidate = power_on.report.lines.last().unwrap().candidate;
+    assert_eq!((candidate.slot, candidate.claim), (slot, Claim::Good));
+    slot
+}
+
+/// One slot had an older trust area of the same product, the other one rotten bits: the record went
+/// on calling the first good, and no installation was accepted.
+#[test]
+fn an_older_trust_area_beside_a_rotten_slot_leaves_a_way() {
+    let publisher = Publisher::new(1);
+    for number in 0..media().len() {
+        let mut world = two_good(&publisher, number, AB);
+        let mut older = blank(&publisher, media()[number].1, AB);
+        older.install(&simple(&publisher, 9), None).unwrap();
+        let at = head_of(&world, Slot::A);
+        world.disks[0].poke(at, &older.disks[0].bytes(at, 4096));
+        rot(&mut world, Slot::B, &simple(&publisher, 2));
+        let power_on = world.power_on().unwrap();
+        assert_eq!(power_on.proof, None, "{:?}", power_on.report);
+        assert_eq!([Slot::A, Slot::B].map(|slot| state(&mut world, slot)), [CORRUPT; 2]);
+        updated(&mut world, &simple(&publisher, 3));
+    }
+}
+
+/// The same before a power-on has looked: what stands for the running slot is the one whose head is
+/// as recorded, and one that is not is overwritten only if it is named.
+#[test]
+fn a_good_slot_that_cannot_be_shown_to_be_good_is_overwritten_only_by_name() {
+    let publisher = Publisher::new(1);
+    let mut world = two_good(&publisher, 0, AB);
+    for slot in [Slot::A, Slot::B] {
+        let at = head_of(&world, slot);
+        world.disks[0].poke(at, &[0xee; 64]);
+    }
+    let update = simple(&publisher, 3);
+    let wait = InstallError::Deferred(Wait::Unverified(Slot::B));
+    assert_eq!(world.install(&update, None), Err(wait));
+    assert_eq!(install_to(&mut world, &update, None, Slot::B).unwrap().slot, Slot::B);
+    confirm(&mut world);
+}
+
+/// The same device, with a bad sector.
+fn unread<'a>(world: &RamWorld<'a>, at: u64) -> World<'a, Unread<RamDisk>> {
+    let mut disk = Unread::new(world.disks[0].fork());
+    disk.range = at..at + 512;
+    let mut other = World::new(world.device, world.ground.clone(), vec![disk]);
+    other.nonce = 1 << 20;
+    other
+}
+
+/// A lasting read error under one slot's head, and the other slot rotten.
+#[test]
+fn an_unreadable_slot_beside_a_rotten_one_leaves_a_way() {
+    let publisher = Publisher::new(1);
+    let mut world = two_good(&publisher, 0, AB);
+    rot(&mut world, Slot::A, &simple(&publisher, 1));
+    let mut world = unread(&world, head_of(&world, Slot::B));
+    assert_eq!(world.power_on().unwrap().proof, None);
+    // What cannot be read may be whole: it is not the one that is overwritten.
+    assert_eq!(world.install(&simple(&publisher, 3), None).unwrap().slot, Slot::A);
+    let proof = world.power_on().unwrap().proof.unwrap();
+    assert_eq!(world.operate(Request::MarkGood(proof)), Ok(Answer::Done));
+    assert_eq!(world.record().unwrap().0.body.slot(Slot::B).state, SlotState::Good);
+}
+
+/// A record that is lost was never rebuilt while a slot could not be read and nothing started.
+#[test]
+fn a_lost_record_is_rebuilt_around_a_slot_that_cannot_be_read() {
+    let publisher = Publisher::new(1);
+    let mut world = two_good(&publisher, 0, AB);
+    rot(&mut world, Slot::A, &simple(&publisher, 1));
+    lose_record(&mut world);
+    let mut world = unread(&world, head_of(&world, Slot::B));
+    assert_eq!(world.power_on().unwrap().proof, None);
+    let (record, choice, _) = world.record().unwrap();
+    assert!(matches!(choice, Choice::Current { .. }));
+    let b = record.body.slot(Slot::B);
+    assert_eq!((b.state, b.held), (SlotState::Bad { fault: Fault::Unreadable }, true));
+    assert_eq!(world.install(&simple(&publisher, 3), None).unwrap().slot, Slot::A);
+    let proof = world.power_on().unwrap().proof.unwrap();
+    assert_eq!(world.operate(Request::MarkGood(proof)), Ok(Answer::Done));
+    // The cable is back: what was held is still there.
+    world.disks[0].range = 0..0;
+    world.operate(Request::MarkBad(Slot::A)).unwrap_err();
+    assert_eq!(world.power_on().unwrap().slot(), Some(Slot::A));
+}
+
+const TOP: Floor = Floor { keyset_version: u32::MAX, level: u32::MAX };
+
+/// A forged floor: recovery started every time, and its installation was refused for ever.
+#[test]
+fn a_floor_above_everything_is_set_aside_by_an_installation_of_recovery() {
+    let publisher = Publisher::new(1);
+    for (has_store, is_read) in [(false, true), (true, true), (false, false)] {
+        let mut world = two_good(&publisher, 0, ABR);
+        let recovery = publisher.simple(50, SlotKind::Recovery).unwrap();
+        install_to(&mut world, &recovery, None, Slot::Recovery).unwrap();
+        world.store = has_store.then(SimStore::default);
+        boot(&mut world);
+        forge_record(&mut world, |record| record.body.floor = TOP);
+        let proof = boot(&mut world);
+        assert_eq!(proof.slot, Slot::Recovery, "recovery goes before a floor is set aside");
+        // No slot boots next but recovery.
+        let refused = OperateError::Operator(OperatorRefusal::NothingElseGood);
+        assert_eq!(world.operate(Request::Rollback(Slot::A)), Err(refused));
+        let update = simple(&publisher, 3);
+        if !is_read {
+            let mut world = unread(&world, head_of(&world, Slot::A));
+            let answer = world.install(&update, Some(proof));
+            assert!(
+                matches!(answer, Err(InstallError::Refused(Refusal::BelowFloor { .. }))),
+                "what cannot be read may reach the floor: {answer:?}"
+            );
+            continue;
+        }
+        // Not below what the good slots and the store have.
+        let low = release(&publisher, 3, SlotKind::Update, 0);
+        let answer = world.install(&low, Some(proof));
+        assert!(matches!(answer, Err(InstallError::Refused(Refusal::BelowFloor { .. }))));
+        let slot = world.install(&update, Some(proof)).unwrap().slot;
+        assert_eq!(confirm(&mut world).slot, slot);
+        let floor = world.record().unwrap().0.body.floor;
+        assert_eq!(floor, Floor { keyset_version: 1, level: 1 });
+        assert_eq!(boot(&mut world).slot, slot);
+    }
+}
+
+/// The floor of recovery likewise: its updates come from a system that runs.
+#[test]
+fn a_recovery_floor_above_everything_ends_no_updates_of_recovery() {
+    let publisher = Publisher::new(1);
+    let mut world = two_good(&publisher, 0, ABR);
+    let recovery = |sequence| publisher.simple(sequence, SlotKind::Recovery).unwrap();
+    install_to(&mut world, &recovery(50), None, Slot::Recovery).unwrap();
+    forge_record(&mut world, |record| record.body.recovery_floor = TOP);
+    let proof = boot(&mut world);
+    install_to(&mut world, &recovery(51), Some(proof), Slot::Recovery).unwrap();
+    for slot in AB {
+        let at = head_of(&world, *slot);
+        world.disks[0].poke(at, &[0x33; 64]);
+    }
+    assert_eq!(boot(&mut world).slot, Slot::Recovery);
+}
+
+/// With the floor out of the way by rot, not by a forged record: a slot whose head reaches the
+/// floor and whose content is gone does not keep the other one from starting.
+#[test]
+fn a_floor_that_nothing_whole_reaches_does_not_count() {
+    let publisher = Publisher::new(1);
+    let mut world = blank(&publisher, media()[0].1, AB);
+    let newer = release(&publisher, 2, SlotKind::Update, 5);
+    let proof = commission(&mut world, &release(&publisher, 1, SlotKind::Update, 1));
+    world.install(&newer, Some(proof)).unwrap();
+    confirm(&mut world);
+    forge_record(&mut world, |record| record.body.floor.level = 5);
+    assert_eq!(boot(&mut world).slot, Slot::B);
+    rot(&mut world, Slot::B, &newer);
+    let power_on = world.power_on().unwrap();
+    assert_eq!(power_on.slot(), Some(Slot::A), "{:?}", power_on.report);
+    assert!(power_on.report.floor_ignored);
+}
+
+/// Cut at every operation of the renumbering, in every way: the tries still end, and nothing is
+/// lost.
+#[test]
+fn renumbering_survives_power_cuts_and_gives_no_tries() {
+    let publisher = Publisher::new(1);
+    for (name, geometry) in media() {
+        let mut world = blank(&publisher, geometry, AB);
+        let proof = commission(&mut world, &simple(&publisher, 1));
+        world.install(&simple(&publisher, 2), Some(proof)).unwrap();
+        let (record, ..) = world.record().unwrap();
+        // One copy, as a forger would who wants it to win, or both.
+        for both in [false, true] {
+            let mut disk = world.disks[0].fork();
+            let mut forged = record.clone();
+            forged.sequence = SEQUENCE_MAX;
+            let mut bytes = [0; LEN_MAX];
+            forged.emit(&mut bytes).unwrap();
+            for copy in if both { 0..2 } else { 1..2 } {
+                disk.poke(world.ground.record(copy).offset, &bytes);
+            }
+            for at in 0..12 {
+                for cut in [
+                    Cut::Before,
+                    Cut::After,
+                    Cut::Torn(Tear::Prefix(20)),
+                    Cut::Torn(Tear::Prefix(300)),
+                    Cut::Torn(Tear::Mixed(at)),
+                ] {
+                    let disk = PowerCut::new(disk.fork());
+                    let mut world = World::new(world.device, world.ground.clone(), vec![disk]);
+                    world.disks[0].cut_at(at, cut);
+                    let on = world.power_on().unwrap();
+                    let mut starts = usize::from(!world.disks[0].is_off() && on.proof.is_some());
+                    world.disks[0].power_on();
+                    while starts < 10 {
+                        let on = world.power_on().unwrap();
+                        match on.slot().unwrap_or_else(|| panic!("{name}: {:?}", on.report)) {
+                            Slot::B => starts += 1,
+                            slot => {
+                                assert_eq!(slot, Slot::A, "{name}");
+                                break;
+                            }
+                        }
+                    }
+                    assert!(starts <= 3, "{name}, cut {at} {cut:?}: {starts} starts");
+                    let (record, choice, _) = world.record().unwrap();
+                    assert!(matches!(choice, Choice::Current { .. }));
+                    assert!(record.sequence < SEQUENCE_MAX, "{name}: {}", record.sequence);
+                }
+            }
+        }
+    }
+}
+
+/// A forged data epoch refused every update, whatever was allowed.
+#[test]
+fn a_data_epoch_above_everything_ends_no_updates() {
+    let publisher = Publisher::new(1);
+    let mut world = two_good(&publisher, 0, AB);
+    forge_record(&mut world, |record| record.body.data_epoch = u16::MAX);
+    let proof = boot(&mut world);
+    world.install(&simple(&publisher, 3), Some(proof)).unwrap();
+    confirm(&mut world);
+
+    // Nothing runs, and every head tells what it reads.
+    let mut world = two_good(&publisher, 0, AB);
+    for (slot, sequence) in [(Slot::A, 1), (Slot::B, 2)] {
+        rot(&mut world, slot, &simple(&publisher, sequence));
+    }
+    forge_record(&mut world, |record| record.body.data_epoch = u16::MAX);
+    assert_eq!(world.power_on().unwrap().proof, None);
+    updated(&mut world, &simple(&publisher, 3));
+
+    // Nothing runs and one head is gone: what the data is remains unknown, and is asked for.
+    let mut world = two_good(&publisher, 0, AB);
+    for slot in AB {
+        let at = head_of(&world, *slot);
+        world.disks[0].poke(at, &[0x33; 64]);
+    }
+    forge_record(&mut world, |record| record.body.data_epoch = u16::MAX);
+    assert_eq!(world.power_on().unwrap().proof, None);
+    let bundle = simple(&publisher, 3);
+    let answer = world.install(&bundle, None);
+    assert!(matches!(answer, Err(InstallError::Refused(Refusal::CannotReadData { .. }))));
+    let mut source = Bytes::new(&bundle, usize::MAX);
+    world
+        .install_with(&mut source, Running::Offline, |config| config.allow_new_epoch = true)
+        .unwrap();
+    confirm(&mut world);
+    let proof = boot(&mut world);
+    world.install(&simple(&publisher, 4), Some(proof)).unwrap();
+}
+
+/// A recorded epoch that the running system reads is obeyed as before.
+#[test]
+fn a_data_epoch_that_is_read_still_counts() {
+    let publisher = Publisher::new(1);
+    let mut world = blank(&publisher, media()[0].1, AB);
+    let bytes = content(1, 900);
+    let at_epoch = |sequence, reads_min, reads_max, writes| {
+        let mut manifest = publisher.manifest(sequence);
+        manifest.epochs = Epochs { reads_min, reads_max, writes };
+        let piece = Piece { role: Role::Kernel, load: Load::Ram, linked: None, bytes: &bytes };
+        publisher.bundle(manifest, SlotKind::Update, &[piece]).unwrap()
+    };
+    let proof = commission(&mut world, &at_epoch(1, 0, 3, 2));
+    let answer = world.install(&at_epoch(2, 0, 1, 1), Some(proof));
+    assert!(
+        matches!(answer, Err(InstallError::Refused(Refusal::CannotReadData { epoch: 2, .. }))),
+        "{answer:?}"
+    );
+}
+
+fn started(world: &mut RamWorld<'_>, watchdog: bool) -> (Slot, Claim) {
+    world.watchdog_reset = watchdog;
+    let power_on = world.power_on().unwrap();
+    let line = power_on.report.lines.last().unwrap();
+    assert_eq!(line.reason, Reason::Started);
+    (line.candidate.slot, line.candidate.claim)
+}
+
+/// All good slots hung once: the same one was started for ever, and recovery never.
+#[test]
+fn suspects_and_recovery_take_turns_after_watchdog_resets() {
+    let publisher = Publisher::new(1);
+    for with_recovery in [false, true] {
+        let slots = if with_recovery { ABR } else { AB };
+        let mut world = two_good(&publisher, 0, slots);
+        if with_recovery {
+            let recovery = publisher.simple(50, SlotKind::Recovery).unwrap();
+            install_to(&mut world, &recovery, None, Slot::Recovery).unwrap();
+        }
+        assert_eq!(started(&mut world, false), (Slot::B, Claim::Good));
+        assert_eq!(started(&mut world, true), (Slot::A, Claim::Good));
+        // Both are suspect now, and each has one more turn before recovery has its own.
+        assert_eq!(started(&mut world, true), (Slot::B, Claim::Suspect));
+        let order: &[Slot] =
+            if with_recovery { &[Slot::A, Slot::Recovery, Slot::B] } else { &[Slot::A, Slot::B] };
+        for slot in order.iter().cycle().take(7) {
+            assert_eq!(started(&mut world, true).0, *slot, "recovery: {with_recovery}");
+            // Without a watchdog's reset the order stays, and nothing is written.
+            let before = world.disks[0].content_hash();
+            assert_eq!(started(&mut world, false).0, *slot);
+            assert_eq!(world.disks[0].content_hash(), before);
+        }
+        // Something works again: suspects go before recovery from then on.
+        loop {
+            let (slot, _) = started(&mut world, true);
+            if slot.kind() == SlotKind::Update {
+                break;
+            }
+        }
+        let proof = boot(&mut world);
+        assert_eq!(world.operate(Request::MarkGood(proof)), Ok(Answer::Done));
+        for _ in 0..2 {
+            assert_eq!(started(&mut world, true).1, Claim::Suspect);
+        }
+    }
+}
+
+/// The other one of two.
+trait OtherOf {
+    fn other_of(self, of: &[Slot]) -> Slot;
+}
+
+impl OtherOf for Slot {
+    fn other_of(self, of: &[Slot]) -> Slot {
+        *of.iter().find(|slot| **slot != self).unwrap()
+    }
+}
+
+/// All slots exhausted: the same one was started as last resort for ever. What a person called bad
+/// stays behind.
+#[test]
+fn exhausted_slots_take_turns_and_what_was_called_bad_stays_behind() {
+    let publisher = Publisher::new(1);
+    let mut world = two_good(&publisher, 0, AB);
+    let exhausted = SlotState::Bad { fault: Fault::Exhausted };
+    forge_record(&mut world, |record| {
+        for slot in AB {
+            record.body.slot_mut(*slot).state = exhausted;
+        }
+    });
+    let first = started(&mut world, false).0;
+    for turn in 0..5 {
+        let expected = if turn % 2 == 0 { first.other_of(AB) } else { first };
+        assert_eq!(started(&mut world, false), (expected, Claim::LastResort));
+    }
+    let marked = first.other_of(AB);
+    for fault in [Fault::MarkedBad, Fault::DataEpoch] {
+        forge_record(&mut world, |record| {
+            record.body.slot_mut(marked).state = SlotState::Bad { fault };
+            record.body.slot_mut(marked).priority = 3;
+            record.body.slot_mut(first).state = exhausted;
+        });
+        for _ in 0..3 {
+            assert_eq!(started(&mut world, false).0, first, "{fault}");
+        }
+    }
+}
+
+/// A device with a single slot, or without the partition of the other one, said that it was held.
+#[test]
+fn a_missing_slot_is_not_called_held() {
+    let publisher = Publisher::new(1);
+    let mut world = blank(&publisher, media()[0].1, &[Slot::A]);
+    let proof = commission(&mut world, &simple(&publisher, 1));
+    let answer = world.install(&simple(&publisher, 2), Some(proof));
+    assert_eq!(answer, Err(InstallError::Refused(Refusal::NoOtherSlot)));
+    let mut world = two_good(&publisher, 0, AB);
+    world.operate(Request::HoldSlot(Slot::A, true)).unwrap();
+    let proof = boot(&mut world);
+    let answer = world.install(&simple(&publisher, 3), Some(proof));
+    assert_eq!(answer, Err(InstallError::Deferred(Wait::Held)));
+}
+
+/// Writes the record once more as one of a later version, to these copies.
+fn from_the_future(world: &mut RamWorld<'_>, copies: &[usize], version: u16) {
+    let (record, ..) = world.record().unwrap();
+    let mut bytes = vec![0; LEN_MAX];
+    let len = record.emit(&mut bytes).unwrap();
+    bytes[4..6].copy_from_slice(&version.to_le_bytes());
+    let checksum = stillboot::format::crc32(&bytes[..len - 4]);
+    bytes[len - 4..len].copy_from_slice(&checksum.to_le_bytes());
+    for copy in copies {
+        world.disks[0].poke(world.ground.record(*copy).offset, &bytes[..len]);
+    }
+}
+
+/// A record of a later format ended all updates. One request that names the version discards it.
+#[test]
+fn a_record_of_a_later_format_can_be_discarded_by_name() {
+    let publisher = Publisher::new(1);
+    for copies in [&[0_usize][..], &[1], &[0, 1]] {
+        let mut world = two_good(&publisher, 3, AB);
+        from_the_future(&mut world, copies, u16::MAX);
+        let before = world.disks[0].content_hash();
+        assert_eq!(boot(&mut world).slot, Slot::B, "it boots, and writes nothing");
+        assert_eq!(world.disks[0].content_hash(), before);
+        for wrong in [0, VERSION, 2] {
+            let refused = OperateError::OtherVersion { found: Some(u16::MAX) };
+            assert_eq!(world.operate(Request::Discard(wrong)), Err(refused));
+        }
+        assert_eq!(world.disks[0].content_hash(), before);
+        assert_eq!(world.operate(Request::Discard(u16::MAX)), Ok(Answer::Done));
+        assert_eq!(world.record().unwrap().1, Choice::Lost);
+        let power_on = world.power_on().unwrap();
+        assert_eq!((power_on.report.record, power_on.slot()), (Choice::Lost, Some(Slot::B)));
+        assert_eq!(state(&mut world, Slot::A), SlotState::Good);
+        world.install(&simple(&publisher, 3), power_on.proof).unwrap();
+        confirm(&mut world);
+    }
+}
+
+/// Discarding a record is cut at every operation: the device never passes for a new one, and boots.
+#[test]
+fn discarding_a_record_survives_power_cuts() {
+    let publisher = Publisher::new(1);
+    for number in 0..media().len() {
+        for copies in [&[][..], &[0_usize], &[1], &[0, 1]] {
+            let mut world = two_good(&publisher, number, AB);
+            let mut version = VERSION;
+            if !copies.is_empty() {
+                version = 7;
+                from_the_future(&mut world, copies, version);
+            }
+            for at in 0..8 {
+                for cut in [Cut::Before, Cut::After, Cut::Torn(Tear::Prefix(6))] {
+                    let disk = PowerCut::new(world.disks[0].fork());
+                    let mut cutter = World::new(world.device, world.ground.clone(), vec![disk]);
+                    cutter.disks[0].cut_at(at, cut);
+                    let _ = cutter.operate(Request::Discard(version));
+                    cutter.disks[0].power_on();
+                    let (_, choice, states) = cutter.record().unwrap();
+                    assert_ne!(choice, Choice::Factory, "{states:?}");
+                    assert_eq!(cutter.power_on().unwrap().slot(), Some(Slot::B), "{states:?}");
+                    if let Choice::Newer = choice {
+                        assert!(states.contains(&CopyState::Newer { version }));
+                        cutter.operate(Request::Discard(version)).unwrap();
+                    }
+                    let proof = cutter.power_on().unwrap().proof.unwrap();
+                    cutter.install(&simple(&publisher, 3), Some(proof)).unwrap();
+                }
+            }
+        }
+    }
+}
+
+/// An older recovery system, signed by a key that was revoked since, replaced a newer one.
+#[test]
+fn recovery_is_not_downgraded_and_a_broken_one_can_be_replaced() {
+    let mut publisher = Publisher::new(1);
+    let old = publisher.simple(50, SlotKind::Recovery).unwrap();
+    publisher.rotate_release([9; 32]);
+    let new = publisher.simple(51, SlotKind::Recovery).unwrap();
+    let mut world = two_good(&publisher, 0, ABR);
+    let proof = boot(&mut world);
+    let install =
+        |world: &mut RamWorld<'_>, bundle| install_to(world, bundle, Some(proof), Slot::Recovery);
+    install(&mut world, &new).unwrap();
+    let floor = world.record().unwrap().0.body.recovery_floor;
+    assert_eq!(floor, Floor::default(), "it is not raised by an installation");
+    let answer = install(&mut world, &old);
+    assert!(matches!(answer, Err(InstallError::Refused(Refusal::NotNewer { .. }))), "{answer:?}");
+    assert_eq!(install(&mut world, &new), Err(InstallError::Nothing(Nothing::Running)));
+
+    // Found bad by a loader, its head may be sound: the same one repairs it, an older one too.
+    for (bundle, is_bad) in [(&new, true), (&old, true)] {
+        let mut world = World::new(world.device, world.ground.clone(), vec![world.disks[0].fork()]);
+        forge_record(&mut world, |record| {
+            if is_bad {
+                record.body.slot_mut(Slot::Recovery).state = CORRUPT;
+            }
+        });
+        install(&mut world, bundle).unwrap();
+    }
+    // A head that does not verify compares with nothing.
+    let at = head_of(&world, Slot::Recovery);
+    world.disks[0].poke(at, &[0x33; 64]);
+    install(&mut world, &old).unwrap();
+}
+
+/// What stands in a slot of recovery and is not of this product or class compares with nothing.
+#[test]
+fn a_foreign_recovery_is_replaced() {
+    let publisher = Publisher::new(1);
+    let stranger = Publisher::new(2);
+    let mut world = two_good(&publisher, 0, ABR);
+    plant(&mut world, Slot::Recovery, &stranger.simple(99, SlotKind::Recovery).unwrap());
+    let proof = boot(&mut world);
+    let recovery = publisher.simple(50, SlotKind::Recovery).unwrap();
+    install_to(&mut world, &recovery, Some(proof), Slot::Recovery).unwrap();
+}
+
+/// Recovery runs, and a damaged record calls it untried: its installations were refused.
+#[test]
+fn recovery_that_is_recorded_as_untried_installs_all_the_same() {
+    let publisher = Publisher::new(1);
+    let mut world = two_good(&publisher, 0, ABR);
+    let recovery = publisher.simple(50, SlotKind::Recovery).unwrap();
+    install_to(&mut world, &recovery, None, Slot::Recovery).unwrap();
+    for slot in AB {
+        let at = head_of(&world, *slot);
+        world.disks[0].poke(at, &[0x33; 64]);
+    }
+    forge_record(&mut world, |record| {
+        record.body.slot_mut(Slot::Recovery).state = SlotState::Ready { tries: 1 };
+    });
+    let proof = boot(&mut world);
+    assert_eq!(proof.slot, Slot::Recovery);
+    world.install(&simple(&publisher, 3), Some(proof)).unwrap();
+    confirm(&mut world);
+}
+
+/// One copy of the record stands on a bad sector: it boots, the other copy is never touched, and
+/// nothing is tried or installed.
+#[test]
+fn the_only_copy_of_the_record_is_never_written() {
+    let publisher = Publisher::new(1);
+    for copy in 0..2 {
+        let sound = two_good(&publisher, 0, AB);
+        let mut world = unread(&sound, sound.ground.record(copy).offset);
+        let other = world.ground.record(1 - copy).offset;
+        let before = world.disks[0].device().bytes(other, 1024);
+        let was_valid = Record::parse(&before).is_ok();
+        let proof = world.power_on().unwrap().proof.unwrap();
+        let answer = world.install(&simple(&publisher, 3), Some(proof));
+        assert!(was_valid && matches!(answer, Err(InstallError::Record(_))), "{answer:?}");
+        assert_eq!(world.disks[0].device().bytes(other, 1024), before);
+        assert_eq!(world.power_on().unwrap().proof.unwrap().slot, proof.slot);
+    }
+}
