@@ -11,6 +11,7 @@ use stillboot::driver::{self, Memory, NoStore};
 use stillboot::format::{BootProof, Manifest, Role};
 use stillboot::verify::{SoftSha256, Verified};
 use stillboot_linux::disk::Disk;
+use stillboot_loader::startable::{self, Target};
 
 use crate::args::{self, DeviceArgs, DiskArgs};
 use crate::failure::{Exit, Failure, reason_kind};
@@ -111,16 +112,30 @@ pub fn boot(args: &BootArgs, out: &Output) -> Result<(), Failure> {
     let mut machine = Boot::<SoftSha256>::new(&config);
     let mut memory = Loaded::default();
     let mut buffer = vec![0; BUFFER_LEN];
-    let proof = driver::boot(
-        &mut machine,
-        Event::Start,
-        &mut [&mut *disk as &mut dyn BlockDevice],
-        &mut NoStore,
-        &mut memory,
-        &mut buffer,
-    );
+    let mut event = Event::Start;
+    let mut faults = Vec::new();
+    let proof = loop {
+        let devices = &mut [&mut *disk as &mut dyn BlockDevice];
+        let proof =
+            driver::boot(&mut machine, event, devices, &mut NoStore, &mut memory, &mut buffer);
+        let (Some(found), Some(manifest)) = (proof, machine.manifest()) else { break None };
+        // A loader would get it back, and the core be told.
+        match startable::check(
+            Target::of(manifest),
+            manifest,
+            found.slot,
+            cmdline(&memory, manifest),
+        ) {
+            Ok(_) => break Some(found),
+            Err(fault) => faults.push(format!("slot {}: {fault}", found.slot)),
+        }
+        event = Event::Returned;
+    };
     let report = machine.report();
     report_lines(report, out);
+    for fault in &faults {
+        out.line(format_args!("not started: {fault}"));
+    }
     let (Some(proof), Some(manifest)) = (proof, machine.manifest()) else {
         let mut failure = Failure::new(
             Exit::Failed,
@@ -140,6 +155,16 @@ pub fn boot(args: &BootArgs, out: &Output) -> Result<(), Failure> {
         })
     });
     Ok(())
+}
+
+/// The command line that was loaded, empty if there is none.
+fn cmdline<'a>(memory: &'a Loaded, manifest: &Manifest) -> &'a [u8] {
+    let loaded = memory.0.iter().zip(&manifest.components);
+    let mut lines = loaded.filter(|((role, bytes), _)| *role == Role::Cmdline && !bytes.is_empty());
+    let found = lines
+        .next()
+        .and_then(|((_, bytes), component)| bytes.get(..usize::try_from(component.length).ok()?));
+    found.unwrap_or_default()
 }
 
 fn started(

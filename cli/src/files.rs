@@ -45,6 +45,18 @@ pub fn replace<T>(
     Ok(value)
 }
 
+/// Opens a regular file for reading. It is looked at first: to open a pipe may wait for ever.
+pub fn open(path: &Path, expected: &str) -> Result<File, Failure> {
+    let failed = |error: io::Error| Failure::system("read", path, &error);
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(Failure::usage(format_args!(
+            "{}: expected a regular file with {expected}, found something else",
+            path.display()
+        )));
+    }
+    File::open(path).map_err(failed)
+}
+
 /// Reads a small file whole.
 pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     use std::io::Read as _;

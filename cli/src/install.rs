@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 use stillboot::device::BlockDevice;
 use stillboot::driver::{self, InstallHost, NoStore};
-use stillboot::format::{Slot, SlotKind};
+use stillboot::format::{Digest, Slot, SlotKind, SlotState};
 use stillboot::install::{
     Install, InstallConfig, InstallError, Offer, Progress as Done, Reuse, Running,
 };
@@ -14,6 +14,7 @@ use stillboot::layout::Layout;
 use stillboot::operate::{Operate, Request};
 use stillboot::policy::Verdict;
 use stillboot::verify::{Device, SoftSha256};
+use stillboot_linux::FileDevice;
 use stillboot_linux::disk::Disk;
 
 use crate::args::{self, DeviceArgs, DiskArgs, read_proof};
@@ -75,6 +76,11 @@ impl UpdateArgs {
             allow_new_epoch: false,
             resume_only: false,
         })
+    }
+
+    /// The kind of slot that the bundle has to be for.
+    pub fn kind(&self) -> SlotKind {
+        self.slot.map_or(SlotKind::Update, Slot::kind)
     }
 
     /// The policy, and the statements about the bundle.
@@ -156,11 +162,13 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
         ..update.config(device, plan.layout(&slots)?)?
     };
     // A damaged download must not cost what stands in the other slot.
+    let kind = update.kind();
     if bundle.len().is_some() && !args.stream {
-        let kind = update.slot.map_or(SlotKind::Update, Slot::kind);
-        let manifest = verify::whole(&device, kind, &mut bundle, false, out)?;
+        let manifest = verify::whole(&device, kind, &mut bundle, out)?;
         verify::for_device(&device, &manifest)?;
         bundle.rewind()?;
+    } else {
+        bundle.guard(kind);
     }
     let mut buffer = vec![0; BUFFER_LEN];
     // Loaders have no clock: what failed since the last look gets a time now, for the back-off.
@@ -191,13 +199,19 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
         return Err(failure);
     }
     drop(host);
+    let digest = machine.manifest().map(|manifest| *manifest.digest());
     let installed = result.map_err(|error| {
-        let failure = bundle.explain(error.into());
-        match (error, disk.last_error()) {
-            (InstallError::Device(_) | InstallError::Record(_), Some(error)) => {
-                failure.also(format_args!("{}: {error}", disk.path().display()))
-            }
-            _ => failure,
+        let mut failure = bundle.explain(error);
+        if let (InstallError::Device(_) | InstallError::Record(_), Some(error)) =
+            (error, disk.last_error())
+        {
+            failure = failure.also(format_args!("{}: {error}", disk.path().display()));
+        }
+        match digest.and_then(|digest| begun(&config.layout, disk, &digest)) {
+            Some(slot) => failure.also(format_args!(
+                "slot {slot} is incomplete and is not started; `stillboot resume` goes on with it"
+            )),
+            None => failure,
         }
     })?;
     out.line(format_args!(
@@ -226,4 +240,18 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
         })
     });
     Ok(())
+}
+
+/// The slot in which an installation of the update `digest` stands half done, as the record on the
+/// disk has it now.
+fn begun(layout: &Layout<'_>, disk: &mut FileDevice, digest: &Digest) -> Option<Slot> {
+    let mut machine = Operate::new(layout, Request::Read);
+    let mut buffer = vec![0; Operate::buffer_len_min(layout)];
+    driver::operate(&mut machine, &mut [disk as &mut dyn BlockDevice], &mut buffer).ok()?;
+    let body = &machine.record().body;
+    let mut slots = layout.slots().iter().map(|at| at.slot);
+    slots.find(|slot| {
+        let entry = body.slot(*slot);
+        entry.state == SlotState::Writing && entry.digest == *digest
+    })
 }

@@ -29,10 +29,12 @@ mod sign;
 mod simulate;
 mod size;
 mod source;
+mod start;
 mod stub;
 mod time;
 mod verify;
 mod view;
+mod watch;
 
 use std::process::ExitCode;
 

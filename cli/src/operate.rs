@@ -123,7 +123,7 @@ pub struct HoldArgs {
     /// Keep this slot from being replaced
     #[arg(value_name = "SLOT", value_parser = args::slot)]
     slot: Option<Slot>,
-    /// Install nothing until then: a date, a time, unix seconds, or `forever`
+    /// Install nothing until then: a date, a time with its zone, or `forever`
     #[arg(long, value_name = "TIME", value_parser = time::parse_or_forever)]
     until: Option<u64>,
     #[command(flatten)]

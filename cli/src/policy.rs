@@ -22,7 +22,7 @@ use crate::failure::{Exit, Failure};
 use crate::install::{self, UpdateArgs};
 use crate::output::Output;
 use crate::source::Bundle;
-use crate::{files, time};
+use crate::{files, time, verify, view};
 
 /// The policy file that is read where none is named.
 const DEFAULT_FILE: &str = "/etc/stillboot.toml";
@@ -279,7 +279,12 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     let roots = update.device.roots()?;
     let device = update.device.device(&roots);
     let judge = update.judge(device, out)?;
-    let mut bundle = Bundle::open(&update.bundle)?;
+    // What `install` would find out about the bundle itself comes first.
+    let mut bundle = Bundle::open_whole(&update.bundle)?;
+    let kind = update.kind();
+    let manifest = verify::whole(&device, kind, &mut bundle, out)?;
+    verify::for_device(&device, &manifest)?;
+    bundle.rewind()?;
     let Disk { device: disk, plan } = &mut update.disk.open(true)?;
     let slots = plan.slots();
     let config = update.config(device, plan.layout(&slots)?)?;
@@ -300,7 +305,7 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     let Some(verdict) = host.verdict else {
         // It did not come to the policy: what cannot be argued with has decided.
         return match result {
-            Err(error) => Err(bundle.explain(error.into())),
+            Err(error) => Err(bundle.explain(error)),
             Ok(_) => Ok(()),
         };
     };
@@ -332,7 +337,7 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
 fn describe(verdict: &Verdict) -> (&'static str, String) {
     match verdict {
         Verdict::Proceed => ("passed", String::new()),
-        Verdict::Deferred(deferral) => ("deferred", format!(": {deferral}")),
-        Verdict::Refused(objection) => ("refused", format!(": {objection}")),
+        Verdict::Deferred(deferral) => ("deferred", format!(": {}", view::deferral(deferral))),
+        Verdict::Refused(objection) => ("refused", format!(": {}", view::objection(objection))),
     }
 }

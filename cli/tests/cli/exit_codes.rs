@@ -81,7 +81,7 @@ fn refused_is_4() {
 fn expired_and_other_revisions_are_refused() {
     let world = World::running();
     let disk = format!("--disk disk.img {TRUST} --proof proof --json");
-    world.pack(4, "--kernel kernel --not-after 2025-06-01").expect(0);
+    world.pack(4, "--kernel kernel --force --not-after 2025-06-01").expect(0);
     world.run(&format!("install v4.sbb {disk}")).refused(4, "expired");
     world.pack(5, "--kernel kernel --revision 2,3").expect(0);
     world.run(&format!("install v5.sbb {disk}")).refused(4, "class");
