@@ -4,16 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use stillboot::device::BlockDevice;
-use stillboot::driver;
-use stillboot::operate::{Operate, Request};
 use stillboot_linux::disk::{self, Disk, Recipe};
 use stillboot_linux::table::Table;
 use uuid::Uuid;
 
+use crate::args::NamedDiskArgs;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::{size, view};
+use crate::{record, size, view};
 
 /// Commands about disks.
 #[derive(Subcommand, Debug)]
@@ -99,22 +97,18 @@ pub fn create(args: &CreateArgs, out: &Output) -> Result<(), Failure> {
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  stillboot disk show disk.img")]
 pub struct ShowArgs {
-    /// The disk, or the image of one
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    #[command(flatten)]
+    disk: NamedDiskArgs,
 }
 
 /// Shows a disk.
 pub fn show(args: &ShowArgs, out: &Output) -> Result<(), Failure> {
-    let table = Table::read(&args.file, None)?;
-    let Disk { device, plan } = &mut Disk::open(&args.file, true)?;
+    let at = args.disk.at()?;
+    let table = Table::read(&at.disk, None)?;
+    let Disk { device, plan } = &mut at.look()?;
     let slots = plan.slots();
     let layout = plan.layout(&slots)?;
-    let mut machine = Operate::new(&layout, Request::Read);
-    let mut buffer = vec![0; Operate::buffer_len_min(&layout)];
-    driver::operate(&mut machine, &mut [device as &mut dyn BlockDevice], &mut buffer)?;
-    let (choice, copies) = machine.copies();
-    let record = machine.record();
+    let record::Read { choice, copies, record } = record::read(&layout, device)?;
 
     out.line(format_args!(
         "disk {}, logical blocks of {} bytes",

@@ -102,7 +102,9 @@ impl From<BundleError> for Failure {
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         match &error {
-            OpenError::Locked { .. } => Self::new(Exit::Deferred, "locked", error),
+            OpenError::Locked { .. } => {
+                Self::new(Exit::Deferred, "locked", error).also("--wait SECONDS waits for it")
+            }
             OpenError::System { .. } => Self::new(Exit::Failed, "io", error),
             _ => Self::new(Exit::Failed, "disk", error),
         }

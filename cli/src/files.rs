@@ -45,6 +45,20 @@ pub fn replace<T>(
     Ok(value)
 }
 
+/// Refuses an output that is the file or device of an input: it would be overwritten.
+pub fn not_the_same(output: &Path, input: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::MetadataExt as _;
+    let (Ok(out), Ok(found)) = (fs::metadata(output), fs::metadata(input)) else { return Ok(()) };
+    if (out.dev(), out.ino()) == (found.dev(), found.ino()) {
+        return Err(Failure::usage(format_args!(
+            "{} is {}: expected another file to write to",
+            output.display(),
+            input.display()
+        )));
+    }
+    Ok(())
+}
+
 /// Opens a regular file for reading. It is looked at first: to open a pipe may wait for ever.
 pub fn open(path: &Path, expected: &str) -> Result<File, Failure> {
     let failed = |error: io::Error| Failure::system("read", path, &error);

@@ -16,14 +16,16 @@ use stillboot::policy::Verdict;
 use stillboot::verify::{Device, SoftSha256};
 use stillboot_linux::FileDevice;
 use stillboot_linux::disk::Disk;
+use stillboot_linux::keys::Roots;
 
-use crate::args::{self, DeviceArgs, DiskArgs, read_proof};
+use crate::args::{self, DeviceArgs, LockArgs, read_proof};
 use crate::failure::Failure;
+use crate::live::LiveArgs;
 use crate::output::Output;
 use crate::policy::{Judge, PolicyArgs};
 use crate::progress::Progress;
 use crate::source::Bundle;
-use crate::{size, time, verify, view};
+use crate::{record, size, time, verify, view};
 
 /// The work buffer in bytes: the largest chunk, entries of its index, and room to read back in
 /// large pieces.
@@ -36,7 +38,7 @@ pub struct UpdateArgs {
     #[arg(value_name = "BUNDLE")]
     pub bundle: PathBuf,
     #[command(flatten)]
-    pub disk: DiskArgs,
+    pub disk: LockArgs,
     #[command(flatten)]
     pub device: DeviceArgs,
     #[command(flatten)]
@@ -83,6 +85,12 @@ impl UpdateArgs {
         self.slot.map_or(SlotKind::Update, Slot::kind)
     }
 
+    /// Which device it is.
+    pub fn device<'a>(&self, roots: &'a Roots) -> Device<'a> {
+        // What nothing runs from may be for another machine.
+        if self.offline { self.device.device(roots) } else { self.device.this_device(roots) }
+    }
+
     /// The policy, and the statements about the bundle.
     pub fn judge<'a>(&self, device: Device<'a>, out: &Output) -> Result<Judge<'a>, Failure> {
         Ok(Judge {
@@ -100,6 +108,8 @@ impl UpdateArgs {
 pub struct InstallArgs {
     #[command(flatten)]
     update: UpdateArgs,
+    #[command(flatten)]
+    live: LiveArgs,
     /// How often the new version may be tried
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = args::tries())]
     tries: u8,
@@ -148,11 +158,15 @@ impl InstallHost for Host<'_> {
 pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<(), Failure> {
     let update = &args.update;
     let roots = update.device.roots()?;
-    let device = update.device.device(&roots);
+    let device = update.device(&roots);
     let judge = update.judge(device, out)?;
     let mut bundle = Bundle::open(&update.bundle)?;
-    let Disk { device: disk, plan } = &mut update.disk.open(false)?;
+    let Disk { device: disk, plan } = &mut update.disk.open()?;
     let slots = plan.slots();
+    if update.offline {
+        let body = record::read(&plan.layout(&slots)?, disk)?.record.body;
+        args.live.check(&update.disk.at.disk, &body)?;
+    }
     let config = InstallConfig {
         tries: args.tries,
         reuse: Reuse { target: args.reuse, running: args.reuse },
@@ -245,10 +259,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
 /// The slot in which an installation of the update `digest` stands half done, as the record on the
 /// disk has it now.
 fn begun(layout: &Layout<'_>, disk: &mut FileDevice, digest: &Digest) -> Option<Slot> {
-    let mut machine = Operate::new(layout, Request::Read);
-    let mut buffer = vec![0; Operate::buffer_len_min(layout)];
-    driver::operate(&mut machine, &mut [disk as &mut dyn BlockDevice], &mut buffer).ok()?;
-    let body = &machine.record().body;
+    let body = record::read(layout, disk).ok()?.record.body;
     let mut slots = layout.slots().iter().map(|at| at.slot);
     slots.find(|slot| {
         let entry = body.slot(*slot);

@@ -9,7 +9,7 @@ use serde_json::json;
 use stillboot::device::BlockDevice;
 use stillboot::driver::{self, InstallHost, NoStore};
 use stillboot::format::Envelope;
-use stillboot::install::{Install, Offer};
+use stillboot::install::{Install, InstallError, Nothing, Offer};
 use stillboot::policy::channel::Follow;
 use stillboot::policy::version::Rule as VersionRule;
 use stillboot::policy::window::Windows;
@@ -254,7 +254,8 @@ pub enum PolicyCommand {
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  stillboot policy check update.sbb --disk disk.img \
     --roots roots.toml --class model-1 --offline\n\n\
-    Exits 0 if the update would be installed now, 3 if it would wait, 4 if it would be refused.")]
+    Exits 0 if the update would be installed now, 3 if it would wait, 4 if it would be refused,\n\
+    5 if it is installed: then `reboot` says whether the restart into it is allowed now.")]
 pub struct CheckArgs {
     #[command(flatten)]
     update: UpdateArgs,
@@ -277,7 +278,7 @@ impl InstallHost for Asker<'_> {
 pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     let update = &args.update;
     let roots = update.device.roots()?;
-    let device = update.device.device(&roots);
+    let device = update.device(&roots);
     let judge = update.judge(device, out)?;
     // What `install` would find out about the bundle itself comes first.
     let mut bundle = Bundle::open_whole(&update.bundle)?;
@@ -285,7 +286,7 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     let manifest = verify::whole(&device, kind, &mut bundle, out)?;
     verify::for_device(&device, &manifest)?;
     bundle.rewind()?;
-    let Disk { device: disk, plan } = &mut update.disk.open(true)?;
+    let Disk { device: disk, plan } = &mut update.disk.at.look()?;
     let slots = plan.slots();
     let config = update.config(device, plan.layout(&slots)?)?;
     let mut machine = Install::<SoftSha256>::new(&config);
@@ -305,6 +306,18 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     let Some(verdict) = host.verdict else {
         // It did not come to the policy: what cannot be argued with has decided.
         return match result {
+            // It is installed, and the restart into it is what is asked for now.
+            Err(error @ InstallError::Nothing(Nothing::Ready(slot))) => {
+                let clock = time::now().map_or(Clock::NotTrusted, Clock::Trusted);
+                let (reboot, why) = describe(&policy::may_reboot(&host.judge.policy, clock));
+                let mut failure =
+                    Failure::from(error).also(format_args!("reboot now: {reboot}{why}"));
+                failure.details = Some(json!({
+                    "verdict": "ready", "slot": slot.name(), "reboot": reboot,
+                    "reboot_why": why.trim_start_matches(": "),
+                }));
+                Err(failure)
+            }
             Err(error) => Err(bundle.explain(error)),
             Ok(_) => Ok(()),
         };
