@@ -345,7 +345,7 @@ fn started(
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    files::replace(path, |file| {
+    files::replace(path, &[], |file| {
         file.write_all(bytes).map_err(|error| Failure::system("write", path, &error))
     })
 }

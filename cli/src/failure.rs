@@ -77,7 +77,10 @@ impl From<KeyError> for Failure {
     fn from(error: KeyError) -> Self {
         let kind = match &error {
             KeyError::System { .. } => "io",
-            KeyError::NotAKey { .. } | KeyError::SameKey | KeyError::Signer(_) => "key",
+            KeyError::NotAKey { .. }
+            | KeyError::Passphrase { .. }
+            | KeyError::SameKey
+            | KeyError::Signer(_) => "key",
             KeyError::Roots { .. } => "roots",
             KeyError::Format(_) => "format",
             _ => "key",

@@ -110,23 +110,28 @@ pub fn pack(args: &PackArgs, out: &Output) -> Result<(), Failure> {
     }
     check_start(&manifest, kind, &parts, &kept, args.force, out)?;
     check_odd(&manifest, args.force, out)?;
-    let (manifest, digest, len) = files::replace(&args.out, |file| {
-        // Everything is read twice: digests stand before the bytes.
-        let mut progress = Progress::new(out, "packing", 2 * total);
-        let mut counted = Counted { file, len: 0 };
-        let (manifest, digest) =
-            bundle::write(manifest, envelope, &signers, &mut parts, &mut counted, &mut |done| {
-                progress.set(done)
-            })
+    let (manifest, digest, len) =
+        files::replace(&args.out, &settings.inputs(args.config.as_deref()), |file| {
+            // Everything is read twice: digests stand before the bytes.
+            let mut progress = Progress::new(out, "packing", 2 * total);
+            let mut counted = Counted { file, len: 0 };
+            let (manifest, digest) = bundle::write(
+                manifest,
+                envelope,
+                &signers,
+                &mut parts,
+                &mut counted,
+                &mut |done| progress.set(done),
+            )
             .map_err(|error| explain(error, &args.out))?;
-        if let Some(promised) = &promised {
-            promised.check(&manifest)?;
-        }
-        if let Some(roots) = &roots {
-            check_head(roots, kind, envelope, &manifest, &signers)?;
-        }
-        Ok((manifest, digest, counted.len))
-    })?;
+            if let Some(promised) = &promised {
+                promised.check(&manifest)?;
+            }
+            if let Some(roots) = &roots {
+                check_head(roots, kind, envelope, &manifest, &signers)?;
+            }
+            Ok((manifest, digest, counted.len))
+        })?;
     out.line(format_args!(
         "{}: version {}, sequence {}, {}",
         args.out.display(),
@@ -137,7 +142,7 @@ pub fn pack(args: &PackArgs, out: &Output) -> Result<(), Failure> {
     out.line(format_args!("digest {}", view::hex(&digest)));
     out.result(|| {
         json!({
-            "bundle": args.out, "length": len, "digest": view::hex(&digest),
+            "bundle": view::path(&args.out), "length": len, "digest": view::hex(&digest),
             "manifest": view::manifest(&manifest),
         })
     });

@@ -168,7 +168,7 @@ pub fn statement(command: &StatementCommand, out: &Output) -> Result<(), Failure
             })?,
     };
     issue(args, &roots, &checked, &statement, out)?;
-    out.result(|| json!({ "file": args.out, "statement": show(&statement) }));
+    out.result(|| json!({ "file": view::path(&args.out), "statement": show(&statement) }));
     Ok(())
 }
 
@@ -208,7 +208,7 @@ pub fn promote(args: &PromoteArgs, out: &Output) -> Result<(), Failure> {
     out.result(|| {
         let sign_offs: Vec<_> = sign_offs.iter().map(|(name, _)| name).collect();
         json!({
-            "file": state.out, "from": from.to_string(), "to": to.to_string(),
+            "file": view::path(&state.out), "from": from.to_string(), "to": to.to_string(),
             "sign_offs": sign_offs, "statement": show(&statement),
         })
     });
@@ -468,7 +468,9 @@ fn issue(
     {
         out.warn(format_args!("the statement has expired already: {}", time::show(until)));
     }
-    files::replace(&args.out, |file| {
+    let keys = args.key.iter().map(PathBuf::as_path);
+    let inputs: Vec<_> = keys.chain([args.bundle.as_path(), &args.roots]).collect();
+    files::replace(&args.out, &inputs, |file| {
         file.write_all(&bytes).map_err(|error| Failure::system("write", &args.out, &error))
     })?;
     out.line(format_args!("{}: {}", args.out.display(), statement.kind));

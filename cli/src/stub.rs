@@ -77,7 +77,7 @@ fn build(args: &BuildArgs, out: &Output) -> Result<(), Failure> {
     let stub_len = image.len();
     append_section(&mut image, SECTION, &content)
         .map_err(|error| refused(format!("{}: {error}", args.stub.display())))?;
-    files::replace(&args.out, |file| {
+    files::replace(&args.out, &[&args.bundle, &args.stub, &args.device.roots], |file| {
         file.write_all(&image).map_err(|error| Failure::system("write", &args.out, &error))
     })?;
     let digest = view::hex(manifest.digest());

@@ -1,5 +1,7 @@
 //! How values look: one JSON shape each for scripts, and lines for people.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 use stillboot::format::manifest::flags;
 use stillboot::format::record::{Body, SlotEntry, SlotState};
@@ -18,6 +20,12 @@ use crate::{size, time};
 /// Lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A path for scripts. One that is no UTF-8 is shown as well as text can: JSON has nothing else, and
+/// what was done is done.
+pub fn path(path: &Path) -> String {
+    path.display().to_string()
 }
 
 /// An id as a UUID.

@@ -224,6 +224,29 @@ impl Settings {
         all
     }
 
+    /// Every file that the bundle is made from.
+    pub fn inputs<'a>(&'a self, config: Option<&'a Path>) -> Vec<&'a Path> {
+        let options = [
+            &self.kernel,
+            &self.initramfs,
+            &self.cmdline_file,
+            &self.dtbs,
+            &self.uki,
+            &self.rootfs,
+            &self.image,
+            &self.data,
+            &self.keyset,
+            &self.roots,
+        ];
+        let components = self.component.iter().filter_map(|component| component.file.as_deref());
+        let options = options.into_iter().flatten().map(PathBuf::as_path);
+        options
+            .chain(components)
+            .chain(self.key.iter().map(PathBuf::as_path))
+            .chain(config)
+            .collect()
+    }
+
     fn files_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let options = [
             &mut self.kernel,

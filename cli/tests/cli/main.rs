@@ -4,6 +4,7 @@ mod bad_input;
 mod danger;
 mod dtb;
 mod exit_codes;
+mod files;
 mod help;
 mod kill;
 mod pack;
