@@ -309,7 +309,12 @@ fn a_refusal_names_the_rule_and_both_values() {
             "the version rule is patch: 1.2.3-rc.1 is older than 1.2.3, which runs",
         ),
         ("minor", "1.2.3", "2.0.0", "the version rule is minor: 2.0.0 is too far from 1.2.3"),
-        ("major", "?", "2.0.0", "the version rule is major, and the running version is not known"),
+        (
+            "major",
+            "?",
+            "2.0.0",
+            "the version rule is major, and what runs has no semantic version to compare",
+        ),
         ("5.0.x", "?", "5.1.0", "the version rule is <5.1.0: 5.1.0 is offered"),
         ("5.0.x", "?", "4.0.0", "the version rule is >=5.0.0: 4.0.0 is offered"),
         (

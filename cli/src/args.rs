@@ -1,11 +1,13 @@
 //! Options that several commands share, and the values they come to.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use stillboot::format::{Architecture, BootProof, Id, Slot};
 use stillboot::verify::Device;
-use stillboot_linux::disk::Disk;
+use stillboot_linux::OpenError;
+use stillboot_linux::disk::{Disk, DiskError};
 use stillboot_linux::keys::{Roots, id_of};
 use stillboot_linux::proof;
 
@@ -25,9 +27,10 @@ pub struct DeviceArgs {
     /// The hardware revision within the class
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub revision: u16,
-    /// What the device can run, such as x86_64 or aarch64
-    #[arg(long, value_name = "NAME", default_value = "any", value_parser = architecture)]
-    pub arch: Architecture,
+    /// What the device can run, such as x86_64 or aarch64; by default any, and where the running
+    /// system is updated, what it runs on
+    #[arg(long, value_name = "NAME", value_parser = architecture)]
+    arch: Option<Architecture>,
 }
 
 impl DeviceArgs {
@@ -43,8 +46,14 @@ impl DeviceArgs {
             product: roots.product_id(),
             class: self.class_id(),
             revision: self.revision,
-            architecture: self.arch,
+            architecture: self.arch.unwrap_or(Architecture::Any),
         }
+    }
+
+    /// As [`device`](Self::device), for the machine that this runs on.
+    pub fn this_device<'a>(&self, roots: &'a Roots) -> Device<'a> {
+        let architecture = self.arch.unwrap_or_else(of_this_machine);
+        Device { architecture, ..self.device(roots) }
     }
 
     /// The id of the class.
@@ -53,7 +62,20 @@ impl DeviceArgs {
     }
 }
 
-/// The disk to work on.
+/// What the kernel of this machine runs on.
+fn of_this_machine() -> Architecture {
+    let system = rustix::system::uname();
+    match system.machine().to_str().unwrap_or_default() {
+        "x86_64" => Architecture::X86_64,
+        "aarch64" => Architecture::Aarch64,
+        "riscv32" => Architecture::Riscv32,
+        "riscv64" => Architecture::Riscv64,
+        name if name.starts_with("armv7") => Architecture::Armv7,
+        _ => Architecture::Any,
+    }
+}
+
+/// The disk to look at.
 #[derive(Args, Debug)]
 pub struct DiskArgs {
     /// The disk, or the image of one
@@ -62,9 +84,62 @@ pub struct DiskArgs {
 }
 
 impl DiskArgs {
+    /// Opens it for reading. It is not locked: who looks keeps nobody from an update, and sees a disk
+    /// that is being updated.
+    pub fn look(&self) -> Result<Disk, Failure> {
+        Ok(Disk::look(&self.disk)?)
+    }
+}
+
+/// The disk to show.
+#[derive(Args, Debug)]
+#[command(group(ArgGroup::new("which").required(true).args(["file", "disk"])))]
+pub struct NamedDiskArgs {
+    /// The disk, or the image of one
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The same, as other commands take it
+    #[arg(long, value_name = "FILE")]
+    disk: Option<PathBuf>,
+}
+
+impl NamedDiskArgs {
+    /// The disk, however it was named.
+    pub fn at(&self) -> Result<DiskArgs, Failure> {
+        let disk = self.file.as_ref().or(self.disk.as_ref()).cloned();
+        let disk =
+            disk.ok_or_else(|| Failure::usage("the disk is missing: expected --disk FILE"))?;
+        Ok(DiskArgs { disk })
+    }
+}
+
+/// The disk to work on.
+#[derive(Args, Debug)]
+pub struct LockArgs {
+    #[command(flatten)]
+    pub at: DiskArgs,
+    /// How long to wait for another process that has the disk, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    wait: u64,
+}
+
+/// How often a lock is asked for.
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
+
+impl LockArgs {
     /// Opens and locks it.
-    pub fn open(&self, read_only: bool) -> Result<Disk, Failure> {
-        Ok(Disk::open(&self.disk, read_only)?)
+    pub fn open(&self) -> Result<Disk, Failure> {
+        let start = Instant::now();
+        loop {
+            match Disk::open(&self.at.disk, false) {
+                Err(DiskError::Open(OpenError::Locked { .. }))
+                    if start.elapsed().as_secs() < self.wait =>
+                {
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                result => return Ok(result?),
+            }
+        }
     }
 }
 

@@ -1,21 +1,28 @@
 //! `boot`: one simulated power-on. Runs what a loader runs on that disk, and writes what it writes.
+//! `next`: the same, with all that is written kept in memory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
-use stillboot::boot::{Boot, BootConfig, Event, Report};
+use stillboot::boot::{Boot, BootConfig, Event, Reason, Report};
 use stillboot::device::BlockDevice;
 use stillboot::driver::{self, Memory, NoStore};
 use stillboot::format::{BootProof, Manifest, Role};
-use stillboot::verify::{SoftSha256, Verified};
+use stillboot::layout::Layout;
+use stillboot::select::Claim;
+use stillboot::verify::{SoftSha256, TrustError, Verified};
 use stillboot_linux::disk::Disk;
+use stillboot_linux::keys::Roots;
+use stillboot_loader::startable::{self, Target};
 
-use crate::args::{self, DeviceArgs, DiskArgs};
+use crate::args::{self, DeviceArgs, DiskArgs, LockArgs};
 use crate::failure::{Exit, Failure, reason_kind};
+use crate::live::LiveArgs;
 use crate::output::Output;
-use crate::{files, size, view};
+use crate::overlay::Overlay;
+use crate::{files, record, size, view};
 
 /// Bytes read at a time where nothing is loaded.
 const BUFFER_LEN: usize = 1 << 20;
@@ -24,15 +31,15 @@ const BUFFER_LEN: usize = 1 << 20;
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  \
     stillboot boot --disk disk.img --roots keys/roots.toml --class model-1 --proof-out proof\n\n\
-    Exits 0 when a slot was started, 1 when none could be. A try is spent as on a real device.")]
+    Exits 0 when a slot was started, 1 when none could be. A try is spent as on a real device:\n\
+    `stillboot next` only says what would start.")]
 pub struct BootArgs {
     #[command(flatten)]
-    disk: DiskArgs,
+    disk: LockArgs,
     #[command(flatten)]
-    device: DeviceArgs,
-    /// How often a slot may be tried that is found without a boot record
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = args::tries())]
-    tries: u8,
+    live: LiveArgs,
+    #[command(flatten)]
+    power_on: PowerOnArgs,
     /// The nonce of this power-on, up to 16 hexadecimal digits; random by default
     #[arg(long, value_name = "HEX", value_parser = parse_nonce)]
     nonce: Option<u64>,
@@ -42,12 +49,48 @@ pub struct BootArgs {
     /// Write the components that were loaded into this directory
     #[arg(long, value_name = "DIR")]
     extract: Option<PathBuf>,
+}
+
+/// Options of `next`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  \
+    stillboot next --disk /dev/sda --roots keys/roots.toml --class model-1\n\n\
+    Exits 0 when a slot would start, 1 when none would. Nothing is written, and no lock is taken.")]
+pub struct NextArgs {
+    #[command(flatten)]
+    disk: DiskArgs,
+    #[command(flatten)]
+    power_on: PowerOnArgs,
+}
+
+/// What a power-on depends on, beside the disk.
+#[derive(Args, Debug)]
+struct PowerOnArgs {
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// How often a slot may be tried that is found without a boot record
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = args::tries())]
+    tries: u8,
     /// A watchdog ended the power-on before this one
     #[arg(long)]
     watchdog_reset: bool,
     /// Check components of load class `late` too
     #[arg(long)]
     check_late: bool,
+}
+
+impl PowerOnArgs {
+    fn config<'a>(&self, roots: &'a Roots, layout: Layout<'a>, nonce: u64) -> BootConfig<'a> {
+        BootConfig {
+            device: self.device.device(roots),
+            layout,
+            tries: self.tries,
+            nonce,
+            has_store: false,
+            check_late: self.check_late,
+            watchdog_reset: self.watchdog_reset,
+        }
+    }
 }
 
 fn parse_nonce(text: &str) -> Result<u64, String> {
@@ -84,9 +127,41 @@ impl Memory for Loaded {
     }
 }
 
+/// What a power-on came to.
+struct Outcome<'a> {
+    machine: Boot<'a, SoftSha256>,
+    memory: Loaded,
+    proof: Option<BootProof>,
+    /// Why slots that verified were not started.
+    faults: Vec<String>,
+}
+
+/// Runs what a loader runs.
+fn power_on<'a>(config: &'a BootConfig<'a>, disk: &mut impl BlockDevice) -> Outcome<'a> {
+    let mut machine = Boot::<SoftSha256>::new(config);
+    let mut memory = Loaded::default();
+    let mut buffer = vec![0; BUFFER_LEN];
+    let mut event = Event::Start;
+    let mut faults = Vec::new();
+    let proof = loop {
+        let devices = &mut [&mut *disk as &mut dyn BlockDevice];
+        let proof =
+            driver::boot(&mut machine, event, devices, &mut NoStore, &mut memory, &mut buffer);
+        let (Some(found), Some(manifest)) = (proof, machine.manifest()) else { break None };
+        // A loader would get it back, and the core be told.
+        let line = cmdline(&memory, manifest);
+        match startable::check(Target::of(manifest), manifest, found.slot, line) {
+            Ok(_) => break Some(found),
+            Err(fault) => faults.push(format!("slot {}: {fault}", found.slot)),
+        }
+        event = Event::Returned;
+    };
+    Outcome { machine, memory, proof, faults }
+}
+
 /// One power-on.
 pub fn boot(args: &BootArgs, out: &Output) -> Result<(), Failure> {
-    let roots = args.device.roots()?;
+    let roots = args.power_on.device.roots()?;
     let nonce = match args.nonce {
         Some(nonce) => nonce,
         None => getrandom::u64().map_err(|error| {
@@ -97,49 +172,128 @@ pub fn boot(args: &BootArgs, out: &Output) -> Result<(), Failure> {
             )
         })?,
     };
-    let Disk { device: disk, plan } = &mut args.disk.open(false)?;
+    let outputs = [&args.proof_out, &args.extract];
+    for path in outputs.into_iter().flatten() {
+        files::not_the_same(path, &args.disk.at.disk)?;
+    }
+    let Disk { device: disk, plan } = &mut args.disk.open()?;
     let slots = plan.slots();
-    let config = BootConfig {
-        device: args.device.device(&roots),
-        layout: plan.layout(&slots)?,
-        tries: args.tries,
-        nonce,
-        has_store: false,
-        check_late: args.check_late,
-        watchdog_reset: args.watchdog_reset,
+    let layout = plan.layout(&slots)?;
+    args.live.check(&args.disk.at.disk, &record::read(&layout, disk)?.record.body)?;
+    let config = args.power_on.config(&roots, layout, nonce);
+    // A loader has its roots built in and condemns what does not verify under them. Here they may
+    // be another product's: then every good slot would be bad, and its release banned.
+    let look = power_on(&config, &mut Overlay::new(disk));
+    if look.proof.is_none()
+        && look.machine.report().lines.iter().all(|line| is_foreign(&line.reason))
+    {
+        return Err(nothing_boots(&look).also("nothing was written"));
+    }
+    let outcome = power_on(&config, disk);
+    report_lines(&outcome, out);
+    let (Some(proof), Some(manifest)) = (outcome.proof, outcome.machine.manifest()) else {
+        return Err(nothing_boots(&outcome));
     };
-    let mut machine = Boot::<SoftSha256>::new(&config);
-    let mut memory = Loaded::default();
-    let mut buffer = vec![0; BUFFER_LEN];
-    let proof = driver::boot(
-        &mut machine,
-        Event::Start,
-        &mut [&mut *disk as &mut dyn BlockDevice],
-        &mut NoStore,
-        &mut memory,
-        &mut buffer,
-    );
-    let report = machine.report();
-    report_lines(report, out);
-    let (Some(proof), Some(manifest)) = (proof, machine.manifest()) else {
-        let mut failure = Failure::new(
-            Exit::Failed,
-            "nothing-boots",
-            "nothing can be started; `stillboot scrub` checks every slot, `stillboot install \
-             --offline` fills one anew",
-        );
-        failure.details = Some(json!({ "report": report_value(report) }));
-        return Err(failure);
+    started(args, &proof, manifest, &outcome.memory, out)?;
+    out.result(|| result(&proof, manifest, &outcome));
+    Ok(())
+}
+
+/// What the next power-on would start.
+pub fn next(args: &NextArgs, out: &Output) -> Result<(), Failure> {
+    let roots = args.power_on.device.roots()?;
+    let Disk { device: disk, plan } = &mut args.disk.look()?;
+    let slots = plan.slots();
+    let layout = plan.layout(&slots)?;
+    // Waits until nobody is in the middle of a write of it.
+    record::read(&layout, disk)?;
+    // The nonce stays in memory, with the record that would have it.
+    let config = args.power_on.config(&roots, layout, 1);
+    let outcome = power_on(&config, &mut Overlay::new(disk));
+    report_lines(&outcome, out);
+    let (Some(proof), Some(manifest)) = (outcome.proof, outcome.machine.manifest()) else {
+        return Err(nothing_boots(&outcome));
     };
-    started(args, &proof, manifest, &memory, out)?;
+    out.line(format_args!("slot {} would start, version {}", proof.slot, manifest.version));
+    match proof.attempt {
+        0 => out.line("  it is good: no try would be spent"),
+        attempt => out.line(format_args!("  on trial, it would be attempt {attempt}")),
+    }
     out.result(|| {
-        json!({
-            "slot": proof.slot.name(), "digest": view::hex(&proof.digest),
-            "version": manifest.version.as_str(), "attempt": proof.attempt,
-            "proof": proof.emit().as_str(), "report": report_value(report),
-        })
+        let mut value = result(&proof, manifest, &outcome);
+        // There was no power-on, so there is no proof of one.
+        if let Some(object) = value.as_object_mut() {
+            object.remove("proof");
+        }
+        value
     });
     Ok(())
+}
+
+/// Whether a slot was passed over for what it is, or is made for, and not for its bytes.
+fn is_foreign(reason: &Reason) -> bool {
+    matches!(reason, Reason::Trust(_) | Reason::Class(_) | Reason::Device(_) | Reason::Layout(_))
+}
+
+fn result(proof: &BootProof, manifest: &Manifest, outcome: &Outcome<'_>) -> Value {
+    json!({
+        "slot": proof.slot.name(), "digest": view::hex(&proof.digest),
+        "version": manifest.version.as_str(), "attempt": proof.attempt,
+        "proof": proof.emit().as_str(), "report": report_value(outcome.machine.report()),
+    })
+}
+
+/// Nothing starts: says what would help, as far as the reasons tell.
+fn nothing_boots(outcome: &Outcome<'_>) -> Failure {
+    let report = outcome.machine.report();
+    // What never held anything is tried as a last resort, and tells nothing.
+    let told: Vec<_> = report
+        .lines
+        .iter()
+        .filter(|line| {
+            let is_nothing = matches!(
+                line.reason,
+                Reason::Trust(TrustError::Keyset(_) | TrustError::Manifest(_))
+            );
+            line.candidate.claim != Claim::LastResort || !is_nothing
+        })
+        .collect();
+    let all = |is: fn(&Reason) -> bool| !told.is_empty() && told.iter().all(|l| is(&l.reason));
+    let advice = if all(|reason| matches!(reason, Reason::Trust(_))) {
+        "no slot verifies under these roots: check that --roots is the file of this disk's product"
+    } else if all(|reason| matches!(reason, Reason::Class(_))) {
+        "every slot is made for another device: check --class, --revision and --arch"
+    } else if all(|reason| matches!(reason, Reason::Device(_) | Reason::Unstable)) {
+        "no slot can be read: check the disk and its cables; nothing is held against the slots"
+    } else if told.is_empty() {
+        "every slot is empty or being written: `stillboot install --offline` fills one"
+    } else {
+        "`stillboot scrub` checks every slot, `stillboot install --offline` fills one anew"
+    };
+    let reasons: Vec<_> = report
+        .lines
+        .iter()
+        .map(|line| format!("slot {}: {}", line.candidate.slot, line.reason))
+        .chain(outcome.faults.iter().cloned())
+        .collect();
+    let mut message = "nothing can be started".to_owned();
+    for reason in &reasons {
+        message += "; ";
+        message += reason;
+    }
+    let mut failure = Failure::new(Exit::Failed, "nothing-boots", message).also(advice);
+    failure.details = Some(json!({ "report": report_value(report) }));
+    failure
+}
+
+/// The command line that was loaded, empty if there is none.
+fn cmdline<'a>(memory: &'a Loaded, manifest: &Manifest) -> &'a [u8] {
+    let loaded = memory.0.iter().zip(&manifest.components);
+    let mut lines = loaded.filter(|((role, bytes), _)| *role == Role::Cmdline && !bytes.is_empty());
+    let found = lines
+        .next()
+        .and_then(|((_, bytes), component)| bytes.get(..usize::try_from(component.length).ok()?));
+    found.unwrap_or_default()
 }
 
 fn started(
@@ -158,7 +312,7 @@ fn started(
             size::show(component.length),
             if loaded {
                 "verified and loaded"
-            } else if args.check_late || component.load == stillboot::format::Load::Xip {
+            } else if args.power_on.check_late || component.load == stillboot::format::Load::Xip {
                 "verified"
             } else {
                 "checked by the next stage"
@@ -191,12 +345,13 @@ fn started(
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    files::replace(path, |file| {
+    files::replace(path, &[], |file| {
         file.write_all(bytes).map_err(|error| Failure::system("write", path, &error))
     })
 }
 
-fn report_lines(report: &Report, out: &Output) {
+fn report_lines(outcome: &Outcome<'_>, out: &Output) {
+    let report = outcome.machine.report();
     out.line(format_args!("boot record: {}", view::choice_text(report.record)));
     for line in &report.lines {
         out.line(format_args!(
@@ -211,6 +366,9 @@ fn report_lines(report: &Report, out: &Output) {
     }
     if let Some(error) = report.record_write_failed {
         out.line(format_args!("the boot record could not be written: {error}"));
+    }
+    for fault in &outcome.faults {
+        out.line(format_args!("not started: {fault}"));
     }
 }
 

@@ -1,19 +1,17 @@
 //! `disk create` and `disk show`: the image of a disk with slots and a boot record.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use stillboot::device::BlockDevice;
-use stillboot::driver;
-use stillboot::operate::{Operate, Request};
 use stillboot_linux::disk::{self, Disk, Recipe};
 use stillboot_linux::table::Table;
 use uuid::Uuid;
 
+use crate::args::NamedDiskArgs;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::{size, view};
+use crate::{record, size, view};
 
 /// Commands about disks.
 #[derive(Subcommand, Debug)]
@@ -65,6 +63,15 @@ fn logical_block(text: &str) -> Result<u32, String> {
 /// The largest disk that is made: beyond this a size is a slip of the pen.
 const SIZE_MAX: u64 = 1 << 44;
 
+/// What the slots of a disk are made of.
+const ERASE_BLOCK: u64 = 4096;
+
+fn opens(path: &Path) -> Result<(), Failure> {
+    let Disk { plan, .. } = Disk::open(path, true)?;
+    plan.layout(&plan.slots())?;
+    Ok(())
+}
+
 /// Creates the image of a disk.
 pub fn create(args: &CreateArgs, out: &Output) -> Result<(), Failure> {
     let sizes = [Some(args.slot_size), args.recovery_size, args.rootfs_size];
@@ -75,6 +82,19 @@ pub fn create(args: &CreateArgs, out: &Output) -> Result<(), Failure> {
             size::show(bytes)
         )));
     }
+    let named = [
+        ("--slot-size", Some(args.slot_size)),
+        ("--recovery-size", args.recovery_size),
+        ("--rootfs-size", args.rootfs_size),
+    ];
+    for (name, bytes) in named.into_iter().filter_map(|(name, bytes)| Some((name, bytes?))) {
+        if !bytes.is_multiple_of(ERASE_BLOCK) {
+            return Err(Failure::usage(format_args!(
+                "{name}: expected a multiple of {ERASE_BLOCK} bytes, found {bytes}: {} would do",
+                bytes.next_multiple_of(ERASE_BLOCK)
+            )));
+        }
+    }
     let recipe = Recipe {
         logical_block: args.logical_block,
         slots: args.slots,
@@ -84,11 +104,16 @@ pub fn create(args: &CreateArgs, out: &Output) -> Result<(), Failure> {
         guid: args.guid,
     };
     let table = disk::create(&args.file, &recipe)?;
+    // What cannot be opened is better not made.
+    if let Err(failure) = opens(&args.file) {
+        let _ = std::fs::remove_file(&args.file);
+        return Err(Failure::usage(format_args!("the sizes make no disk: {}", failure.message)));
+    }
     out.line(format_args!("{}: disk {}", args.file.display(), table.disk_guid));
     partition_lines(&table, out);
     out.result(|| {
         json!({
-            "disk": args.file, "guid": table.disk_guid.to_string(),
+            "disk": view::path(&args.file), "guid": table.disk_guid.to_string(),
             "logical_block": table.logical_block_bytes, "partitions": partitions(&table),
         })
     });
@@ -99,22 +124,18 @@ pub fn create(args: &CreateArgs, out: &Output) -> Result<(), Failure> {
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  stillboot disk show disk.img")]
 pub struct ShowArgs {
-    /// The disk, or the image of one
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    #[command(flatten)]
+    disk: NamedDiskArgs,
 }
 
 /// Shows a disk.
 pub fn show(args: &ShowArgs, out: &Output) -> Result<(), Failure> {
-    let table = Table::read(&args.file, None)?;
-    let Disk { device, plan } = &mut Disk::open(&args.file, true)?;
+    let at = args.disk.at()?;
+    let table = Table::read(&at.disk, None)?;
+    let Disk { device, plan } = &mut at.look()?;
     let slots = plan.slots();
     let layout = plan.layout(&slots)?;
-    let mut machine = Operate::new(&layout, Request::Read);
-    let mut buffer = vec![0; Operate::buffer_len_min(&layout)];
-    driver::operate(&mut machine, &mut [device as &mut dyn BlockDevice], &mut buffer)?;
-    let (choice, copies) = machine.copies();
-    let record = machine.record();
+    let record::Read { choice, copies, record } = record::read(&layout, device)?;
 
     out.line(format_args!(
         "disk {}, logical blocks of {} bytes",

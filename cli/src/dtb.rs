@@ -103,7 +103,7 @@ pub fn run(command: &DtbCommand, out: &Output) -> Result<(), Failure> {
 
 fn pack(args: &PackArgs, out: &Output) -> Result<(), Failure> {
     let bytes = build(&args.folder)?;
-    files::replace(&args.out, |file| {
+    files::replace(&args.out, &[], |file| {
         file.write_all(&bytes).map_err(|error| Failure::system("write", &args.out, &error))
     })?;
     tell_set(&args.out, &bytes, out)

@@ -9,12 +9,15 @@ use stillboot::install::{InstallError, Nothing, Refusal, Wait};
 use stillboot::operate::OperateError;
 use stillboot::policy::{Deferral, Objection};
 use stillboot::record::Choice;
+use stillboot::verify::TrustError;
 use stillboot_linux::OpenError;
 use stillboot_linux::bundle::BundleError;
 use stillboot_linux::disk::DiskError;
 use stillboot_linux::keys::KeyError;
 use stillboot_linux::proof::ProofError;
 use stillboot_linux::table::TableError;
+
+use crate::view;
 
 /// The exit codes. Scripts depend on them: numbers never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +77,10 @@ impl From<KeyError> for Failure {
     fn from(error: KeyError) -> Self {
         let kind = match &error {
             KeyError::System { .. } => "io",
-            KeyError::NotAKey { .. } | KeyError::SameKey | KeyError::Signer(_) => "key",
+            KeyError::NotAKey { .. }
+            | KeyError::Passphrase { .. }
+            | KeyError::SameKey
+            | KeyError::Signer(_) => "key",
             KeyError::Roots { .. } => "roots",
             KeyError::Format(_) => "format",
             _ => "key",
@@ -99,7 +105,9 @@ impl From<BundleError> for Failure {
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         match &error {
-            OpenError::Locked { .. } => Self::new(Exit::Deferred, "locked", error),
+            OpenError::Locked { .. } => {
+                Self::new(Exit::Deferred, "locked", error).also("--wait SECONDS waits for it")
+            }
             OpenError::System { .. } => Self::new(Exit::Failed, "io", error),
             _ => Self::new(Exit::Failed, "disk", error),
         }
@@ -134,8 +142,21 @@ impl From<ProofError> for Failure {
 impl From<InstallError> for Failure {
     fn from(error: InstallError) -> Self {
         let (exit, kind, advice) = classify(&error);
-        let failure = Self::new(exit, kind, error);
+        let failure = Self::new(exit, kind, words(&error));
         if advice.is_empty() { failure } else { failure.also(advice) }
+    }
+}
+
+/// The error for people: with dates where the core, which has no calendar, has seconds.
+fn words(error: &InstallError) -> String {
+    match error {
+        InstallError::Deferred(Wait::Policy(deferral)) => {
+            format!("deferred: {}", view::deferral(deferral))
+        }
+        InstallError::Refused(Refusal::Policy(objection)) => {
+            format!("refused: {}", view::objection(objection))
+        }
+        error => error.to_string(),
     }
 }
 
@@ -183,7 +204,7 @@ fn classify(error: &InstallError) -> (Exit, &'static str, &'static str) {
 
 fn refusal_kind(refusal: &Refusal) -> (&'static str, &'static str) {
     match refusal {
-        Refusal::Trust(_) => ("trust", "check that --roots is the file of this bundle's product"),
+        Refusal::Trust(error) => ("trust", trust_advice(error)),
         Refusal::Class(_) => ("class", "take the bundle that was made for this device"),
         Refusal::BelowFloor { .. } => ("below-floor", "take a release of a higher security level"),
         Refusal::FloorJump { .. } => ("floor-jump", "ask who released it"),
@@ -203,7 +224,9 @@ fn refusal_kind(refusal: &Refusal) -> (&'static str, &'static str) {
         Refusal::Policy(Objection::Version(_)) => {
             ("version", "--versions or the policy file says which versions this device takes")
         }
-        Refusal::Policy(Objection::TooOld { .. }) => ("min-from", ""),
+        Refusal::Policy(Objection::TooOld { .. } | Objection::NotComparable { .. }) => {
+            ("min-from", "")
+        }
         Refusal::Policy(_) => ("expired", "take a newer release"),
         Refusal::Proof => ("proof", "give the proof of the boot that runs now"),
         Refusal::RunningUnverified => {
@@ -219,10 +242,40 @@ fn refusal_kind(refusal: &Refusal) -> (&'static str, &'static str) {
     }
 }
 
+/// What to do about something that is not trusted: as far as its bytes can tell what happened.
+pub const fn trust_advice(error: &TrustError) -> &'static str {
+    match error {
+        TrustError::KeysetSignature(_) => {
+            "either its keyset is not of the roots in --roots, or a bit of it changed: check \
+             --roots, and fetch it again"
+        }
+        TrustError::ManifestSignature(_) => {
+            "either it was not signed by the keys that its keyset names, or a bit of it changed: \
+             fetch it again; `stillboot inspect` shows who claims to have signed it"
+        }
+        TrustError::StatementSignature(_) => {
+            "either it was not signed by the keys that the bundle's keyset names, or a bit of it \
+             changed"
+        }
+        TrustError::Keyset(_) | TrustError::Manifest(_) | TrustError::Statement(_) => {
+            "it is damaged, or was made by a version that this one cannot read: fetch it again"
+        }
+        TrustError::WrongPayload { .. } => {
+            "a bundle has a keyset first and then a manifest, as `stillboot pack` writes it"
+        }
+        TrustError::EdgeOnly => "`stillboot sign` adds the signature of a release key",
+        TrustError::WrongProduct | TrustError::NoTrust => {
+            "check that --roots is the file of this bundle's product"
+        }
+        TrustError::TestKey => "make keys of your own with `stillboot keygen`",
+        _ => "",
+    }
+}
+
 const fn device_advice(error: DeviceError) -> &'static str {
     match error {
-        DeviceError::Full => "the slot is incomplete and will not be booted; make room and resume",
-        _ => "the slot is incomplete and will not be booted; `stillboot resume` goes on with it",
+        DeviceError::Full => "make room, and try again",
+        _ => "",
     }
 }
 

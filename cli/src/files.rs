@@ -2,47 +2,143 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, OFlags};
+use tempfile::NamedTempFile;
 
 use crate::failure::Failure;
 
 /// Longest text file that is read whole: none of ours comes near.
 const TEXT_LEN_MAX: u64 = 1 << 20;
 
-/// Writes the file at `path` by `write`: beside it first, then, once every byte is on the medium,
-/// under its name. What stood there before stays until then.
+/// Writes the file at `path` by `write`: as a file without a name first, then, once every byte is on
+/// the medium, under its name. What stood there before stays until then, and keeps its mode and
+/// owner. `inputs` are what it is made from: none of them is overwritten.
 pub fn replace<T>(
     path: &Path,
+    inputs: &[&Path],
     write: impl FnOnce(&mut dyn Write) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let failed = |error: io::Error| Failure::system("write", path, &error);
-    if let Ok(found) = fs::metadata(path)
-        && !found.is_file()
-    {
+    if path == Path::new("-") {
+        return Err(Failure::usage(
+            "expected a file to write to, found `-`: standard output has the result in words; `./-` \
+             is a file of that name",
+        ));
+    }
+    for input in inputs {
+        not_the_same(path, input)?;
+    }
+    let old = fs::metadata(path).ok();
+    if old.as_ref().is_some_and(|found| !found.is_file()) {
         return Err(Failure::usage(format_args!(
             "expected {} to be a file, or nothing yet; it is something else",
             path.display()
         )));
     }
+    // A link stays one: what it leads to is replaced.
+    let path =
+        &if old.is_some() { fs::canonicalize(path).map_err(failed)? } else { path.to_owned() };
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    // 0666 less the umask, as if it had been created in place.
-    let temporary = tempfile::Builder::new()
-        .prefix(".stillboot-")
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(directory)
-        .map_err(failed)?;
-    let mut buffered = BufWriter::with_capacity(1 << 16, temporary);
+    let temporary = Unnamed::create(directory).map_err(failed)?;
+    if let Some(old) = &old {
+        let file = temporary.file();
+        // Only root can give files away; anybody else's new file is their own.
+        let _ = std::os::unix::fs::fchown(file, Some(old.uid()), Some(old.gid()));
+        file.set_permissions(Permissions::from_mode(old.mode() & 0o7777)).map_err(failed)?;
+    }
+    let mut buffered = BufWriter::with_capacity(1 << 16, temporary.file());
     let value = write(&mut buffered)?;
-    let temporary = buffered.into_inner().map_err(|error| failed(error.into_error()))?;
-    temporary.as_file().sync_all().map_err(failed)?;
-    temporary.persist(path).map_err(|error| failed(error.error))?;
+    buffered.flush().map_err(failed)?;
+    drop(buffered);
+    temporary.file().sync_all().map_err(failed)?;
+    temporary.persist(directory, path).map_err(failed)?;
     // The name itself lasts only once the directory is on the medium.
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
     Ok(value)
+}
+
+/// A file that vanishes with this process, however that ends, until it is given a name.
+enum Unnamed {
+    /// It has none.
+    Truly(File),
+    /// The file system knows no files without names; this one is removed when it is dropped.
+    Named(NamedTempFile),
+}
+
+impl Unnamed {
+    fn create(directory: &Path) -> io::Result<Self> {
+        // 0666 less the umask, as if it had been created in place.
+        let mode = rustix::fs::Mode::from_raw_mode(0o666);
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        if let Ok(file) = rustix::fs::open(directory, flags, mode) {
+            return Ok(Self::Truly(file.into()));
+        }
+        let builder = tempfile::Builder::new()
+            .prefix(PREFIX)
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(directory);
+        builder.map(Self::Named)
+    }
+
+    fn file(&self) -> &File {
+        match self {
+            Self::Truly(file) => file,
+            Self::Named(file) => file.as_file(),
+        }
+    }
+
+    fn persist(self, directory: &Path, path: &Path) -> io::Result<()> {
+        let file = match self {
+            Self::Named(file) => return file.persist(path).map(|_| ()).map_err(|e| e.error),
+            Self::Truly(file) => file,
+        };
+        // There is no way to replace a name by a file that has none: it gets one in between.
+        let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let link = |to: &Path| rustix::fs::linkat(CWD, &unnamed, CWD, to, AtFlags::SYMLINK_FOLLOW);
+        match link(path) {
+            Err(rustix::io::Errno::EXIST) => {}
+            result => return Ok(result?),
+        }
+        let temporary = tempfile::Builder::new()
+            .prefix(PREFIX)
+            .make_in(directory, |to| link(to).map_err(io::Error::from))?;
+        temporary.persist(path).map_err(|error| error.error)
+    }
+}
+
+/// How names begin of files that are about to get another one.
+const PREFIX: &str = ".stillboot-";
+
+/// Refuses an output that is the file or device of an input: it would be overwritten.
+pub fn not_the_same(output: &Path, input: &Path) -> Result<(), Failure> {
+    let (Ok(out), Ok(found)) = (fs::metadata(output), fs::metadata(input)) else { return Ok(()) };
+    if (out.dev(), out.ino()) == (found.dev(), found.ino()) {
+        return Err(Failure::usage(format_args!(
+            "{} is {}: expected another file to write to",
+            output.display(),
+            input.display()
+        )));
+    }
+    Ok(())
+}
+
+/// Opens a regular file for reading. It is looked at first: to open a pipe may wait for ever.
+pub fn open(path: &Path, expected: &str) -> Result<File, Failure> {
+    let failed = |error: io::Error| Failure::system("read", path, &error);
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(Failure::usage(format_args!(
+            "{}: expected a regular file with {expected}, found something else",
+            path.display()
+        )));
+    }
+    File::open(path).map_err(failed)
 }
 
 /// Reads a small file whole.

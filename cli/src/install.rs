@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 use stillboot::device::BlockDevice;
 use stillboot::driver::{self, InstallHost, NoStore};
-use stillboot::format::{Slot, SlotKind};
+use stillboot::format::{Digest, Slot, SlotKind, SlotState};
 use stillboot::install::{
     Install, InstallConfig, InstallError, Offer, Progress as Done, Reuse, Running,
 };
@@ -14,15 +14,18 @@ use stillboot::layout::Layout;
 use stillboot::operate::{Operate, Request};
 use stillboot::policy::Verdict;
 use stillboot::verify::{Device, SoftSha256};
+use stillboot_linux::FileDevice;
 use stillboot_linux::disk::Disk;
+use stillboot_linux::keys::Roots;
 
-use crate::args::{self, DeviceArgs, DiskArgs, read_proof};
+use crate::args::{self, DeviceArgs, LockArgs, read_proof};
 use crate::failure::Failure;
+use crate::live::LiveArgs;
 use crate::output::Output;
 use crate::policy::{Judge, PolicyArgs};
 use crate::progress::Progress;
 use crate::source::Bundle;
-use crate::{size, time, verify, view};
+use crate::{record, size, time, verify, view};
 
 /// The work buffer in bytes: the largest chunk, entries of its index, and room to read back in
 /// large pieces.
@@ -35,7 +38,7 @@ pub struct UpdateArgs {
     #[arg(value_name = "BUNDLE")]
     pub bundle: PathBuf,
     #[command(flatten)]
-    pub disk: DiskArgs,
+    pub disk: LockArgs,
     #[command(flatten)]
     pub device: DeviceArgs,
     #[command(flatten)]
@@ -77,6 +80,17 @@ impl UpdateArgs {
         })
     }
 
+    /// The kind of slot that the bundle has to be for.
+    pub fn kind(&self) -> SlotKind {
+        self.slot.map_or(SlotKind::Update, Slot::kind)
+    }
+
+    /// Which device it is.
+    pub fn device<'a>(&self, roots: &'a Roots) -> Device<'a> {
+        // What nothing runs from may be for another machine.
+        if self.offline { self.device.device(roots) } else { self.device.this_device(roots) }
+    }
+
     /// The policy, and the statements about the bundle.
     pub fn judge<'a>(&self, device: Device<'a>, out: &Output) -> Result<Judge<'a>, Failure> {
         Ok(Judge {
@@ -94,6 +108,8 @@ impl UpdateArgs {
 pub struct InstallArgs {
     #[command(flatten)]
     update: UpdateArgs,
+    #[command(flatten)]
+    live: LiveArgs,
     /// How often the new version may be tried
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = args::tries())]
     tries: u8,
@@ -142,11 +158,15 @@ impl InstallHost for Host<'_> {
 pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<(), Failure> {
     let update = &args.update;
     let roots = update.device.roots()?;
-    let device = update.device.device(&roots);
+    let device = update.device(&roots);
     let judge = update.judge(device, out)?;
     let mut bundle = Bundle::open(&update.bundle)?;
-    let Disk { device: disk, plan } = &mut update.disk.open(false)?;
+    let Disk { device: disk, plan } = &mut update.disk.open()?;
     let slots = plan.slots();
+    if update.offline {
+        let body = record::read(&plan.layout(&slots)?, disk)?.record.body;
+        args.live.check(&update.disk.at.disk, &body)?;
+    }
     let config = InstallConfig {
         tries: args.tries,
         reuse: Reuse { target: args.reuse, running: args.reuse },
@@ -156,11 +176,13 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
         ..update.config(device, plan.layout(&slots)?)?
     };
     // A damaged download must not cost what stands in the other slot.
+    let kind = update.kind();
     if bundle.len().is_some() && !args.stream {
-        let kind = update.slot.map_or(SlotKind::Update, Slot::kind);
-        let manifest = verify::whole(&device, kind, &mut bundle, false, out)?;
+        let manifest = verify::whole(&device, kind, &mut bundle, out)?;
         verify::for_device(&device, &manifest)?;
         bundle.rewind()?;
+    } else {
+        bundle.guard(kind);
     }
     let mut buffer = vec![0; BUFFER_LEN];
     // Loaders have no clock: what failed since the last look gets a time now, for the back-off.
@@ -191,13 +213,19 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
         return Err(failure);
     }
     drop(host);
+    let digest = machine.manifest().map(|manifest| *manifest.digest());
     let installed = result.map_err(|error| {
-        let failure = bundle.explain(error.into());
-        match (error, disk.last_error()) {
-            (InstallError::Device(_) | InstallError::Record(_), Some(error)) => {
-                failure.also(format_args!("{}: {error}", disk.path().display()))
-            }
-            _ => failure,
+        let mut failure = bundle.explain(error);
+        if let (InstallError::Device(_) | InstallError::Record(_), Some(error)) =
+            (error, disk.last_error())
+        {
+            failure = failure.also(format_args!("{}: {error}", disk.path().display()));
+        }
+        match digest.and_then(|digest| begun(&config.layout, disk, &digest)) {
+            Some(slot) => failure.also(format_args!(
+                "slot {slot} is incomplete and is not started; `stillboot resume` goes on with it"
+            )),
+            None => failure,
         }
     })?;
     out.line(format_args!(
@@ -226,4 +254,15 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
         })
     });
     Ok(())
+}
+
+/// The slot in which an installation of the update `digest` stands half done, as the record on the
+/// disk has it now.
+fn begun(layout: &Layout<'_>, disk: &mut FileDevice, digest: &Digest) -> Option<Slot> {
+    let body = record::read(layout, disk).ok()?.record.body;
+    let mut slots = layout.slots().iter().map(|at| at.slot);
+    slots.find(|slot| {
+        let entry = body.slot(*slot);
+        entry.state == SlotState::Writing && entry.digest == *digest
+    })
 }

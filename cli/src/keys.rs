@@ -176,20 +176,21 @@ pub fn keygen(args: &KeygenArgs, out: &Output) -> Result<(), Failure> {
     out.line(format_args!("keyset       version 1, in {}", args.out.join("keyset.sbk").display()));
     out.line("Keep the root keys offline; whoever has them can replace all others.");
     out.result(|| {
+        let file = |name: &str| view::path(&args.out.join(name));
         let keys: Vec<_> = keys
             .iter()
             .map(|new| {
                 json!({
                     "role": new.role.name(), "id": view::key(&new.key.public()),
-                    "secret": args.out.join(format!("{}.pem", new.name)),
-                    "public": args.out.join(format!("{}.pub.pem", new.name)),
+                    "secret": file(&format!("{}.pem", new.name)),
+                    "public": file(&format!("{}.pub.pem", new.name)),
                 })
             })
             .collect();
         json!({
             "product": roots.product, "product_id": view::id(&roots.product_id()),
             "threshold": roots.threshold, "keys": keys, "keyset_version": 1,
-            "roots": args.out.join("roots.toml"), "keyset": args.out.join("keyset.sbk"),
+            "roots": file("roots.toml"), "keyset": file("keyset.sbk"),
         })
     });
     Ok(())

@@ -268,7 +268,9 @@ fn write(args: &RootArgs, roots: &Roots, keyset: &Keyset, out: &Output) -> Resul
     } else {
         trusted(roots, &envelope, &args.out)?;
     }
-    files::replace(&args.out, |file| {
+    let keys = args.root.iter().chain(&args.signers.public).map(PathBuf::as_path);
+    let inputs: Vec<_> = keys.chain([args.roots.as_path()]).collect();
+    files::replace(&args.out, &inputs, |file| {
         file.write_all(&bytes).map_err(|error| Failure::system("write", &args.out, &error))
     })?;
     out.line(format_args!("{}:", args.out.display()));
@@ -276,7 +278,7 @@ fn write(args: &RootArgs, roots: &Roots, keyset: &Keyset, out: &Output) -> Resul
     out.line(format_args!("  signed by     {}", view::signers(&envelope).join(", ")));
     out.result(|| {
         json!({
-            "file": args.out, "keyset": view::keyset(keyset), "signers": view::signers(&envelope),
+            "file": view::path(&args.out), "keyset": view::keyset(keyset), "signers": view::signers(&envelope),
             "complete": signing.len() >= needed,
         })
     });

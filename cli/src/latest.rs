@@ -62,6 +62,13 @@ impl LatestArgs {
         let latest = Latest::verify::<SoftSha256>(&document, &signature, &key)
             .map_err(|error| refused(path, &error))?;
 
+        // As in the document, a leading v is no part of it.
+        let digits = |text: &str| text.starts_with(|first: char| first.is_ascii_digit());
+        if let Some(given) = &mut settings.version
+            && let Some(rest) = given.strip_prefix('v').filter(|rest| digits(rest))
+        {
+            *given = rest.to_owned();
+        }
         agree("version", &mut settings.version, latest.version())?;
         if !latest.min_from().is_empty() {
             agree("min-from", &mut settings.min_from, latest.min_from())?;

@@ -17,22 +17,27 @@ mod install;
 mod keys;
 mod keyset;
 mod latest;
+mod live;
 mod operate;
 mod output;
+mod overlay;
 mod pack;
 mod pcr;
 mod policy;
 mod progress;
 mod promote;
+mod record;
 mod scrub;
 mod sign;
 mod simulate;
 mod size;
 mod source;
+mod start;
 mod stub;
 mod time;
 mod verify;
 mod view;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -129,6 +134,8 @@ enum Command {
     Policy(policy::PolicyCommand),
     /// Simulates a power-on: what a loader would do with this disk, and does
     Boot(boot::BootArgs),
+    /// Says what the next power-on would start, and writes nothing
+    Next(boot::NextArgs),
     /// Shows the boot record
     Status(operate::StatusArgs),
     /// Confirms that the running system is healthy
@@ -137,6 +144,10 @@ enum Command {
     MarkBad(operate::MarkBadArgs),
     /// Goes back to the other good slot
     Rollback(operate::RollbackArgs),
+    /// Calls off the update that waits, and holds nothing against it
+    Cancel(operate::CancelArgs),
+    /// Lets an update be installed again that failed here
+    Forget(operate::ForgetArgs),
     /// Keeps a slot from being replaced, or holds all updates
     Hold(operate::HoldArgs),
     /// Ends a hold
@@ -188,10 +199,13 @@ fn run(command: &Command, out: &Output) -> Result<(), Failure> {
         Command::Resume(args) => install::install(args, true, out),
         Command::Policy(policy::PolicyCommand::Check(args)) => policy::check(args, out),
         Command::Boot(args) => boot::boot(args, out),
+        Command::Next(args) => boot::next(args, out),
         Command::Status(args) => operate::status(args, out),
         Command::MarkGood(args) => operate::mark_good(args, out),
         Command::MarkBad(args) => operate::mark_bad(args, out),
         Command::Rollback(args) => operate::rollback(args, out),
+        Command::Cancel(args) => operate::cancel(args, out),
+        Command::Forget(args) => operate::forget(args, out),
         Command::Hold(args) => operate::hold(args, out),
         Command::Unhold(args) => operate::unhold(args, out),
         Command::Scrub(args) => scrub::scrub(args, out),

@@ -1,4 +1,4 @@
-//! `status`, `mark-good`, `mark-bad`, `rollback`, `hold`, `unhold`: requests about the boot record.
+//! `status`, `mark-good`, `mark-bad`, `rollback`, `cancel`, `forget`, `hold`, `unhold`: requests about the boot record.
 
 use std::path::PathBuf;
 
@@ -6,35 +6,32 @@ use clap::{ArgGroup, Args};
 use serde_json::json;
 use stillboot::device::BlockDevice;
 use stillboot::driver;
-use stillboot::format::{BootProof, Hold, Slot};
+use stillboot::format::{BootProof, Digest, Hold, Slot};
 use stillboot::layout::Layout;
 use stillboot::operate::{Answer, Operate, OperateError, Request};
 use stillboot::record::{Choice, ConfirmRefusal};
 use stillboot_linux::FileDevice;
 use stillboot_linux::disk::Disk;
 
-use crate::args::{self, DiskArgs, read_proof};
+use crate::args::{self, LockArgs, NamedDiskArgs, read_proof};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
-use crate::{time, view};
+use crate::{record, time, view};
 
 /// Options of `status`.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  stillboot status --disk disk.img --json")]
 pub struct StatusArgs {
     #[command(flatten)]
-    disk: DiskArgs,
+    disk: NamedDiskArgs,
 }
 
 /// Shows the boot record.
 pub fn status(args: &StatusArgs, out: &Output) -> Result<(), Failure> {
-    let Disk { device, plan } = &mut args.disk.open(true)?;
+    let Disk { device, plan } = &mut args.disk.at()?.look()?;
     let slots = plan.slots();
     let layout = plan.layout(&slots)?;
-    let mut machine = Operate::new(&layout, Request::Read);
-    run(&mut machine, &layout, device)?;
-    let (choice, _) = machine.copies();
-    let record = machine.record();
+    let record::Read { choice, record, .. } = record::read(&layout, device)?;
     if !matches!(choice, Choice::Current { .. }) {
         out.line(format_args!("boot record    {}", view::choice_text(choice)));
     }
@@ -52,10 +49,10 @@ pub fn status(args: &StatusArgs, out: &Output) -> Result<(), Failure> {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  stillboot mark-good --disk /dev/sda\n  \
     stillboot mark-good --disk disk.img --proof proof\n\n\
-    Exits 5 if the slot is good already, 4 if the proof is not of its latest boot.")]
+    Exits 0 also if the slot is good already, 4 if the proof is not of its latest boot.")]
 pub struct MarkGoodArgs {
     #[command(flatten)]
-    disk: DiskArgs,
+    disk: LockArgs,
     /// The boot proof; by default that of this system
     #[arg(long, value_name = "FILE")]
     proof: Option<PathBuf>,
@@ -64,7 +61,10 @@ pub struct MarkGoodArgs {
 /// Confirms the slot that runs.
 pub fn mark_good(args: &MarkGoodArgs, out: &Output) -> Result<(), Failure> {
     let proof = read_proof(args.proof.as_deref())?;
-    request(&args.disk, Request::MarkGood(proof), out, |_| format!("slot {} is good", proof.slot))
+    request(&args.disk, Request::MarkGood(proof), out, |answer| match answer {
+        Answer::Already => format!("slot {} was good already: nothing was written", proof.slot),
+        Answer::Done | Answer::Boots(_) => format!("slot {} is good", proof.slot),
+    })
 }
 
 /// Options of `mark-bad`.
@@ -76,7 +76,7 @@ pub struct MarkBadArgs {
     #[arg(value_name = "SLOT", value_parser = args::slot)]
     slot: Slot,
     #[command(flatten)]
-    disk: DiskArgs,
+    disk: LockArgs,
 }
 
 /// Condemns a slot.
@@ -88,10 +88,12 @@ pub fn mark_bad(args: &MarkBadArgs, out: &Output) -> Result<(), Failure> {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  stillboot rollback --disk /dev/sda\n  \
     stillboot rollback --disk disk.img --slot b\n\n\
-    The slot that is left stays good and is held; `stillboot unhold b` gives it free again.")]
+    The slot that is left stays good and is held; `stillboot unhold b` gives it free again.\n\
+    Where an update waits for its trial, that is called off and all else stays, as by\n\
+    `stillboot cancel`.")]
 pub struct RollbackArgs {
     #[command(flatten)]
-    disk: DiskArgs,
+    disk: LockArgs,
     /// The boot proof that names the slot to leave; by default that of this system
     #[arg(long, value_name = "FILE", conflicts_with = "slot")]
     proof: Option<PathBuf>,
@@ -113,6 +115,75 @@ pub fn rollback(args: &RollbackArgs, out: &Output) -> Result<(), Failure> {
     request(&args.disk, Request::Rollback(slot), out, say)
 }
 
+/// Options of `cancel`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  stillboot cancel --disk /dev/sda\n\n\
+    The update that waits for its trial, or is on trial, is not started again. Nothing is held\n\
+    against it: it may be installed again. `stillboot mark-bad` bans one for good.")]
+pub struct CancelArgs {
+    #[command(flatten)]
+    disk: LockArgs,
+}
+
+/// Calls off what waits to be tried.
+pub fn cancel(args: &CancelArgs, out: &Output) -> Result<(), Failure> {
+    request(&args.disk, Request::Cancel, out, |_| "the update that waited is called off".into())
+}
+
+/// Options of `forget`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  stillboot forget 3f9a0c71 --disk /dev/sda\n\n\
+    `stillboot status` lists the updates that failed here. One that is forgotten may be installed\n\
+    again, whatever it failed by.")]
+pub struct ForgetArgs {
+    /// The digest of the update, or as many of its first digits as tell it from the others
+    #[arg(value_name = "DIGEST", value_parser = digits)]
+    digest: String,
+    #[command(flatten)]
+    disk: LockArgs,
+}
+
+fn digits(text: &str) -> Result<String, String> {
+    let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match text.len() {
+        4..=64 if is_hex => Ok(text.to_ascii_lowercase()),
+        _ => Err(format!("expected 4 to 64 hexadecimal digits, found `{text}`")),
+    }
+}
+
+/// Takes an update off the list of those that failed here.
+pub fn forget(args: &ForgetArgs, out: &Output) -> Result<(), Failure> {
+    let Disk { device, plan } = &mut args.disk.open()?;
+    let slots = plan.slots();
+    let layout = plan.layout(&slots)?;
+    let body = record::read(&layout, device)?.record.body;
+    let is_meant = |digest: &&Digest| view::hex(&digest[..]).starts_with(&args.digest);
+    let mut found = body.failed.iter().map(|failed| &failed.digest).filter(is_meant);
+    let digest = match (found.next(), found.next()) {
+        (Some(digest), None) => *digest,
+        (Some(_), Some(_)) => {
+            return Err(Failure::usage(format_args!(
+                "several updates that failed here begin with {}: give more digits",
+                args.digest
+            )));
+        }
+        (None, _) => {
+            return Err(Failure::new(
+                Exit::Nothing,
+                "already",
+                format_args!(
+                    "nothing to do: no update that failed here begins with {}; `stillboot status` \
+                     lists them",
+                    args.digest
+                ),
+            ));
+        }
+    };
+    carry_out(device, &layout, Request::Forget(digest), out, |_| {
+        format!("update {} may be installed again", view::hex(&digest))
+    })
+}
+
 /// Options of `hold`.
 #[derive(Args, Debug)]
 #[command(group(ArgGroup::new("what").required(true).args(["slot", "until"])))]
@@ -123,11 +194,11 @@ pub struct HoldArgs {
     /// Keep this slot from being replaced
     #[arg(value_name = "SLOT", value_parser = args::slot)]
     slot: Option<Slot>,
-    /// Install nothing until then: a date, a time, unix seconds, or `forever`
+    /// Install nothing until then: a date, a time with its zone, or `forever`
     #[arg(long, value_name = "TIME", value_parser = time::parse_or_forever)]
     until: Option<u64>,
     #[command(flatten)]
-    disk: DiskArgs,
+    disk: LockArgs,
 }
 
 /// Holds a slot, or all updates.
@@ -163,7 +234,7 @@ pub struct UnholdArgs {
     #[arg(value_name = "SLOT", value_parser = args::slot)]
     slot: Option<Slot>,
     #[command(flatten)]
-    disk: DiskArgs,
+    disk: LockArgs,
 }
 
 /// Ends a hold.
@@ -179,7 +250,7 @@ pub fn unhold(args: &UnholdArgs, out: &Output) -> Result<(), Failure> {
 }
 
 fn request(
-    disk: &DiskArgs,
+    disk: &LockArgs,
     request: Request,
     out: &Output,
     say: impl FnOnce(Answer) -> String,
@@ -190,12 +261,12 @@ fn request(
 /// Carries out a request; with a proof only if that matches the record.
 fn request_by(
     proof: Option<&BootProof>,
-    disk: &DiskArgs,
+    disk: &LockArgs,
     request: Request,
     out: &Output,
     say: impl FnOnce(Answer) -> String,
 ) -> Result<(), Failure> {
-    let Disk { device, plan } = &mut disk.open(false)?;
+    let Disk { device, plan } = &mut disk.open()?;
     let slots = plan.slots();
     let layout = plan.layout(&slots)?;
     if let Some(proof) = proof {
@@ -208,9 +279,21 @@ fn request_by(
             return Err(OperateError::Confirm(ConfirmRefusal::OtherManifest).into());
         }
     }
-    let mut machine = Operate::new(&layout, request);
-    let answer = run(&mut machine, &layout, device)?;
-    if answer == Answer::Already {
+    carry_out(device, &layout, request, out, say)
+}
+
+fn carry_out(
+    device: &mut FileDevice,
+    layout: &Layout<'_>,
+    request: Request,
+    out: &Output,
+    say: impl FnOnce(Answer) -> String,
+) -> Result<(), Failure> {
+    let mut machine = Operate::new(layout, request);
+    let answer = run(&mut machine, layout, device)?;
+    // A unit that confirms at every start is well when there is nothing left to confirm.
+    let is_confirmation = matches!(request, Request::MarkGood(_));
+    if answer == Answer::Already && !is_confirmation {
         return Err(Failure::new(
             Exit::Nothing,
             "already",
@@ -224,8 +307,8 @@ fn request_by(
             Answer::Done | Answer::Already => None,
         };
         json!({
-            "done": true, "boots": boots,
-            "record": view::record(&machine.record().body, &layout),
+            "done": true, "already": answer == Answer::Already, "boots": boots,
+            "record": view::record(&machine.record().body, layout),
         })
     });
     Ok(())

@@ -25,10 +25,11 @@ impl Output {
         Self { json, quiet, broken: RefCell::new(None), told: Cell::new(0) }
     }
 
-    /// A line for people; nothing with `--json`.
+    /// A line for people; nothing with `--json`. What it quotes may be unsigned, or signed to be
+    /// shown: nothing in it reaches the terminal as a command, or as a line of ours.
     pub fn line(&self, text: impl Display) {
         if !self.json {
-            self.write(&text);
+            self.write(&harmless(&text.to_string(), false));
         }
     }
 
@@ -42,7 +43,7 @@ impl Output {
     /// A remark on standard error that a script need not parse.
     pub fn warn(&self, text: impl Display) {
         // Where standard error is closed there is nobody to tell.
-        let _ = writeln!(io::stderr(), "stillboot: warning: {text}");
+        let _ = writeln!(io::stderr(), "stillboot: warning: {}", harmless(&text.to_string(), true));
     }
 
     /// Whether progress is shown, and whether as a bar.
@@ -72,7 +73,7 @@ impl Output {
             }
             self.write(&value);
         } else {
-            let _ = writeln!(io::stderr(), "stillboot: {}", failure.message);
+            let _ = writeln!(io::stderr(), "stillboot: {}", harmless(&failure.message, true));
         }
         exit
     }
@@ -110,4 +111,41 @@ pub enum ProgressStyle {
     Bar,
     /// A line now and then, for logs.
     Lines,
+}
+
+/// `text` with characters that a terminal acts on, or that turn what is read around, written out.
+/// With `lines`, line ends stay, and what follows them is indented: a message may quote a file.
+fn harmless(text: &str, lines: bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        let turns = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}')
+            || matches!(character, '\u{2028}' | '\u{2029}' | '\u{2066}'..='\u{2069}');
+        match character {
+            '\n' if lines => out.push_str("\n  "),
+            character if character.is_control() || turns => out.extend(character.escape_default()),
+            character => out.push(character),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_reaches_the_terminal_as_a_command() {
+        for (text, shown) in [
+            ("version 1.0.0", "version 1.0.0"),
+            ("1.0\nslot b  9.9.9  good", "1.0\\nslot b  9.9.9  good"),
+            ("\u{1b}]0;title\u{7}", "\\u{1b}]0;title\\u{7}"),
+            ("a\rb\tc", "a\\rb\\tc"),
+            ("\u{9b}2J", "\\u{9b}2J"),
+            ("\u{202e}evil", "\\u{202e}evil"),
+            ("h\u{e9}llo", "h\u{e9}llo"),
+        ] {
+            assert_eq!(harmless(text, false), shown);
+        }
+        assert_eq!(harmless("expected\nstillboot: done", true), "expected\n  stillboot: done");
+    }
 }

@@ -4,8 +4,7 @@
 
 mod settings;
 
-use std::fs::File;
-use std::io::{BufReader, Cursor};
+use std::io::{BufReader, Cursor, Read as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -17,18 +16,21 @@ use stillboot::format::{
 use stillboot::verify::{Device, SoftSha256, verify_head};
 use stillboot_linux::bundle::{self, Input, Part};
 use stillboot_linux::keys::{Roots, Signer, id_of};
+use stillboot_loader::command_line;
 
 use crate::failure::{Exit, Failure};
 use crate::latest::LatestArgs;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::sign::{Named, SignerArgs};
-use crate::{files, keyset, size, view};
+use crate::start::{self, Trouble};
+use crate::{files, keyset, size, time, view};
 use settings::Component;
 pub use settings::Settings;
 
-/// Longest command line, in bytes: more than any kernel takes.
-const CMDLINE_LEN_MAX: u64 = 4096;
+/// Longest version, and longest name in a channel, in characters.
+const VERSION_LEN_MAX: usize = 32;
+const NAME_LEN_MAX: usize = 16;
 /// The chunk size where none is asked for: resumes finely, and its index is small.
 const CHUNK_SIZE: u64 = 256 << 10;
 
@@ -59,6 +61,10 @@ pub struct PackArgs {
     signers: SignerArgs,
     #[command(flatten)]
     latest: LatestArgs,
+    /// Pack it although something about it is odd: nothing in it is for a loader to start, it has
+    /// expired, no device is old enough for it
+    #[arg(long)]
+    force: bool,
     /// The bundle to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -90,9 +96,11 @@ pub fn pack(args: &PackArgs, out: &Output) -> Result<(), Failure> {
     }
     let mut total = 0;
     let mut parts = Vec::new();
+    let mut kept = Vec::new();
     for component in &components {
-        let (input, len) = open(component)?;
+        let Opened { input, len, bytes } = open(component)?;
         total += len;
+        kept.push(bytes);
         parts.push(Part {
             role: component.role,
             load: component.load.unwrap_or(default_load(component.role)),
@@ -100,23 +108,30 @@ pub fn pack(args: &PackArgs, out: &Output) -> Result<(), Failure> {
             input,
         });
     }
-    let (manifest, digest, len) = files::replace(&args.out, |file| {
-        // Everything is read twice: digests stand before the bytes.
-        let mut progress = Progress::new(out, "packing", 2 * total);
-        let mut counted = Counted { file, len: 0 };
-        let (manifest, digest) =
-            bundle::write(manifest, envelope, &signers, &mut parts, &mut counted, &mut |done| {
-                progress.set(done)
-            })
+    check_start(&manifest, kind, &parts, &kept, args.force, out)?;
+    check_odd(&manifest, args.force, out)?;
+    let (manifest, digest, len) =
+        files::replace(&args.out, &settings.inputs(args.config.as_deref()), |file| {
+            // Everything is read twice: digests stand before the bytes.
+            let mut progress = Progress::new(out, "packing", 2 * total);
+            let mut counted = Counted { file, len: 0 };
+            let (manifest, digest) = bundle::write(
+                manifest,
+                envelope,
+                &signers,
+                &mut parts,
+                &mut counted,
+                &mut |done| progress.set(done),
+            )
             .map_err(|error| explain(error, &args.out))?;
-        if let Some(promised) = &promised {
-            promised.check(&manifest)?;
-        }
-        if let Some(roots) = &roots {
-            check_head(roots, kind, envelope, &manifest, &signers)?;
-        }
-        Ok((manifest, digest, counted.len))
-    })?;
+            if let Some(promised) = &promised {
+                promised.check(&manifest)?;
+            }
+            if let Some(roots) = &roots {
+                check_head(roots, kind, envelope, &manifest, &signers)?;
+            }
+            Ok((manifest, digest, counted.len))
+        })?;
     out.line(format_args!(
         "{}: version {}, sequence {}, {}",
         args.out.display(),
@@ -127,11 +142,82 @@ pub fn pack(args: &PackArgs, out: &Output) -> Result<(), Failure> {
     out.line(format_args!("digest {}", view::hex(&digest)));
     out.result(|| {
         json!({
-            "bundle": args.out, "length": len, "digest": view::hex(&digest),
+            "bundle": view::path(&args.out), "length": len, "digest": view::hex(&digest),
             "manifest": view::manifest(&manifest),
         })
     });
     Ok(())
+}
+
+/// Refuses what no loader would start, before anybody signs it.
+fn check_start(
+    manifest: &Manifest,
+    kind: SlotKind,
+    parts: &[Part<'_>],
+    kept: &[Option<Vec<u8>>],
+    force: bool,
+    out: &Output,
+) -> Result<(), Failure> {
+    let mut described = manifest.clone();
+    for part in parts {
+        // Digests say nothing about that, and the length only that there is something.
+        let component = stillboot::format::Component {
+            role: part.role,
+            load: part.load,
+            linked: bundle::linked(part.linked),
+            length: 1,
+            index_root: [0; 32],
+            sha256: [0; 32],
+        };
+        let most = stillboot::format::manifest::COMPONENTS_MAX;
+        described.components.push(component).map_err(|_| {
+            Failure::usage(format_args!(
+                "expected at most {most} components, found {}",
+                parts.len()
+            ))
+        })?;
+    }
+    match start::trouble(&described, kind, &|part| kept.get(part)?.as_deref()) {
+        None => Ok(()),
+        Some(Trouble::Never(why)) => {
+            Err(Failure::usage(format_args!("no loader would start this bundle: {why}")))
+        }
+        Some(Trouble::NothingToStart(why)) => {
+            odd(&format!("nothing would start: {why}"), force, out)
+        }
+    }
+}
+
+/// Refuses what no device would install, unless that is what is wanted.
+fn check_odd(manifest: &Manifest, force: bool, out: &Output) -> Result<(), Failure> {
+    if let (until @ 1.., Some(now)) = (manifest.not_after, time::now())
+        && now > until
+    {
+        odd(&format!("not-after: it has expired already, at {}", time::show(until)), force, out)?;
+    }
+    let version = |text: &str| semver::Version::parse(text).ok();
+    if let (Some(least), Some(own)) = (version(&manifest.min_from), version(&manifest.version))
+        && least > own
+    {
+        odd(
+            &format!(
+                "min-from: only devices that run {least} or later may take it, and they run a later \
+                 version than {own}"
+            ),
+            force,
+            out,
+        )?;
+    }
+    Ok(())
+}
+
+/// Something that may be a mistake.
+fn odd(what: &str, force: bool, out: &Output) -> Result<(), Failure> {
+    if force {
+        out.warn(what);
+        return Ok(());
+    }
+    Err(Failure::usage(format_args!("{what}; --force packs it all the same")))
 }
 
 /// Counts what is written.
@@ -159,11 +245,11 @@ fn describe(settings: &Settings, roots: Option<&Roots>) -> Result<Manifest, Fail
         Some(text) => revisions(text)?,
         None => (0, u16::MAX),
     };
+    // Not every version is a semantic one: updates are ordered by their sequence.
     let version = required(settings.version.as_deref(), "version")?;
-    semver(version, "version")?;
     let min_from = settings.min_from.as_deref().unwrap_or_default();
     if !min_from.is_empty() {
-        semver(min_from, "min-from")?;
+        compared(min_from, version)?;
     }
     let (reads_min, reads_max) = settings.reads_epochs.as_deref().map_or(Ok((0, 0)), revisions)?;
     let chunk_size = settings.chunk_size.as_deref().map_or(Ok(CHUNK_SIZE), size::parse);
@@ -189,16 +275,26 @@ fn describe(settings: &Settings, roots: Option<&Roots>) -> Result<Manifest, Fail
     let Some(sequence) = settings.sequence else {
         return Err(missing("sequence"));
     };
+    let level = settings.level.unwrap_or(0);
+    below("sequence", sequence, u64::MAX)?;
+    below("level", level.into(), u32::MAX.into())?;
+    let writes = settings.writes_epoch.unwrap_or(reads_max);
+    if !(reads_min..=reads_max).contains(&writes) {
+        return Err(Failure::usage(format_args!(
+            "writes-epoch: expected one of the epochs that it reads, {reads_min} to {reads_max}, \
+             found {writes}: it could not read its own data"
+        )));
+    }
     Ok(Manifest {
         schema: manifest::SCHEMA,
         product,
         class: id_of(class),
         revision_min,
         revision_max,
-        version: label(version, "version")?,
+        version: label(version, "version", VERSION_LEN_MAX)?,
         sequence,
-        level: settings.level.unwrap_or(0),
-        min_from: label(min_from, "min-from")?,
+        level,
+        min_from: label(min_from, "min-from", VERSION_LEN_MAX)?,
         channel: channel(settings.channel.as_deref().unwrap_or("latest/stable"))?,
         architecture: settings
             .architecture
@@ -206,7 +302,7 @@ fn describe(settings: &Settings, roots: Option<&Roots>) -> Result<Manifest, Fail
             .map_or(Ok(manifest::Architecture::Any), crate::args::architecture)
             .map_err(|error| Failure::usage(format!("architecture: {error}")))?,
         not_after: not_after.map_err(|error| Failure::usage(format!("not-after: {error}")))?,
-        epochs: Epochs { reads_min, reads_max, writes: settings.writes_epoch.unwrap_or(reads_max) },
+        epochs: Epochs { reads_min, reads_max, writes },
         rollout,
         flags: bits,
         chunk_size: chunk_size as u32,
@@ -240,23 +336,39 @@ fn missing(name: &str) -> Failure {
     ))
 }
 
-fn semver(text: &str, name: &str) -> Result<(), Failure> {
-    semver::Version::parse(text).map(|_| ()).map_err(|error| {
-        Failure::usage(format_args!(
-            "{name}: expected a semantic version such as 1.2.3, found `{text}`: {error}"
-        ))
-    })
+/// Nothing could come after the highest number there is.
+fn below(name: &str, found: u64, bound: u64) -> Result<(), Failure> {
+    if found < bound {
+        return Ok(());
+    }
+    Err(Failure::usage(format_args!("{name}: expected 0 to {}, found {found}", bound - 1)))
+}
+
+/// Checks a least version: devices compare it with what runs, which only semantic versions allow.
+fn compared(min_from: &str, version: &str) -> Result<(), Failure> {
+    for (name, text) in [("min-from", min_from), ("version", version)] {
+        semver::Version::parse(text).map_err(|error| {
+            Failure::usage(format_args!(
+                "{name}: with a least version both have to be semantic versions such as 1.2.3, which \
+                 can be compared: found `{text}`: {error}"
+            ))
+        })?;
+    }
+    Ok(())
 }
 
 /// Text that fits a manifest's field.
-fn label<T: std::str::FromStr>(text: &str, name: &str) -> Result<T, Failure> {
+fn label<T: std::str::FromStr>(text: &str, name: &str, most: usize) -> Result<T, Failure> {
     if !manifest::is_label(text) {
         return Err(Failure::usage(format_args!(
             "{name}: expected letters, digits and .-+_~ only, found `{text}`"
         )));
     }
     text.parse().map_err(|_| {
-        Failure::usage(format_args!("{name}: `{text}` is longer than a manifest has room for"))
+        Failure::usage(format_args!(
+            "{name}: expected up to {most} characters, found {} in `{text}`",
+            text.len()
+        ))
     })
 }
 
@@ -286,7 +398,8 @@ pub fn channel(text: &str) -> Result<Channel, Failure> {
             )));
         }
     };
-    Ok(Channel { track: label(track, "channel")?, risk, branch: label(branch, "channel")? })
+    let name = |text| label(text, "channel", NAME_LEN_MAX);
+    Ok(Channel { track: name(track)?, risk, branch: name(branch)? })
 }
 
 fn read_keyset(settings: &Settings) -> Result<Option<(Vec<u8>, Keyset)>, Failure> {
@@ -368,60 +481,52 @@ const fn default_load(role: Role) -> Load {
     }
 }
 
-/// Opens a component; returns it and its length.
-fn open(component: &Component) -> Result<(Box<dyn Input>, u64), Failure> {
-    let (name, bytes) = match (&component.file, &component.text) {
-        (Some(path), None) if component.role != Role::Cmdline => {
+/// A component that is about to be packed.
+struct Opened {
+    input: Box<dyn Input>,
+    len: u64,
+    /// Its bytes, where they decide whether a loader starts it.
+    bytes: Option<Vec<u8>>,
+}
+
+/// Opens a component.
+fn open(component: &Component) -> Result<Opened, Failure> {
+    let role = component.role;
+    let bytes = match (&component.file, &component.text) {
+        (Some(path), None) if role != Role::Cmdline => {
             let failed = |error| Failure::system("read", path, &error);
-            let file = File::open(path).map_err(failed)?;
-            let found = file.metadata().map_err(failed)?;
-            if !found.is_file() {
+            let file = files::open(path, &format!("the bytes of the {role}"))?;
+            let len = file.metadata().map_err(failed)?.len();
+            if len == 0 {
                 return Err(Failure::usage(format_args!(
-                    "{}: expected a regular file to pack as {}",
-                    path.display(),
-                    component.role
+                    "{} is empty: expected the bytes of the {role}",
+                    path.display()
                 )));
             }
-            if found.len() == 0 {
-                return Err(Failure::usage(format_args!(
-                    "{} is empty: expected the bytes of the {}",
-                    path.display(),
-                    component.role
-                )));
+            if role != Role::Dtbs {
+                let input = Box::new(BufReader::with_capacity(1 << 20, file));
+                return Ok(Opened { input, len, bytes: None });
             }
-            return Ok((Box::new(BufReader::with_capacity(1 << 20, file)), found.len()));
+            let mut bytes = Vec::new();
+            BufReader::new(file).read_to_end(&mut bytes).map_err(failed)?;
+            bytes
         }
-        (Some(path), None) => {
-            let mut bytes = files::read(path)?;
-            // Editors end the last line; kernels do not want it.
-            if bytes.last() == Some(&b'\n') {
-                bytes.pop();
-            }
-            (path.display().to_string(), bytes)
-        }
-        (None, Some(text)) if component.role == Role::Cmdline => {
-            ("the command line".to_owned(), text.clone().into_bytes())
+        // Editors end the last line; kernels do not want it.
+        (Some(path), None) => command_line::trimmed(&files::read(path)?).to_vec(),
+        (None, Some(text)) if role == Role::Cmdline => {
+            command_line::trimmed(text.as_bytes()).to_vec()
         }
         _ => {
             return Err(Failure::usage(format_args!(
-                "component {}: expected a file (text is for the cmdline only)",
-                component.role
+                "component {role}: expected a file (text is for the cmdline only)"
             )));
         }
     };
-    let wrong = |what: String| {
-        Failure::usage(format_args!(
-            "{name}: expected one line of 1 to {CMDLINE_LEN_MAX} bytes, found {what}"
-        ))
-    };
-    if bytes.is_empty() || bytes.len() as u64 > CMDLINE_LEN_MAX {
-        return Err(wrong(format!("{} bytes", bytes.len())));
-    }
-    if let Some(byte) = bytes.iter().find(|byte| matches!(byte, 0 | b'\n' | b'\r')) {
-        return Err(wrong(format!("a byte {byte:#04x} in it")));
+    if bytes.is_empty() {
+        return Err(Failure::usage("the command line is empty: leave it out"));
     }
     let len = bytes.len() as u64;
-    Ok((Box::new(Cursor::new(bytes)), len))
+    Ok(Opened { input: Box::new(Cursor::new(bytes.clone())), len, bytes: Some(bytes) })
 }
 
 /// Rules of the manifest that are broken only once the components are measured.

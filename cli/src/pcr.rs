@@ -10,11 +10,12 @@ use stillboot::verify::SoftSha256;
 use stillboot_arm64::set::Set;
 use stillboot_loader::bundle::Bundle;
 use stillboot_loader::measure::{self, Measurement, SYSTEM_PCR, TREE_PCR};
+use stillboot_loader::startable::{self, Target};
 
 use crate::args::{self, DeviceArgs};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
-use crate::{source, view};
+use crate::{source, verify, view};
 
 /// What `pcr` does.
 #[derive(Subcommand, Debug)]
@@ -55,13 +56,22 @@ pub fn run(command: &PcrCommand, out: &Output) -> Result<(), Failure> {
 
 fn predict(args: &PredictArgs, out: &Output) -> Result<(), Failure> {
     let refused = |message: String| Failure::new(Exit::Refused, "pcr", message);
-    let bytes = source::whole(&args.bundle)?;
     let roots = args.device.roots()?;
-    // A prediction for what no loader would start is worth nothing.
-    let bundle = Bundle::verify::<SoftSha256>(&args.device.device(&roots), args.slot, &bytes)
+    let device = args.device.device(&roots);
+    let mut source = source::Bundle::open_whole(&args.bundle)?;
+    let manifest = verify::whole(&device, args.slot.kind(), &mut source, out)?;
+    verify::for_device(&device, &manifest)?;
+    source.rewind()?;
+    let bytes = source.rest()?;
+    let bundle = Bundle::verify::<SoftSha256>(&device, args.slot, &bytes)
         .map_err(|error| refused(format!("{}: {error}", args.bundle.display())))?;
     let manifest = bundle.manifest();
     let cmdline = bundle.component(Role::Cmdline);
+    // A prediction for what no loader would start is worth nothing.
+    let target = Target::of(manifest);
+    startable::check(target, manifest, args.slot, cmdline.unwrap_or_default()).map_err(
+        |fault| refused(format!("no loader starts it from slot {}: {fault}", args.slot)),
+    )?;
     let mut all = measure::of_system(manifest.digest(), manifest, args.slot, cmdline);
     if let Some(name) = &args.tree {
         let set = bundle.component(Role::Dtbs);

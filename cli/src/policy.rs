@@ -9,7 +9,7 @@ use serde_json::json;
 use stillboot::device::BlockDevice;
 use stillboot::driver::{self, InstallHost, NoStore};
 use stillboot::format::Envelope;
-use stillboot::install::{Install, Offer};
+use stillboot::install::{Install, InstallError, Nothing, Offer};
 use stillboot::policy::channel::Follow;
 use stillboot::policy::version::Rule as VersionRule;
 use stillboot::policy::window::Windows;
@@ -22,7 +22,7 @@ use crate::failure::{Exit, Failure};
 use crate::install::{self, UpdateArgs};
 use crate::output::Output;
 use crate::source::Bundle;
-use crate::{files, time};
+use crate::{files, time, verify, view};
 
 /// The policy file that is read where none is named.
 const DEFAULT_FILE: &str = "/etc/stillboot.toml";
@@ -254,7 +254,8 @@ pub enum PolicyCommand {
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  stillboot policy check update.sbb --disk disk.img \
     --roots roots.toml --class model-1 --offline\n\n\
-    Exits 0 if the update would be installed now, 3 if it would wait, 4 if it would be refused.")]
+    Exits 0 if the update would be installed now, 3 if it would wait, 4 if it would be refused,\n\
+    5 if it is installed: then `reboot` says whether the restart into it is allowed now.")]
 pub struct CheckArgs {
     #[command(flatten)]
     update: UpdateArgs,
@@ -277,10 +278,15 @@ impl InstallHost for Asker<'_> {
 pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     let update = &args.update;
     let roots = update.device.roots()?;
-    let device = update.device.device(&roots);
+    let device = update.device(&roots);
     let judge = update.judge(device, out)?;
-    let mut bundle = Bundle::open(&update.bundle)?;
-    let Disk { device: disk, plan } = &mut update.disk.open(true)?;
+    // What `install` would find out about the bundle itself comes first.
+    let mut bundle = Bundle::open_whole(&update.bundle)?;
+    let kind = update.kind();
+    let manifest = verify::whole(&device, kind, &mut bundle, out)?;
+    verify::for_device(&device, &manifest)?;
+    bundle.rewind()?;
+    let Disk { device: disk, plan } = &mut update.disk.at.look()?;
     let slots = plan.slots();
     let config = update.config(device, plan.layout(&slots)?)?;
     let mut machine = Install::<SoftSha256>::new(&config);
@@ -300,7 +306,19 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     let Some(verdict) = host.verdict else {
         // It did not come to the policy: what cannot be argued with has decided.
         return match result {
-            Err(error) => Err(bundle.explain(error.into())),
+            // It is installed, and the restart into it is what is asked for now.
+            Err(error @ InstallError::Nothing(Nothing::Ready(slot))) => {
+                let clock = time::now().map_or(Clock::NotTrusted, Clock::Trusted);
+                let (reboot, why) = describe(&policy::may_reboot(&host.judge.policy, clock));
+                let mut failure =
+                    Failure::from(error).also(format_args!("reboot now: {reboot}{why}"));
+                failure.details = Some(json!({
+                    "verdict": "ready", "slot": slot.name(), "reboot": reboot,
+                    "reboot_why": why.trim_start_matches(": "),
+                }));
+                Err(failure)
+            }
+            Err(error) => Err(bundle.explain(error)),
             Ok(_) => Ok(()),
         };
     };
@@ -332,7 +350,7 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
 fn describe(verdict: &Verdict) -> (&'static str, String) {
     match verdict {
         Verdict::Proceed => ("passed", String::new()),
-        Verdict::Deferred(deferral) => ("deferred", format!(": {deferral}")),
-        Verdict::Refused(objection) => ("refused", format!(": {objection}")),
+        Verdict::Deferred(deferral) => ("deferred", format!(": {}", view::deferral(deferral))),
+        Verdict::Refused(objection) => ("refused", format!(": {}", view::objection(objection))),
     }
 }

@@ -4,8 +4,6 @@
 //! is now offered one step closer to `stable`, if those whom the release policy names have signed
 //! off. Nothing is stated about a bundle that does not verify, every byte of it.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -16,8 +14,7 @@ use stillboot::format::{
 };
 use stillboot::policy::channel;
 use stillboot::verify::{
-    Authority, SoftSha256, TRUST_LEN_MAX, TrustError, Verified, verify_head, verify_keyset,
-    verify_statement,
+    Authority, SoftSha256, TrustError, Verified, verify_keyset, verify_statement,
 };
 use stillboot_linux::keys::{Roots, Signer};
 use stillboot_linux::statement::{self, Subject};
@@ -43,7 +40,7 @@ struct StateArgs {
     key: Vec<PathBuf>,
     #[command(flatten)]
     signers: SignerArgs,
-    /// When the statement counts no more: a date, a time, or unix seconds; by default never
+    /// When the statement counts no more: a date, or a time with its zone; by default never
     #[arg(long, value_name = "TIME", value_parser = time::parse)]
     not_after: Option<u64>,
     /// The statement to write
@@ -171,7 +168,7 @@ pub fn statement(command: &StatementCommand, out: &Output) -> Result<(), Failure
             })?,
     };
     issue(args, &roots, &checked, &statement, out)?;
-    out.result(|| json!({ "file": args.out, "statement": show(&statement) }));
+    out.result(|| json!({ "file": view::path(&args.out), "statement": show(&statement) }));
     Ok(())
 }
 
@@ -211,7 +208,7 @@ pub fn promote(args: &PromoteArgs, out: &Output) -> Result<(), Failure> {
     out.result(|| {
         let sign_offs: Vec<_> = sign_offs.iter().map(|(name, _)| name).collect();
         json!({
-            "file": state.out, "from": from.to_string(), "to": to.to_string(),
+            "file": view::path(&state.out), "from": from.to_string(), "to": to.to_string(),
             "sign_offs": sign_offs, "statement": show(&statement),
         })
     });
@@ -229,29 +226,10 @@ fn check(path: &Path, roots: &Roots, out: &Output) -> Result<Checked, Failure> {
     };
     let device = any_device(roots);
     let mut bundle = Bundle::open(path)?;
-    if bundle.len().is_none() {
-        return Err(Failure::usage(format_args!(
-            "expected {} to be a file: it is read twice",
-            path.display()
-        )));
-    }
-    let manifest = verify::whole(&device, SlotKind::Update, &mut bundle, false, out)?;
-    let mut head = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(TRUST_LEN_MAX as u64).read_to_end(&mut head))
-        .map_err(|error| Failure::system("read", path, &error))?;
-    let (envelope, _) = Envelope::parse(&head).map_err(TrustError::Keyset).map_err(refused)?;
+    let manifest = verify::whole(&device, SlotKind::Update, &mut bundle, out)?;
+    let head = bundle.watch().head();
+    let (envelope, _) = Envelope::parse(head).map_err(TrustError::Keyset).map_err(refused)?;
     let keyset = verify_keyset::<SoftSha256>(&device, &envelope).map_err(refused)?;
-    let (again, _) =
-        verify_head::<SoftSha256>(&device, SlotKind::Update, &head).map_err(refused)?;
-    // The file was opened twice: it must be the same bundle both times.
-    if again.digest() != manifest.digest() {
-        return Err(Failure::new(
-            Exit::Failed,
-            "io",
-            format_args!("{} changed while it was read", path.display()),
-        ));
-    }
     Ok(Checked { manifest, keyset })
 }
 
@@ -490,7 +468,9 @@ fn issue(
     {
         out.warn(format_args!("the statement has expired already: {}", time::show(until)));
     }
-    files::replace(&args.out, |file| {
+    let keys = args.key.iter().map(PathBuf::as_path);
+    let inputs: Vec<_> = keys.chain([args.bundle.as_path(), &args.roots]).collect();
+    files::replace(&args.out, &inputs, |file| {
         file.write_all(&bytes).map_err(|error| Failure::system("write", &args.out, &error))
     })?;
     out.line(format_args!("{}: {}", args.out.display(), statement.kind));

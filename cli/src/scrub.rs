@@ -7,7 +7,6 @@ use stillboot::device::BlockDevice;
 use stillboot::driver;
 use stillboot::format::{Slot, SlotState};
 use stillboot::layout::{Layout, Part};
-use stillboot::operate::{Operate, Request};
 use stillboot::record::Choice;
 use stillboot::verify::{Device, SoftSha256, TRUST_LEN_MAX, verify_head};
 use stillboot_linux::FileDevice;
@@ -17,7 +16,7 @@ use crate::args::{DeviceArgs, DiskArgs};
 use crate::failure::{Exit, Failure, reason_kind};
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::view;
+use crate::{record, view};
 
 /// Bytes read at a time.
 const BUFFER_LEN: usize = 4 << 20;
@@ -47,20 +46,19 @@ struct Finding {
 pub fn scrub(args: &ScrubArgs, out: &Output) -> Result<(), Failure> {
     let roots = args.device.roots()?;
     let device = args.device.device(&roots);
-    let Disk { device: disk, plan } = &mut args.disk.open(true)?;
+    let Disk { device: disk, plan } = &mut args.disk.look()?;
     let slots = plan.slots();
     let layout = plan.layout(&slots)?;
-    let mut machine = Operate::new(&layout, Request::Read);
     let mut buffer = vec![0; BUFFER_LEN];
-    driver::operate(&mut machine, &mut [&mut *disk as &mut dyn BlockDevice], &mut buffer)?;
+    let record::Read { choice, record, .. } = record::read(&layout, disk)?;
     // A lost record, or one that only a newer version reads, tells nothing of the slots.
-    let known = matches!(machine.copies().0, Choice::Current { .. } | Choice::Factory);
-    let body = &machine.record().body;
+    let known = matches!(choice, Choice::Current { .. } | Choice::Factory);
+    let mut body = record.body;
 
     let mut findings = Vec::new();
     for at in layout.slots() {
         let slot = at.slot;
-        let entry = body.slot(slot);
+        let entry = body.slot(slot).clone();
         // Where nothing is known every slot may hold something.
         if known && entry.state == SlotState::Empty {
             continue;
@@ -76,6 +74,19 @@ pub fn scrub(args: &ScrubArgs, out: &Output) -> Result<(), Failure> {
             &mut buffer,
         );
         drop(progress);
+        // It is read without a lock: what was changed meanwhile is not at fault.
+        let now = record::read(&layout, disk)?.record.body;
+        if *now.slot(slot) != entry {
+            out.warn(format_args!("slot {slot} was changed while it was read"));
+            findings.push(Finding {
+                slot,
+                state: now.slot(slot).state,
+                counts: false,
+                problem: None,
+            });
+            body = now;
+            continue;
+        }
         let problem = match result {
             Err(reason) => Some((reason_kind(&reason), reason.to_string())),
             Ok(manifest) if known && *manifest.digest() != entry.digest => {

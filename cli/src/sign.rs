@@ -23,14 +23,18 @@ use crate::{files, view};
 /// Keys that never leave their place, such as an HSM.
 #[derive(Args, Clone, Debug, Default)]
 pub struct SignerArgs {
-    /// A program that signs, with its arguments, run without a shell: it gets the bytes to sign on
-    /// standard input and writes 64 signature bytes to standard output. With --public; several may
-    /// be given
+    /// A program that signs, with its arguments, quoted as for a shell and run without one: it gets
+    /// the bytes to sign on standard input, or in the file that stands for `{}`, and writes 64
+    /// signature bytes to standard output. With --public; several may be given
     #[arg(long, value_name = "COMMAND", requires = "public", help_heading = "Signing")]
     pub signer: Vec<String>,
     /// The public key that --signer signs with
     #[arg(long, value_name = "FILE", requires = "signer", help_heading = "Signing")]
     pub public: Vec<PathBuf>,
+    /// The file with the passphrase of secret keys that are encrypted; without it the terminal is
+    /// asked
+    #[arg(long, value_name = "FILE", help_heading = "Signing")]
+    pub passphrase_file: Option<PathBuf>,
 }
 
 /// A signer, and what people call it.
@@ -42,6 +46,23 @@ pub struct Named {
 }
 
 impl SignerArgs {
+    /// The passphrase of the key at `path`.
+    fn passphrase(&self, path: &Path) -> Result<String, &'static str> {
+        match &self.passphrase_file {
+            Some(file) => {
+                let text = files::read_text(file);
+                let text = text.map_err(|_| "the file of its passphrase cannot be read as text")?;
+                // Editors end the last line.
+                Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())
+            }
+            None => rpassword::prompt_password(format!("passphrase of {}: ", path.display()))
+                .map_err(|_| {
+                    "the key is encrypted, and there is no terminal to ask for the passphrase: \
+                     expected --passphrase-file FILE"
+                }),
+        }
+    }
+
     /// The keys in `files`, named by the option `option`, and those of programs; at least one.
     pub fn signers(&self, files: &[PathBuf], option: &str) -> Result<Vec<Named>, Failure> {
         if self.signer.len() != self.public.len() {
@@ -53,7 +74,7 @@ impl SignerArgs {
         }
         let mut signers = Vec::new();
         for path in files {
-            let signer = Box::new(SigningKey::read(path)?);
+            let signer = Box::new(SigningKey::read_with(path, &|| self.passphrase(path))?);
             signers.push(Named { name: path.display().to_string(), signer });
         }
         for (command, path) in self.signer.iter().zip(&self.public) {
@@ -171,7 +192,9 @@ pub fn sign(args: &SignArgs, out: &Output) -> Result<(), Failure> {
         roles.push(role);
     }
     let to = args.out.as_deref().unwrap_or(path);
-    files::replace(to, |target| {
+    let inputs: Vec<_> =
+        args.key.iter().chain(&args.signers.public).map(PathBuf::as_path).collect();
+    files::replace(to, &inputs, |target| {
         let write = |error| Failure::system("write", to, &error);
         target.write_all(&head[..range.start]).map_err(write)?;
         target.write_all(&bytes).map_err(write)?;
@@ -190,7 +213,7 @@ pub fn sign(args: &SignArgs, out: &Output) -> Result<(), Failure> {
     out.line(format_args!("signatures    {}", view::signers(&signed).join(", ")));
     out.result(|| {
         json!({
-            "file": to, "payload": envelope.payload_type().name(),
+            "file": view::path(to), "payload": envelope.payload_type().name(),
             "signers": view::signers(&signed),
         })
     });

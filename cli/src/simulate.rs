@@ -79,7 +79,7 @@ pub fn simulate(args: &SimulateArgs, out: &Output) -> Result<(), Failure> {
         return tell(&summary, args, out);
     };
     // The place for the page is tried before the work begins.
-    let summary = files::replace(path, |file| {
+    let summary = files::replace(path, &[], |file| {
         let summary = explore(&Catalogue::new()?, &stories, &media, args, out);
         let command = command(args);
         let about = About {

@@ -1,12 +1,18 @@
 //! Where a bundle comes from: a file, which can be read twice and passed over, or a stream.
 
 use std::fs::File;
-use std::io::{self, Read, Seek as _, SeekFrom};
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 use stillboot::driver::{Source, SourceError};
+use stillboot::format::SlotKind;
+use stillboot::format::envelope::MAGIC;
+use stillboot::install::{InstallError, Refusal};
+use stillboot::verify::TRUST_LEN_MAX;
 
 use crate::failure::{Exit, Failure};
+use crate::start;
+use crate::watch::{self, Watch};
 
 /// What is thrown away at a time when a stream is passed over.
 const SCRAP_LEN: usize = 64 << 10;
@@ -16,6 +22,13 @@ pub struct Bundle {
     reader: Reader,
     name: String,
     last_error: Option<io::Error>,
+    watch: Watch,
+    /// It came as a stream: what is missing may come the next time.
+    is_streamed: bool,
+    /// For which slots it is to be installed as it comes, without being verified first.
+    guard: Option<SlotKind>,
+    /// Why no loader would start it.
+    fault: Option<Failure>,
 }
 
 enum Reader {
@@ -23,24 +36,21 @@ enum Reader {
     Stream { stream: Box<dyn Read>, scrap: Vec<u8> },
 }
 
-/// All bytes of the bundle at `path`; `-` is standard input.
-pub fn whole(path: &Path) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    let done = match Bundle::open(path)?.reader {
-        Reader::File { mut file, .. } => file.read_to_end(&mut bytes),
-        Reader::Stream { mut stream, .. } => stream.read_to_end(&mut bytes),
-    };
-    done.map_err(|error| Failure::system("read", path, &error))?;
-    Ok(bytes)
-}
-
 impl Bundle {
     /// Opens the bundle at `path`; `-` is standard input.
     pub fn open(path: &Path) -> Result<Self, Failure> {
+        if let Some(text) = path.to_str()
+            && let Some((scheme, _)) = text.split_once("://")
+            && ["http", "https", "ftp", "file"].contains(&scheme)
+        {
+            return Err(Failure::usage(format_args!(
+                "expected a file, found the URL {text}: fetch it first, or pipe it, as in `curl -f \
+                 {text} | stillboot install - ...`"
+            )));
+        }
         let stream = |stream| Reader::Stream { stream, scrap: vec![0; SCRAP_LEN] };
         if path == Path::new("-") {
-            let reader = stream(Box::new(io::stdin()));
-            return Ok(Self { reader, name: "standard input".into(), last_error: None });
+            return Ok(Self::new(stream(Box::new(io::stdin())), "standard input".into()));
         }
         let failed = |error| Failure::system("open", path, &error);
         let file = File::open(path).map_err(failed)?;
@@ -56,7 +66,45 @@ impl Bundle {
         } else {
             stream(Box::new(file))
         };
-        Ok(Self { reader, name: path.display().to_string(), last_error: None })
+        Ok(Self::new(reader, path.display().to_string()))
+    }
+
+    /// As [`open`](Self::open), for what has to be read twice: a stream goes into a file without a
+    /// name first.
+    pub fn open_whole(path: &Path) -> Result<Self, Failure> {
+        let mut bundle = Self::open(path)?;
+        if let Reader::Stream { stream, .. } = &mut bundle.reader {
+            let failed = |error| Failure::system("read", path, &error);
+            let mut file = tempfile::tempfile()
+                .map_err(|error| Failure::system("write", &std::env::temp_dir(), &error))?;
+            let (mut watch, mut chunk) = (Watch::default(), vec![0; SCRAP_LEN]);
+            // One byte more than its head promises, to see that there is more: it may never end.
+            let wanted = |watch: &Watch| match watch.promised() {
+                Some(promised) => watch.len() <= promised,
+                None => watch.head().len() < TRUST_LEN_MAX,
+            };
+            while wanted(&watch) {
+                let n = match stream.read(&mut chunk) {
+                    Ok(0) => break,
+                    Ok(n) => n,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(error) => return Err(failed(error)),
+                };
+                watch.pass(&chunk[..n]);
+                file.write_all(&chunk[..n])
+                    .map_err(|error| Failure::system("write", &std::env::temp_dir(), &error))?;
+            }
+            let len = watch.len();
+            file.rewind().map_err(failed)?;
+            bundle.reader = Reader::File { file, at: 0, len };
+        }
+        Ok(bundle)
+    }
+
+    fn new(reader: Reader, name: String) -> Self {
+        let is_streamed = matches!(reader, Reader::Stream { .. });
+        let watch = Watch::default();
+        Self { reader, name, last_error: None, watch, is_streamed, guard: None, fault: None }
     }
 
     /// How long it is, `None` for a stream.
@@ -67,6 +115,17 @@ impl Bundle {
         }
     }
 
+    /// What was read of it.
+    pub const fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// It is installed as it comes: the stream ends at the byte from which on no loader would start
+    /// it any more.
+    pub const fn guard(&mut self, kind: SlotKind) {
+        self.guard = Some(kind);
+    }
+
     /// Back to the start, where that can be done.
     pub fn rewind(&mut self) -> Result<(), Failure> {
         match &mut self.reader {
@@ -74,6 +133,7 @@ impl Bundle {
                 *at = file.seek(SeekFrom::Start(0)).map_err(|error| {
                     Failure::system("read again", Path::new(&self.name), &error)
                 })?;
+                self.watch = Watch::default();
                 Ok(())
             }
             Reader::Stream { .. } => Err(Failure::new(
@@ -84,14 +144,94 @@ impl Bundle {
         }
     }
 
-    /// `failure` with what the system said of this bundle, if that is why.
-    pub fn explain(&self, failure: Failure) -> Failure {
-        match &self.last_error {
-            Some(error) if failure.kind == "source" => {
-                failure.also(format_args!("{}: {error}", self.name))
-            }
-            _ => failure,
+    /// All that is left of it.
+    pub fn rest(&mut self) -> Result<Vec<u8>, Failure> {
+        let mut bytes = Vec::new();
+        let done = match &mut self.reader {
+            Reader::File { file, .. } => file.read_to_end(&mut bytes),
+            Reader::Stream { stream, .. } => stream.read_to_end(&mut bytes),
+        };
+        done.map_err(|error| Failure::system("read", Path::new(&self.name), &error))?;
+        Ok(bytes)
+    }
+
+    /// The failure that `error` is, with what was found in this bundle.
+    pub fn explain(&mut self, error: InstallError) -> Failure {
+        if let Some(fault) = self.fault.take() {
+            return fault;
         }
+        let head = self.watch.head();
+        match error {
+            InstallError::Source => match &self.last_error {
+                Some(error) if error.kind() == io::ErrorKind::UnexpectedEof => self.ended(),
+                Some(error) => {
+                    Failure::from(InstallError::Source).also(format_args!("{}: {error}", self.name))
+                }
+                None => InstallError::Source.into(),
+            },
+            InstallError::Refused(Refusal::Ended) => self.ended(),
+            InstallError::Refused(Refusal::Trust(_))
+                if !head.is_empty() && !head.starts_with(&MAGIC) =>
+            {
+                Failure::new(
+                    Exit::Refused,
+                    "format",
+                    format_args!(
+                        "refused: {} is not a bundle: expected a file as `stillboot pack` writes \
+                         it, found {}",
+                        self.name,
+                        watch::kind_of(head)
+                    ),
+                )
+            }
+            InstallError::Refused(Refusal::Trailing) => {
+                let promised = self.watch.promised().unwrap_or_default();
+                let failure = Failure::from(error);
+                match self.len() {
+                    Some(len) => failure
+                        .also(format_args!("expected {promised} bytes, {} has {len}", self.name)),
+                    None => failure.also(format_args!("expected {promised} bytes")),
+                }
+            }
+            error => error.into(),
+        }
+    }
+
+    /// It ended too early. A stream may have been dropped, and the next one whole; a file stays as it
+    /// is.
+    fn ended(&self) -> Failure {
+        let (exit, kind) = match self.is_streamed {
+            true => (Exit::Failed, "source"),
+            false => (Exit::Refused, "ended"),
+        };
+        let found = self.len().unwrap_or(self.watch.len());
+        let what = match (found, self.watch.promised()) {
+            (0, _) => format!("{} is empty: expected a bundle", self.name),
+            (_, None) => format!("{} ends in its head, after {found} bytes", self.name),
+            (_, Some(promised)) => {
+                format!("{} ends after {found} bytes: expected {promised}", self.name)
+            }
+        };
+        match self.is_streamed {
+            true => Failure::new(exit, kind, what).also(
+                "give it again from its start: `stillboot resume` goes on where an installation was \
+                 cut short",
+            ),
+            false => {
+                Failure::new(exit, kind, format_args!("refused: {what}")).also("fetch it again")
+            }
+        }
+    }
+
+    fn watch_and_guard(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
+        if self.watch.pass(bytes)
+            && let (Some(kind), Some(manifest)) = (self.guard, self.watch.manifest())
+            && let Err(fault) = start::check(manifest, kind, &|part| self.watch.component(part))
+        {
+            self.fault = Some(fault);
+            return Err(SourceError);
+        }
+        Ok(())
     }
 }
 
@@ -108,7 +248,10 @@ impl Source for Bundle {
                     self.last_error = Some(error);
                     return Err(SourceError);
                 }
-                Ok(n) => return Ok(n),
+                Ok(n) => {
+                    self.watch_and_guard(&into[..n])?;
+                    return Ok(n);
+                }
             }
         }
     }
@@ -123,7 +266,10 @@ impl Source for Bundle {
                     return Err(SourceError);
                 }
                 match file.seek(SeekFrom::Start(to)) {
-                    Ok(to) => *at = to,
+                    Ok(to) => {
+                        *at = to;
+                        self.watch.skip(len);
+                    }
                     Err(error) => {
                         self.last_error = Some(error);
                         return Err(SourceError);

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use stillboot::format::{Architecture, Role, SlotKind};
+use stillboot::format::{Architecture, Role, Slot, SlotKind};
 use stillboot_linux::pe::append_section;
+use stillboot_loader::startable::{self, Target};
 
 use crate::args::DeviceArgs;
 use crate::failure::{Exit, Failure};
@@ -57,7 +58,7 @@ fn build(args: &BuildArgs, out: &Output) -> Result<(), Failure> {
     let roots = args.device.roots()?;
     let device = args.device.device(&roots);
     let mut bundle = Bundle::open(&args.bundle)?;
-    let manifest = verify::whole(&device, SlotKind::Update, &mut bundle, true, out)?;
+    let manifest = verify::whole(&device, SlotKind::Update, &mut bundle, out)?;
     verify::for_device(&device, &manifest)?;
     let refused = |message: String| Failure::new(Exit::Refused, "stub", message);
     // What the stub would say of it at every start.
@@ -65,17 +66,18 @@ fn build(args: &BuildArgs, out: &Output) -> Result<(), Failure> {
         let found = manifest.architecture.name();
         return Err(refused(format!("expected a bundle for aarch64, found one for {found}")));
     }
-    let mut roles = manifest.components.iter().map(|component| component.role);
-    if !roles.any(|role| matches!(role, Role::Kernel | Role::Uki)) {
-        return Err(refused("expected a bundle with a kernel or a unified image".into()));
-    }
+    // It has no slots: the bundle is what slot a would hold.
+    let cmdline = manifest.components_of(Slot::A).find(|(_, c)| c.role == Role::Cmdline);
+    let cmdline = cmdline.and_then(|(number, _)| bundle.watch().component(number));
+    startable::check(Target::Uefi, &manifest, Slot::A, cmdline.unwrap_or_default())
+        .map_err(|fault| refused(format!("the stub would not start it: {fault}")))?;
     let read =
         |path: &PathBuf| fs::read(path).map_err(|error| Failure::system("read", path, &error));
     let (mut image, content) = (read(&args.stub)?, read(&args.bundle)?);
     let stub_len = image.len();
     append_section(&mut image, SECTION, &content)
         .map_err(|error| refused(format!("{}: {error}", args.stub.display())))?;
-    files::replace(&args.out, |file| {
+    files::replace(&args.out, &[&args.bundle, &args.stub, &args.device.roots], |file| {
         file.write_all(&image).map_err(|error| Failure::system("write", &args.out, &error))
     })?;
     let digest = view::hex(manifest.digest());

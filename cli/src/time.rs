@@ -13,24 +13,41 @@ pub fn now() -> Option<u64> {
     (now >= PLAUSIBLE).then_some(now)
 }
 
-/// Unix seconds from text: a number, a date, or a date with a time.
+/// Unix seconds from text: a date, which is its midnight in UTC, a time with its zone, or the ten
+/// digits that unix seconds have from 2001 to 2286. Anything else could be read in two ways.
 ///
 /// # Errors
 /// What was expected, as text.
 pub fn parse(text: &str) -> Result<u64, String> {
-    if let Ok(seconds) = text.parse() {
-        return Ok(seconds);
+    let wrong = |what: &str| {
+        Err(format!(
+            "expected a date such as 2030-01-31, which is midnight UTC, a time with its zone such \
+             as 2030-01-31T12:00:00Z, or unix seconds of ten digits, found `{text}`{what}"
+        ))
+    };
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return match (text.len(), text.parse::<u64>()) {
+            (10, Ok(seconds @ 1_000_000_000..)) => Ok(seconds),
+            (8, _) => wrong(": a date has dashes"),
+            (13, _) => wrong(": these are milliseconds"),
+            _ => wrong(""),
+        };
     }
-    let instant: Option<Timestamp> = text.parse().ok().or_else(|| {
-        let date: jiff::civil::Date = text.parse().ok()?;
-        date.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
-    });
-    instant.and_then(|instant| u64::try_from(instant.as_second()).ok()).ok_or_else(|| {
-        format!(
-            "expected unix seconds, a date such as 2030-01-31 or a time such as \
-             2030-01-31T12:00:00Z, found `{text}`"
-        )
-    })
+    let date = (text.len() == 10).then(|| text.parse::<jiff::civil::Date>().ok()).flatten();
+    let instant = match (date, text.parse::<Timestamp>()) {
+        (Some(date), _) => {
+            date.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+        }
+        (None, Ok(instant)) => Some(instant),
+        (None, Err(_)) if text.len() > 10 && text.parse::<jiff::civil::DateTime>().is_ok() => {
+            return wrong(": the zone is missing, Z for UTC or an offset such as +01:00");
+        }
+        (None, Err(_)) => None,
+    };
+    match instant.and_then(|instant| u64::try_from(instant.as_second()).ok()) {
+        Some(seconds) => Ok(seconds),
+        None => wrong(""),
+    }
 }
 
 /// As [`parse`], with `forever` for what never ends.
@@ -57,13 +74,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_numbers_dates_or_instants() {
-        assert_eq!(parse("0"), Ok(0));
+    fn times_are_dates_instants_or_ten_digits() {
         assert_eq!(parse("2025-01-01"), Ok(PLAUSIBLE));
+        assert_eq!(parse("1735689600"), Ok(PLAUSIBLE));
         assert_eq!(parse("2025-01-01T00:00:10Z"), Ok(PLAUSIBLE + 10));
+        assert_eq!(parse("2025-01-01 02:00+02:00"), Ok(PLAUSIBLE));
         assert_eq!(parse_or_forever("forever"), Ok(u64::MAX));
-        for text in ["", "yesterday", "1900-01-01", "-5", "2025-13-01"] {
-            assert!(parse(text).is_err(), "{text}");
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_is_refused_with_the_form_that_is_wanted() {
+        for (text, hint) in [
+            ("2030-01-31 12:00", "the zone is missing"),
+            ("2030-01-31T12:00:00", "the zone is missing"),
+            ("20300131", "a date has dashes"),
+            ("1893456000000", "milliseconds"),
+            ("0", ""),
+            ("203001311200", ""),
+            ("0000000001", ""),
+            ("20300131T120000Z!", ""),
+            ("", ""),
+            ("yesterday", ""),
+            ("1900-01-01", ""),
+            ("-5", ""),
+            ("2025-13-01", ""),
+            ("2030-1-31", ""),
+            ("31.01.2030", ""),
+        ] {
+            let error = parse(text).expect_err(text);
+            assert!(error.contains("2030-01-31T12:00:00Z") && error.contains(hint), "{error}");
         }
     }
 

@@ -13,7 +13,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::source::Bundle;
-use crate::{args, view};
+use crate::{args, start, view};
 
 /// Bytes read at a time: each is hashed twice, so they had better stay in the processor's cache.
 const BUFFER_LEN: usize = 256 << 10;
@@ -56,7 +56,7 @@ pub fn verify(args: &VerifyArgs, out: &Output) -> Result<(), Failure> {
     };
     let kind = if args.recovery { SlotKind::Recovery } else { SlotKind::Update };
     let mut bundle = Bundle::open(&args.bundle)?;
-    let manifest = whole(&device, kind, &mut bundle, true, out)?;
+    let manifest = whole(&device, kind, &mut bundle, out)?;
     if args.class.is_some() {
         for_device(&device, &manifest)?;
     }
@@ -73,13 +73,12 @@ pub fn verify(args: &VerifyArgs, out: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Verifies all of `bundle`, from where it stands to its end; with `plain` also the plain SHA-256 of
-/// its components.
+/// The verdict on all of `bundle`, from where it stands to its end: every byte is what was signed,
+/// and a loader starts it. Every command that takes a bundle as a file asks here.
 pub fn whole(
     device: &Device<'_>,
     kind: SlotKind,
     bundle: &mut Bundle,
-    plain: bool,
     out: &Output,
 ) -> Result<Verified<Manifest>, Failure> {
     let mut buffer = vec![0; BUFFER_LEN];
@@ -88,11 +87,14 @@ pub fn whole(
         device,
         kind,
         bundle,
-        plain,
+        true,
         &mut |done| progress.set(done),
         &mut buffer,
     );
-    result.map_err(|error| bundle.explain(error.into()))
+    drop(progress);
+    let manifest = result.map_err(|error| bundle.explain(error))?;
+    start::check(&manifest, kind, &|part| bundle.watch().component(part))?;
+    Ok(manifest)
 }
 
 /// Checks that a bundle is for `device`, naming both sides.

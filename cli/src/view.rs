@@ -1,11 +1,14 @@
 //! How values look: one JSON shape each for scripts, and lines for people.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 use stillboot::format::manifest::flags;
 use stillboot::format::record::{Body, SlotEntry, SlotState};
 use stillboot::format::{Component, Envelope, Floor, Id, KeyRole, Keyset, Manifest, Slot};
 use stillboot::json::ManifestView;
 use stillboot::layout::Layout;
+use stillboot::policy::{Deferral, Objection};
 use stillboot::record::{Choice, CopyState};
 use stillboot::select::Claim;
 use stillboot::verify::{SoftSha256, key_id};
@@ -17,6 +20,12 @@ use crate::{size, time};
 /// Lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A path for scripts. One that is no UTF-8 is shown as well as text can: JSON has nothing else, and
+/// what was done is done.
+pub fn path(path: &Path) -> String {
+    path.display().to_string()
 }
 
 /// An id as a UUID.
@@ -282,6 +291,35 @@ pub fn record_lines(out: &Output, body: &Body, layout: &Layout<'_>) {
             failed.fault,
             failed.count
         ));
+    }
+}
+
+/// Why an update has to wait, for people.
+pub fn deferral(deferral: &Deferral) -> String {
+    match deferral {
+        Deferral::Hold { until } if *until != u64::MAX => {
+            format!("updates are on hold until {}", time::show(*until))
+        }
+        Deferral::BackOff { until } => format!(
+            "this update failed here before; it may be tried again at {}",
+            time::show(*until)
+        ),
+        Deferral::Window { opens_at } => {
+            format!("no maintenance window is open; the next opens at {}", time::show(*opens_at))
+        }
+        deferral => deferral.to_string(),
+    }
+}
+
+/// Why an update is not accepted, for people.
+pub fn objection(objection: &Objection) -> String {
+    match objection {
+        Objection::Expired { not_after, now } => format!(
+            "it expired: it may be installed until {}, now is {}",
+            time::show(*not_after),
+            time::show(*now)
+        ),
+        objection => objection.to_string(),
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Settings {
     /// Hardware revisions it runs on; all by default
     #[arg(long, value_name = "MIN,MAX", help_heading = "What it is")]
     pub revision: Option<String>,
-    /// The version, a semantic version
+    /// The version: letters, digits and .-+_~; rules that compare versions need a semantic one
     #[arg(long, value_name = "VERSION", help_heading = "What it is")]
     pub version: Option<String>,
     /// Its number: higher than that of every earlier release
@@ -41,7 +41,7 @@ pub struct Settings {
     /// What it runs on, such as x86_64 or aarch64 [default: any]
     #[arg(long, value_name = "NAME", help_heading = "What it is")]
     pub architecture: Option<String>,
-    /// When it may not be installed any more: a date, a time, or unix seconds
+    /// When it may not be installed any more: a date, or a time with its zone
     #[arg(long, value_name = "TIME", help_heading = "What it is")]
     pub not_after: Option<String>,
     /// Data epochs it reads [default: 0]
@@ -222,6 +222,29 @@ impl Settings {
         }
         all.extend(self.component.iter().cloned());
         all
+    }
+
+    /// Every file that the bundle is made from.
+    pub fn inputs<'a>(&'a self, config: Option<&'a Path>) -> Vec<&'a Path> {
+        let options = [
+            &self.kernel,
+            &self.initramfs,
+            &self.cmdline_file,
+            &self.dtbs,
+            &self.uki,
+            &self.rootfs,
+            &self.image,
+            &self.data,
+            &self.keyset,
+            &self.roots,
+        ];
+        let components = self.component.iter().filter_map(|component| component.file.as_deref());
+        let options = options.into_iter().flatten().map(PathBuf::as_path);
+        options
+            .chain(components)
+            .chain(self.key.iter().map(PathBuf::as_path))
+            .chain(config)
+            .collect()
     }
 
     fn files_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {

@@ -224,7 +224,13 @@ fn bundle_that_never_ends_is_refused() {
     outside_unchanged(&world, &before, &world.read("disk.img"));
     world.boots("1.0.0");
     let mut zeros = std::iter::repeat(vec![0; 1 << 16]);
-    world.run_with_input(&arguments, &mut zeros).refused(4, "trust");
+    world.run_with_input(&arguments, &mut zeros).refused(4, "format");
+    let arguments = arguments.replace("install", "policy check");
+    let mut zeros = std::iter::repeat(vec![0; 1 << 16]);
+    world.run_with_input(&arguments, &mut zeros).refused(4, "format");
+    let bundle = world.read("v2.sbb");
+    let mut endless = std::iter::once(bundle).chain(std::iter::repeat(vec![0; 1 << 16]));
+    world.run_with_input(&arguments, &mut endless).refused(4, "trailing");
     let longer = [world.read("v2.sbb"), vec![0]].concat();
     world.write("bad.sbb", longer);
     attack(&world, "bad.sbb", "", 4, "trailing");

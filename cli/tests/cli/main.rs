@@ -1,8 +1,10 @@
 //! The tool as scripts and people use it: every test runs the built binary.
 
 mod bad_input;
+mod danger;
 mod dtb;
 mod exit_codes;
+mod files;
 mod help;
 mod kill;
 mod pack;

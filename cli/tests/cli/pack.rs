@@ -107,7 +107,7 @@ fn settings_that_cannot_be_are_usage() {
         assert!(!world.path("v1.sbb").exists(), "{wrong}");
     }
     for version in
-        ["1", "1.0", "v1.0.0", "1.0.0 ", "", "1.0.0-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]
+        ["1/0", "1.0.0 ", "", "1.0.0\u{e4}", "1.0.0-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]
     {
         let run = world.run_exact(&[
             "pack",
@@ -134,6 +134,122 @@ fn settings_that_cannot_be_are_usage() {
         world.write("bundle.toml", toml);
         world.pack(1, "--kernel kernel --config bundle.toml").expect(2);
     }
+}
+
+/// Each was packed, and then refused by every device, or by none until it was too late.
+#[test]
+fn what_no_loader_starts_is_refused_with_the_reason() {
+    let world = World::new();
+    world.write("kernel", "kernel");
+    world.write("byte", "x");
+    world.write("root", "root");
+    world.write("longest", "x".repeat(1800));
+    world.write("longer", "x".repeat(2000));
+    for (name, bytes) in [
+        ("quote", "root=\"/dev/sda1 quiet"),
+        ("proof", "quiet stillboot.proof=1:a"),
+        ("umlaut", "name=\u{e4}"),
+        ("tab", "quiet\tsplash"),
+        ("bom", "\u{feff}quiet"),
+        ("lines", "quiet\nsplash"),
+    ] {
+        world.write(name, bytes);
+    }
+    let late = "--component role=kernel,file=kernel,load=late";
+    for (options, reason) in [
+        ("--kernel kernel --cmdline-file quote", "double quotes"),
+        ("--kernel kernel --cmdline-file proof", "stillboot.proof="),
+        ("--kernel kernel --cmdline-file umlaut", "printable ASCII"),
+        ("--kernel kernel --cmdline-file tab", "printable ASCII"),
+        ("--kernel kernel --cmdline-file bom", "printable ASCII"),
+        ("--kernel kernel --cmdline-file lines", "printable ASCII"),
+        ("--kernel kernel --cmdline-file longer", "expected at most"),
+        ("--kernel kernel --dtb-required", "no set"),
+        ("--kernel kernel --dtbs byte", "set of device trees"),
+        (late, "load class late"),
+        ("--component role=kernel,file=kernel,slot=recovery", "linked for slot recovery"),
+        (
+            "--component role=kernel,file=kernel,slot=a --component role=data,file=byte,slot=b",
+            "in slot b, it has no kernel",
+        ),
+    ] {
+        for force in ["", "--force"] {
+            let run = world.pack(1, &format!("{options} {force} --json")).refused(2, "usage");
+            assert!(run.json()["error"].as_str().unwrap().contains(reason), "{options}: {run:?}");
+        }
+        assert!(!world.path("v1.sbb").exists(), "{options}");
+    }
+    world.pack(1, "--kernel kernel --cmdline-file longest").expect(0);
+    // A program takes what it likes.
+    world.pack(1, "--image kernel --cmdline-file quote").expect(0);
+    // What is merely odd, for who wants it.
+    for (options, reason) in [
+        ("--rootfs root", "nothing would start"),
+        ("--data root", "nothing would start"),
+        ("--kernel kernel --not-after 2025-06-01", "expired already, at 2025-06-01T00:00:00Z"),
+        ("--kernel kernel --min-from 1.0.1", "min-from"),
+    ] {
+        let run = world.pack(1, &format!("{options} --json")).refused(2, "usage");
+        assert!(run.json()["error"].as_str().unwrap().contains(reason), "{options}: {run:?}");
+        let run = world.pack(1, &format!("{options} --force")).expect(0);
+        assert!(run.stderr.contains("warning"), "{run:?}");
+        world.run("verify v1.sbb --roots keys/roots.toml").expect(0);
+    }
+}
+
+/// Field errors had the names of the program's own types in them, and no value.
+#[test]
+fn field_errors_name_field_value_and_bound() {
+    let world = World::new();
+    world.write("kernel", "kernel");
+    for (options, words) in [
+        ("--level 4294967295", &["level", "4294967294", "4294967295"][..]),
+        ("--reads-epochs 1,2 --writes-epoch 3", &["writes-epoch", "1 to 2", "3"]),
+        ("--channel a-track-that-is-too-long/stable", &["channel", "16", "24"]),
+        ("--rollout 101", &["rollout", "0 to 100", "101"]),
+        ("--min-from v1", &["min-from", "semantic", "v1"]),
+        ("--not-after 20300131", &["2030-01-31T12:00:00Z", "dashes"]),
+        ("--component role=kernel,file=kernel", &["role of a component", "twice"]),
+    ] {
+        let run = world.pack(1, &format!("--kernel kernel {options} --json")).expect(2);
+        let error = run.json()["error"].as_str().unwrap().to_owned();
+        for word in words {
+            assert!(error.contains(word), "{options}: {error}");
+        }
+        assert!(!error.contains("Field") && !error.contains("Epochs"), "{error}");
+    }
+}
+
+/// Versions of all sorts are labels; only rules that compare them need more.
+#[test]
+fn versions_of_any_form_are_packed_and_ordered_by_sequence() {
+    let world = World::new();
+    world.run("disk create disk.img --slot-size 1M --slots 2").expect(0);
+    let versions = ["v1.0.0", "1.2", "1.2.3.4", "2025.01.15", "2.0~rc1", "20250115", "jammy"];
+    for (number, version) in versions.iter().enumerate() {
+        world.write("kernel", noise(number as u64, 5000));
+        world
+            .run(&format!(
+                "pack {TRUST} --version {version} --sequence {number} --kernel kernel \
+                 --keyset keys/keyset.sbk --key keys/release-1.pem --out v.sbb"
+            ))
+            .expect(0);
+        world.run("verify v.sbb --roots keys/roots.toml --class m1").expect(0);
+        let runs = if number == 0 { "--offline" } else { "--proof proof" };
+        world.run(&format!("install v.sbb --disk disk.img {TRUST} {runs}")).expect(0);
+        world.boots(version);
+        world.run("mark-good --disk disk.img --proof proof").expect(0);
+        world.boots(version);
+    }
+    // Rules that compare say why they cannot.
+    world.pack(9, "--kernel kernel").expect(0);
+    let install = format!("install v9.sbb --disk disk.img {TRUST} --proof proof --json");
+    let run = world.run(&format!("{install} --versions minor")).refused(4, "version");
+    assert!(run.stdout.contains("no semantic version"), "{run:?}");
+    world.pack(10, "--kernel kernel --min-from 1.0.0").expect(0);
+    let run = world.run(&install.replace("v9", "v10")).refused(4, "min-from");
+    assert!(run.stdout.contains("cannot be compared"), "{run:?}");
+    world.run(&install).expect(0);
 }
 
 #[test]

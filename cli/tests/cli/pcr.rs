@@ -65,11 +65,11 @@ fn recovery_is_predicted_where_it_is_started_from() {
              --keyset keys/keyset.sbk --key keys/recovery-1.pem --out recovery.sbb"
         ))
         .expect(0);
-    world.run(&format!("pcr predict recovery.sbb {TRUST} --json")).refused(4, "pcr");
+    world.run(&format!("pcr predict recovery.sbb {TRUST} --json")).refused(4, "trust");
     let said = world.run(&format!("pcr predict recovery.sbb {TRUST} --slot recovery --json"));
     let events = said.expect(0).json()["registers"][0]["events"].clone();
     assert_eq!(events.as_array().unwrap().len(), 2, "{events}");
-    world.run(&format!("pcr predict v1.sbb {TRUST} --slot recovery --json")).refused(4, "pcr");
+    world.run(&format!("pcr predict v1.sbb {TRUST} --slot recovery --json")).refused(4, "trust");
 }
 
 #[test]
@@ -79,8 +79,11 @@ fn what_no_loader_would_start_is_not_predicted() {
     let mut damaged = world.read("v1.sbb");
     *damaged.last_mut().unwrap() ^= 1;
     world.write("damaged.sbb", damaged);
-    world.run(&format!("pcr predict damaged.sbb {TRUST} --json")).refused(4, "pcr");
+    world.run(&format!("pcr predict damaged.sbb {TRUST} --json")).refused(4, "content");
     let other = TRUST.replace("m1", "m2");
-    world.run(&format!("pcr predict v1.sbb {other} --json")).refused(4, "pcr");
+    world.run(&format!("pcr predict v1.sbb {other} --json")).refused(4, "class");
+    world.pack(2, "--component role=kernel,file=kernel,slot=b").expect(0);
+    world.run(&format!("pcr predict v2.sbb {TRUST} --json")).refused(4, "pcr");
+    world.run(&format!("pcr predict v2.sbb {TRUST} --slot b --json")).expect(0);
     world.run(&format!("pcr predict v1.sbb {TRUST} --tree a.dtb --json")).refused(4, "pcr");
 }

@@ -1,8 +1,12 @@
 //! One table of bundles that must be refused, through every command that takes a bundle: exit code
 //! 4, one word that names the cause, a disk as it was, and a sound bundle accepted right after.
 
-use stillboot::format::{Envelope, KeyRole, Load, Manifest, PayloadType, Role};
-use stillboot_linux::keys::{SigningKey, id_of, sign_envelope};
+use std::io::Cursor;
+
+use stillboot::format::manifest::flags;
+use stillboot::format::{Envelope, KeyRole, Load, Manifest, PayloadType, Role, Slot};
+use stillboot_linux::bundle::{self, Part};
+use stillboot_linux::keys::{Signer, SigningKey, id_of, sign_envelope};
 
 use crate::support::{TRUST, World, noise};
 
@@ -15,6 +19,8 @@ enum Stage {
     Policy,
     /// By its body: a stream has reached the target by then.
     Body,
+    /// By a reader of the whole file; a stream is taken, for devices do not look at that.
+    File,
 }
 
 /// A bundle that must be refused.
@@ -64,7 +70,8 @@ fn pack(world: &World, options: &str, more: &str) -> Vec<u8> {
     world
         .run(&format!(
             "pack --roots keys/roots.toml {class} --version 9.0.0 {options} {more} \
-             --kernel kernel --keyset keys/keyset.sbk --key keys/release-1.pem --out packed.sbb"
+             --kernel kernel --keyset keys/keyset.sbk --key keys/release-1.pem --out packed.sbb \
+             --force"
         ))
         .expect(0);
     world.read("packed.sbb")
@@ -72,7 +79,7 @@ fn pack(world: &World, options: &str, more: &str) -> Vec<u8> {
 
 /// A disk whose slot a runs 5.0.0 with a floor of level 5, and whose slot b failed with 6.0.0.
 fn device() -> World {
-    let world = World::new();
+    let world = World::with_keys("--channel 1 --sign-off 1");
     world.write("kernel", noise(5, 60_000));
     world.pack(5, "--level 5 --kernel kernel").expect(0);
     world.write("kernel", noise(6, 60_000));
@@ -142,7 +149,7 @@ fn cases(world: &World) -> Vec<Case> {
     add("no keyset", [manifest, body].concat(), Stage::Head, "trust", true);
     let by_release = {
         let (envelope, _) = Envelope::parse(keyset).unwrap();
-        let signers: [(_, &dyn stillboot_linux::keys::Signer); 1] = [(KeyRole::Root, &release)];
+        let signers: [(_, &dyn Signer); 1] = [(KeyRole::Root, &release)];
         sign_envelope(PayloadType::Keyset, &product, envelope.payload(), &signers).unwrap()
     };
     let bundle = [&by_release, manifest, body].concat();
@@ -210,6 +217,65 @@ fn cases(world: &World) -> Vec<Case> {
         bad[at] ^= 4;
         add(&format!("changed {name}"), bad, Stage::Body, "content", true);
     }
+    let bundle = changed(&|m| m.components[0].sha256 = [9; 32]);
+    add("wrong plain SHA-256", bundle, Stage::File, "content", true);
+
+    // What is not even a bundle.
+    for (name, bytes) in [
+        ("HTML page", &b"<!DOCTYPE html><html><body>404 Not Found</body></html>\n"[..]),
+        ("gzip", b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x4b\x4c\x4a\x06\0\xc2\x41\x24\x35\x03"),
+        ("JSON", b"{\"message\":\"Not Found\"}"),
+        ("zeros", &[0; 4096]),
+        ("noise", &noise(77, 4096)),
+    ] {
+        add(name, bytes.to_vec(), Stage::Head, "format", true);
+    }
+
+    // What is signed, and no loader starts.
+    type Change = fn(&mut Manifest);
+    let kernel = |load, linked| (Role::Kernel, load, linked, noise(9, 60_000));
+    let ram = |role, bytes: &[u8]| (role, Load::Ram, None, bytes.to_vec());
+    let whole = || kernel(Load::Ram, None);
+    let none: Change = |_| ();
+    for (name, change, parts) in [
+        ("open quote", none, vec![whole(), ram(Role::Cmdline, b"root=\"/dev/sda1 quiet")]),
+        ("proof in it", none, vec![whole(), ram(Role::Cmdline, b"stillboot.proof=1:a")]),
+        ("tab", none, vec![whole(), ram(Role::Cmdline, b"quiet\tsplash")]),
+        ("byte order mark", none, vec![whole(), ram(Role::Cmdline, b"\xef\xbb\xbfquiet")]),
+        ("too long a line", none, vec![whole(), ram(Role::Cmdline, &[b'x'; 2000])]),
+        ("a set of one byte", none, vec![whole(), ram(Role::Dtbs, b"x")]),
+        ("no trees", |m| m.flags = flags::DTB_REQUIRED, vec![whole()]),
+        ("late kernel", none, vec![kernel(Load::Late, None)]),
+        (
+            "data for recovery",
+            none,
+            vec![whole(), (Role::Data, Load::Late, Some(Slot::Recovery), vec![1])],
+        ),
+        (
+            "no kernel in slot b",
+            none,
+            vec![
+                kernel(Load::Ram, Some(Slot::A)),
+                (Role::Data, Load::Late, Some(Slot::B), vec![1]),
+            ],
+        ),
+    ] {
+        let mut manifest = sound.clone();
+        change(&mut manifest);
+        let mut parts: Vec<_> = parts
+            .into_iter()
+            .map(|(role, load, linked, bytes)| Part {
+                role,
+                load,
+                linked,
+                input: Box::new(Cursor::new(bytes)),
+            })
+            .collect();
+        let mut out = Vec::new();
+        let signers: [(_, &dyn Signer); 1] = [(KeyRole::Release, &release)];
+        bundle::write(manifest, keyset, &signers, &mut parts, &mut out, &mut |_| ()).unwrap();
+        add(name, out, Stage::Body, "start", true);
+    }
     world.write("kernel", noise(10, 60_000));
     let other = pack(world, "--sequence 10 --level 5", "");
     let other = &other[other.len() - body.len()..];
@@ -244,6 +310,7 @@ fn every_command_refuses_every_bad_bundle_and_takes_a_sound_one_at_once() {
     world.write("first", world.read("proof"));
     let on_disk = format!("--disk disk.img {TRUST} --arch x86_64 --proof first --json");
     let sound = format!("install good.sbb {on_disk}");
+    world.write("release.toml", "[promote.stable]\nsign_offs = []\n");
     for case in &cases {
         world.write("bad.sbb", &case.bundle);
         let ways = [
@@ -260,35 +327,62 @@ fn every_command_refuses_every_bad_bundle_and_takes_a_sound_one_at_once() {
                 "verify bad.sbb --roots keys/roots.toml --class m1 --arch x86_64 --json".into(),
             ),
             ("policy check", format!("policy check bad.sbb {on_disk}")),
+            ("policy check of a stream", format!("policy check - {on_disk}")),
+            (
+                "statement",
+                "statement sign-off bad.sbb --roots keys/roots.toml --name tests \
+                 --key keys/sign-off-1.pem --out s.sbs --json"
+                    .into(),
+            ),
+            (
+                "promote",
+                "promote bad.sbb --roots keys/roots.toml --policy release.toml \
+                 --to latest/stable --rollout 50 --key keys/channel-1.pem --out p.sbs --json"
+                    .into(),
+            ),
         ];
         for (way, command) in ways {
             let context = format!("{}, {way}", case.name);
             // What a check cannot know, it does not ask.
+            let streamed = ["stream", "standard input"].contains(&way);
             let asks = match way {
                 "verify" => case.in_file,
-                "policy check" => case.stage != Stage::Body,
-                _ => true,
+                // These make something for any device, or for those that follow another channel.
+                "statement" | "promote" => case.in_file && case.kind != "class",
+                _ => case.stage != Stage::File || !streamed,
             };
             let run = match way {
-                "standard input" => {
+                "standard input" | "policy check of a stream" => {
                     world.run_with_input(&command, &mut std::iter::once(case.bundle.clone()))
                 }
                 _ => world.run(&command),
             };
             if !asks {
-                assert_eq!(run.code, 0, "{context}: {run:?}");
+                // A promotion has rules of its own, of channel and of time.
+                let own = ["step", "edge-only", "other-channel", "expired"];
+                let kind = run.json()["kind"].as_str().unwrap_or_default().to_owned();
+                let fine = run.code == 0 || way == "promote" && own.contains(&&*kind);
+                assert!(fine, "{context}: {run:?}");
+                world.write("disk.img", &before);
+                continue;
+            }
+            let value = run.json();
+            // A stream that ended may be whole the next time.
+            let piped = ["standard input", "policy check of a stream"].contains(&way);
+            if piped && case.kind == "ended" {
+                assert_eq!((run.code, &value["kind"]), (1, &"source".into()), "{context}: {value}");
+                assert!(value["error"].as_str().unwrap().contains("resume"), "{context}: {value}");
+                world.write("disk.img", &before);
                 continue;
             }
             assert_eq!(run.code, 4, "{context}: {run:?}");
-            let value = run.json();
-            if way == "policy check" && case.stage == Stage::Policy {
+            if way.starts_with("policy check") && case.stage == Stage::Policy {
                 assert_eq!(value["verdict"], "refused", "{context}: {value}");
             } else {
                 assert_eq!(value["kind"], case.kind, "{context}: {value}");
                 assert!(value["error"].as_str().unwrap().len() > 20, "{context}: {value}");
             }
             let after = world.read("disk.img");
-            let streamed = ["stream", "standard input"].contains(&way);
             if case.stage == Stage::Body && streamed {
                 assert!(outside(&world, &after) == around, "{context}: more than the target");
                 // The next source, from what the bad one left.
@@ -302,7 +396,23 @@ fn every_command_refuses_every_bad_bundle_and_takes_a_sound_one_at_once() {
         world.run(&sound).expect(0);
         world.write("disk.img", &before);
     }
+    for fine in ["verify good.sbb --roots keys/roots.toml --class m1", "policy check good.sbb"] {
+        let more = if fine.starts_with("policy") { &on_disk[..] } else { "" };
+        world.run(&format!("{fine} {more}")).expect(0);
+    }
+    let of_good = "good.sbb --roots keys/roots.toml";
+    world
+        .run(&format!(
+            "statement sign-off {of_good} --name t --key keys/sign-off-1.pem --out s.sbs"
+        ))
+        .expect(0);
+    world
+        .run(&format!(
+            "promote {of_good} --policy release.toml --to latest/stable --rollout 50 \
+             --key keys/channel-1.pem --out p.sbs"
+        ))
+        .expect(0);
     world.run(&sound).expect(0);
     world.boots("9.0.0");
-    assert!(cases.len() >= 35, "{}", cases.len());
+    assert!(cases.len() >= 50, "{}", cases.len());
 }

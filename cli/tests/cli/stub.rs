@@ -65,7 +65,7 @@ fn what_the_stub_would_refuse_is_not_wrapped() {
     world.pack(2, "--kernel kernel --architecture x86_64").expect(0);
     assert_eq!(build(&world, "v2.sbb").expect(4).json()["exit"], 4);
     world.write("data", [1; 100]);
-    world.pack(3, "--data data --architecture aarch64").expect(0);
+    world.pack(3, "--data data --force --architecture aarch64").expect(0);
     build(&world, "v3.sbb").refused(4, "stub");
     world.write("stub.efi", "#!/bin/sh");
     build(&world, "v1.sbb").refused(4, "stub");

@@ -80,8 +80,13 @@ pub const TRUST: &str = "--roots keys/roots.toml --class m1";
 
 impl World {
     pub fn new() -> Self {
+        Self::with_keys("")
+    }
+
+    /// With more keys than those of root, release and recovery.
+    pub fn with_keys(more: &str) -> Self {
         let world = Self { folder: tempfile::tempdir().unwrap() };
-        world.run("keygen --out keys --product gateway").expect(0);
+        world.run(&format!("keygen --out keys --product gateway {more}")).expect(0);
         world
     }
 

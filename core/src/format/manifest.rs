@@ -212,7 +212,8 @@ pub struct Manifest {
     pub revision_min: u16,
     /// Newest hardware revision it runs on.
     pub revision_max: u16,
-    /// The version for people, a semantic version. Order is decided by `sequence`.
+    /// The version for people: a label, and where rules shall compare it, a semantic version. Order
+    /// is decided by `sequence`.
     pub version: VersionText,
     /// Counts up with each release; [`u64::MAX`] is refused, for nothing could follow it.
     pub sequence: u64,

@@ -204,6 +204,45 @@ pub enum Field {
     Name = 32,
 }
 
+impl core::fmt::Display for Field {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::PayloadType => "type of payload",
+            Self::PayloadLen => "length of the payload, 1 to 1024,",
+            Self::SignatureCount => "number of signatures, 1 to 4,",
+            Self::SignatureOrder => "order of signatures",
+            Self::Reserved => "reserved field, 0,",
+            Self::KeyCount => "number of keys, 1 to 8,",
+            Self::Key => "key",
+            Self::KeyRoles => "set of roles of a key",
+            Self::Threshold => "threshold, 1 to the number of keys,",
+            Self::Revisions => "range of revisions, the lower one first,",
+            Self::VersionText => "version, 1 to 32 letters, digits and .-+_~,",
+            Self::Sequence => "sequence, below 18446744073709551615,",
+            Self::Level => "level, below 4294967295,",
+            Self::MinFrom => "least version, up to 32 letters, digits and .-+_~,",
+            Self::Channel => "channel, each name up to 16 letters, digits and .-+_~,",
+            Self::Risk => "risk",
+            Self::Architecture => "architecture",
+            Self::Epochs => "data epoch that is written, one of those that are read,",
+            Self::Rollout => "rollout, 0 to 100,",
+            Self::Flags => "set of flags",
+            Self::ChunkSize => "chunk size, a power of two from 4096 to 1048576,",
+            Self::ComponentCount => "number of components, 1 to 8,",
+            Self::ComponentRole => "role of a component",
+            Self::ComponentLoad => "load class of a component",
+            Self::ComponentLen => "length of a component, 1 byte to 256 TiB,",
+            Self::ComponentSlot => "slot of a component",
+            Self::IndexLen => "number of all chunks, up to 16777216,",
+            Self::Tries => "number of tries, 1 to 15,",
+            Self::KeysetVersion => "keyset version, 1 to 4294967294,",
+            Self::BodyLen => "length of the body",
+            Self::StatementKind => "kind of statement",
+            Self::Name => "name",
+        })
+    }
+}
+
 impl core::fmt::Display for FormatError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
@@ -214,9 +253,11 @@ impl core::fmt::Display for FormatError {
             Self::Short => f.write_str("the data ends too early"),
             Self::Trailing => f.write_str("there are bytes after the end"),
             Self::NotCanonical => f.write_str("the encoding is not the canonical one"),
-            Self::Bounds(field) => write!(f, "{field:?} is outside its bounds"),
-            Self::Unknown { field, code } => write!(f, "{field:?} {code} is unknown to this build"),
-            Self::Duplicate(field) => write!(f, "{field:?} is there twice"),
+            Self::Bounds(field) => write!(f, "the {field} is outside its bounds"),
+            Self::Unknown { field, code } => {
+                write!(f, "the {field} {code} is unknown to this build")
+            }
+            Self::Duplicate(field) => write!(f, "the same {field} is there twice"),
             Self::Checksum => f.write_str("the checksum does not match"),
             Self::Malformed => f.write_str("the data cannot be decoded"),
         }

@@ -21,7 +21,6 @@ use super::{Hex, Layout, NUMBER_MAX, TextFault, check_text, is_url};
 use crate::format::envelope::PAYLOAD_LEN_MAX;
 use crate::format::manifest::{Name, VersionText, is_label};
 use crate::format::{Digest, Envelope, Id, KeyRole, Keyset, PayloadType, Risk};
-use crate::policy::version::Version;
 use crate::verify::{Device, Sha256, SignatureError, TrustError, Verified, verify_payload};
 
 /// The only schema of an index.
@@ -53,7 +52,7 @@ pub struct Offer {
     pub branch: Name,
     /// SHA-256 of the manifest.
     pub digest: Digest,
-    /// The version for people, a semantic version.
+    /// The version for people, as its manifest has it.
     pub version: VersionText,
     /// Length of the bundle in bytes, 1..=[`NUMBER_MAX`].
     pub size: u64,
@@ -252,7 +251,7 @@ impl ChannelIndex {
             if !is_label(&offer.branch) {
                 return bounds("branch");
             }
-            if Version::parse(&offer.version).is_err() {
+            if offer.version.is_empty() || !is_label(&offer.version) {
                 return bounds("version");
             }
             if offer.size == 0 || offer.size > NUMBER_MAX {

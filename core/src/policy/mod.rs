@@ -158,6 +158,13 @@ pub enum Objection {
     Channel(ChannelRefusal),
     /// The version rule does not take it.
     Version(version::RuleRefusal),
+    /// It wants a least version, and one of the two is no semantic version.
+    NotComparable {
+        /// The oldest version that may be.
+        min_from: Label,
+        /// What runs.
+        running: Label,
+    },
     /// What runs is too old to be updated to it directly.
     TooOld {
         /// The oldest version that may be.
@@ -204,6 +211,11 @@ impl core::fmt::Display for Objection {
             ),
             Self::Channel(refusal) => refusal.fmt(f),
             Self::Version(refusal) => refusal.fmt(f),
+            Self::NotComparable { min_from, running } => write!(
+                f,
+                "it can be installed from version {min_from} on, and {running}, which runs, cannot \
+                 be compared with that: both have to be semantic versions"
+            ),
             Self::TooOld { min_from, running } => write!(
                 f,
                 "it can be installed from version {min_from} on, and {running} runs; install a \
@@ -424,18 +436,13 @@ fn min_from(manifest: &Verified<Manifest>, running: Option<&str>) -> Verdict {
     if manifest.min_from.is_empty() {
         return Verdict::Proceed;
     }
-    let enough = match (Version::parse(running_text), Version::parse(&manifest.min_from)) {
-        (Ok(running), Ok(min)) => running.cmp_precedence(&min).is_ge(),
+    let (min_from, running) = (Label::of(&manifest.min_from), Label::of(&running_text));
+    match (Version::parse(running_text), Version::parse(&manifest.min_from)) {
+        (Ok(own), Ok(least)) if own.cmp_precedence(&least).is_ge() => Verdict::Proceed,
+        (Ok(_), Ok(_)) => Verdict::Refused(Objection::TooOld { min_from, running }),
         // What cannot be compared is not shown to be new enough.
-        _ => false,
-    };
-    if enough {
-        return Verdict::Proceed;
+        _ => Verdict::Refused(Objection::NotComparable { min_from, running }),
     }
-    Verdict::Refused(Objection::TooOld {
-        min_from: Label::of(&manifest.min_from),
-        running: Label::of(&running_text),
-    })
 }
 
 fn hold(policy: &Policy, facts: &Facts<'_>) -> Verdict {

@@ -885,7 +885,10 @@ impl Display for RuleRefusal {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::RunningUnknown(rule) => {
-                write!(f, "the version rule is {rule}, and the running version is not known")
+                write!(
+                    f,
+                    "the version rule is {rule}, and what runs has no semantic version to compare"
+                )
             }
             Self::OfferedUnknown => f.write_str(
                 "the version rule compares versions, and what is offered has no semantic version",

@@ -128,6 +128,12 @@ pub fn write(
     Ok((manifest, digest))
 }
 
+/// How a manifest writes the only slot that a component is linked for.
+#[must_use]
+pub fn linked(slot: Option<Slot>) -> u8 {
+    slot.map_or(0, |slot| 1 + slot as u8)
+}
+
 /// Reads a component once: its entry in the manifest, and its index.
 fn measure(
     part: &mut Part<'_>,
@@ -155,7 +161,7 @@ fn measure(
     let component = Component {
         role: part.role,
         load: part.load,
-        linked: part.linked.map_or(0, |slot| 1 + slot as u8),
+        linked: linked(part.linked),
         length,
         index_root: fold.finish(),
         sha256: plain.finish(),

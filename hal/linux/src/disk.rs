@@ -102,6 +102,20 @@ impl Disk {
     }
 }
 
+impl Disk {
+    /// Opens the disk, or image of one, at `path` for reading, without a lock: another process may
+    /// be changing what is read.
+    ///
+    /// # Errors
+    /// [`DiskError`].
+    pub fn look(path: &Path) -> Result<Self, DiskError> {
+        let table = Table::read(path, None)?;
+        let device = FileDevice::look(path, Some(table.logical_block_bytes))?;
+        let plan = plan(&table, device.geometry())?;
+        Ok(Self { device, plan })
+    }
+}
+
 fn plan(table: &Table, geometry: Geometry) -> Result<Plan, DiskError> {
     let region = |partition: &table::Partition| Region {
         device: 0,

@@ -116,7 +116,19 @@ impl FileDevice {
     /// # Errors
     /// [`OpenError`], which names the path.
     pub fn open(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self, OpenError> {
-        let path = path.as_ref();
+        Self::open_as(path.as_ref(), options, true)
+    }
+
+    /// Opens the file or block device at `path` for reading, without a lock: another process may be
+    /// changing what is read, and whoever looks for a long time keeps nobody from it.
+    ///
+    /// # Errors
+    /// [`OpenError`], which names the path.
+    pub fn look(path: &Path, logical_block: Option<u32>) -> Result<Self, OpenError> {
+        Self::open_as(path, OpenOptions { read_only: true, logical_block }, false)
+    }
+
+    fn open_as(path: &Path, options: OpenOptions, is_locked: bool) -> Result<Self, OpenError> {
         let failed =
             |action| move |source| OpenError::System { path: path.to_path_buf(), action, source };
         // Before opening it: to open a pipe may wait for ever, and to open a watchdog starts it.
@@ -129,7 +141,9 @@ impl FileDevice {
             .write(!options.read_only)
             .open(path)
             .map_err(failed("open"))?;
-        lock(&file, path, options.read_only, kind.is_block_device())?;
+        if is_locked {
+            lock(&file, path, options.read_only, kind.is_block_device())?;
+        }
 
         let logical_block = logical_block(&file, path, options, kind.is_block_device())?;
         // Works for block devices too, and needs no ioctl.

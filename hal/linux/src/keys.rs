@@ -1,5 +1,6 @@
 //! Keys as people keep them: PEM files, a file of roots, and names that stand for 16-byte ids.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -7,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use ed25519_compact::{KeyPair, PublicKey, SecretKey, Seed};
+use ed25519_compact::{KeyPair, PublicKey, Seed};
+use pkcs8::{EncryptedPrivateKeyInfo, ObjectIdentifier, PrivateKeyInfo, SecretDocument};
 use serde::{Deserialize, Serialize};
 use stillboot::format::envelope::KeyId;
 use stillboot::format::{Envelope, Id, KeyRole, PayloadType, envelope};
@@ -35,6 +37,14 @@ pub enum KeyError {
         path: PathBuf,
         /// What was expected.
         expected: &'static str,
+    },
+    /// The file holds an encrypted key that was not opened.
+    #[error("{}: {reason}", path.display())]
+    Passphrase {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: &'static str,
     },
     /// The file of roots breaks a rule.
     #[error("{}: {reason}", path.display())]
@@ -119,14 +129,55 @@ impl SigningKey {
     /// # Errors
     /// [`KeyError`].
     pub fn read(path: &Path) -> Result<Self, KeyError> {
+        Self::read_with(path, &|| Err("the key is encrypted, and there is no passphrase"))
+    }
+
+    /// As [`read`](Self::read), and asks for the passphrase of a key that is encrypted, as
+    /// `openssl genpkey -algorithm ed25519 -aes256` writes it.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn read_with(path: &Path, passphrase: &Passphrase<'_>) -> Result<Self, KeyError> {
         let text = read(path)?;
-        let secret = SecretKey::from_pem(&text).map_err(|_| KeyError::NotAKey {
-            path: path.to_path_buf(),
-            expected: "an Ed25519 private key in PEM, as `openssl genpkey -algorithm ed25519` \
-                       writes it",
-        })?;
-        // The public half is computed anew: signing with a foreign one would give the key away.
-        Ok(Self(KeyPair::from_seed(secret.seed())))
+        Self::from_pem(&text, passphrase).map_err(|fault| match fault {
+            PemFault::Passphrase(reason) => {
+                KeyError::Passphrase { path: path.to_path_buf(), reason }
+            }
+            PemFault::NotAKey(expected) => KeyError::NotAKey { path: path.to_path_buf(), expected },
+        })
+    }
+
+    fn from_pem(text: &str, passphrase: &Passphrase<'_>) -> Result<Self, PemFault> {
+        let not_a_key = PemFault::NotAKey(
+            "one Ed25519 private key in PEM, as `openssl genpkey -algorithm ed25519` writes it",
+        );
+        let (label, document) =
+            SecretDocument::from_pem(only_block(text)?).map_err(|_| not_a_key)?;
+        let document = match label {
+            "PRIVATE KEY" => document,
+            "ENCRYPTED PRIVATE KEY" => {
+                let wrong = |_| PemFault::Passphrase("it does not open the key");
+                let encrypted = EncryptedPrivateKeyInfo::try_from(document.as_bytes())
+                    .map_err(|_| not_a_key)?;
+                let passphrase = passphrase().map_err(PemFault::Passphrase)?;
+                encrypted.decrypt(passphrase.as_bytes()).map_err(wrong)?
+            }
+            _ => return Err(not_a_key),
+        };
+        let info = PrivateKeyInfo::try_from(document.as_bytes()).map_err(|_| not_a_key)?;
+        if info.algorithm.oid != ED25519 || info.algorithm.parameters.is_some() {
+            return Err(not_a_key);
+        }
+        // The seed, as an octet string within the octet string.
+        let seed = info.private_key.strip_prefix(&[4, 32]).and_then(|seed| seed.try_into().ok());
+        let seed: [u8; 32] = seed.ok_or(not_a_key)?;
+        // The public half is computed anew: signing with a foreign one would give the key away. One
+        // that stands there and is another means that the file is damaged.
+        let key = Self::from_seed(seed);
+        if info.public_key.is_some_and(|public| public != key.public()) {
+            return Err(PemFault::NotAKey("the public key that belongs to the private one"));
+        }
+        Ok(key)
     }
 
     /// Writes the secret key in PEM to a new file that only its owner can read.
@@ -141,8 +192,39 @@ impl SigningKey {
             options.write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
         let mut text = self.0.sk.to_pem();
         text.push('\n');
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| {
+            // A file without a key in it would only stand in the way of the next attempt.
+            let _ = fs::remove_file(path);
+            failed(error)
+        })
     }
+}
+
+/// Gives the passphrase of a key, or says why there is none.
+pub type Passphrase<'a> = dyn Fn() -> Result<String, &'static str> + 'a;
+
+/// What is wrong with a key's text.
+#[derive(Clone, Copy)]
+enum PemFault {
+    NotAKey(&'static str),
+    Passphrase(&'static str),
+}
+
+/// 1.3.101.112.
+const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+
+/// The one block of a text in PEM, whatever stands before and behind it. Of two the second would be
+/// passed over without a word: a root would be missing, or another key sign.
+fn only_block(text: &str) -> Result<&str, PemFault> {
+    let one = PemFault::NotAKey("one block in PEM, `-----BEGIN` to `-----END`");
+    let start = text.find("-----BEGIN ").ok_or(one)?;
+    let block = &text[start..];
+    let end = block.find("-----END ").ok_or(one)?;
+    let len = end + block[end..].find('\n').unwrap_or(block.len() - end);
+    if block[len..].contains("-----BEGIN ") {
+        return Err(PemFault::NotAKey("one key in PEM, found several"));
+    }
+    Ok(&block[..len])
 }
 
 impl Signer for SigningKey {
@@ -155,8 +237,12 @@ impl Signer for SigningKey {
     }
 }
 
+/// What stands in a command for the name of a file with the bytes to sign.
+const PLACE: &str = "{}";
+
 /// A program that signs with a key that never leaves its place, such as an HSM: it gets the bytes
-/// to sign on its standard input and writes exactly 64 signature bytes to its standard output.
+/// to sign on its standard input, or in a file where an argument is `{}`, and writes exactly 64
+/// signature bytes to its standard output.
 pub struct ExternalSigner {
     command: String,
     public: [u8; 32],
@@ -171,8 +257,8 @@ impl core::fmt::Debug for ExternalSigner {
 }
 
 impl ExternalSigner {
-    /// The program and its arguments, split at spaces and run without a shell, and the public key
-    /// whose signatures it makes.
+    /// The program and its arguments, with a shell's rules of quotes but run without one, and the
+    /// public key whose signatures it makes.
     #[must_use]
     pub const fn new(command: String, public: [u8; 32]) -> Self {
         Self { command, public, last: Mutex::new(None) }
@@ -182,9 +268,29 @@ impl ExternalSigner {
         KeyError::Signer(format!("`{}`: {what}", self.command))
     }
 
+    /// A file of the message, which only we can read, for as long as the program runs.
+    fn message_file(&self, message: &[u8]) -> Result<tempfile::NamedTempFile, KeyError> {
+        let mut file = tempfile::NamedTempFile::new().map_err(|error| self.failed(error))?;
+        file.write_all(message).map_err(|error| self.failed(error))?;
+        Ok(file)
+    }
+
     fn run(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
-        let mut words = self.command.split_whitespace();
+        let mut words = shlex::split(&self.command)
+            .ok_or_else(|| self.failed("expected every quote to be closed"))?
+            .into_iter();
         let program = words.next().ok_or_else(|| self.failed("expected a program"))?;
+        let mut words: Vec<_> = words.map(OsString::from).collect();
+        // Some programs do not read a message from a pipe.
+        let file = match words.iter().any(|word| word == PLACE) {
+            true => Some(self.message_file(message)?),
+            false => None,
+        };
+        for word in words.iter_mut().filter(|word| *word == PLACE) {
+            if let Some(file) = &file {
+                *word = file.path().into();
+            }
+        }
         let mut child = Command::new(program)
             .args(words)
             .stdin(Stdio::piped())
@@ -193,7 +299,9 @@ impl ExternalSigner {
             .map_err(|error| self.failed(error))?;
         // What is signed is shorter than any pipe's buffer, so this does not wait for a program that
         // writes before it reads. One that reads nothing is judged by what it writes.
-        if let Some(mut stdin) = child.stdin.take() {
+        if let Some(mut stdin) = child.stdin.take()
+            && file.is_none()
+        {
             let _ = stdin.write_all(message);
         }
         let mut signature = Vec::new();
@@ -256,12 +364,12 @@ pub fn public_to_pem(public: &[u8; 32]) -> String {
 pub fn read_public(path: &Path) -> Result<[u8; 32], KeyError> {
     public_from_pem(&read(path)?).ok_or_else(|| KeyError::NotAKey {
         path: path.to_path_buf(),
-        expected: "an Ed25519 public key in PEM, as `openssl pkey -pubout` writes it",
+        expected: "one Ed25519 public key in PEM, as `openssl pkey -pubout` writes it",
     })
 }
 
 fn public_from_pem(text: &str) -> Option<[u8; 32]> {
-    let key = PublicKey::from_pem(text.trim()).ok()?;
+    let key = PublicKey::from_pem(only_block(text).ok()?).ok()?;
     key.validate().ok()?;
     Some(*key)
 }
@@ -299,7 +407,7 @@ impl Roots {
         let mut keys = Vec::new();
         for (number, text) in file.keys.iter().enumerate() {
             let key = public_from_pem(text).ok_or_else(|| {
-                wrong(format!("key {} is not an Ed25519 public key in PEM", number + 1))
+                wrong(format!("key {} is not one Ed25519 public key in PEM", number + 1))
             })?;
             if keys.contains(&key) {
                 return Err(wrong(format!("key {} is there twice", number + 1)));

@@ -10,6 +10,7 @@ pub mod disk;
 pub mod file;
 pub mod guid;
 pub mod keys;
+pub mod live;
 pub mod pe;
 pub mod proof;
 pub mod statement;

@@ -1,0 +1,116 @@
+//! Keeps commands that stand in for a power-on away from the disk that this system runs from.
+//!
+//! A simulated boot spends a try and voids the proof of the real one, so that a healthy system on
+//! trial is rolled back; an offline installation may overwrite what runs after a start from the
+//! last resort.
+
+use std::path::Path;
+
+use clap::Args;
+use stillboot::format::record::Body;
+use stillboot::format::{BootProof, SlotState};
+use stillboot_linux::{live, proof};
+
+use crate::failure::{Exit, Failure};
+
+/// The way around, for who knows better.
+#[derive(Args, Debug)]
+pub struct LiveArgs {
+    /// Do it although this system seems to run from the disk
+    #[arg(long)]
+    pub even_if_running: bool,
+}
+
+impl LiveArgs {
+    /// Refuses a disk that the running system uses. `body` is its record, as far as it has one.
+    pub fn check(&self, disk: &Path, body: &Body) -> Result<(), Failure> {
+        if self.even_if_running {
+            return Ok(());
+        }
+        check(Path::new("/"), disk, body)
+    }
+}
+
+fn check(root: &Path, disk: &Path, body: &Body) -> Result<(), Failure> {
+    let refused = |why: String| {
+        Failure::new(
+            Exit::Refused,
+            "live",
+            format_args!(
+                "refused: this system runs from {}: {why}; `stillboot next` says what would start \
+                 without touching it, and --even-if-running does this all the same",
+                disk.display()
+            ),
+        )
+    };
+    let used = live::use_of(root, disk)
+        .map_err(|error| Failure::system("find out whether anything uses", disk, &error))?;
+    if let Some(used) = used {
+        let place = match used.place.as_str() {
+            "swap" => "in use as swap".to_owned(),
+            place => format!("mounted at {place}"),
+        };
+        return Err(refused(format!("{} is {place}", used.device)));
+    }
+    // What is no proof was not left by a loader of ours.
+    let Ok(Some(text)) = proof::read_live(root) else { return Ok(()) };
+    let Some(proof) = BootProof::parse(&text) else { return Ok(()) };
+    let entry = body.slot(proof.slot);
+    let is_image = disk.is_file();
+    let is_it = entry.digest == proof.digest
+        && match entry.state {
+            SlotState::Trying { attempt, nonce, .. } => {
+                (attempt, nonce) == (proof.attempt, proof.nonce)
+            }
+            // The proof of a good slot has no nonce: any image of the same release has its digest.
+            _ => !is_image,
+        };
+    if is_it {
+        return Err(refused(format!("its boot proof is of slot {} there", proof.slot)));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use stillboot::format::Slot;
+
+    use super::*;
+
+    #[test]
+    fn a_disk_whose_trial_runs_is_refused_by_the_proof() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let disk = root.join("disk.img");
+        fs::create_dir_all(root.join("proc/self")).unwrap();
+        fs::write(root.join("proc/self/mountinfo"), "").unwrap();
+        fs::write(&disk, "").unwrap();
+        let proof = BootProof {
+            slot: Slot::B,
+            digest: [7; 32],
+            attempt: 1,
+            nonce: 9,
+            keyset_version: 1,
+            record_version: 1,
+            manifest_schema: 1,
+        };
+        let mut body = Body::default();
+        let entry = body.slot_mut(Slot::B);
+        entry.digest = [7; 32];
+        entry.state = SlotState::Trying { left: 1, attempt: 1, nonce: 9 };
+        assert!(check(root, &disk, &body).is_ok(), "no proof, no claim");
+        fs::write(root.join("proc/cmdline"), format!("quiet stillboot.proof={}\n", proof.emit()))
+            .unwrap();
+        let refused = check(root, &disk, &body).unwrap_err();
+        assert_eq!((refused.kind, refused.exit), ("live", Exit::Refused));
+        assert!(LiveArgs { even_if_running: true }.check(&disk, &body).is_ok());
+        // Another power-on, another release: it is not this disk.
+        let mut other = body.clone();
+        other.slot_mut(Slot::B).state = SlotState::Trying { left: 1, attempt: 1, nonce: 8 };
+        assert!(check(root, &disk, &other).is_ok());
+        other.slot_mut(Slot::B).state = SlotState::Good;
+        assert!(check(root, &disk, &other).is_ok(), "an image of the same release");
+    }
+}

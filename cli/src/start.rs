@@ -1,0 +1,72 @@
+//! Whether what is packed or verified will start: the loaders' own rules, asked before a device is.
+
+use stillboot::format::{Manifest, Role, SlotKind};
+use stillboot_arm64::set::Set;
+use stillboot_loader::startable::{self, Fault, Target};
+
+use crate::failure::{Exit, Failure};
+
+/// What keeps a bundle from starting.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// No loader starts it.
+    Never(String),
+    /// Nothing in it is for a loader to start, which is odd, and may be meant so.
+    NothingToStart(String),
+}
+
+/// What keeps a bundle for slots of `kind` from starting, if anything does. `bytes` gives components
+/// by their number: command lines and sets of device trees are looked into.
+pub fn trouble<'a>(
+    manifest: &Manifest,
+    kind: SlotKind,
+    bytes: &dyn Fn(usize) -> Option<&'a [u8]>,
+) -> Option<Trouble> {
+    let never = |fault: Fault| Some(Trouble::Never(fault.to_string()));
+    let slots: Vec<_> = match startable::slots(manifest, kind) {
+        Ok(slots) => slots.collect(),
+        Err(fault) => return never(fault),
+    };
+    let target = Target::of(manifest);
+    let mut empty = Vec::new();
+    for slot in &slots {
+        let find = |role| manifest.components_of(*slot).find(|(_, c)| c.role == role);
+        let cmdline = find(Role::Cmdline).and_then(|(number, _)| bytes(number));
+        match startable::check(target, manifest, *slot, cmdline.unwrap_or_default()) {
+            Ok(_) => {}
+            Err(fault @ Fault::Nothing(_)) => empty.push((slot, fault)),
+            Err(fault) => return never(fault),
+        }
+        let set = find(Role::Dtbs).and_then(|(number, _)| bytes(number));
+        if let Some(Err(error)) = set.map(Set::parse) {
+            return Some(Trouble::Never(error.to_string()));
+        }
+    }
+    match empty.first() {
+        Some((_, fault)) if empty.len() == slots.len() => {
+            Some(Trouble::NothingToStart(fault.to_string()))
+        }
+        Some((slot, fault)) => Some(Trouble::Never(format!("in slot {slot}, {fault}"))),
+        None => None,
+    }
+}
+
+/// The verdict on a bundle that verified.
+///
+/// # Errors
+/// Why no loader starts it.
+pub fn check<'a>(
+    manifest: &Manifest,
+    kind: SlotKind,
+    bytes: &dyn Fn(usize) -> Option<&'a [u8]>,
+) -> Result<(), Failure> {
+    match trouble(manifest, kind, bytes) {
+        Some(Trouble::Never(why)) => Err(Failure::new(
+            Exit::Refused,
+            "start",
+            format_args!("refused: no loader starts it: {why}; pack it again"),
+        )),
+        // What holds data alone may be for a loader of the device's own.
+        Some(Trouble::NothingToStart(_)) | None => Ok(()),
+    }
+}

@@ -1,0 +1,207 @@
+//! Commands that an operator can get wrong, and what keeps them from costing a healthy device its
+//! slots: looks that write nothing, locks that readers do not take, ways back from a ban.
+
+use std::fs::File;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::support::{TRUST, World, noise, tool};
+
+#[test]
+fn next_says_what_would_start_and_writes_nothing() {
+    let world = World::running();
+    let next = format!("next --disk disk.img {TRUST} --json");
+    let before = world.read("disk.img");
+    let value = world.run(&next).expect(0).json();
+    assert_eq!((&value["slot"], &value["attempt"]), (&"a".into(), &0.into()), "{value}");
+    assert!(value.get("proof").is_none(), "{value}");
+    assert!(before == world.read("disk.img"));
+    world.run(&format!("install v2.sbb --disk disk.img {TRUST} --proof proof")).expect(0);
+    let before = world.read("disk.img");
+    for _ in 0..5 {
+        let value = world.run(&next).expect(0).json();
+        assert_eq!((&value["slot"], &value["attempt"]), (&"b".into(), &1.into()), "{value}");
+    }
+    assert!(before == world.read("disk.img"), "a try was spent");
+    assert_eq!(world.boots("2.0.0")["attempt"], 1);
+    // Without a record, too, nothing is made up.
+    world.run("disk create empty.img --slot-size 1M").expect(0);
+    let empty = world.read("empty.img");
+    world.run(&next.replace("disk.img", "empty.img")).refused(1, "nothing-boots");
+    assert!(empty == world.read("empty.img"));
+}
+
+/// Under another product's roots every good slot was condemned, and its release banned.
+#[test]
+fn a_boot_under_wrong_roots_or_class_writes_nothing_and_says_so() {
+    let world = World::running();
+    world.run("keygen --out other --product gateway").expect(0);
+    let before = world.read("disk.img");
+    for (wrong, advice) in [
+        ("--roots other/roots.toml --class m1", "--roots"),
+        ("--roots keys/roots.toml --class m2", "--class"),
+    ] {
+        for command in ["boot", "next"] {
+            let run = world.run(&format!("{command} --disk disk.img {wrong} --json"));
+            let run = run.refused(1, "nothing-boots");
+            let error = run.json()["error"].as_str().unwrap().to_owned();
+            assert!(
+                error.contains(&format!("check {advice}")) || error.contains(advice),
+                "{error}"
+            );
+            assert!(!error.contains("--offline"), "{error}");
+            assert!(before == world.read("disk.img"), "{command} {wrong}");
+        }
+    }
+    world.boots("1.0.0");
+}
+
+/// A scrub in a loop kept every request out, and an installation every look.
+#[test]
+fn readers_take_no_lock_and_writers_wait_for_theirs() {
+    let world = World::running();
+    world.run(&format!("install v2.sbb --disk disk.img {TRUST} --proof proof")).expect(0);
+    let lock = File::open(world.path("disk.img")).unwrap();
+    lock.lock().unwrap();
+    // As during an installation.
+    for reader in [
+        "status --disk disk.img",
+        "status disk.img",
+        "disk show disk.img",
+        "disk show --disk disk.img",
+        &format!("next --disk disk.img {TRUST}"),
+        &format!("scrub --disk disk.img {TRUST}"),
+        &format!("policy check v3.sbb --disk disk.img {TRUST} --proof proof"),
+    ] {
+        let run = world.run(&format!("{reader} --json"));
+        assert!(!run.stdout.contains("locked"), "{reader}: {run:?}");
+        assert!(matches!(run.code, 0 | 3), "{reader}: {run:?}");
+    }
+    world.run("hold b --disk disk.img --json").refused(3, "locked");
+    let start = Instant::now();
+    world.run("hold b --disk disk.img --wait 1 --json").refused(3, "locked");
+    assert!(start.elapsed() >= Duration::from_secs(1));
+    // Given free while it waits.
+    let mut waiting = tool(world.folder(), "hold b --disk disk.img --wait 60");
+    let child = waiting.stdout(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    drop(lock);
+    assert!(child.wait_with_output().unwrap().status.success());
+    assert_eq!(world.slot("b")["held"], true);
+    // And a reader that holds the file open, as a scrub does, keeps no writer out.
+    let lock = File::open(world.path("disk.img")).unwrap();
+    world.run("unhold b --disk disk.img").expect(0);
+    drop(lock);
+}
+
+#[test]
+fn confirming_twice_is_well() {
+    let world = World::running();
+    let mark = "mark-good --disk disk.img --proof proof --json";
+    let before = world.read("disk.img");
+    let value = world.run(mark).expect(0).json();
+    assert_eq!((&value["done"], &value["already"]), (&true.into(), &true.into()), "{value}");
+    assert!(before == world.read("disk.img"));
+    world.run(&format!("install v2.sbb --disk disk.img {TRUST} --proof proof")).expect(0);
+    world.boots("2.0.0");
+    assert_eq!(world.run(mark).expect(0).json()["already"], false);
+    assert_eq!(world.run(mark).expect(0).json()["already"], true);
+}
+
+#[test]
+fn what_waits_is_called_off_without_a_ban_and_a_ban_is_lifted() {
+    let world = World::running();
+    let install = format!("install v2.sbb --disk disk.img {TRUST} --proof proof");
+    world.run("cancel --disk disk.img --json").refused(5, "already");
+    for call_off in ["cancel --disk disk.img", "rollback --disk disk.img --proof proof"] {
+        world.run(&install).expect(0);
+        world.run(call_off).expect(0);
+        assert_eq!(world.slot("b")["state"], "bad", "{call_off}");
+        let status = world.run("status --disk disk.img --json").expect(0).json();
+        assert_eq!(status["failed"].as_array().unwrap().len(), 0, "{call_off}: {status}");
+        world.boots("1.0.0");
+    }
+    // A ban, and the way out of it.
+    world.run(&install).expect(0);
+    world.boots("2.0.0");
+    world.run("mark-bad b --disk disk.img").expect(0);
+    world.boots("1.0.0");
+    world.run(&format!("{install} --json")).refused(4, "failed-before");
+    let status = world.run("status --disk disk.img --json").expect(0).json();
+    let digest = status["failed"][0]["digest"].as_str().unwrap().to_owned();
+    world.run("forget 0000 --disk disk.img --json").refused(5, "already");
+    world.run("forget xyz --disk disk.img --json").refused(2, "usage");
+    world.run(&format!("forget {} --disk disk.img", &digest[..8])).expect(0);
+    world.run(&install).expect(0);
+    world.boots("2.0.0");
+}
+
+/// A bundle for another processor passed as one for any machine.
+#[test]
+fn the_processor_of_this_machine_counts_where_it_is_updated() {
+    let world = World::running();
+    let other = match std::env::consts::ARCH {
+        "aarch64" => "x86_64",
+        _ => "aarch64",
+    };
+    world.write("kernel", noise(4, 5000));
+    world.pack(4, &format!("--kernel kernel --architecture {other}")).expect(0);
+    let install = format!("install v4.sbb --disk disk.img {TRUST} --proof proof --json");
+    let check = install.replace("install", "policy check");
+    world.run(&install).refused(4, "class");
+    world.run(&check).refused(4, "class");
+    world.run(&format!("{check} --arch {other}")).expect(0);
+    // A disk that is made for another machine.
+    world.run("disk create new.img --slot-size 1M").expect(0);
+    world.run(&format!("install v4.sbb --disk new.img {TRUST} --offline")).expect(0);
+}
+
+#[test]
+fn the_restart_is_asked_for_after_the_installation() {
+    let world = World::running();
+    let on_disk = format!("--disk disk.img {TRUST} --proof proof --json");
+    world.run(&format!("install v2.sbb {on_disk}")).expect(0);
+    world.write("policy.toml", "reboot_window = \"mon-sun,00:00-24:00\"\n");
+    let check = format!("policy check v2.sbb {on_disk} --policy policy.toml");
+    let value = world.run(&check).refused(5, "ready").json();
+    assert_eq!((&value["reboot"], &value["slot"]), (&"passed".into(), &"b".into()), "{value}");
+}
+
+/// The proof was written over the disk that it was of.
+#[test]
+fn outputs_of_a_boot_are_never_the_disk() {
+    let world = World::running();
+    std::os::unix::fs::symlink("disk.img", world.path("link")).unwrap();
+    let before = world.read("disk.img");
+    for out in ["disk.img", "./disk.img", "link"] {
+        let boot = format!("boot --disk disk.img {TRUST} --proof-out {out} --json");
+        world.run(&boot).refused(2, "usage");
+        assert!(before == world.read("disk.img"), "{out}");
+    }
+}
+
+/// "The slot is incomplete" was said where nothing had been touched, and not where it was.
+#[test]
+fn an_installation_says_what_it_left() {
+    let world = World::running();
+    let on_disk = format!("--disk disk.img {TRUST} --proof proof --json");
+    let bundle = world.read("v2.sbb");
+    let install = |input: &[u8]| {
+        let mut parts = std::iter::once(input.to_vec());
+        let run = world.run_with_input(&format!("install - {on_disk}"), &mut parts);
+        run.refused(1, "source").json()["error"].as_str().unwrap().to_owned()
+    };
+    for none in [&[][..], &bundle[..100]] {
+        let error = install(none);
+        assert!(!error.contains("incomplete") && error.contains("resume"), "{error}");
+        assert_eq!(world.slot("b")["state"], "empty");
+    }
+    let error = install(&bundle[..bundle.len() / 2]);
+    assert!(error.contains("slot b is incomplete") && error.contains("resume"), "{error}");
+    let mut parts = std::iter::once(bundle);
+    world.run_with_input(&format!("resume - {on_disk}"), &mut parts).expect(0);
+    // What a URL needs is said.
+    let url = format!("install https://example.org/update.sbb {on_disk}");
+    let run = world.run(&url).refused(2, "usage");
+    assert!(run.stdout.contains("curl"), "{run:?}");
+}
