@@ -1228,7 +1228,7 @@ fn every_test_that_the_table_names_exists() {
     }
     // And the other way round: a test named by its row is in a row.
     let named: BTreeSet<_> = rows.iter().flat_map(|(_, _, names)| names.iter().cloned()).collect();
-    for file in ["bugs", "threats", "findings"] {
+    for file in ["bugs", "threats", "findings", "dead_ends"] {
         let text = fs::read_to_string(root().join(format!("tests/{file}.rs"))).unwrap();
         for declared in text.split("#[test]\nfn ").skip(1) {
             let name = format!("{file}::{}", declared.split('(').next().unwrap());
