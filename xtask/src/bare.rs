@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::efi::{self, Trust};
+use crate::sample;
 use crate::shell;
 
 /// Builds the stories, as words for cargo.
@@ -40,21 +41,42 @@ pub fn run(trust: &Trust, out: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
+/// The stories by what they are about: a sample has one of each.
+const KINDS: &[&[&str]] = &[
+    &[
+        "at_el1_updates_are_tried_committed_and_rolled_back",
+        "at_el2_updates_are_tried_committed_and_rolled_back",
+    ],
+    &["a_processor_without_sha2_hashes_all_the_same"],
+    &[
+        "what_rots_or_cannot_be_started_is_passed_over",
+        "without_anything_to_start_the_reason_is_said_and_the_machine_reset",
+    ],
+];
+
 /// Runs the stories in QEMU: tests of `tests/bare`. They print what they measured.
 ///
 /// # Errors
 /// Something does not compile, or a story went wrong.
-pub fn stories() -> Result<()> {
+pub fn stories(is_sample: bool) -> Result<()> {
     let mut cargo = shell::cargo();
     cargo.args(&BUILD[..BUILD.len() - 1]);
     cargo.args(["--", "--include-ignored", "--nocapture", "--test-threads=1"]);
+    let chosen = if is_sample { sample::one_of_each(KINDS, sample::turn()?) } else { Vec::new() };
+    if is_sample {
+        cargo.arg("--exact").args(chosen.iter().map(|name| format!("stories::{name}")));
+    }
     // They build the loader by this very program.
     if let Ok(program) = env::current_exe()
         && program.exists()
     {
         cargo.env("STILLBOOT_XTASK", program);
     }
-    shell::run(&mut cargo)
+    shell::run(&mut cargo)?;
+    if is_sample {
+        println!("note: a sample: {}", chosen.join(", "));
+    }
+    Ok(())
 }
 
 fn build(trust: &Trust) -> Result<PathBuf> {

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 
+use crate::sample;
 use crate::shell;
 use crate::steps::Lane;
 
@@ -13,11 +14,15 @@ const FLAGS: &str = "--cfg stillboot_canary";
 ///
 /// # Errors
 /// A bug was not caught, or a build without debug assertions had them too.
-pub fn run() -> Result<()> {
+pub fn run(is_sample: bool) -> Result<()> {
     let folder = Lane::Canary.target();
     let mut cargo = shell::cargo();
     cargo.args(["run", "--quiet", "--profile", "canary", "-p", "stillboot-sim"]);
     cargo.args(["--example", "canaries"]);
+    if is_sample {
+        // One in four, and the run without a bug.
+        cargo.args(["--", "--part", &sample::turn()?.to_string(), "4"]);
+    }
     shell::run(cargo.env("RUSTFLAGS", FLAGS).env("CARGO_TARGET_DIR", &folder))?;
 
     let mut cargo = shell::cargo();

@@ -9,6 +9,7 @@
 //! target/kernels/arm64/VERSION/dtbs the device trees of that version
 //! target/kernels/ARCH/linux.stub    systemd's stub
 //! target/kernels/.fetched/          packages and apt's lists, so that a rebuild works offline
+//! ~/.cache/stillboot/kernels/       versions that are made, for other checkouts
 //! ```
 //!
 //! Nothing is installed on the system. A folder is built under another name and renamed when it is
@@ -158,10 +159,14 @@ fn make_arch(arch: Arch, out: &Path, refresh: bool) -> Result<Vec<String>> {
         if is_complete(arch, &complete) {
             continue;
         }
-        println!("kernels: making {version}");
         in_partial(&folder, version, |partial| {
-            make(arch, version, &mut archive, partial)?;
-            put_in_place(arch, &partial.join("out"), &complete)
+            let made = partial.join("out");
+            if !from_cache(arch, version, &made)? {
+                println!("kernels: making {version}");
+                make(arch, version, &mut archive, partial)?;
+                to_cache(arch, version, &made);
+            }
+            put_in_place(arch, &made, &complete)
         })?;
     }
     if !folder.join(STUB).is_file() {
@@ -177,6 +182,47 @@ fn make_arch(arch: Arch, out: &Path, refresh: bool) -> Result<Vec<String>> {
     // Last: whoever sees it finds everything.
     write_whole(&folder, INDEX, &versions.join("\n"))?;
     Ok(versions)
+}
+
+/// Where every checkout of this user leaves what it has made: compressing an initramfs takes longer
+/// than all the rest.
+fn cache(arch: Arch) -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let caches = variable("XDG_CACHE_HOME").map(PathBuf::from);
+    let caches = caches.or_else(|| Some(PathBuf::from(variable("HOME")?).join(".cache")))?;
+    Some(caches.join("stillboot/kernels").join(arch.name()))
+}
+
+/// Copies what another checkout has made by the same recipe; false if there is none.
+fn from_cache(arch: Arch, version: &str, made: &Path) -> Result<bool> {
+    let Some(cached) = cache(arch).map(|cache| cache.join(version)) else { return Ok(false) };
+    if !is_complete(arch, &cached) {
+        return Ok(false);
+    }
+    println!("kernels: {version} is in the cache");
+    if let Some(folder) = made.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    copy(&cached, made)?;
+    Ok(true)
+}
+
+/// Leaves a copy for other checkouts. Without one they make their own, so no failure matters.
+fn to_cache(arch: Arch, version: &str, made: &Path) {
+    let Some(cache) = cache(arch) else { return };
+    let kept = fs::create_dir_all(&cache).map_err(anyhow::Error::new).and_then(|()| {
+        in_partial(&cache, version, |partial| {
+            copy(made, partial)?;
+            put_in_place(arch, partial, &cache.join(version))
+        })
+    });
+    if let Err(error) = kept {
+        println!("kernels: {version} is not kept for other checkouts: {error:#}");
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    shell::run(std::process::Command::new("cp").arg("-R").arg("--").args([from, to]))
 }
 
 /// The kernel of the same version with drivers of real hardware.

@@ -22,6 +22,7 @@ mod modules;
 mod msrv;
 mod oracle;
 mod prove;
+mod sample;
 mod setup;
 mod shell;
 mod size;
@@ -62,8 +63,12 @@ enum Chore {
     },
     /// Formatting, lints and the fast tests, in less than three minutes.
     Check,
-    /// Everything that CI checks.
-    Test,
+    /// Everything that CI checks: of what takes long a sample that the commit chooses.
+    Test {
+        /// All of it, which takes about an hour.
+        #[arg(long)]
+        full: bool,
+    },
     /// Cut the power at every instant of every story, once and twice. Ctrl-C keeps what is done.
     Prove {
         /// Begin anew, whatever an earlier call has done.
@@ -98,13 +103,20 @@ enum Chore {
         cpu_minutes: u64,
     },
     /// The rejection suite through the core with every set of its features.
-    Features,
+    Features {
+        /// Only some sets, which the commit chooses.
+        #[arg(long)]
+        sample: bool,
+    },
     /// The boot loader and the application for a microcontroller: build them, run their stories in
     /// QEMU, measure stack and memory.
     Mcu {
         /// Only measure, and write the table of docs/BENCHMARKS.md.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "sample")]
         table: bool,
+        /// Fewer lives with power cuts.
+        #[arg(long)]
+        sample: bool,
     },
     /// Run some of the tests of the core under Miri; needs a nightly toolchain.
     Miri,
@@ -115,7 +127,11 @@ enum Chore {
         mib: u64,
     },
     /// The simulator must catch known bugs of the core that are switched on.
-    Canaries,
+    Canaries {
+        /// Only some bugs, which the commit chooses.
+        #[arg(long)]
+        sample: bool,
+    },
     /// A release build of the tool refuses keys of the test suite.
     TestKeys,
     /// Compile with the oldest supported toolchain, or lint for what it lacks.
@@ -154,7 +170,11 @@ enum Chore {
     },
     /// The stories of the boot loader without firmware: Debian's kernels in QEMU, updated, tried,
     /// rolled back.
-    BareStories,
+    BareStories {
+        /// Only one of each kind, which the commit chooses.
+        #[arg(long)]
+        sample: bool,
+    },
     /// Boot real kernels by real firmware, in QEMU.
     Boots {
         /// What the machine is.
@@ -162,6 +182,9 @@ enum Chore {
         arch: efi::Arch,
         /// Only the stories whose names begin like this.
         story: Option<String>,
+        /// Only one of each kind, which the commit chooses.
+        #[arg(long, conflicts_with = "story")]
+        sample: bool,
     },
     /// Cut the power of such machines at random instants; each time they must boot again.
     Torture {
@@ -195,7 +218,7 @@ fn main() -> ExitCode {
         Chore::Setup => setup::run(),
         Chore::Kernels { arch, out, refresh } => kernels::run(arch, &out, refresh),
         Chore::Check => check::run(),
-        Chore::Test => test::run(),
+        Chore::Test { full } => test::run(full),
         Chore::Prove { fresh, arguments } => prove::run(fresh, &arguments),
         Chore::Size { all: true, .. } => size::run_all(),
         Chore::Size { all: false, raise } => size::run(raise.as_deref()),
@@ -206,18 +229,19 @@ fn main() -> ExitCode {
             let cpu = fuzz::Limit::Cpu(Duration::from_secs(60 * cpu_minutes));
             fuzz::run(target.as_deref(), wall.unwrap_or(cpu))
         }
-        Chore::Features => features::run(),
-        Chore::Mcu { table: true } => mcu::table(),
-        Chore::Mcu { table: false } => mcu::run(),
+        Chore::Features { sample } => features::run(sample),
+        Chore::Mcu { table: true, .. } => mcu::table(),
+        Chore::Mcu { table: false, sample } => mcu::run(sample),
         Chore::Miri => miri::run(),
         Chore::Bench { mib } => bench::run(mib),
-        Chore::Canaries => canaries::run(),
+        Chore::Canaries { sample } => canaries::run(sample),
         Chore::TestKeys => test_keys::run(),
         Chore::Efi { arch, trust, extras, out } => efi::run(arch, &trust, &extras, out.as_deref()),
         Chore::Stub { trust, tpm_floor, out } => efi::stub(&trust, tpm_floor, out.as_deref()),
         Chore::Bare { trust, out } => bare::run(&trust, out.as_deref()),
-        Chore::BareStories => bare::stories(),
-        Chore::Boots { arch, story } => boots::run(arch, story.as_deref()),
+        Chore::BareStories { sample } => bare::stories(sample),
+        Chore::Boots { arch, sample: true, .. } => boots::sample(arch),
+        Chore::Boots { arch, story, sample: false } => boots::run(arch, story.as_deref()),
         Chore::Torture { arch, boots, seed } => boots::torture(arch, boots, seed),
         Chore::Oracle => oracle::run(),
         Chore::StaticTool { arch, out } => static_tool::run(arch, out.as_deref()).map(drop),

@@ -20,8 +20,16 @@ pub const BUILD: [&str; 8] =
 ///
 /// # Errors
 /// The firmware does not compile, or a story went wrong.
-pub fn run() -> Result<()> {
-    shell::run(&mut stories(""))
+pub fn run(is_sample: bool) -> Result<()> {
+    let mut stories = stories("");
+    if is_sample {
+        stories.env("STILLBOOT_MCU_LIVES", "20");
+    }
+    shell::run(&mut stories)?;
+    if is_sample {
+        println!("note: a sample: 20 lives of boards instead of 100, and every story");
+    }
+    Ok(())
 }
 
 /// Measures, and writes the table of `docs/BENCHMARKS.md` anew.

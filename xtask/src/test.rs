@@ -13,19 +13,24 @@ use crate::setup::TARGETS;
 use crate::shell;
 use crate::steps::{self, Lane, Step};
 
-/// Runs all steps.
+/// Runs all steps; of what takes long a sample, unless it is to be `full`.
 ///
 /// # Errors
 /// A step failed.
-pub fn run() -> Result<()> {
-    steps::run("cargo xtask test", &steps())
+pub fn run(full: bool) -> Result<()> {
+    steps::run(if full { "cargo xtask test --full" } else { "cargo xtask test" }, &steps(full))
 }
 
 /// All steps. Among those that could start, the first in this list does: the long ones stand first.
-fn steps() -> Vec<Step> {
+fn steps(full: bool) -> Vec<Step> {
+    // What takes long, whole or as a sample.
+    let part = |words: &[&'static str]| {
+        let sample: &[&str] = if full { &[] } else { &["--sample"] };
+        [words, sample].concat()
+    };
     vec![
-        Step::new("setup", Lane::Network).xtask(&["setup"]),
-        Step::new("kernels", Lane::Network).xtask(&["kernels"]).after("setup").minutes(10),
+        Step::new("setup", Lane::Network).xtask(&["setup"]).minutes(60),
+        Step::new("kernels", Lane::Network).xtask(&["kernels"]).after("setup").minutes(60),
         fmt().after("setup"),
         fmt_size().after("setup"),
         fmt_mcu().after("setup"),
@@ -39,16 +44,16 @@ fn steps() -> Vec<Step> {
         clippy_features("clippy json", "json").after("clippy"),
         Step::new("licences", Lane::Free).xtask(&["licences"]).after("setup"),
         tests(Tests::All).after("clippy").after("kernels"),
-        Step::new("boots build", Lane::Debug).cargo(&boots::BUILD).after("clippy").minutes(10),
+        Step::new("boots build", Lane::Debug).cargo(&boots::BUILD).after("clippy").minutes(45),
         // The longest of all: one core each, as soon as they can.
-        boots_on("boots x86_64", "x86_64"),
-        boots_on("boots aarch64", "aarch64"),
-        Step::new("bare build", Lane::Debug).cargo(&bare::BUILD).after("boots build").minutes(10),
+        boots_on("boots x86_64", &part(&["boots", "--arch", "x86_64"])),
+        boots_on("boots aarch64", &part(&["boots", "--arch", "aarch64"])),
+        Step::new("bare build", Lane::Debug).cargo(&bare::BUILD).after("boots build").minutes(45),
         Step::new("bare stories", Lane::Free)
-            .xtask(&["bare-stories"])
+            .xtask(&part(&["bare-stories"]))
             .after("bare build")
             .after("kernels")
-            .minutes(15)
+            .minutes(45)
             .must_print(),
         // The instructions of Arm processors, by an emulator that has them.
         Step::new("sha aarch64", Lane::Debug)
@@ -56,13 +61,13 @@ fn steps() -> Vec<Step> {
             .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUNNER", "qemu-aarch64")
             .env("STILLBOOT_SHA256_EXPECT", "hardware")
             .after("clippy"),
-        Step::new("mcu build", Lane::Debug).cargo(&mcu::BUILD).after("boots build").minutes(10),
+        Step::new("mcu build", Lane::Debug).cargo(&mcu::BUILD).after("boots build").minutes(45),
         // The firmware has a folder of its own, and most of it is there from its lints.
         Step::new("mcu", Lane::Free)
-            .xtask(&["mcu"])
+            .xtask(&part(&["mcu"]))
             .after("mcu build")
             .after("clippy mcu")
-            .minutes(20)
+            .minutes(45)
             .must_print(),
         Step::new("doc tests", Lane::Debug)
             .cargo(&["test", "--workspace", "--doc"])
@@ -74,9 +79,9 @@ fn steps() -> Vec<Step> {
         Step::new("msrv", msrv::lane()).xtask(&["msrv"]).after("clippy"),
         // It builds everything once more, and with debug assertions each bug takes its time.
         Step::new("canaries", Lane::Canary)
-            .xtask(&["canaries"])
+            .xtask(&part(&["canaries"]))
             .after("clippy")
-            .minutes(15)
+            .minutes(45)
             .must_print(),
         // Their bodies run with the tests; here they only have to be programs.
         Step::new("fuzz targets", Lane::Debug)
@@ -87,9 +92,9 @@ fn steps() -> Vec<Step> {
         Step::new("size", Lane::Size).xtask(&["size"]).after("setup"),
         // It builds into a folder of its own, and lets the tests leave what it runs.
         Step::new("features", Lane::Free)
-            .xtask(&["features"])
+            .xtask(&part(&["features"]))
             .after("tests")
-            .minutes(10)
+            .minutes(45)
             .must_print(),
         // Every story with the power cut, optimised: in the tests' profile it takes minutes.
         Step::new("sweep", Lane::Release)
@@ -106,7 +111,7 @@ fn steps() -> Vec<Step> {
                 "--fresh",
             ])
             .after("clippy")
-            .minutes(8)
+            .minutes(45)
             .must_print(),
         // Last, the whole story through the door that a user takes.
         Step::new("demo", Lane::Release)
@@ -124,12 +129,12 @@ fn steps() -> Vec<Step> {
 
 /// Real firmware boots real kernels. What it builds itself, loaders and static tools, has folders
 /// that no other step builds into.
-fn boots_on(name: &'static str, arch: &'static str) -> Step {
+fn boots_on(name: &'static str, words: &[&str]) -> Step {
     Step::new(name, Lane::Free)
-        .xtask(&["boots", "--arch", arch])
+        .xtask(words)
         .after("boots build")
         .after("kernels")
-        .minutes(45)
+        .minutes(80)
         .must_print()
 }
 
@@ -157,7 +162,7 @@ pub fn clippy() -> Step {
                     stillboot-efi/tpm-floor,stillboot-efi/unsigned-kernels";
     let words =
         ["clippy", "--workspace", "--all-targets", "--features", features, "--", "-D", "warnings"];
-    Step::new("clippy", Lane::Debug).cargo(&words).minutes(15)
+    Step::new("clippy", Lane::Debug).cargo(&words).minutes(45)
 }
 
 /// Lints over the core with one feature: the workspace's build may switch on others with it.
@@ -205,7 +210,7 @@ fn bare_clippy() -> Step {
         // From where its build script runs.
         .env("STILLBOOT_ROOTS", "../../tests/data/test-keys/roots.toml")
         .env("STILLBOOT_CLASS", "test")
-        .minutes(10)
+        .minutes(45)
 }
 
 /// Which tests to run: those marked `#[ignore]` are the slow ones.
@@ -218,7 +223,7 @@ pub enum Tests {
 
 /// The tests, through nextest where it is installed.
 pub fn tests(which: Tests) -> Step {
-    let step = Step::new("tests", Lane::Debug).minutes(15);
+    let step = Step::new("tests", Lane::Debug).minutes(45);
     match (shell::has_program("cargo-nextest"), which) {
         (true, Tests::Fast) => step.cargo(&["nextest", "run", "--workspace"]),
         (true, Tests::All) => {
@@ -246,6 +251,7 @@ mod tests {
 
     #[test]
     fn every_step_can_start() {
-        steps::check_order(&steps());
+        steps::check_order(&steps(false));
+        steps::check_order(&steps(true));
     }
 }
