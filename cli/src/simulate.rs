@@ -7,6 +7,7 @@ use std::thread;
 use clap::Args;
 use serde_json::{Value, json};
 use stillboot_sim::explore::{self, Counts, Effort, Medium, Summary, Watch};
+use stillboot_sim::hostile;
 use stillboot_sim::oracle::Broken;
 use stillboot_sim::report::{self, About};
 use stillboot_sim::story::{self, Catalogue, Story};
@@ -300,6 +301,9 @@ fn finding(id: &str, broken: &Broken) -> Value {
 fn replay(id: &str, out: &Output) -> Result<(), Failure> {
     let lines = if id.starts_with("walk/") {
         walk::replay(&Chain::new()?, id)
+    } else if id.starts_with("hostile/") {
+        let chain = Chain::new()?;
+        hostile::replay(&hostile::Field::all(&chain), id)
     } else {
         explore::replay(&Catalogue::new()?, &story::stories(), id)
     };

@@ -56,6 +56,9 @@ fn a_point_is_told_again() {
     let told = world.run(&format!("simulate --replay {id}")).expect(0).stdout;
     assert!(told.contains("every promise holds"), "{told}");
     assert!(told.contains("cut before at change 0"), "{told}");
+    let told = world.run("simulate --replay hostile/3").expect(0).stdout;
+    assert!(told.contains("every promise holds"), "{told}");
+    world.run("simulate --replay hostile/three --json").refused(2, "usage");
     let value = world.run(&format!("simulate --replay {id} --json")).expect(0).json();
     let lines = value["lines"].as_array().unwrap();
     assert_eq!(lines.len(), told.lines().count(), "{value}");
