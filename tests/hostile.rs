@@ -2,7 +2,8 @@
 //!
 //! `cargo xtask prove` runs many more of them, optimised.
 
-use stillboot_sim::hostile::{Counts, Field, check, replay};
+use stillboot_sim::hostile::{self, Counts, Field, check, replay};
+use stillboot_sim::oracle::{self, Promise};
 use stillboot_sim::walk::Chain;
 use stillboot_tests::seed;
 
@@ -30,6 +31,16 @@ fn every_damaged_state_has_a_way_out() {
     println!("{all:?}");
     assert!(failures.is_empty(), "{failures:#?}");
     assert!(all.updated > states / 2 && all.dark > 0 && all.cuts > 0, "{all:?}");
+}
+
+/// What is checked of a state is what the table promises.
+#[test]
+fn the_table_promises_what_is_checked() {
+    let row = oracle::table()[hostile::ROW];
+    let checked = [Promise::Boots, Promise::OnlyVerified, Promise::NextUpdate];
+    for promise in Promise::ALL {
+        assert_eq!(row.hold(promise), checked.contains(&promise), "{promise:?}");
+    }
 }
 
 /// `STILLBOOT_REPLAY` names a state to be told.

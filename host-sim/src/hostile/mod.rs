@@ -34,6 +34,9 @@ use crate::oracle::Broken;
 use commands::Device;
 use unread::Unread;
 
+/// The row of the table in `docs/DESIGN.md` that is held against these states.
+pub const ROW: &str = "writer of the disk";
+
 /// What was done, and how much of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {

@@ -129,7 +129,7 @@ fn confirm(device: &mut Device<'_, '_>, slot: Slot, counts: &mut Counts) -> Resu
         }
         let proof = on.proof.expect("it was started");
         if let Err(error) = device.operate(Request::MarkGood(proof)) {
-            return broken(Promise::Confirmed, format!("{slot} cannot be confirmed: {error}"));
+            return broken(Promise::NextUpdate, format!("{slot} cannot be confirmed: {error}"));
         }
     }
     counts.updated += 1;
