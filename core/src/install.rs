@@ -357,9 +357,9 @@ impl core::fmt::Display for InstallError {
             }
             Self::Deferred(Wait::Unverified(slot)) => write!(
                 f,
-                "deferred: the boot record calls slot {slot} good, and its head cannot be read or \
-                 is another one; boot the device once, so that the loader looks at it, or name the \
-                 slot as the target to overwrite it"
+                "deferred: the boot record calls slot {slot} good, and its head cannot be read, is \
+                 another one, or does not verify under these roots; if they are right, boot the \
+                 device once, so that the loader looks at the slot, or name the slot to overwrite"
             ),
             Self::Deferred(Wait::StoreFailed) => {
                 f.write_str("deferred: the store of the security floor failed")
@@ -538,7 +538,11 @@ struct Seen {
     as_recorded: u8,
     /// Good slots that would stand for the running one, and whose head is not as recorded, as bits.
     unsure: u8,
-    /// A slot of the target's kind could not be read.
+    /// The first of them whose head could be read.
+    other: Option<Slot>,
+    /// Slots that could not be read, as bits.
+    silent: u8,
+    /// One of them is of the target's kind.
     unread: bool,
     /// A slot of the target's kind has no head that verifies.
     unverified: bool,
@@ -1051,6 +1055,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         let device = &self.config.device;
         let head = &buffer[..TRUST_LEN_MAX];
         if done(event).is_err() {
+            self.seen.silent |= slot.bit();
             self.seen.unread |= is_kind;
             return self.look(at + 1);
         }
@@ -1096,6 +1101,9 @@ impl<'a, H: Sha256> Install<'a, H> {
                 }
                 // It would boot first, if it were whole.
                 self.seen.unsure |= candidate.slot.bit();
+                if self.seen.silent & candidate.slot.bit() == 0 {
+                    self.seen.other = self.seen.other.or(Some(candidate.slot));
+                }
             }
         }
         match self.running {
@@ -1330,6 +1338,11 @@ impl<'a, H: Sha256> Install<'a, H> {
                 }
             }
             return Ok(slot);
+        }
+        // What no loader of this product would call good may be another product's, told by the wrong
+        // roots: nothing is overwritten on that word unless it is named.
+        if let (None, Some(slot)) = (self.running, self.seen.other) {
+            return Err(InstallError::Deferred(Wait::Unverified(slot)));
         }
         let mut best: Option<(u8, u8, Slot)> = None;
         let mut wait = None;

@@ -514,6 +514,10 @@ impl Model {
                 SlotState::Ready { .. } | SlotState::Trying { .. } => 4,
                 SlotState::Good => 5,
             };
+            // What is good and cannot be shown to be is spared, and all that is beside it.
+            if let (None, Some(slot)) = (running, unsure.first()) {
+                return Err(InstallError::Deferred(Wait::Unverified(*slot)));
+            }
             let others =
                 || self.of_kind(SlotKind::Update).filter(|slot| Some(*slot) != running_update);
             let held = |slot: &Slot| self.body.slot(*slot).held;
