@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use stillboot::format::{Architecture, BootProof, Id, Slot};
 use stillboot::verify::Device;
-use stillboot_linux::disk::Disk;
+use stillboot_linux::disk::{Access, Disk};
 use stillboot_linux::keys::{Roots, id_of};
 use stillboot_linux::proof;
 
 use crate::failure::{Exit, Failure};
 use crate::files;
+use crate::output::Output;
 
 /// Which device this is, and whom it trusts.
 #[derive(Args, Debug)]
@@ -56,15 +57,25 @@ impl DeviceArgs {
 /// The disk to work on.
 #[derive(Args, Debug)]
 pub struct DiskArgs {
-    /// The disk, or the image of one
-    #[arg(long, value_name = "FILE")]
-    pub disk: PathBuf,
+    /// The disk, or the image of one. Given again: another one, for slots that the first has not
+    #[arg(long, value_name = "FILE", required = true)]
+    pub disk: Vec<PathBuf>,
+    /// Write even where the primary partition table is damaged and only its backup says where
+    #[arg(long)]
+    pub backup_table: bool,
 }
 
 impl DiskArgs {
     /// Opens and locks it.
-    pub fn open(&self, read_only: bool) -> Result<Disk, Failure> {
-        Ok(Disk::open(&self.disk, read_only)?)
+    pub fn open(&self, read_only: bool, out: &Output) -> Result<Disk, Failure> {
+        let access = match (read_only, self.backup_table) {
+            (true, _) => Access::Read,
+            (false, false) => Access::Write,
+            (false, true) => Access::WriteByBackup,
+        };
+        let disk = Disk::open_all(&self.disk, access)?;
+        disk.warnings.iter().for_each(|warning| out.warn(warning));
+        Ok(disk)
     }
 }
 

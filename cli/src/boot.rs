@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 use stillboot::boot::{Boot, BootConfig, Event, Report};
-use stillboot::device::BlockDevice;
 use stillboot::driver::{self, Memory, NoStore};
 use stillboot::format::{BootProof, Manifest, Role};
 use stillboot::verify::{SoftSha256, Verified};
-use stillboot_linux::disk::Disk;
+use stillboot_linux::disk::{self, Disk};
 
 use crate::args::{self, DeviceArgs, DiskArgs};
 use crate::failure::{Exit, Failure, reason_kind};
@@ -97,7 +96,7 @@ pub fn boot(args: &BootArgs, out: &Output) -> Result<(), Failure> {
             )
         })?,
     };
-    let Disk { device: disk, plan } = &mut args.disk.open(false)?;
+    let Disk { devices, plan, .. } = &mut args.disk.open(false, out)?;
     let slots = plan.slots();
     let config = BootConfig {
         device: args.device.device(&roots),
@@ -114,7 +113,7 @@ pub fn boot(args: &BootArgs, out: &Output) -> Result<(), Failure> {
     let proof = driver::boot(
         &mut machine,
         Event::Start,
-        &mut [&mut *disk as &mut dyn BlockDevice],
+        &mut disk::lent(devices),
         &mut NoStore,
         &mut memory,
         &mut buffer,

@@ -1,9 +1,11 @@
 //! Files that are either whole or not there.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+
+use stillboot_linux::open;
 
 use crate::failure::Failure;
 
@@ -47,19 +49,15 @@ pub fn replace<T>(
 
 /// Reads a small file whole.
 pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    use std::io::Read as _;
-    let failed = |error: io::Error| Failure::system("read", path, &error);
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(TEXT_LEN_MAX + 1).read_to_end(&mut bytes))
-        .map_err(failed)?;
-    if bytes.len() as u64 > TEXT_LEN_MAX {
-        return Err(Failure::usage(format_args!(
-            "{} is longer than {TEXT_LEN_MAX} bytes: expected a small file",
-            path.display()
-        )));
-    }
-    Ok(bytes)
+    read_up_to(path, TEXT_LEN_MAX)
+}
+
+/// Reads a file whole that has at most `len_max` bytes.
+pub fn read_up_to(path: &Path, len_max: u64) -> Result<Vec<u8>, Failure> {
+    open::small(path, len_max).map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => Failure::usage(format_args!("{}: {error}", path.display())),
+        _ => Failure::system("read", path, &error),
+    })
 }
 
 /// Reads a small text file whole.

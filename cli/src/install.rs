@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use stillboot::device::BlockDevice;
 use stillboot::driver::{self, InstallHost, NoStore};
 use stillboot::format::{Slot, SlotKind};
 use stillboot::install::{
@@ -14,7 +13,7 @@ use stillboot::layout::Layout;
 use stillboot::operate::{Operate, Request};
 use stillboot::policy::Verdict;
 use stillboot::verify::{Device, SoftSha256};
-use stillboot_linux::disk::Disk;
+use stillboot_linux::disk::{self, Disk};
 
 use crate::args::{self, DeviceArgs, DiskArgs, read_proof};
 use crate::failure::Failure;
@@ -145,7 +144,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     let device = update.device.device(&roots);
     let judge = update.judge(device, out)?;
     let mut bundle = Bundle::open(&update.bundle)?;
-    let Disk { device: disk, plan } = &mut update.disk.open(false)?;
+    let Disk { devices, plan, .. } = &mut update.disk.open(false, out)?;
     let slots = plan.slots();
     let config = InstallConfig {
         tries: args.tries,
@@ -167,7 +166,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     if let Some(now) = time::now() {
         let mut note = Operate::new(&config.layout, Request::NoteTime(now));
         // Without a record there is nothing to note, and the installation says what is wrong.
-        let _ = driver::operate(&mut note, &mut [&mut *disk as &mut dyn BlockDevice], &mut buffer);
+        let _ = driver::operate(&mut note, &mut disk::lent(devices), &mut buffer);
     }
     let mut machine = Install::<SoftSha256>::new(&config);
     let mut host = Host {
@@ -177,7 +176,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     };
     let result = driver::install(
         &mut machine,
-        &mut [&mut *disk as &mut dyn BlockDevice],
+        &mut disk::lent(devices),
         &mut NoStore,
         &mut bundle,
         &mut host,
@@ -193,9 +192,9 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     drop(host);
     let installed = result.map_err(|error| {
         let failure = bundle.explain(error.into());
-        match (error, disk.last_error()) {
-            (InstallError::Device(_) | InstallError::Record(_), Some(error)) => {
-                failure.also(format_args!("{}: {error}", disk.path().display()))
+        match (error, disk::last_error(devices)) {
+            (InstallError::Device(_) | InstallError::Record(_), Some((path, error))) => {
+                failure.also(format_args!("{}: {error}", path.display()))
             }
             _ => failure,
         }

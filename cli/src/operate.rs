@@ -4,14 +4,13 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 use serde_json::json;
-use stillboot::device::BlockDevice;
 use stillboot::driver;
 use stillboot::format::{BootProof, Hold, Slot};
 use stillboot::layout::Layout;
 use stillboot::operate::{Answer, Operate, OperateError, Request};
 use stillboot::record::{Choice, ConfirmRefusal};
 use stillboot_linux::FileDevice;
-use stillboot_linux::disk::Disk;
+use stillboot_linux::disk::{self, Disk};
 
 use crate::args::{self, DiskArgs, read_proof};
 use crate::failure::{Exit, Failure};
@@ -28,11 +27,11 @@ pub struct StatusArgs {
 
 /// Shows the boot record.
 pub fn status(args: &StatusArgs, out: &Output) -> Result<(), Failure> {
-    let Disk { device, plan } = &mut args.disk.open(true)?;
+    let Disk { devices, plan, .. } = &mut args.disk.open(true, out)?;
     let slots = plan.slots();
     let layout = plan.layout(&slots)?;
     let mut machine = Operate::new(&layout, Request::Read);
-    run(&mut machine, &layout, device)?;
+    run(&mut machine, &layout, devices)?;
     let (choice, _) = machine.copies();
     let record = machine.record();
     if !matches!(choice, Choice::Current { .. }) {
@@ -195,12 +194,12 @@ fn request_by(
     out: &Output,
     say: impl FnOnce(Answer) -> String,
 ) -> Result<(), Failure> {
-    let Disk { device, plan } = &mut disk.open(false)?;
+    let Disk { devices, plan, .. } = &mut disk.open(false, out)?;
     let slots = plan.slots();
     let layout = plan.layout(&slots)?;
     if let Some(proof) = proof {
         let mut machine = Operate::new(&layout, Request::Read);
-        run(&mut machine, &layout, device)?;
+        run(&mut machine, &layout, devices)?;
         // A proof of another disk would name the wrong slot to leave.
         if matches!(machine.copies().0, Choice::Current { .. })
             && machine.record().body.slot(proof.slot).digest != proof.digest
@@ -209,7 +208,7 @@ fn request_by(
         }
     }
     let mut machine = Operate::new(&layout, request);
-    let answer = run(&mut machine, &layout, device)?;
+    let answer = run(&mut machine, &layout, devices)?;
     if answer == Answer::Already {
         return Err(Failure::new(
             Exit::Nothing,
@@ -234,15 +233,15 @@ fn request_by(
 fn run(
     machine: &mut Operate<'_>,
     layout: &Layout<'_>,
-    device: &mut FileDevice,
+    devices: &mut [FileDevice],
 ) -> Result<Answer, Failure> {
     let mut buffer = vec![0; Operate::buffer_len_min(layout)];
-    let result = driver::operate(machine, &mut [&mut *device as &mut dyn BlockDevice], &mut buffer);
+    let result = driver::operate(machine, &mut disk::lent(devices), &mut buffer);
     result.map_err(|error| {
         let failure = Failure::from(error);
-        match (error, device.last_error()) {
-            (OperateError::Device(_) | OperateError::Record(_), Some(error)) => {
-                failure.also(format_args!("{}: {error}", device.path().display()))
+        match (error, disk::last_error(devices)) {
+            (OperateError::Device(_) | OperateError::Record(_), Some((path, error))) => {
+                failure.also(format_args!("{}: {error}", path.display()))
             }
             _ => failure,
         }

@@ -4,8 +4,7 @@
 
 mod settings;
 
-use std::fs::File;
-use std::io::{BufReader, Cursor};
+use std::io::{BufReader, Cursor, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -17,6 +16,7 @@ use stillboot::format::{
 use stillboot::verify::{Device, SoftSha256, verify_head};
 use stillboot_linux::bundle::{self, Input, Part};
 use stillboot_linux::keys::{Roots, Signer, id_of};
+use stillboot_linux::open;
 
 use crate::failure::{Exit, Failure};
 use crate::latest::LatestArgs;
@@ -373,15 +373,15 @@ fn open(component: &Component) -> Result<(Box<dyn Input>, u64), Failure> {
     let (name, bytes) = match (&component.file, &component.text) {
         (Some(path), None) if component.role != Role::Cmdline => {
             let failed = |error| Failure::system("read", path, &error);
-            let file = File::open(path).map_err(failed)?;
-            let found = file.metadata().map_err(failed)?;
-            if !found.is_file() {
-                return Err(Failure::usage(format_args!(
-                    "{}: expected a regular file to pack as {}",
+            let file = open::file(path).map_err(|error| match error.kind() {
+                ErrorKind::InvalidInput => Failure::usage(format_args!(
+                    "{}: {error} to pack as {}",
                     path.display(),
                     component.role
-                )));
-            }
+                )),
+                _ => failed(error),
+            })?;
+            let found = file.metadata().map_err(failed)?;
             if found.len() == 0 {
                 return Err(Failure::usage(format_args!(
                     "{} is empty: expected the bytes of the {}",

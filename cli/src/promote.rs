@@ -4,7 +4,6 @@
 //! is now offered one step closer to `stable`, if those whom the release policy names have signed
 //! off. Nothing is stated about a bundle that does not verify, every byte of it.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +19,7 @@ use stillboot::verify::{
     verify_statement,
 };
 use stillboot_linux::keys::{Roots, Signer};
+use stillboot_linux::open;
 use stillboot_linux::statement::{self, Subject};
 
 use crate::failure::{Exit, Failure};
@@ -237,7 +237,7 @@ fn check(path: &Path, roots: &Roots, out: &Output) -> Result<Checked, Failure> {
     }
     let manifest = verify::whole(&device, SlotKind::Update, &mut bundle, false, out)?;
     let mut head = Vec::new();
-    File::open(path)
+    open::file(path)
         .and_then(|file| file.take(TRUST_LEN_MAX as u64).read_to_end(&mut head))
         .map_err(|error| Failure::system("read", path, &error))?;
     let (envelope, _) = Envelope::parse(&head).map_err(TrustError::Keyset).map_err(refused)?;

@@ -10,9 +10,12 @@ pub mod disk;
 pub mod file;
 pub mod guid;
 pub mod keys;
+pub mod open;
 pub mod pe;
 pub mod proof;
 pub mod statement;
 pub mod table;
+
+pub use uuid;
 
 pub use file::{FileDevice, OpenError, OpenOptions};
