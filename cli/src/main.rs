@@ -192,6 +192,7 @@ fn run(command: &Command, out: &Output) -> Result<(), Failure> {
         Command::Verify(args) => verify::verify(args, out),
         Command::Disk(disk::DiskCommand::Create(args)) => disk::create(args, out),
         Command::Disk(disk::DiskCommand::Show(args)) => disk::show(args, out),
+        Command::Disk(disk::DiskCommand::Repair(args)) => disk::repair(args, out),
         Command::Dtb(command) => dtb::run(command, out),
         Command::Stub(command) => stub::run(command, out),
         Command::Pcr(command) => pcr::run(command, out),

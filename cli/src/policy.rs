@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
-use stillboot::device::BlockDevice;
 use stillboot::driver::{self, InstallHost, NoStore};
 use stillboot::format::Envelope;
 use stillboot::install::{Install, InstallError, Nothing, Offer};
@@ -15,7 +14,7 @@ use stillboot::policy::version::Rule as VersionRule;
 use stillboot::policy::window::Windows;
 use stillboot::policy::{self, Clock, Deferral, Facts, Policy, Verdict};
 use stillboot::verify::{Device, SoftSha256, TrustError, verify_keyset, verify_statement};
-use stillboot_linux::disk::Disk;
+use stillboot_linux::disk::{self, Disk};
 use stillboot_linux::keys::id_of;
 
 use crate::failure::{Exit, Failure};
@@ -286,7 +285,7 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     let manifest = verify::whole(&device, kind, &mut bundle, out)?;
     verify::for_device(&device, &manifest)?;
     bundle.rewind()?;
-    let Disk { device: disk, plan } = &mut update.disk.at.look()?;
+    let Disk { devices, plan, .. } = &mut update.disk.at.look(out)?;
     let slots = plan.slots();
     let config = update.config(device, plan.layout(&slots)?)?;
     let mut machine = Install::<SoftSha256>::new(&config);
@@ -294,7 +293,7 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     let mut host = Asker { judge, verdict: None };
     let result = driver::install(
         &mut machine,
-        &mut [&mut *disk as &mut dyn BlockDevice],
+        &mut disk::lent(devices),
         &mut NoStore,
         &mut bundle,
         &mut host,

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod danger;
+mod disks;
 mod dtb;
 mod exit_codes;
 mod files;
