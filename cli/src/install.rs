@@ -18,7 +18,7 @@ use stillboot_linux::disk::{self, Disk};
 use crate::args::{self, DeviceArgs, DiskArgs, read_proof};
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::policy::{Judge, PolicyArgs};
+use crate::policy::{Judge, PolicyArgs, with_standings};
 use crate::progress::Progress;
 use crate::source::Bundle;
 use crate::{size, time, verify, view};
@@ -77,13 +77,18 @@ impl UpdateArgs {
     }
 
     /// The policy, and the statements about the bundle.
-    pub fn judge<'a>(&self, device: Device<'a>, out: &Output) -> Result<Judge<'a>, Failure> {
+    pub fn judge<'a>(&self, device: Device<'a>, out: &'a Output) -> Result<Judge<'a>, Failure> {
+        let statements = self.policy.statements(&self.bundle, out)?;
         Ok(Judge {
             device,
             policy: self.policy.policy(out)?,
-            statements: self.policy.statements(&self.bundle)?,
+            seen: self.policy.seen(!statements.is_empty(), out),
+            notes: false,
+            out,
+            statements,
             failure: None,
             findings: Vec::new(),
+            standings: Vec::new(),
         })
     }
 }
@@ -142,7 +147,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     let update = &args.update;
     let roots = update.device.roots()?;
     let device = update.device.device(&roots);
-    let judge = update.judge(device, out)?;
+    let judge = Judge { notes: true, ..update.judge(device, out)? };
     let mut bundle = Bundle::open(&update.bundle)?;
     let Disk { devices, plan, .. } = &mut update.disk.open(false, out)?;
     let slots = plan.slots();
@@ -189,9 +194,10 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     if let Some(failure) = host.judge.failure.take() {
         return Err(failure);
     }
+    let standings = std::mem::take(&mut host.judge.standings);
     drop(host);
     let installed = result.map_err(|error| {
-        let failure = bundle.explain(error.into());
+        let failure = with_standings(bundle.explain(error.into()), &standings);
         match (error, disk::last_error(devices)) {
             (InstallError::Device(_) | InstallError::Record(_), Some((path, error))) => {
                 failure.also(format_args!("{}: {error}", path.display()))

@@ -12,6 +12,7 @@ mod policy;
 mod rejection;
 mod release;
 mod simulate;
+mod statements;
 mod story;
 mod stub;
 mod support;

@@ -80,14 +80,24 @@ pub const TRUST: &str = "--roots keys/roots.toml --class m1";
 
 impl World {
     pub fn new() -> Self {
+        Self::with_keys("")
+    }
+
+    /// A world with more keys than every product has.
+    pub fn with_keys(more: &str) -> Self {
         let world = Self { folder: tempfile::tempdir().unwrap() };
-        world.run("keygen --out keys --product gateway").expect(0);
+        world.run(&format!("keygen --out keys --product gateway {more}")).expect(0);
         world
     }
 
     /// A world with three versions and a disk that runs the first.
     pub fn running() -> Self {
-        let world = Self::new();
+        Self::new().started()
+    }
+
+    /// Three versions, and a disk that runs the first.
+    pub fn started(self) -> Self {
+        let world = self;
         for number in 1..=3 {
             world.pack_small(number);
         }

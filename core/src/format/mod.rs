@@ -196,6 +196,7 @@ pub enum Field {
     BodyLen = 30,
     StatementKind = 31,
     Name = 32,
+    StatementNumber = 33,
 }
 
 impl core::fmt::Display for FormatError {
