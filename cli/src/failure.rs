@@ -191,13 +191,23 @@ fn classify(error: &InstallError) -> (Exit, &'static str, &'static str) {
                 Wait::Policy(Deferral::Rollout { .. }) => "rollout",
                 Wait::Policy(Deferral::NotApproved) => "not-approved",
                 Wait::Policy(Deferral::ClockNotTrusted) => "clock",
+                Wait::Policy(Deferral::NoIdentity) => "no-identity",
+                Wait::Policy(Deferral::StatementExpired { .. }) => "statement-expired",
+                Wait::Policy(Deferral::StatementMissing { .. }) => "statement-missing",
                 Wait::Unconfirmed => "unconfirmed",
                 Wait::Held => "held",
                 Wait::StoreFailed => "store",
                 Wait::RecordLost => "record-lost",
                 _ => "deferred",
             };
-            (Exit::Deferred, kind, "")
+            let advice = match wait {
+                Wait::Policy(Deferral::NoIdentity) => "--device-id gives it one",
+                Wait::Policy(
+                    Deferral::StatementExpired { .. } | Deferral::StatementMissing { .. },
+                ) => "fetch the latest statements again, or ask who signs them",
+                _ => "",
+            };
+            (Exit::Deferred, kind, advice)
         }
         InstallError::Nothing(nothing) => {
             let kind = match nothing {

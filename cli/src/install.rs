@@ -21,7 +21,7 @@ use crate::args::{self, DeviceArgs, LockArgs, read_proof};
 use crate::failure::Failure;
 use crate::live::LiveArgs;
 use crate::output::Output;
-use crate::policy::{Judge, PolicyArgs};
+use crate::policy::{Judge, PolicyArgs, with_standings};
 use crate::progress::Progress;
 use crate::source::Bundle;
 use crate::{record, size, time, verify, view};
@@ -91,13 +91,18 @@ impl UpdateArgs {
     }
 
     /// The policy, and the statements about the bundle.
-    pub fn judge<'a>(&self, device: Device<'a>, out: &Output) -> Result<Judge<'a>, Failure> {
+    pub fn judge<'a>(&self, device: Device<'a>, out: &'a Output) -> Result<Judge<'a>, Failure> {
+        let statements = self.policy.statements(&self.bundle, out)?;
         Ok(Judge {
             device,
             policy: self.policy.policy(out)?,
-            statements: self.policy.statements(&self.bundle)?,
+            seen: self.policy.seen(!statements.is_empty(), out),
+            notes: false,
+            out,
+            statements,
             failure: None,
             findings: Vec::new(),
+            standings: Vec::new(),
         })
     }
 }
@@ -158,7 +163,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     let update = &args.update;
     let roots = update.device.roots()?;
     let device = update.device(&roots);
-    let judge = update.judge(device, out)?;
+    let judge = Judge { notes: true, ..update.judge(device, out)? };
     let mut bundle = Bundle::open(&update.bundle)?;
     let Disk { devices, plan, .. } = &mut update.disk.open(out)?;
     let slots = plan.slots();
@@ -211,10 +216,11 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     if let Some(failure) = host.judge.failure.take() {
         return Err(failure);
     }
+    let standings = std::mem::take(&mut host.judge.standings);
     drop(host);
     let digest = machine.manifest().map(|manifest| *manifest.digest());
     let installed = result.map_err(|error| {
-        let mut failure = bundle.explain(error);
+        let mut failure = with_standings(bundle.explain(error), &standings);
         if let (InstallError::Device(_) | InstallError::Record(_), Some((path, error))) =
             (error, disk::last_error(devices))
         {

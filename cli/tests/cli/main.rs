@@ -14,6 +14,7 @@ mod policy;
 mod rejection;
 mod release;
 mod simulate;
+mod statements;
 mod story;
 mod stub;
 mod support;
