@@ -490,6 +490,7 @@ fn swupdate_531d4ca6_texts_at_their_longest_and_one_more() {
         schema: 1,
         kind: StatementKind::SignOff,
         digest: [1; 32],
+        number: 1,
         product: [2; 16],
         channel: sound.channel.clone(),
         rollout: 100,

@@ -10,6 +10,7 @@ use stillboot::format::{
     Architecture, BootProof, Channel, Component, Digest, Envelope, Epochs, Failed, Fault, Field,
     Floor, FormatError, Hold, Key, KeyRole, Keyset, Load, Manifest, Mark, MarkKind, PayloadType,
     Record, Risk, Role, SLOTS_MAX, Slot, SlotEntry, SlotState, Statement, StatementKind, envelope,
+    statement,
 };
 use stillboot::verify::{IndexFold, Sha256, SoftSha256, digest_of, key_id};
 
@@ -114,6 +115,7 @@ fn golden_statement_bytes() {
         schema: 1,
         kind: StatementKind::SignOff,
         digest: [0x77; 32],
+        number: 300,
         product: [0x11; 16],
         channel: Channel { track: text("latest"), risk: Risk::Candidate, branch: text("") },
         rollout: 10,
@@ -122,8 +124,11 @@ fn golden_statement_bytes() {
     };
     let mut bytes = [0; 1024];
     let len = statement.emit(&mut bytes).unwrap();
-    let expected =
-        format!("0103{}{}066c617465737401000aac02057465737473", "77".repeat(32), "11".repeat(16));
+    let expected = format!(
+        "0103{}ac02{}066c617465737401000aac02057465737473",
+        "77".repeat(32),
+        "11".repeat(16)
+    );
     assert_eq!(hex(&bytes[..len]), expected);
     assert_eq!(Statement::parse(&bytes[..len]), Ok(statement.clone()));
     let mut theirs = [0; 1024];
@@ -136,6 +141,9 @@ fn golden_statement_bytes() {
     let bounds = |field| Err(FormatError::Bounds(field));
     assert_eq!(with(&|s| s.rollout = 101), bounds(Field::Rollout));
     assert_eq!(with(&|s| s.name.clear()), bounds(Field::Name));
+    for number in [0, statement::NUMBER_MAX + 1, u64::MAX] {
+        assert_eq!(with(&|s| s.number = number), bounds(Field::StatementNumber));
+    }
     assert_eq!(with(&|s| s.kind = StatementKind::Channel), bounds(Field::Name));
     assert_eq!(with(&|s| s.channel.track.clear()), bounds(Field::Channel));
     assert_eq!(with(&|s| s.schema = 2), Err(FormatError::Version { found: 2 }));

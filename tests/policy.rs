@@ -10,7 +10,7 @@ use stillboot::policy::channel::Follow;
 use stillboot::policy::version::Rule as VersionRule;
 use stillboot::policy::window::Windows;
 use stillboot::policy::{
-    Clock, Deferral, Facts, Objection, Policy, Rule, Verdict, findings, judge, may_reboot,
+    Clock, Deferral, Facts, Objection, Policy, Rule, Seen, Verdict, findings, judge, may_reboot,
 };
 use stillboot::verify::{SoftSha256, Verified, verify_head, verify_statement};
 use stillboot_linux::keys::{Signer, sign_envelope};
@@ -24,6 +24,7 @@ struct Case {
     publisher: Publisher,
     manifest: Verified<Manifest>,
     statements: Vec<Verified<Statement>>,
+    seen: Vec<Seen>,
     policy: Policy,
     body: Body,
     running: Option<&'static str>,
@@ -44,6 +45,7 @@ impl Case {
             publisher,
             manifest,
             statements: Vec::new(),
+            seen: Vec::new(),
             policy: Policy::default(),
             body: Body::default(),
             running: Some("1.0.0"),
@@ -65,6 +67,7 @@ impl Case {
         Facts {
             manifest: &self.manifest,
             statements: &self.statements,
+            seen: &self.seen,
             running_version: self.running,
             body: &self.body,
             clock: self.clock,
@@ -98,12 +101,99 @@ fn channel_statement_replaces_channel_and_rollout_and_nothing_else() {
     assert!(matches!(case.rule(Rule::Rollout), Verdict::Deferred(Deferral::Rollout { .. })));
     case.state(StatementKind::Channel, |s| s.channel.risk = Risk::Candidate);
     assert!(matches!(case.rule(Rule::Channel), Verdict::Refused(Objection::Channel(_))));
-    case.state(StatementKind::Channel, |s| s.channel.risk = Risk::Stable);
+    case.state(StatementKind::Channel, |s| {
+        s.channel.risk = Risk::Stable;
+        s.number = 2;
+    });
     assert_eq!(case.judge(), Verdict::Proceed);
-    // An expired statement counts no more, and the one before it does.
-    case.statements.pop();
-    case.state(StatementKind::Channel, |s| s.not_after = NOON - 1);
-    assert!(matches!(case.rule(Rule::Channel), Verdict::Refused(Objection::Channel(_))));
+}
+
+/// Whatever the order of the files is: a mirror names them.
+#[test]
+fn the_highest_number_counts_and_at_equal_ones_the_stricter() {
+    let offer = |case: &mut Case, number, rollout, risk: Risk| {
+        case.state(StatementKind::Channel, |s| {
+            (s.number, s.rollout, s.channel.risk) = (number, rollout, risk);
+        });
+    };
+    // A halt, and the statement that it takes the place of.
+    let mut case = Case::new(|_| {});
+    offer(&mut case, 2, 0, Risk::Stable);
+    offer(&mut case, 1, 100, Risk::Stable);
+    let halted = Verdict::Deferred(Deferral::Rollout { percentage: 0 });
+    for _ in 0..2 {
+        assert_eq!(case.judge(), halted);
+        case.statements.reverse();
+    }
+    // The same number twice: a key that was used twice, or by two people.
+    for (one, other, verdict) in [
+        ((0, Risk::Stable), (100, Risk::Stable), halted),
+        ((100, Risk::Stable), (100, Risk::Stable), Verdict::Proceed),
+    ] {
+        let mut case = Case::new(|_| {});
+        offer(&mut case, 7, one.0, one.1);
+        offer(&mut case, 7, other.0, other.1);
+        for _ in 0..2 {
+            assert_eq!(case.judge(), verdict);
+            case.statements.reverse();
+        }
+    }
+    let mut case = Case::new(|_| {});
+    offer(&mut case, 7, 100, Risk::Stable);
+    offer(&mut case, 7, 100, Risk::Edge);
+    for _ in 0..2 {
+        assert!(matches!(case.judge(), Verdict::Refused(Objection::Channel(_))));
+        case.statements.reverse();
+    }
+}
+
+#[test]
+fn an_expired_latest_statement_defers_and_revives_none_before_it() {
+    for kind in [StatementKind::Channel, StatementKind::Approval] {
+        let mut case = Case::new(|_| {});
+        case.policy.approval_required = kind == StatementKind::Approval;
+        case.state(kind, |s| (s.number, s.rollout) = (4, 100));
+        assert_eq!(case.judge(), Verdict::Proceed);
+        case.state(kind, |s| (s.number, s.not_after) = (5, NOON - 1));
+        let expired = Deferral::StatementExpired { kind, number: 5, not_after: NOON - 1 };
+        assert_eq!(case.judge(), Verdict::Deferred(expired));
+        case.policy.force = true;
+        assert_eq!(case.judge(), Verdict::Deferred(expired), "it is no matter of timing");
+        // At the same number the one that expired is the stricter one.
+        case.state(kind, |s| s.number = 5);
+        assert_eq!(case.judge(), Verdict::Deferred(expired));
+        case.state(kind, |s| s.number = 6);
+        assert_eq!(case.judge(), Verdict::Proceed);
+        // Whether it has expired takes a clock to tell; where there is none it is not asked.
+        case.state(kind, |s| (s.number, s.not_after) = (7, NOON + 1));
+        assert_eq!(case.judge(), Verdict::Proceed);
+        case.clock = Clock::NotTrusted;
+        assert_eq!(case.judge(), Verdict::Deferred(Deferral::ClockNotTrusted));
+        case.clock = Clock::Absent;
+        assert_eq!(case.judge(), Verdict::Proceed);
+    }
+}
+
+#[test]
+fn a_later_statement_that_was_seen_is_not_forgotten() {
+    for kind in [StatementKind::Channel, StatementKind::Approval] {
+        let mut case = Case::new(|_| {});
+        case.policy.approval_required = kind == StatementKind::Approval;
+        case.state(kind, |s| s.number = 4);
+        let digest = *case.manifest.digest();
+        case.seen.push(Seen { digest, kind, number: 4 });
+        case.seen.push(Seen { digest: [1; 32], kind, number: 9 });
+        case.seen.push(Seen { digest, kind: StatementKind::SignOff, number: 9 });
+        assert_eq!(case.judge(), Verdict::Proceed);
+        case.seen.insert(0, Seen { digest, kind, number: 5 });
+        let missing =
+            |found| Verdict::Deferred(Deferral::StatementMissing { kind, seen: 5, found });
+        assert_eq!(case.judge(), missing(4));
+        case.statements.clear();
+        assert_eq!(case.judge(), missing(0));
+        case.state(kind, |s| s.number = 6);
+        assert_eq!(case.judge(), Verdict::Proceed);
+    }
 }
 
 /// What only edge release keys signed stays on edge, even if a channel key says otherwise.
@@ -298,6 +388,76 @@ fn approval_is_waited_for() {
     assert_eq!(case.judge(), Verdict::Proceed);
 }
 
+/// Without an identity all devices would draw the same place.
+#[test]
+fn a_device_without_an_identity_waits_for_what_is_for_a_part_of_all() {
+    let mut case = Case::new(|_| {});
+    assert_eq!(case.judge(), Verdict::Proceed);
+    for (percentage, verdict) in [
+        (100, Verdict::Proceed),
+        (99, Verdict::Deferred(Deferral::NoIdentity)),
+        (1, Verdict::Deferred(Deferral::NoIdentity)),
+        (0, Verdict::Deferred(Deferral::Rollout { percentage: 0 })),
+    ] {
+        case.statements.clear();
+        case.state(StatementKind::Channel, |s| s.rollout = percentage);
+        assert_eq!(case.rule(Rule::Rollout), verdict, "{percentage}");
+    }
+    case.policy.force = true;
+    assert_eq!(case.judge(), Verdict::Proceed);
+    let mut case = Case::new(|_| {});
+    for (windows, verdict) in [
+        ("11:00-13:00", Verdict::Proceed),
+        ("11:00~13:00", Verdict::Deferred(Deferral::NoIdentity)),
+        ("11:00-13:00/2", Verdict::Deferred(Deferral::NoIdentity)),
+        ("02:00~03:00", Verdict::Deferred(Deferral::NoIdentity)),
+        // One that is the same for all is open, whatever the other one is.
+        ("11:00-13:00; 02:00~03:00", Verdict::Proceed),
+        ("02:00-03:00; 11:00~13:00", Verdict::Deferred(Deferral::NoIdentity)),
+    ] {
+        case.policy.apply = Windows::parse(windows).unwrap();
+        assert_eq!(case.rule(Rule::Window), verdict, "{windows}");
+        case.policy.device_id = Some([7; 16]);
+        assert_ne!(case.rule(Rule::Window), Verdict::Deferred(Deferral::NoIdentity));
+        case.policy.device_id = None;
+    }
+}
+
+/// A clock that once jumped ahead decides nothing afterwards; deadlines are what was asked for.
+#[test]
+fn an_instant_of_the_past_that_lies_ahead_counts_as_now() {
+    const YEARS: u64 = 40 * 365 * 86_400;
+    let mut case = Case::new(|m| m.flags = flags::SECURITY);
+    let digest = *case.manifest.digest();
+    case.body.remember(digest, Fault::Exhausted, NOON + YEARS);
+    case.body.remember(digest, Fault::Exhausted, NOON + YEARS);
+    let until = NOON + 16 * 3600;
+    assert_eq!(case.judge(), Verdict::Deferred(Deferral::BackOff { until }));
+    // Once the time is noted the back-off runs, and ends.
+    assert!(case.body.stamp_failures(NOON));
+    assert!(!case.body.stamp_failures(NOON + 5));
+    case.clock = Clock::Trusted(until);
+    assert_eq!(case.judge(), Verdict::Proceed);
+
+    let deadline = NOON + 2 * YEARS;
+    for since in [0, NOON + YEARS] {
+        let mut case = Case::new(|m| m.flags = flags::SECURITY);
+        case.policy.postpone_max_s = Some(1000);
+        case.body.hold = Hold { until: deadline, since };
+        let held = Verdict::Deferred(Deferral::Hold { until: deadline });
+        assert_eq!(case.judge(), held);
+        assert!(case.body.stamp_failures(NOON));
+        assert_eq!(case.body.hold, Hold { until: deadline, since: NOON });
+        case.clock = Clock::Trusted(NOON + 999);
+        assert_eq!(case.judge(), held);
+        case.clock = Clock::Trusted(NOON + 1000);
+        assert_eq!(case.judge(), Verdict::Proceed);
+    }
+    // No hold, nothing to note.
+    let mut case = Case::new(|_| {});
+    assert!(!case.body.stamp_failures(NOON));
+}
+
 #[test]
 fn rollout_takes_in_ever_more_devices() {
     let mut case = Case::new(|_| {});
@@ -307,7 +467,7 @@ fn rollout_takes_in_ever_more_devices() {
         case.state(StatementKind::Channel, |s| s.rollout = percentage);
         let mut included = 0;
         for device in 0..200_u8 {
-            case.policy.device_id = [device; 16];
+            case.policy.device_id = Some([device; 16]);
             included += usize::from(case.judge() == Verdict::Proceed);
         }
         assert!(included >= last);

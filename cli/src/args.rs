@@ -7,12 +7,13 @@ use clap::{ArgGroup, Args};
 use stillboot::format::{Architecture, BootProof, Id, Slot};
 use stillboot::verify::Device;
 use stillboot_linux::OpenError;
-use stillboot_linux::disk::{Disk, DiskError};
+use stillboot_linux::disk::{Access, Disk, DiskError};
 use stillboot_linux::keys::{Roots, id_of};
 use stillboot_linux::proof;
 
 use crate::failure::{Exit, Failure};
 use crate::files;
+use crate::output::Output;
 
 /// Which device this is, and whom it trusts.
 #[derive(Args, Debug)]
@@ -78,17 +79,23 @@ fn of_this_machine() -> Architecture {
 /// The disk to look at.
 #[derive(Args, Debug)]
 pub struct DiskArgs {
-    /// The disk, or the image of one
-    #[arg(long, value_name = "FILE")]
-    pub disk: PathBuf,
+    /// The disk, or the image of one. Given again: another one, for slots that the first has not
+    #[arg(long, value_name = "FILE", required = true)]
+    pub disk: Vec<PathBuf>,
 }
 
 impl DiskArgs {
     /// Opens it for reading. It is not locked: who looks keeps nobody from an update, and sees a disk
     /// that is being updated.
-    pub fn look(&self) -> Result<Disk, Failure> {
-        Ok(Disk::look(&self.disk)?)
+    pub fn look(&self, out: &Output) -> Result<Disk, Failure> {
+        let disk = Disk::open_all(&self.disk, Access::Look)?;
+        warn(&disk, out);
+        Ok(disk)
     }
+}
+
+fn warn(disk: &Disk, out: &Output) {
+    disk.warnings.iter().for_each(|warning| out.warn(warning));
 }
 
 /// The disk to show.
@@ -100,16 +107,13 @@ pub struct NamedDiskArgs {
     file: Option<PathBuf>,
     /// The same, as other commands take it
     #[arg(long, value_name = "FILE")]
-    disk: Option<PathBuf>,
+    disk: Vec<PathBuf>,
 }
 
 impl NamedDiskArgs {
     /// The disk, however it was named.
-    pub fn at(&self) -> Result<DiskArgs, Failure> {
-        let disk = self.file.as_ref().or(self.disk.as_ref()).cloned();
-        let disk =
-            disk.ok_or_else(|| Failure::usage("the disk is missing: expected --disk FILE"))?;
-        Ok(DiskArgs { disk })
+    pub fn at(&self) -> DiskArgs {
+        DiskArgs { disk: self.file.iter().chain(&self.disk).cloned().collect() }
     }
 }
 
@@ -118,6 +122,9 @@ impl NamedDiskArgs {
 pub struct LockArgs {
     #[command(flatten)]
     pub at: DiskArgs,
+    /// Write even where the primary partition table is damaged and only its backup says where
+    #[arg(long)]
+    backup_table: bool,
     /// How long to wait for another process that has the disk, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     wait: u64,
@@ -128,18 +135,21 @@ const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
 impl LockArgs {
     /// Opens and locks it.
-    pub fn open(&self) -> Result<Disk, Failure> {
+    pub fn open(&self, out: &Output) -> Result<Disk, Failure> {
+        let access = if self.backup_table { Access::WriteByBackup } else { Access::Write };
         let start = Instant::now();
-        loop {
-            match Disk::open(&self.at.disk, false) {
+        let disk = loop {
+            match Disk::open_all(&self.at.disk, access) {
                 Err(DiskError::Open(OpenError::Locked { .. }))
                     if start.elapsed().as_secs() < self.wait =>
                 {
                     std::thread::sleep(LOCK_PAUSE);
                 }
-                result => return Ok(result?),
+                result => break result?,
             }
-        }
+        };
+        warn(&disk, out);
+        Ok(disk)
     }
 }
 

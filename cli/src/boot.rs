@@ -13,7 +13,7 @@ use stillboot::format::{BootProof, Manifest, Role};
 use stillboot::layout::Layout;
 use stillboot::select::Claim;
 use stillboot::verify::{SoftSha256, TrustError, Verified};
-use stillboot_linux::disk::Disk;
+use stillboot_linux::disk::{self, Disk};
 use stillboot_linux::keys::Roots;
 use stillboot_loader::startable::{self, Target};
 
@@ -21,8 +21,7 @@ use crate::args::{self, DeviceArgs, DiskArgs, LockArgs};
 use crate::failure::{Exit, Failure, reason_kind};
 use crate::live::LiveArgs;
 use crate::output::Output;
-use crate::overlay::Overlay;
-use crate::{files, record, size, view};
+use crate::{files, overlay, record, size, view};
 
 /// Bytes read at a time where nothing is loaded.
 const BUFFER_LEN: usize = 1 << 20;
@@ -137,16 +136,21 @@ struct Outcome<'a> {
 }
 
 /// Runs what a loader runs.
-fn power_on<'a>(config: &'a BootConfig<'a>, disk: &mut impl BlockDevice) -> Outcome<'a> {
+fn power_on<'a>(config: &'a BootConfig<'a>, devices: &mut [impl BlockDevice]) -> Outcome<'a> {
     let mut machine = Boot::<SoftSha256>::new(config);
     let mut memory = Loaded::default();
     let mut buffer = vec![0; BUFFER_LEN];
     let mut event = Event::Start;
     let mut faults = Vec::new();
     let proof = loop {
-        let devices = &mut [&mut *disk as &mut dyn BlockDevice];
-        let proof =
-            driver::boot(&mut machine, event, devices, &mut NoStore, &mut memory, &mut buffer);
+        let proof = driver::boot(
+            &mut machine,
+            event,
+            &mut disk::lent(devices),
+            &mut NoStore,
+            &mut memory,
+            &mut buffer,
+        );
         let (Some(found), Some(manifest)) = (proof, machine.manifest()) else { break None };
         // A loader would get it back, and the core be told.
         let line = cmdline(&memory, manifest);
@@ -174,22 +178,24 @@ pub fn boot(args: &BootArgs, out: &Output) -> Result<(), Failure> {
     };
     let outputs = [&args.proof_out, &args.extract];
     for path in outputs.into_iter().flatten() {
-        files::not_the_same(path, &args.disk.at.disk)?;
+        for disk in &args.disk.at.disk {
+            files::not_the_same(path, disk)?;
+        }
     }
-    let Disk { device: disk, plan } = &mut args.disk.open()?;
+    let Disk { devices, plan, .. } = &mut args.disk.open(out)?;
     let slots = plan.slots();
     let layout = plan.layout(&slots)?;
-    args.live.check(&args.disk.at.disk, &record::read(&layout, disk)?.record.body)?;
+    args.live.check(&args.disk.at.disk, &record::read(&layout, devices)?.record.body)?;
     let config = args.power_on.config(&roots, layout, nonce);
     // A loader has its roots built in and condemns what does not verify under them. Here they may
     // be another product's: then every good slot would be bad, and its release banned.
-    let look = power_on(&config, &mut Overlay::new(disk));
+    let look = power_on(&config, &mut overlay::over(devices));
     if look.proof.is_none()
         && look.machine.report().lines.iter().all(|line| is_foreign(&line.reason))
     {
         return Err(nothing_boots(&look).also("nothing was written"));
     }
-    let outcome = power_on(&config, disk);
+    let outcome = power_on(&config, devices);
     report_lines(&outcome, out);
     let (Some(proof), Some(manifest)) = (outcome.proof, outcome.machine.manifest()) else {
         return Err(nothing_boots(&outcome));
@@ -202,14 +208,14 @@ pub fn boot(args: &BootArgs, out: &Output) -> Result<(), Failure> {
 /// What the next power-on would start.
 pub fn next(args: &NextArgs, out: &Output) -> Result<(), Failure> {
     let roots = args.power_on.device.roots()?;
-    let Disk { device: disk, plan } = &mut args.disk.look()?;
+    let Disk { devices, plan, .. } = &mut args.disk.look(out)?;
     let slots = plan.slots();
     let layout = plan.layout(&slots)?;
     // Waits until nobody is in the middle of a write of it.
-    record::read(&layout, disk)?;
+    record::read(&layout, devices)?;
     // The nonce stays in memory, with the record that would have it.
     let config = args.power_on.config(&roots, layout, 1);
-    let outcome = power_on(&config, &mut Overlay::new(disk));
+    let outcome = power_on(&config, &mut overlay::over(devices));
     report_lines(&outcome, out);
     let (Some(proof), Some(manifest)) = (outcome.proof, outcome.machine.manifest()) else {
         return Err(nothing_boots(&outcome));

@@ -1,15 +1,16 @@
-//! `disk create` and `disk show`: the image of a disk with slots and a boot record.
+//! `disk create`, `show` and `repair`: disks with slots and a boot record.
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 use stillboot_linux::disk::{self, Disk, Recipe};
-use stillboot_linux::table::Table;
+use stillboot_linux::table::{self, Table};
+use stillboot_linux::{FileDevice, OpenOptions};
 use uuid::Uuid;
 
 use crate::args::NamedDiskArgs;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::{record, size, view};
 
@@ -20,6 +21,8 @@ pub enum DiskCommand {
     Create(CreateArgs),
     /// Shows partitions, slots and both copies of the boot record
     Show(ShowArgs),
+    /// Restores the partition table from the copy of it that is whole
+    Repair(RepairArgs),
 }
 
 /// Options of `disk create`.
@@ -130,19 +133,30 @@ pub struct ShowArgs {
 
 /// Shows a disk.
 pub fn show(args: &ShowArgs, out: &Output) -> Result<(), Failure> {
-    let at = args.disk.at()?;
-    let table = Table::read(&at.disk, None)?;
-    let Disk { device, plan } = &mut at.look()?;
+    let at = args.disk.at();
+    let [path] = &at.disk[..] else {
+        return Err(Failure::usage("expected one disk: each is shown by itself"));
+    };
+    let table = Table::read(path, None)?;
+    let Disk { devices, plan, .. } = &mut at.look(out)?;
+    let backup_fault = match (table.is_backup, devices.first_mut()) {
+        (false, Some(device)) => table::other_fault(device),
+        _ => None,
+    };
     let slots = plan.slots();
     let layout = plan.layout(&slots)?;
-    let record::Read { choice, copies, record } = record::read(&layout, device)?;
+    let record::Read { choice, copies, record } = record::read(&layout, devices)?;
 
     out.line(format_args!(
         "disk {}, logical blocks of {} bytes",
         table.disk_guid, table.logical_block_bytes
     ));
-    if table.is_backup {
-        out.line("WARNING: the primary partition table is bad; this is the backup");
+    if let Some(fault) = &backup_fault {
+        out.warn(format_args!(
+            "{}: the backup of the partition table is damaged: {fault}; `stillboot disk repair` \
+             restores it",
+            path.display()
+        ));
     }
     partition_lines(&table, out);
     for (number, state) in copies.iter().enumerate() {
@@ -176,6 +190,7 @@ pub fn show(args: &ShowArgs, out: &Output) -> Result<(), Failure> {
             "guid": table.disk_guid.to_string(),
             "logical_block": table.logical_block_bytes,
             "backup_table": table.is_backup,
+            "backup_fault": backup_fault,
             "partitions": partitions(&table),
             "layout": slots,
             "copies": copies.iter().map(view::copy).collect::<Vec<_>>(),
@@ -184,6 +199,36 @@ pub fn show(args: &ShowArgs, out: &Output) -> Result<(), Failure> {
             "record": view::record(&record.body, &layout),
         })
     });
+    Ok(())
+}
+
+/// Options of `disk repair`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  stillboot disk repair /dev/sda\n\n\
+    Writes what is missing of the primary table, of the backup at the end of the disk (also after \
+    the disk has grown) and of the protective MBR; no partition is touched. Refuses where a DOS \
+    partition table says that the disk was given another use. Exits 5 if nothing is missing.")]
+pub struct RepairArgs {
+    /// The disk, or the image of one
+    #[arg(value_name = "DISK")]
+    disk: PathBuf,
+}
+
+/// Restores a partition table.
+pub fn repair(args: &RepairArgs, out: &Output) -> Result<(), Failure> {
+    let options = OpenOptions { read_only: false, logical_block: None };
+    let done = table::repair(&mut FileDevice::open(&args.disk, options)?)?;
+    if done.is_empty() {
+        return Err(Failure::new(
+            Exit::Nothing,
+            "already",
+            "nothing to do: both copies of the partition table are whole and where they belong",
+        ));
+    }
+    for step in &done {
+        out.line(format_args!("{}: {step}", args.disk.display()));
+    }
+    out.result(|| json!({ "disk": view::path(&args.disk), "done": done }));
     Ok(())
 }
 

@@ -307,12 +307,15 @@ fn list(folder: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> Result<(), Fai
     Ok(())
 }
 
+/// Longest file of firmware, hardware ids or trees that is read.
+const FILE_LEN_MAX: u64 = 64 << 20;
+
 fn parse<'a>(bytes: &'a [u8], path: &Path) -> Result<Set<'a>, Failure> {
     Set::parse(bytes).map_err(|error| wrong(path, error))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(path).map_err(|error| Failure::system("read", path, &error))
+    files::read_up_to(path, FILE_LEN_MAX)
 }
 
 fn wrong(path: &Path, what: impl std::fmt::Display) -> Failure {

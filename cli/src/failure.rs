@@ -6,6 +6,7 @@ use std::path::Path;
 use stillboot::boot::Reason;
 use stillboot::device::DeviceError;
 use stillboot::install::{InstallError, Nothing, Refusal, Wait};
+use stillboot::layout::LayoutError;
 use stillboot::operate::OperateError;
 use stillboot::policy::{Deferral, Objection};
 use stillboot::record::Choice;
@@ -117,7 +118,14 @@ impl From<OpenError> for Failure {
 impl From<TableError> for Failure {
     fn from(error: TableError) -> Self {
         let kind = if matches!(error, TableError::System { .. }) { "io" } else { "table" };
-        Self::new(Exit::Failed, kind, error)
+        let is_lost = matches!(error, TableError::NoTable { .. });
+        let failure = Self::new(Exit::Failed, kind, error);
+        match is_lost {
+            true => {
+                failure.also("`stillboot disk repair` restores a table of which a copy is whole")
+            }
+            false => failure,
+        }
     }
 }
 
@@ -126,10 +134,18 @@ impl From<DiskError> for Failure {
         match error {
             DiskError::Open(error) => error.into(),
             DiskError::Table(error) => error.into(),
+            DiskError::BackupTable { .. } => Self::new(Exit::Failed, "table", error)
+                .also("`stillboot disk repair` restores it; --backup-table writes all the same"),
             error => Self::new(Exit::Failed, "disk", error).also(
                 "expected a disk as `stillboot disk create` makes it; see `stillboot disk show`",
             ),
         }
+    }
+}
+
+impl From<LayoutError> for Failure {
+    fn from(error: LayoutError) -> Self {
+        DiskError::Layout(error).into()
     }
 }
 
@@ -175,13 +191,23 @@ fn classify(error: &InstallError) -> (Exit, &'static str, &'static str) {
                 Wait::Policy(Deferral::Rollout { .. }) => "rollout",
                 Wait::Policy(Deferral::NotApproved) => "not-approved",
                 Wait::Policy(Deferral::ClockNotTrusted) => "clock",
+                Wait::Policy(Deferral::NoIdentity) => "no-identity",
+                Wait::Policy(Deferral::StatementExpired { .. }) => "statement-expired",
+                Wait::Policy(Deferral::StatementMissing { .. }) => "statement-missing",
                 Wait::Unconfirmed => "unconfirmed",
                 Wait::Held => "held",
                 Wait::StoreFailed => "store",
                 Wait::RecordLost => "record-lost",
                 _ => "deferred",
             };
-            (Exit::Deferred, kind, "")
+            let advice = match wait {
+                Wait::Policy(Deferral::NoIdentity) => "--device-id gives it one",
+                Wait::Policy(
+                    Deferral::StatementExpired { .. } | Deferral::StatementMissing { .. },
+                ) => "fetch the latest statements again, or ask who signs them",
+                _ => "",
+            };
+            (Exit::Deferred, kind, advice)
         }
         InstallError::Nothing(nothing) => {
             let kind = match nothing {

@@ -1,12 +1,13 @@
 //! Files that are either whole or not there.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, OFlags};
+use stillboot_linux::open;
 use tempfile::NamedTempFile;
 
 use crate::failure::Failure;
@@ -129,33 +130,17 @@ pub fn not_the_same(output: &Path, input: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Opens a regular file for reading. It is looked at first: to open a pipe may wait for ever.
-pub fn open(path: &Path, expected: &str) -> Result<File, Failure> {
-    let failed = |error: io::Error| Failure::system("read", path, &error);
-    if !fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(Failure::usage(format_args!(
-            "{}: expected a regular file with {expected}, found something else",
-            path.display()
-        )));
-    }
-    File::open(path).map_err(failed)
-}
-
 /// Reads a small file whole.
 pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    use std::io::Read as _;
-    let failed = |error: io::Error| Failure::system("read", path, &error);
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(TEXT_LEN_MAX + 1).read_to_end(&mut bytes))
-        .map_err(failed)?;
-    if bytes.len() as u64 > TEXT_LEN_MAX {
-        return Err(Failure::usage(format_args!(
-            "{} is longer than {TEXT_LEN_MAX} bytes: expected a small file",
-            path.display()
-        )));
-    }
-    Ok(bytes)
+    read_up_to(path, TEXT_LEN_MAX)
+}
+
+/// Reads a file whole that has at most `len_max` bytes.
+pub fn read_up_to(path: &Path, len_max: u64) -> Result<Vec<u8>, Failure> {
+    open::small(path, len_max).map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => Failure::usage(format_args!("{}: {error}", path.display())),
+        _ => Failure::system("read", path, &error),
+    })
 }
 
 /// Reads a small text file whole.

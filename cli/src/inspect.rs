@@ -1,6 +1,5 @@
 //! `inspect`: what a bundle claims to be. Trusts nothing and says so.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::path::PathBuf;
 
@@ -8,6 +7,8 @@ use clap::Args;
 use serde_json::{Value, json};
 use stillboot::format::{Envelope, FormatError, Keyset, Manifest, PayloadType};
 use stillboot::verify::{SoftSha256, TRUST_LEN_MAX, digest_of};
+
+use stillboot_linux::open::{self, Input};
 
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -32,9 +33,11 @@ pub fn inspect(args: &InspectArgs, out: &Output) -> Result<(), Failure> {
     if path.as_os_str() == "-" {
         std::io::stdin().take(TRUST_LEN_MAX as u64).read_to_end(&mut head).map_err(failed)?;
     } else {
-        let file = File::open(path).map_err(failed)?;
-        len = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|found| found.len());
-        file.take(TRUST_LEN_MAX as u64).read_to_end(&mut head).map_err(failed)?;
+        let input = open::input(path).map_err(failed)?;
+        if let Input::File(file) = &input {
+            len = file.metadata().ok().map(|found| found.len());
+        }
+        input.take(TRUST_LEN_MAX as u64).read_to_end(&mut head).map_err(failed)?;
     }
     let wrong = |what: &str, error: FormatError| {
         Failure::new(

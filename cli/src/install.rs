@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use stillboot::device::BlockDevice;
 use stillboot::driver::{self, InstallHost, NoStore};
 use stillboot::format::{Digest, Slot, SlotKind, SlotState};
 use stillboot::install::{
@@ -15,14 +14,14 @@ use stillboot::operate::{Operate, Request};
 use stillboot::policy::Verdict;
 use stillboot::verify::{Device, SoftSha256};
 use stillboot_linux::FileDevice;
-use stillboot_linux::disk::Disk;
+use stillboot_linux::disk::{self, Disk};
 use stillboot_linux::keys::Roots;
 
 use crate::args::{self, DeviceArgs, LockArgs, read_proof};
 use crate::failure::Failure;
 use crate::live::LiveArgs;
 use crate::output::Output;
-use crate::policy::{Judge, PolicyArgs};
+use crate::policy::{Judge, PolicyArgs, with_standings};
 use crate::progress::Progress;
 use crate::source::Bundle;
 use crate::{record, size, time, verify, view};
@@ -92,13 +91,18 @@ impl UpdateArgs {
     }
 
     /// The policy, and the statements about the bundle.
-    pub fn judge<'a>(&self, device: Device<'a>, out: &Output) -> Result<Judge<'a>, Failure> {
+    pub fn judge<'a>(&self, device: Device<'a>, out: &'a Output) -> Result<Judge<'a>, Failure> {
+        let statements = self.policy.statements(&self.bundle, out)?;
         Ok(Judge {
             device,
             policy: self.policy.policy(out)?,
-            statements: self.policy.statements(&self.bundle)?,
+            seen: self.policy.seen(!statements.is_empty(), out),
+            notes: false,
+            out,
+            statements,
             failure: None,
             findings: Vec::new(),
+            standings: Vec::new(),
         })
     }
 }
@@ -159,12 +163,12 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     let update = &args.update;
     let roots = update.device.roots()?;
     let device = update.device(&roots);
-    let judge = update.judge(device, out)?;
+    let judge = Judge { notes: true, ..update.judge(device, out)? };
     let mut bundle = Bundle::open(&update.bundle)?;
-    let Disk { device: disk, plan } = &mut update.disk.open()?;
+    let Disk { devices, plan, .. } = &mut update.disk.open(out)?;
     let slots = plan.slots();
     if update.offline {
-        let body = record::read(&plan.layout(&slots)?, disk)?.record.body;
+        let body = record::read(&plan.layout(&slots)?, devices)?.record.body;
         args.live.check(&update.disk.at.disk, &body)?;
     }
     let config = InstallConfig {
@@ -189,7 +193,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     if let Some(now) = time::now() {
         let mut note = Operate::new(&config.layout, Request::NoteTime(now));
         // Without a record there is nothing to note, and the installation says what is wrong.
-        let _ = driver::operate(&mut note, &mut [&mut *disk as &mut dyn BlockDevice], &mut buffer);
+        let _ = driver::operate(&mut note, &mut disk::lent(devices), &mut buffer);
     }
     let mut machine = Install::<SoftSha256>::new(&config);
     let mut host = Host {
@@ -199,7 +203,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     };
     let result = driver::install(
         &mut machine,
-        &mut [&mut *disk as &mut dyn BlockDevice],
+        &mut disk::lent(devices),
         &mut NoStore,
         &mut bundle,
         &mut host,
@@ -212,16 +216,17 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     if let Some(failure) = host.judge.failure.take() {
         return Err(failure);
     }
+    let standings = std::mem::take(&mut host.judge.standings);
     drop(host);
     let digest = machine.manifest().map(|manifest| *manifest.digest());
     let installed = result.map_err(|error| {
-        let mut failure = bundle.explain(error);
-        if let (InstallError::Device(_) | InstallError::Record(_), Some(error)) =
-            (error, disk.last_error())
+        let mut failure = with_standings(bundle.explain(error), &standings);
+        if let (InstallError::Device(_) | InstallError::Record(_), Some((path, error))) =
+            (error, disk::last_error(devices))
         {
-            failure = failure.also(format_args!("{}: {error}", disk.path().display()));
+            failure = failure.also(format_args!("{}: {error}", path.display()));
         }
-        match digest.and_then(|digest| begun(&config.layout, disk, &digest)) {
+        match digest.and_then(|digest| begun(&config.layout, devices, &digest)) {
             Some(slot) => failure.also(format_args!(
                 "slot {slot} is incomplete and is not started; `stillboot resume` goes on with it"
             )),
@@ -257,9 +262,9 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
 }
 
 /// The slot in which an installation of the update `digest` stands half done, as the record on the
-/// disk has it now.
-fn begun(layout: &Layout<'_>, disk: &mut FileDevice, digest: &Digest) -> Option<Slot> {
-    let body = record::read(layout, disk).ok()?.record.body;
+/// disks has it now.
+fn begun(layout: &Layout<'_>, devices: &mut [FileDevice], digest: &Digest) -> Option<Slot> {
+    let body = record::read(layout, devices).ok()?.record.body;
     let mut slots = layout.slots().iter().map(|at| at.slot);
     slots.find(|slot| {
         let entry = body.slot(*slot);

@@ -1,7 +1,6 @@
 //! `pack --from-latest-json`: a release as KubeSolo OS publishes it becomes a bundle, once its
 //! publisher's signature and digests have held.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +9,8 @@ use stillboot::format::{Architecture, Digest, Manifest, Role};
 use stillboot::json::latest::key_from_hex;
 use stillboot::json::{Latest, LatestError};
 use stillboot::verify::{Sha256 as _, SoftSha256};
+
+use stillboot_linux::open;
 
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -204,7 +205,7 @@ fn check_file(
 ) -> Result<(), Failure> {
     let mut check = latest.file_check(&files::read(sig)?).map_err(|error| refused(sig, &error))?;
     let failed = |error| Failure::system("read", path, &error);
-    let mut file = File::open(path).map_err(failed)?;
+    let mut file = open::input(path).map_err(failed)?;
     let mut digest = SoftSha256::new();
     let mut buffer = vec![0; 256 << 10];
     loop {

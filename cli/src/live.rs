@@ -4,7 +4,7 @@
 //! trial is rolled back; an offline installation may overwrite what runs after a start from the
 //! last resort.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use stillboot::format::record::Body;
@@ -22,51 +22,55 @@ pub struct LiveArgs {
 }
 
 impl LiveArgs {
-    /// Refuses a disk that the running system uses. `body` is its record, as far as it has one.
-    pub fn check(&self, disk: &Path, body: &Body) -> Result<(), Failure> {
+    /// Refuses disks of which the running system uses any. `body` is their record, as far as they
+    /// have one.
+    pub fn check(&self, disks: &[PathBuf], body: &Body) -> Result<(), Failure> {
         if self.even_if_running {
             return Ok(());
         }
-        check(Path::new("/"), disk, body)
+        check(Path::new("/"), disks, body)
     }
 }
 
-fn check(root: &Path, disk: &Path, body: &Body) -> Result<(), Failure> {
-    let refused = |why: String| {
+fn check(root: &Path, disks: &[PathBuf], body: &Body) -> Result<(), Failure> {
+    let refused = |disk: String, why: String| {
         Failure::new(
             Exit::Refused,
             "live",
             format_args!(
-                "refused: this system runs from {}: {why}; `stillboot next` says what would start \
-                 without touching it, and --even-if-running does this all the same",
-                disk.display()
+                "refused: this system runs from {disk}: {why}; `stillboot next` says what would \
+                 start without touching it, and --even-if-running does this all the same"
             ),
         )
     };
-    let used = live::use_of(root, disk)
-        .map_err(|error| Failure::system("find out whether anything uses", disk, &error))?;
-    if let Some(used) = used {
-        let place = match used.place.as_str() {
-            "swap" => "in use as swap".to_owned(),
-            place => format!("mounted at {place}"),
-        };
-        return Err(refused(format!("{} is {place}", used.device)));
+    for disk in disks {
+        let used = live::use_of(root, disk)
+            .map_err(|error| Failure::system("find out whether anything uses", disk, &error))?;
+        if let Some(used) = used {
+            let place = match used.place.as_str() {
+                "swap" => "in use as swap".to_owned(),
+                place => format!("mounted at {place}"),
+            };
+            return Err(refused(disk.display().to_string(), format!("{} is {place}", used.device)));
+        }
     }
     // What is no proof was not left by a loader of ours.
     let Ok(Some(text)) = proof::read_live(root) else { return Ok(()) };
     let Some(proof) = BootProof::parse(&text) else { return Ok(()) };
     let entry = body.slot(proof.slot);
-    let is_image = disk.is_file();
+    let are_images = disks.iter().all(|disk| disk.is_file());
     let is_it = entry.digest == proof.digest
         && match entry.state {
             SlotState::Trying { attempt, nonce, .. } => {
                 (attempt, nonce) == (proof.attempt, proof.nonce)
             }
             // The proof of a good slot has no nonce: any image of the same release has its digest.
-            _ => !is_image,
+            _ => !are_images,
         };
     if is_it {
-        return Err(refused(format!("its boot proof is of slot {} there", proof.slot)));
+        let names: Vec<_> = disks.iter().map(|disk| disk.display().to_string()).collect();
+        let why = format!("its boot proof is of slot {} there", proof.slot);
+        return Err(refused(names.join(" and "), why));
     }
     Ok(())
 }
@@ -87,6 +91,7 @@ mod tests {
         fs::create_dir_all(root.join("proc/self")).unwrap();
         fs::write(root.join("proc/self/mountinfo"), "").unwrap();
         fs::write(&disk, "").unwrap();
+        let disk = [disk];
         let proof = BootProof {
             slot: Slot::B,
             digest: [7; 32],
@@ -112,5 +117,25 @@ mod tests {
         assert!(check(root, &disk, &other).is_ok());
         other.slot_mut(Slot::B).state = SlotState::Good;
         assert!(check(root, &disk, &other).is_ok(), "an image of the same release");
+    }
+    /// The record may be on a disk that nothing uses, and the slot that is written on the next one.
+    #[test]
+    fn every_disk_is_looked_at_and_the_one_in_use_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = &folder.path().canonicalize().unwrap();
+        let disks = [root.join("one.img"), root.join("two.img")];
+        disks.iter().for_each(|disk| fs::write(disk, "").unwrap());
+        fs::create_dir_all(root.join("proc/self")).unwrap();
+        fs::create_dir_all(root.join("sys/block/loop0/loop")).unwrap();
+        fs::write(root.join("proc/self/mountinfo"), "22 1 7:0 / /mnt rw - ext4 /dev/loop0 rw\n")
+            .unwrap();
+        fs::write(root.join("sys/block/loop0/dev"), "7:0\n").unwrap();
+        let backing = format!("{}\n", disks[1].display());
+        fs::write(root.join("sys/block/loop0/loop/backing_file"), backing).unwrap();
+        let body = Body::default();
+        assert!(check(root, &disks[..1], &body).is_ok());
+        let refused = check(root, &disks, &body).unwrap_err();
+        assert_eq!((refused.kind, refused.exit), ("live", Exit::Refused));
+        assert!(refused.message.contains("two.img: 7:0 is mounted at /mnt"), "{}", refused.message);
     }
 }

@@ -28,11 +28,13 @@ mod progress;
 mod promote;
 mod record;
 mod scrub;
+mod seen;
 mod sign;
 mod simulate;
 mod size;
 mod source;
 mod start;
+mod statements;
 mod stub;
 mod time;
 mod verify;
@@ -192,6 +194,7 @@ fn run(command: &Command, out: &Output) -> Result<(), Failure> {
         Command::Verify(args) => verify::verify(args, out),
         Command::Disk(disk::DiskCommand::Create(args)) => disk::create(args, out),
         Command::Disk(disk::DiskCommand::Show(args)) => disk::show(args, out),
+        Command::Disk(disk::DiskCommand::Repair(args)) => disk::repair(args, out),
         Command::Dtb(command) => dtb::run(command, out),
         Command::Stub(command) => stub::run(command, out),
         Command::Pcr(command) => pcr::run(command, out),

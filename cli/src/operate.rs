@@ -4,14 +4,13 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 use serde_json::json;
-use stillboot::device::BlockDevice;
 use stillboot::driver;
 use stillboot::format::{BootProof, Digest, Hold, Slot};
 use stillboot::layout::Layout;
 use stillboot::operate::{Answer, Operate, OperateError, Request};
 use stillboot::record::{Choice, ConfirmRefusal};
 use stillboot_linux::FileDevice;
-use stillboot_linux::disk::Disk;
+use stillboot_linux::disk::{self, Disk};
 
 use crate::args::{self, LockArgs, NamedDiskArgs, read_proof};
 use crate::failure::{Exit, Failure};
@@ -28,10 +27,10 @@ pub struct StatusArgs {
 
 /// Shows the boot record.
 pub fn status(args: &StatusArgs, out: &Output) -> Result<(), Failure> {
-    let Disk { device, plan } = &mut args.disk.at()?.look()?;
+    let Disk { devices, plan, .. } = &mut args.disk.at().look(out)?;
     let slots = plan.slots();
     let layout = plan.layout(&slots)?;
-    let record::Read { choice, record, .. } = record::read(&layout, device)?;
+    let record::Read { choice, record, .. } = record::read(&layout, devices)?;
     if !matches!(choice, Choice::Current { .. }) {
         out.line(format_args!("boot record    {}", view::choice_text(choice)));
     }
@@ -153,10 +152,10 @@ fn digits(text: &str) -> Result<String, String> {
 
 /// Takes an update off the list of those that failed here.
 pub fn forget(args: &ForgetArgs, out: &Output) -> Result<(), Failure> {
-    let Disk { device, plan } = &mut args.disk.open()?;
+    let Disk { devices, plan, .. } = &mut args.disk.open(out)?;
     let slots = plan.slots();
     let layout = plan.layout(&slots)?;
-    let body = record::read(&layout, device)?.record.body;
+    let body = record::read(&layout, devices)?.record.body;
     let is_meant = |digest: &&Digest| view::hex(&digest[..]).starts_with(&args.digest);
     let mut found = body.failed.iter().map(|failed| &failed.digest).filter(is_meant);
     let digest = match (found.next(), found.next()) {
@@ -179,7 +178,7 @@ pub fn forget(args: &ForgetArgs, out: &Output) -> Result<(), Failure> {
             ));
         }
     };
-    carry_out(device, &layout, Request::Forget(digest), out, |_| {
+    carry_out(devices, &layout, Request::Forget(digest), out, |_| {
         format!("update {} may be installed again", view::hex(&digest))
     })
 }
@@ -266,12 +265,12 @@ fn request_by(
     out: &Output,
     say: impl FnOnce(Answer) -> String,
 ) -> Result<(), Failure> {
-    let Disk { device, plan } = &mut disk.open()?;
+    let Disk { devices, plan, .. } = &mut disk.open(out)?;
     let slots = plan.slots();
     let layout = plan.layout(&slots)?;
     if let Some(proof) = proof {
         let mut machine = Operate::new(&layout, Request::Read);
-        run(&mut machine, &layout, device)?;
+        run(&mut machine, &layout, devices)?;
         // A proof of another disk would name the wrong slot to leave.
         if matches!(machine.copies().0, Choice::Current { .. })
             && machine.record().body.slot(proof.slot).digest != proof.digest
@@ -279,18 +278,18 @@ fn request_by(
             return Err(OperateError::Confirm(ConfirmRefusal::OtherManifest).into());
         }
     }
-    carry_out(device, &layout, request, out, say)
+    carry_out(devices, &layout, request, out, say)
 }
 
 fn carry_out(
-    device: &mut FileDevice,
+    devices: &mut [FileDevice],
     layout: &Layout<'_>,
     request: Request,
     out: &Output,
     say: impl FnOnce(Answer) -> String,
 ) -> Result<(), Failure> {
     let mut machine = Operate::new(layout, request);
-    let answer = run(&mut machine, layout, device)?;
+    let answer = run(&mut machine, layout, devices)?;
     // A unit that confirms at every start is well when there is nothing left to confirm.
     let is_confirmation = matches!(request, Request::MarkGood(_));
     if answer == Answer::Already && !is_confirmation {
@@ -317,15 +316,15 @@ fn carry_out(
 fn run(
     machine: &mut Operate<'_>,
     layout: &Layout<'_>,
-    device: &mut FileDevice,
+    devices: &mut [FileDevice],
 ) -> Result<Answer, Failure> {
     let mut buffer = vec![0; Operate::buffer_len_min(layout)];
-    let result = driver::operate(machine, &mut [&mut *device as &mut dyn BlockDevice], &mut buffer);
+    let result = driver::operate(machine, &mut disk::lent(devices), &mut buffer);
     result.map_err(|error| {
         let failure = Failure::from(error);
-        match (error, device.last_error()) {
-            (OperateError::Device(_) | OperateError::Record(_), Some(error)) => {
-                failure.also(format_args!("{}: {error}", device.path().display()))
+        match (error, disk::last_error(devices)) {
+            (OperateError::Device(_) | OperateError::Record(_), Some((path, error))) => {
+                failure.also(format_args!("{}: {error}", path.display()))
             }
             _ => failure,
         }

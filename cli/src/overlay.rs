@@ -9,10 +9,14 @@ pub struct Overlay<'a> {
 }
 
 impl<'a> Overlay<'a> {
-    /// Nothing is written yet.
-    pub fn new(below: &'a mut dyn BlockDevice) -> Self {
+    fn new(below: &'a mut dyn BlockDevice) -> Self {
         Self { below, written: Vec::new() }
     }
+}
+
+/// Each of these, with nothing written on top yet.
+pub fn over(devices: &mut [impl BlockDevice]) -> Vec<Overlay<'_>> {
+    devices.iter_mut().map(|device| Overlay::new(device)).collect()
 }
 
 impl BlockDevice for Overlay<'_> {

@@ -4,7 +4,7 @@
 
 mod settings;
 
-use std::io::{BufReader, Cursor, Read as _};
+use std::io::{BufReader, Cursor, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -16,6 +16,7 @@ use stillboot::format::{
 use stillboot::verify::{Device, SoftSha256, verify_head};
 use stillboot_linux::bundle::{self, Input, Part};
 use stillboot_linux::keys::{Roots, Signer, id_of};
+use stillboot_linux::open;
 use stillboot_loader::command_line;
 
 use crate::failure::{Exit, Failure};
@@ -495,7 +496,12 @@ fn open(component: &Component) -> Result<Opened, Failure> {
     let bytes = match (&component.file, &component.text) {
         (Some(path), None) if role != Role::Cmdline => {
             let failed = |error| Failure::system("read", path, &error);
-            let file = files::open(path, &format!("the bytes of the {role}"))?;
+            let file = open::file(path).map_err(|error| match error.kind() {
+                ErrorKind::InvalidInput => {
+                    Failure::usage(format_args!("{}: {error} to pack as {role}", path.display()))
+                }
+                _ => failed(error),
+            })?;
             let len = file.metadata().map_err(failed)?.len();
             if len == 0 {
                 return Err(Failure::usage(format_args!(

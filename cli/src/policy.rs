@@ -1,28 +1,32 @@
 //! What the operator wants: the policy file, the flags that beat it, statements, `policy check`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
-use stillboot::device::BlockDevice;
 use stillboot::driver::{self, InstallHost, NoStore};
-use stillboot::format::Envelope;
+use stillboot::format::{Statement, StatementKind};
 use stillboot::install::{Install, InstallError, Nothing, Offer};
 use stillboot::policy::channel::Follow;
 use stillboot::policy::version::Rule as VersionRule;
 use stillboot::policy::window::Windows;
 use stillboot::policy::{self, Clock, Deferral, Facts, Policy, Verdict};
-use stillboot::verify::{Device, SoftSha256, TrustError, verify_keyset, verify_statement};
-use stillboot_linux::disk::Disk;
+use stillboot::verify::{Device, SoftSha256, Verified};
+use stillboot_linux::disk::{self, Disk};
 use stillboot_linux::keys::id_of;
+use stillboot_linux::open;
 
 use crate::failure::{Exit, Failure};
 use crate::install::{self, UpdateArgs};
 use crate::output::Output;
+use crate::seen::SeenFile;
 use crate::source::Bundle;
+use crate::statements::{self, Given, Standing};
 use crate::{files, time, verify, view};
+
+/// Longest file of a machine id that is read: it has 33 bytes.
+const MACHINE_ID_LEN_MAX: u64 = 4096;
 
 /// The policy file that is read where none is named.
 const DEFAULT_FILE: &str = "/etc/stillboot.toml";
@@ -44,13 +48,17 @@ pub struct PolicyArgs {
     #[arg(long, value_name = "WINDOWS")]
     window: Option<String>,
     /// What tells this device from its kind in staged rollouts: a name, or a UUID; by default the
-    /// machine id
+    /// machine id. Without either, what is for a part of all devices waits
     #[arg(long, value_name = "ID")]
     device_id: Option<String>,
-    /// A statement about the bundle: its channel now, an approval (repeatable). Files beside the
-    /// bundle that are named like it and end in .sbs are read too
+    /// A statement about the bundle: its channel now, an approval (repeatable). Beside a bundle
+    /// update.sbb, update.sbb.sbs and update.sbb.WORD.sbs are read too
     #[arg(long, value_name = "FILE")]
     statement: Vec<PathBuf>,
+    /// The folder that keeps which statements were seen; by default /var/lib/stillboot, and nothing
+    /// is kept where it is not there
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
     /// Do not wait for window, hold, rollout or back-off; trust, class and floor are never skipped
     #[arg(long)]
     force: bool,
@@ -144,33 +152,31 @@ impl PolicyArgs {
         }
         policy.postpone_max_s = file.postpone_max_days.map(|days| u64::from(days) * 86_400);
         policy.approval_required = file.approval_required;
-        let machine_id = || fs::read_to_string("/etc/machine-id").ok();
-        let id = self.device_id.clone().or(file.device_id).or_else(machine_id);
-        policy.device_id = id.map_or([0; 16], |id| id_of(id.trim()));
+        let machine_id = open::small_text(Path::new("/etc/machine-id"), MACHINE_ID_LEN_MAX).ok();
+        let given = self.device_id.as_deref().or(file.device_id.as_deref());
+        policy.device_id = identity(given, machine_id.as_deref());
         Ok(policy)
     }
 
     /// The statements given, and those beside `bundle`.
-    pub fn statements(&self, bundle: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>, Failure> {
-        let mut paths = self.statement.clone();
-        if let (Some(folder), Some(name)) = (bundle.parent(), bundle.file_name()) {
-            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-            let mut beside: Vec<PathBuf> = fs::read_dir(folder)
-                .into_iter()
-                .flatten()
-                .flatten()
-                .map(|entry| entry.path())
-                .filter(|path| {
-                    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                    file.starts_with(&*name.to_string_lossy()) && file.ends_with(".sbs")
-                })
-                .collect();
-            // The last channel statement counts: an order that does not depend on the file system.
-            beside.sort();
-            paths.splice(0..0, beside);
-        }
-        paths.into_iter().map(|path| files::read(&path).map(|bytes| (path, bytes))).collect()
+    pub fn statements(&self, bundle: &Path, out: &Output) -> Result<Vec<Given>, Failure> {
+        statements::find(&self.statement, bundle, out)
     }
+
+    /// What is kept of statements that were seen.
+    pub fn seen(&self, needed: bool, out: &Output) -> Option<SeenFile> {
+        SeenFile::open(self.state.as_deref(), needed, out)
+    }
+}
+
+/// What tells a device from others of its kind: what is given, else the machine id. `None` for what
+/// many machines have alike: nothing, zeros, and what images carry before their first start.
+fn identity(given: Option<&str>, machine_id: Option<&str>) -> Option<[u8; 16]> {
+    let text = given.or(machine_id)?.trim();
+    if text.chars().all(|c| ['0', '-'].contains(&c)) || text == "uninitialized" {
+        return None;
+    }
+    Some(id_of(text))
 }
 
 /// Asks the policy, with the statements verified under the keyset of the bundle.
@@ -179,28 +185,55 @@ pub struct Judge<'a> {
     pub device: Device<'a>,
     /// What the operator wants.
     pub policy: Policy,
-    /// Files of statements and their bytes.
-    pub statements: Vec<(PathBuf, Vec<u8>)>,
+    /// Files that may hold statements.
+    pub statements: Vec<Given>,
+    /// Which statements were seen, where that is kept.
+    pub seen: Option<SeenFile>,
+    /// Whether those that are seen now are noted.
+    pub notes: bool,
+    /// For warnings.
+    pub out: &'a Output,
     /// Why a statement was not accepted: then nothing is installed.
     pub failure: Option<Failure>,
     /// What each rule said.
     pub findings: Vec<(policy::Rule, Verdict)>,
+    /// What became of each statement.
+    pub standings: Vec<Standing>,
 }
 
 impl Judge<'_> {
     /// The verdict on `offer`.
     pub fn judge(&mut self, offer: &Offer<'_>) -> Verdict {
-        let statements = match self.verified(offer.head) {
-            Ok(statements) => statements,
+        let digest = offer.manifest.digest();
+        let verified = statements::verify(&self.statements, &self.device, offer.head, digest);
+        let statements = match verified {
+            Ok((statements, standings)) => {
+                self.standings = standings;
+                statements
+            }
             Err(failure) => {
                 self.failure = Some(failure);
                 // Any verdict but "proceed" will do: the failure is what is reported.
                 return Verdict::Deferred(Deferral::NotApproved);
             }
         };
+        for standing in self.standings.iter().filter(|standing| standing.is_worth_a_word()) {
+            self.out.warn(format_args!("{standing}; it does not count"));
+        }
+        // Before anything follows from it: a power cut must not make the device forget a halt.
+        if let Some(seen) = self.seen.as_mut().filter(|_| self.notes) {
+            // Sign-offs are for those who promote, and decide nothing here.
+            let about =
+                |s: &&Verified<Statement>| s.digest == *digest && s.kind != StatementKind::SignOff;
+            for statement in statements.iter().filter(about) {
+                seen.note(statement.digest, statement.kind, statement.number);
+            }
+            seen.save(self.out);
+        }
         let facts = Facts {
             manifest: offer.manifest,
             statements: &statements,
+            seen: self.seen.as_ref().map_or(&[], SeenFile::entries),
             running_version: offer.running_version,
             body: offer.body,
             clock: time::now().map_or(Clock::NotTrusted, Clock::Trusted),
@@ -208,39 +241,19 @@ impl Judge<'_> {
         self.findings = policy::findings(&self.policy, &facts).into_iter().collect();
         policy::judge(&self.policy, &facts)
     }
+}
 
-    fn verified(
-        &self,
-        head: &[u8],
-    ) -> Result<Vec<stillboot::verify::Verified<stillboot::format::Statement>>, Failure> {
-        if self.statements.is_empty() {
-            return Ok(Vec::new());
-        }
-        let refuse = |path: &Path, error: TrustError| {
-            let message = format!("{}: not trusted: {error}", path.display());
-            Failure::new(Exit::Refused, "statement", message)
-        };
-        let first = self.statements[0].0.clone();
-        let (keyset, _) =
-            Envelope::parse(head).map_err(|error| refuse(&first, TrustError::Keyset(error)))?;
-        let keyset = verify_keyset::<SoftSha256>(&self.device, &keyset)
-            .map_err(|error| refuse(&first, error))?;
-        let mut verified = Vec::new();
-        for (path, bytes) in &self.statements {
-            let statement = Envelope::parse(bytes)
-                .map_err(TrustError::Statement)
-                .and_then(|(envelope, rest)| {
-                    if !rest.is_empty() {
-                        let trailing = stillboot::format::FormatError::Trailing;
-                        return Err(TrustError::Statement(trailing));
-                    }
-                    verify_statement::<SoftSha256>(&self.device, &keyset, &envelope)
-                })
-                .map_err(|error| refuse(path, error))?;
-            verified.push(statement);
-        }
-        Ok(verified)
+/// A failure, with the statements that did not count.
+pub fn with_standings(mut failure: Failure, standings: &[Standing]) -> Failure {
+    if standings.is_empty() {
+        return failure;
     }
+    if failure.details.is_none() {
+        let all: Vec<_> = standings.iter().map(Standing::json).collect();
+        failure.details = Some(json!({ "statements": all }));
+    }
+    let worth = standings.iter().filter(|standing| standing.is_worth_a_word());
+    worth.fold(failure, |failure, standing| failure.also(standing))
 }
 
 /// What can be asked of the policy.
@@ -286,7 +299,7 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     let manifest = verify::whole(&device, kind, &mut bundle, out)?;
     verify::for_device(&device, &manifest)?;
     bundle.rewind()?;
-    let Disk { device: disk, plan } = &mut update.disk.at.look()?;
+    let Disk { devices, plan, .. } = &mut update.disk.at.look(out)?;
     let slots = plan.slots();
     let config = update.config(device, plan.layout(&slots)?)?;
     let mut machine = Install::<SoftSha256>::new(&config);
@@ -294,7 +307,7 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     let mut host = Asker { judge, verdict: None };
     let result = driver::install(
         &mut machine,
-        &mut [&mut *disk as &mut dyn BlockDevice],
+        &mut disk::lent(devices),
         &mut NoStore,
         &mut bundle,
         &mut host,
@@ -331,13 +344,19 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
             json!({ "rule": rule.name(), "verdict": state, "why": why.trim_start_matches(": ") }),
         );
     }
+    for standing in &host.judge.standings {
+        out.line(format_args!("{:<14} {standing}", "statement"));
+    }
     let (state, why) = describe(&verdict);
     out.line(format_args!("{:<14} {state}{why}", "verdict"));
     // The restart into it is decided by windows of its own, when it is due.
     let clock = time::now().map_or(Clock::NotTrusted, Clock::Trusted);
     let (reboot, reboot_why) = describe(&policy::may_reboot(&host.judge.policy, clock));
     out.line(format_args!("{:<14} {reboot}{reboot_why}", "reboot now"));
-    out.result(|| json!({ "verdict": state, "rules": rows, "reboot": reboot }));
+    let standings: Vec<_> = host.judge.standings.iter().map(Standing::json).collect();
+    out.result(
+        || json!({ "verdict": state, "rules": rows, "reboot": reboot, "statements": standings }),
+    );
     // The table has said it; the exit code is the one that `install` would end with.
     match verdict {
         Verdict::Proceed => {}
@@ -352,5 +371,26 @@ fn describe(verdict: &Verdict) -> (&'static str, String) {
         Verdict::Proceed => ("passed", String::new()),
         Verdict::Deferred(deferral) => ("deferred", format!(": {}", view::deferral(deferral))),
         Verdict::Refused(objection) => ("refused", format!(": {}", view::objection(objection))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_many_machines_have_alike_is_no_identity() {
+        let zeros = "00000000000000000000000000000000\n";
+        for machine in [None, Some(""), Some(" \n"), Some("uninitialized\n"), Some(zeros)] {
+            assert_eq!(identity(None, machine), None, "{machine:?}");
+            assert!(identity(Some("gateway-1"), machine).is_some());
+        }
+        let machine = Some("4cb1f0f0a9a94f0d8f3c1b0a5d5e6f70\n");
+        assert!(identity(None, machine).is_some());
+        // What is given counts, and nothing is a mistake: not another machine's place.
+        for given in ["", " ", "00000000-0000-0000-0000-000000000000", "0"] {
+            assert_eq!(identity(Some(given), machine), None, "{given:?}");
+        }
+        assert_ne!(identity(Some("a"), machine), identity(Some("b"), machine));
     }
 }

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use stillboot::format::{
-    Channel, Envelope, KeyRole, Keyset, Manifest, Risk, SlotKind, Statement, StatementKind,
+    self, Channel, Envelope, KeyRole, Keyset, Manifest, Risk, SlotKind, Statement, StatementKind,
 };
 use stillboot::policy::channel;
 use stillboot::verify::{
@@ -43,6 +43,11 @@ struct StateArgs {
     /// When the statement counts no more: a date, or a time with its zone; by default never
     #[arg(long, value_name = "TIME", value_parser = time::parse)]
     not_after: Option<u64>,
+    /// The number of the statement, above those of its kind before it: the highest counts. By
+    /// default the time in unix seconds, or one more than the statements given
+    #[arg(long, value_name = "N",
+          value_parser = clap::value_parser!(u64).range(1..=format::statement::NUMBER_MAX))]
+    number: Option<u64>,
     /// The statement to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -54,12 +59,12 @@ pub enum StatementCommand {
     /// States that a bundle passed something, such as its tests
     #[command(after_help = "Example:\n  \
         stillboot statement sign-off update.sbb --roots keys/roots.toml --name tests \\\n    \
-          --key keys/sign-off-1.pem --out update.tests.sbs")]
+          --key keys/sign-off-1.pem --out update.sbb.tests.sbs")]
     SignOff(SignOffArgs),
     /// States that the operator of the devices wants a bundle installed
     #[command(after_help = "Example:\n  \
         stillboot statement approve update.sbb --roots keys/roots.toml \\\n    \
-          --key keys/approver-1.pem --out update.approval.sbs")]
+          --key keys/approver-1.pem --out update.sbb.approval.sbs")]
     Approve(ApproveArgs),
 }
 
@@ -85,7 +90,7 @@ pub struct ApproveArgs {
 #[command(after_help = "Example:\n  \
     stillboot promote update.sbb --roots keys/roots.toml --policy release.toml \\\n    \
       --statement beta.sbs --statement tests.sbs --to latest/candidate --rollout 25 \\\n    \
-      --key keys/channel-1.pem --out candidate.sbs\n\n\
+      --key keys/channel-1.pem --out update.sbb.candidate.sbs\n\n\
     The way is edge, beta, candidate, stable, one step at a time, from where the bundle is offered\n\
     by its manifest and the channel statements given. The release policy names who must have signed\n\
     off for a step:\n  \
@@ -153,7 +158,8 @@ pub fn statement(command: &StatementCommand, out: &Output) -> Result<(), Failure
     };
     let roots = Roots::read(&args.roots)?;
     let checked = check(&args.bundle, &roots, out)?;
-    let subject = subject(&checked.manifest, checked.manifest.channel.clone());
+    let number = number(args, 0)?;
+    let subject = subject(&checked.manifest, checked.manifest.channel.clone(), number);
     let not_after = args.not_after.unwrap_or(0);
     let statement = match name {
         None => subject.approved(not_after),
@@ -198,8 +204,10 @@ pub fn promote(args: &PromoteArgs, out: &Output) -> Result<(), Failure> {
     check_step(&from, rollout, &to, args.rollout)?;
     let sign_offs = check_gate(&policy, &args.policy, to.risk, &valid)?;
 
+    let promotions = valid.iter().filter(|valid| valid.statement.kind == StatementKind::Channel);
+    let number = number(state, promotions.map(|valid| valid.statement.number).max().unwrap_or(0))?;
     let statement =
-        subject(manifest, to.clone()).offered(args.rollout, state.not_after.unwrap_or(0));
+        subject(manifest, to.clone(), number).offered(args.rollout, state.not_after.unwrap_or(0));
     out.line(format_args!("{}: from {from} to {to}", state.bundle.display()));
     for (name, path) in &sign_offs {
         out.line(format_args!("  signed off    {name}, by {}", path.display()));
@@ -215,8 +223,25 @@ pub fn promote(args: &PromoteArgs, out: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
-fn subject(manifest: &Verified<Manifest>, channel: Channel) -> Subject {
-    Subject { digest: *manifest.digest(), product: manifest.product, channel }
+fn subject(manifest: &Verified<Manifest>, channel: Channel, number: u64) -> Subject {
+    Subject { digest: *manifest.digest(), product: manifest.product, channel, number }
+}
+
+/// The number of a statement, when the highest of those before it is `before`.
+fn number(args: &StateArgs, before: u64) -> Result<u64, Failure> {
+    match (args.number, time::now()) {
+        (Some(number), _) if number <= before => Err(Failure::usage(format_args!(
+            "--number: expected more than {before}, which a statement before this one has, found \
+             {number}: devices would go on with that one"
+        ))),
+        (Some(number), _) => Ok(number),
+        (None, Some(now)) => Ok(now.max(before + 1)),
+        (None, None) if before > 0 => Ok(before + 1),
+        (None, None) => Err(Failure::usage(
+            "the clock of this machine was never set: set it, or give --number, above that of any \
+             statement before this one",
+        )),
+    }
 }
 
 /// Verifies a bundle, every byte of it.
@@ -302,10 +327,11 @@ fn read_statements(
     Ok(valid)
 }
 
-/// Where the bundle is offered now, and to how many: by the promotion that went furthest, or else
-/// by its manifest. Statements bear no date; promotions go one way, so the furthest is the newest.
+/// Where the bundle is offered now, and to how many: by the promotion of the highest number, or else
+/// by its manifest. Of two with the same number the stricter one, as devices have it.
 fn offered(manifest: &Manifest, valid: &[Valid]) -> Result<(Channel, u8), Failure> {
     let mut now = (manifest.channel.clone(), manifest.rollout);
+    let mut last = 0;
     for Valid { path, statement } in valid {
         if statement.kind != StatementKind::Channel {
             continue;
@@ -322,10 +348,13 @@ fn offered(manifest: &Manifest, valid: &[Valid]) -> Result<(Channel, u8), Failur
                 ),
             ));
         }
-        // Risks are numbered from the safest; of two promotions alike the wider one is the later.
-        let order = |channel: &Channel, rollout: u8| (u8::MAX - channel.risk.code(), rollout);
-        if order(&statement.channel, statement.rollout) > order(&now.0, now.1) {
+        // Risks are numbered from the safest.
+        let strict = |channel: &Channel, rollout: u8| (channel.risk.code(), 100 - rollout);
+        let is_stricter =
+            strict(&statement.channel, statement.rollout) > strict(&now.0, now.1.min(100));
+        if statement.number > last || statement.number == last && is_stricter {
             now = (statement.channel.clone(), statement.rollout);
+            last = statement.number;
         }
     }
     Ok(now)
@@ -475,6 +504,7 @@ fn issue(
     })?;
     out.line(format_args!("{}: {}", args.out.display(), statement.kind));
     out.line(format_args!("  digest        {}", view::hex(&statement.digest)));
+    out.line(format_args!("  number        {}", statement.number));
     out.line(format_args!("  signed by     {}", view::signers(&envelope).join(", ")));
     Ok(())
 }
@@ -484,6 +514,7 @@ fn show(statement: &Statement) -> Value {
     json!({
         "kind": statement.kind.name(),
         "digest": view::hex(&statement.digest),
+        "number": statement.number,
         "product": view::id(&statement.product),
         "channel": statement.channel.to_string(),
         "rollout": statement.rollout,

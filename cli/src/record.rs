@@ -1,15 +1,15 @@
-//! Reads the boot record of a disk that another process may be writing to.
+//! Reads the boot record of disks that another process may be writing to.
 
 use std::thread;
 use std::time::Duration;
 
-use stillboot::device::BlockDevice;
 use stillboot::driver;
 use stillboot::format::Record;
 use stillboot::layout::Layout;
 use stillboot::operate::{Operate, Request};
 use stillboot::record::{Choice, CopyState};
 use stillboot_linux::FileDevice;
+use stillboot_linux::disk;
 
 use crate::failure::Failure;
 
@@ -30,10 +30,10 @@ pub struct Read {
 
 /// Reads the record, without a lock. A writer changes one copy after the other, and each in between
 /// is no record: what is read twice alike was not being changed.
-pub fn read(layout: &Layout<'_>, device: &mut FileDevice) -> Result<Read, Failure> {
-    let mut last = once(layout, device)?;
+pub fn read(layout: &Layout<'_>, devices: &mut [FileDevice]) -> Result<Read, Failure> {
+    let mut last = once(layout, devices)?;
     for _ in 0..READS_MAX {
-        let again = once(layout, device)?;
+        let again = once(layout, devices)?;
         if again.copies == last.copies {
             return Ok(again);
         }
@@ -43,14 +43,13 @@ pub fn read(layout: &Layout<'_>, device: &mut FileDevice) -> Result<Read, Failur
     Ok(last)
 }
 
-fn once(layout: &Layout<'_>, device: &mut FileDevice) -> Result<Read, Failure> {
+fn once(layout: &Layout<'_>, devices: &mut [FileDevice]) -> Result<Read, Failure> {
     let mut machine = Operate::new(layout, Request::Read);
     let mut buffer = vec![0; Operate::buffer_len_min(layout)];
-    let devices = &mut [&mut *device as &mut dyn BlockDevice];
-    if let Err(error) = driver::operate(&mut machine, devices, &mut buffer) {
+    if let Err(error) = driver::operate(&mut machine, &mut disk::lent(devices), &mut buffer) {
         let failure = Failure::from(error);
-        return Err(match device.last_error() {
-            Some(error) => failure.also(format_args!("{}: {error}", device.path().display())),
+        return Err(match disk::last_error(devices) {
+            Some((path, error)) => failure.also(format_args!("{}: {error}", path.display())),
             None => failure,
         });
     }

@@ -10,7 +10,7 @@ use stillboot::layout::{Layout, Part};
 use stillboot::record::Choice;
 use stillboot::verify::{Device, SoftSha256, TRUST_LEN_MAX, verify_head};
 use stillboot_linux::FileDevice;
-use stillboot_linux::disk::Disk;
+use stillboot_linux::disk::{self, Disk};
 
 use crate::args::{DeviceArgs, DiskArgs};
 use crate::failure::{Exit, Failure, reason_kind};
@@ -46,11 +46,11 @@ struct Finding {
 pub fn scrub(args: &ScrubArgs, out: &Output) -> Result<(), Failure> {
     let roots = args.device.roots()?;
     let device = args.device.device(&roots);
-    let Disk { device: disk, plan } = &mut args.disk.look()?;
+    let Disk { devices, plan, .. } = &mut args.disk.look(out)?;
     let slots = plan.slots();
     let layout = plan.layout(&slots)?;
     let mut buffer = vec![0; BUFFER_LEN];
-    let record::Read { choice, record, .. } = record::read(&layout, disk)?;
+    let record::Read { choice, record, .. } = record::read(&layout, devices)?;
     // A lost record, or one that only a newer version reads, tells nothing of the slots.
     let known = matches!(choice, Choice::Current { .. } | Choice::Factory);
     let mut body = record.body;
@@ -63,19 +63,19 @@ pub fn scrub(args: &ScrubArgs, out: &Output) -> Result<(), Failure> {
         if known && entry.state == SlotState::Empty {
             continue;
         }
-        let total = length(&device, &layout, slot, disk, &mut buffer).unwrap_or(0);
+        let total = length(&device, &layout, slot, devices, &mut buffer).unwrap_or(0);
         let mut progress = Progress::new(out, format!("checking slot {slot}"), total);
         let result = driver::scrub::<SoftSha256>(
             &device,
             &layout,
             slot,
-            &mut [&mut *disk as &mut dyn BlockDevice],
+            &mut disk::lent(devices),
             &mut |done| progress.set(done),
             &mut buffer,
         );
         drop(progress);
         // It is read without a lock: what was changed meanwhile is not at fault.
-        let now = record::read(&layout, disk)?.record.body;
+        let now = record::read(&layout, devices)?.record.body;
         if *now.slot(slot) != entry {
             out.warn(format_args!("slot {slot} was changed while it was read"));
             findings.push(Finding {
@@ -159,13 +159,13 @@ fn length(
     device: &Device<'_>,
     layout: &Layout<'_>,
     slot: Slot,
-    disk: &mut FileDevice,
+    devices: &mut [FileDevice],
     buffer: &mut [u8],
 ) -> Option<u64> {
     let region = layout.part(slot, Part::Trust).ok()?;
     let unit = layout.geometry(region.device).logical_block_bytes as usize;
     let head = buffer.get_mut(..TRUST_LEN_MAX.next_multiple_of(unit))?;
-    disk.read(region.offset, head).ok()?;
+    devices.get_mut(usize::from(region.device))?.read(region.offset, head).ok()?;
     let (manifest, _) =
         verify_head::<SoftSha256>(device, slot.kind(), &head[..TRUST_LEN_MAX]).ok()?;
     Some(manifest.components_of(slot).map(|(_, component)| component.length).sum())

@@ -1,6 +1,5 @@
 //! `sign`: one more signature on what is signed already, and the keys that all commands sign with.
 
-use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -15,6 +14,8 @@ use stillboot::verify::TRUST_LEN_MAX;
 use stillboot_linux::keys::{
     ExternalSigner, KeyError, Roots, Signer, SigningKey, add_signature, id_of, read_public,
 };
+
+use stillboot_linux::open;
 
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -158,7 +159,7 @@ enum Target {
 pub fn sign(args: &SignArgs, out: &Output) -> Result<(), Failure> {
     let path = &args.file;
     let failed = |error| Failure::system("read", path, &error);
-    let mut file = File::open(path).map_err(failed)?;
+    let mut file = open::file(path).map_err(failed)?;
     let mut head = Vec::new();
     file.by_ref().take(TRUST_LEN_MAX as u64).read_to_end(&mut head).map_err(failed)?;
     let (range, envelope, target) = read(&head, path)?;

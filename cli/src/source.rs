@@ -1,7 +1,7 @@
 //! Where a bundle comes from: a file, which can be read twice and passed over, or a stream.
 
 use std::fs::File;
-use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
+use std::io::{self, ErrorKind, Read, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 use stillboot::driver::{Source, SourceError};
@@ -9,6 +9,8 @@ use stillboot::format::SlotKind;
 use stillboot::format::envelope::MAGIC;
 use stillboot::install::{InstallError, Refusal};
 use stillboot::verify::TRUST_LEN_MAX;
+
+use stillboot_linux::open::{self, Input};
 
 use crate::failure::{Exit, Failure};
 use crate::start;
@@ -53,18 +55,18 @@ impl Bundle {
             return Ok(Self::new(stream(Box::new(io::stdin())), "standard input".into()));
         }
         let failed = |error| Failure::system("open", path, &error);
-        let file = File::open(path).map_err(failed)?;
-        let found = file.metadata().map_err(failed)?;
-        if found.is_dir() {
-            return Err(Failure::usage(format_args!(
-                "expected {} to be a bundle, found a directory",
-                path.display()
-            )));
-        }
-        let reader = if found.is_file() {
-            Reader::File { file, at: 0, len: found.len() }
-        } else {
-            stream(Box::new(file))
+        let input = open::input(path).map_err(|error| match error.kind() {
+            ErrorKind::InvalidInput => {
+                Failure::usage(format_args!("{} is no bundle: {error}", path.display()))
+            }
+            _ => failed(error),
+        })?;
+        let reader = match input {
+            Input::File(file) => {
+                let len = file.metadata().map_err(failed)?.len();
+                Reader::File { file, at: 0, len }
+            }
+            pipe => stream(Box::new(pipe)),
         };
         Ok(Self::new(reader, path.display().to_string()))
     }

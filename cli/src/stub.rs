@@ -1,6 +1,5 @@
 //! `stub`: one image for UEFI out of a stub and a bundle.
 
-use std::fs;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -30,6 +29,9 @@ pub enum StubCommand {
         the image for Secure Boot after it was built.")]
     Build(BuildArgs),
 }
+
+/// Longest image that firmware would load: its lengths are 32 bits, half of them for the memory.
+const IMAGE_LEN_MAX: u64 = 1 << 31;
 
 /// Options of `stub build`.
 #[derive(Args, Debug)]
@@ -71,8 +73,7 @@ fn build(args: &BuildArgs, out: &Output) -> Result<(), Failure> {
     let cmdline = cmdline.and_then(|(number, _)| bundle.watch().component(number));
     startable::check(Target::Uefi, &manifest, Slot::A, cmdline.unwrap_or_default())
         .map_err(|fault| refused(format!("the stub would not start it: {fault}")))?;
-    let read =
-        |path: &PathBuf| fs::read(path).map_err(|error| Failure::system("read", path, &error));
+    let read = |path: &PathBuf| files::read_up_to(path, IMAGE_LEN_MAX);
     let (mut image, content) = (read(&args.stub)?, read(&args.bundle)?);
     let stub_len = image.len();
     append_section(&mut image, SECTION, &content)

@@ -307,6 +307,11 @@ pub fn deferral(deferral: &Deferral) -> String {
         Deferral::Window { opens_at } => {
             format!("no maintenance window is open; the next opens at {}", time::show(*opens_at))
         }
+        Deferral::StatementExpired { kind, number, not_after } => format!(
+            "the latest {kind} statement about it, number {number}, expired on {}; a later one is \
+             needed",
+            time::show(*not_after)
+        ),
         deferral => deferral.to_string(),
     }
 }

@@ -423,6 +423,7 @@ impl Machine for InstallMachine<'_> {
                         &Facts {
                             manifest: offer.manifest,
                             statements: &[],
+                            seen: &[],
                             running_version: offer.running_version,
                             body: offer.body,
                             clock: Clock::default(),

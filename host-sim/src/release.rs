@@ -114,6 +114,7 @@ impl Publisher {
             schema: statement::SCHEMA,
             kind,
             digest,
+            number: 1,
             product: self.product,
             channel: self.manifest(1).channel,
             rollout: 100,

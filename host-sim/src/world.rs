@@ -253,6 +253,7 @@ impl InstallHost for SimHost {
         let facts = Facts {
             manifest: offer.manifest,
             statements: &self.statements,
+            seen: &[],
             running_version: offer.running_version,
             body: offer.body,
             clock: self.now.map_or(self.clock, Clock::Trusted),

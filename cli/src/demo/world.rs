@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use stillboot::boot::{Boot, BootConfig, Event, Report};
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use stillboot::driver::{self, InstallHost, Memory, NoStore, Source, SourceError};
@@ -164,7 +164,8 @@ impl World {
         architecture: Architecture,
         random: Random,
     ) -> Result<Self> {
-        let Disk { device, plan } = Disk::open(path, false)?;
+        let Disk { mut devices, plan, .. } = Disk::open(path, false)?;
+        let device = devices.pop().context("the plan has no disk")?;
         let drive = Drive(WriteCache::new(device));
         Ok(Self {
             socket: Socket(Rc::new(RefCell::new(PowerCut::new(drive)))),
@@ -583,6 +584,7 @@ impl InstallHost for Host {
         let facts = Facts {
             manifest: offer.manifest,
             statements: &[],
+            seen: &[],
             running_version: offer.running_version,
             body: offer.body,
             clock: Clock::Absent,

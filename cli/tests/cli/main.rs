@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod danger;
+mod disks;
 mod dtb;
 mod exit_codes;
 mod files;
@@ -13,6 +14,7 @@ mod policy;
 mod rejection;
 mod release;
 mod simulate;
+mod statements;
 mod story;
 mod stub;
 mod support;

@@ -92,7 +92,12 @@ impl World {
 
     /// A world with three versions and a disk that runs the first.
     pub fn running() -> Self {
-        let world = Self::new();
+        Self::new().started()
+    }
+
+    /// Three versions, and a disk that runs the first.
+    pub fn started(self) -> Self {
+        let world = self;
         for number in 1..=3 {
             world.pack_small(number);
         }

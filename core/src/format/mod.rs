@@ -202,6 +202,7 @@ pub enum Field {
     BodyLen = 30,
     StatementKind = 31,
     Name = 32,
+    StatementNumber = 33,
 }
 
 impl core::fmt::Display for Field {
@@ -239,6 +240,7 @@ impl core::fmt::Display for Field {
             Self::BodyLen => "length of the body",
             Self::StatementKind => "kind of statement",
             Self::Name => "name",
+            Self::StatementNumber => "number of a statement, 1 to 9007199254740991,",
         })
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! A statement is a file beside the bundle. It names the manifest by digest, so that the bundle
 //! itself, once tested, is never packed again. A channel statement replaces the manifest's channel
-//! and rollout, never its class, trust or floor.
+//! and rollout, never its class, trust or floor. Statements bear numbers: a later one takes the place
+//! of those before it, in whatever order they come.
 
 use super::codes::code_enum;
 use super::keyset::KeyRole;
@@ -12,6 +13,9 @@ use super::{Digest, Field, FormatError, Id, wire};
 
 /// The only schema of a statement.
 pub const SCHEMA: u8 = 1;
+
+/// The highest number of a statement: what JSON keeps of a whole number.
+pub const NUMBER_MAX: u64 = (1 << 53) - 1;
 
 code_enum! {
     /// What a statement says.
@@ -48,6 +52,9 @@ pub struct Statement {
     pub kind: StatementKind,
     /// SHA-256 of the manifest it speaks of.
     pub digest: Digest,
+    /// Which of several statements of this kind and name about this manifest it is, from 1: the
+    /// highest number counts. Names and dates of files are nobody's word.
+    pub number: u64,
     /// The product, as in the signed bytes.
     pub product: Id,
     /// Where the update is offered; for kinds other than channel the one it was seen on.
@@ -60,7 +67,17 @@ pub struct Statement {
     pub name: Name,
 }
 
-wire::wire_struct!(Statement { schema, kind, digest, product, channel, rollout, not_after, name });
+wire::wire_struct!(Statement {
+    schema,
+    kind,
+    digest,
+    number,
+    product,
+    channel,
+    rollout,
+    not_after,
+    name
+});
 
 impl Statement {
     /// Reads and checks a statement. Verify the signature over `bytes` before believing it.
@@ -95,6 +112,9 @@ impl Statement {
         }
         if !self.kind.is_known() {
             return Err(Unknown { field: Field::StatementKind, code: self.kind.code().into() });
+        }
+        if self.number == 0 || self.number > NUMBER_MAX {
+            return Err(Bounds(Field::StatementNumber));
         }
         self.channel.check()?;
         if self.rollout > 100 {

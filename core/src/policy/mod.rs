@@ -14,12 +14,12 @@ use heapless::Vec;
 
 use crate::format::manifest::flags;
 use crate::format::record::Body;
-use crate::format::{Channel, Fault, Manifest, Risk, Statement, StatementKind};
+use crate::format::{Channel, Digest, Fault, Manifest, Risk, Statement, StatementKind};
 use crate::verify::{Authority, SoftSha256, Verified};
 
 use channel::{ChannelRefusal, Follow};
 use version::{Label, Version};
-use window::{WindowState, Windows};
+use window::{Window, WindowState, Windows};
 
 /// What the operator of a device wants.
 #[derive(Clone, Debug, Default)]
@@ -37,7 +37,9 @@ pub struct Policy {
     /// Whether an approval statement is needed.
     pub approval_required: bool,
     /// What tells this device from others of its kind: places it in staged rollouts and windows.
-    pub device_id: [u8; 16],
+    /// `None` if nothing does: then whatever is for a part of the devices waits, for all of them
+    /// would draw the same place.
+    pub device_id: Option<[u8; 16]>,
     /// Do not wait: skips what is a matter of timing (window, hold, rollout, back-off), and nothing
     /// else.
     pub force: bool,
@@ -72,14 +74,29 @@ impl Clock {
 pub struct Facts<'a> {
     /// The update.
     pub manifest: &'a Verified<Manifest>,
-    /// Statements that came with it; those about other updates are passed over.
+    /// Statements that came with it, in any order; those about other updates are passed over.
     pub statements: &'a [Verified<Statement>],
+    /// The highest numbers of statements that this device has seen: who withholds a later statement
+    /// does not bring an earlier one back. Empty where nothing was kept.
+    pub seen: &'a [Seen],
     /// The version that runs, if one does.
     pub running_version: Option<&'a str>,
     /// The device's record.
     pub body: &'a Body,
     /// The time, the same for a whole update.
     pub clock: Clock,
+}
+
+/// The highest number of statements of one kind about one update that a device has seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Seen {
+    /// SHA-256 of the manifest that they speak of.
+    pub digest: Digest,
+    /// What they say.
+    pub kind: StatementKind,
+    /// The highest number among them.
+    pub number: u64,
 }
 
 /// What the policy says of an update.
@@ -123,6 +140,26 @@ pub enum Deferral {
     NotApproved,
     /// A rule depends on the time, and the clock is not to be trusted or absent.
     ClockNotTrusted,
+    /// It is for a part of the devices, and nothing tells this one from others.
+    NoIdentity,
+    /// The latest statement about it has expired: the ones before it do not count again.
+    StatementExpired {
+        /// What it says.
+        kind: StatementKind,
+        /// Its number.
+        number: u64,
+        /// Its limit, unix time in seconds.
+        not_after: u64,
+    },
+    /// The device has seen a later statement about it than those that came along.
+    StatementMissing {
+        /// What it says.
+        kind: StatementKind,
+        /// The number of the one that was seen.
+        seen: u64,
+        /// The highest number that came along; 0 for none.
+        found: u64,
+    },
 }
 
 impl Deferral {
@@ -133,7 +170,10 @@ impl Deferral {
             Self::Hold { until: u64::MAX }
             | Self::Rollout { .. }
             | Self::NotApproved
-            | Self::ClockNotTrusted => None,
+            | Self::ClockNotTrusted
+            | Self::NoIdentity
+            | Self::StatementExpired { .. }
+            | Self::StatementMissing { .. } => None,
             Self::Hold { until } | Self::BackOff { until } => Some(until),
             Self::Window { opens_at } => Some(opens_at),
         }
@@ -197,6 +237,24 @@ impl core::fmt::Display for Deferral {
             Self::ClockNotTrusted => {
                 f.write_str("a rule depends on the time, and the clock cannot be trusted")
             }
+            Self::NoIdentity => f.write_str(
+                "it is for a part of the devices, and this one has no identity that tells it from \
+                 the others",
+            ),
+            Self::StatementExpired { kind, number, not_after } => write!(
+                f,
+                "the latest {kind} statement about it, number {number}, expired at unix time \
+                 {not_after}; a later one is needed"
+            ),
+            Self::StatementMissing { kind, seen, found: 0 } => write!(
+                f,
+                "this device has seen {kind} statement number {seen} about it, and none came along"
+            ),
+            Self::StatementMissing { kind, seen, found } => write!(
+                f,
+                "this device has seen {kind} statement number {seen} about it, and the latest that \
+                 came along is number {found}"
+            ),
         }
     }
 }
@@ -321,7 +379,19 @@ fn within(policy: &Policy, windows: &Windows, clock: Clock) -> Verdict {
         return Verdict::Proceed;
     }
     let Some(now) = clock.now() else { return Verdict::Deferred(Deferral::ClockNotTrusted) };
-    match windows.state(now, &policy.device_id) {
+    let state = match &policy.device_id {
+        Some(device) => windows.state(now, device),
+        None if !windows.iter().any(Window::is_drawn) => windows.state(now, &[0; 16]),
+        // Those that are the same for all devices may be open.
+        None => {
+            let plain = windows.undrawn();
+            return match plain.is_empty() || !plain.state(now, &[0; 16]).is_open() {
+                true => Verdict::Deferred(Deferral::NoIdentity),
+                false => Verdict::Proceed,
+            };
+        }
+    };
+    match state {
         WindowState::Open { .. } => Verdict::Proceed,
         WindowState::Closed { opens_at } => Verdict::Deferred(Deferral::Window { opens_at }),
     }
@@ -342,8 +412,7 @@ pub fn judge_failures(
     let step = usize::from(failed.count.max(1) - 1).min(BACK_OFF_S.len() - 1);
     // Exhausted means that it failed after reboots, every time.
     let wait = 2 * BACK_OFF_S[step];
-    // A loader has no clock: until somebody who has one notes the time, it failed just now.
-    let failed_at = if failed.at == 0 { now.unwrap_or(0) } else { failed.at };
+    let failed_at = past(failed.at, now);
     let until = failed_at.saturating_add(wait);
     if !force && now.is_some_and(|now| now < until) {
         return Verdict::Deferred(Deferral::BackOff { until });
@@ -351,17 +420,33 @@ pub fn judge_failures(
     Verdict::Proceed
 }
 
+/// An instant in the past that the record has. A loader has no clock, and a clock may have been
+/// wrong: until somebody notes the time, what has no time or a later one than now happened just now.
+/// Else a clock that once jumped ahead would decide until then.
+fn past(at: u64, now: Option<u64>) -> u64 {
+    match now {
+        Some(now) if at == 0 || at > now => now,
+        _ => at,
+    }
+}
+
 /// What one rule says.
 fn apply(rule: Rule, policy: &Policy, facts: &Facts<'_>) -> Verdict {
     use Verdict::{Deferred, Proceed, Refused};
     let manifest = facts.manifest;
     let now = facts.clock.now();
-    let (channel, rollout) = offered_as(facts);
     match rule {
-        Rule::Channel => match policy.follow.accepts(channel) {
-            Ok(()) => Proceed,
-            Err(refusal) => Refused(Objection::Channel(refusal)),
-        },
+        Rule::Channel => {
+            let mut refusal = Ok(());
+            let known = offers(facts, |channel, _| {
+                refusal = refusal.and_then(|()| policy.follow.accepts(channel));
+            });
+            match (known, refusal) {
+                (Err(deferral), _) => Deferred(deferral),
+                (Ok(()), Err(refusal)) => Refused(Objection::Channel(refusal)),
+                (Ok(()), Ok(())) => Proceed,
+            }
+        }
         Rule::Version => {
             let running = facts.running_version.and_then(|text| Version::parse(text).ok());
             let offered = Version::parse(&manifest.version).ok();
@@ -385,50 +470,87 @@ fn apply(rule: Rule, policy: &Policy, facts: &Facts<'_>) -> Verdict {
             (_, Clock::Trusted(_)) => Proceed,
         },
         Rule::Approval => {
-            let approved = valid(facts, StatementKind::Approval).next().is_some();
-            if approved || !policy.approval_required {
-                Proceed
-            } else {
-                Deferred(Deferral::NotApproved)
+            if !policy.approval_required {
+                return Proceed;
+            }
+            match latest(facts, StatementKind::Approval) {
+                Err(deferral) => Deferred(deferral),
+                Ok(mut approvals) => match approvals.next() {
+                    Some(_) => Proceed,
+                    None => Deferred(Deferral::NotApproved),
+                },
             }
         }
         Rule::Hold => hold(policy, facts),
         Rule::Rollout => {
-            let included =
-                rollout::included::<SoftSha256>(rollout, &policy.device_id, manifest.digest());
-            if included || policy.force {
-                Proceed
-            } else {
-                Deferred(Deferral::Rollout { percentage: rollout })
+            let mut percentage = 100;
+            // Where that cannot be told the rule of channels says why.
+            let known = offers(facts, |_, rollout| percentage = percentage.min(rollout));
+            if known.is_err() || policy.force || percentage == 100 {
+                return Proceed;
+            }
+            match (percentage, &policy.device_id) {
+                (1.., None) => Deferred(Deferral::NoIdentity),
+                (1.., Some(device))
+                    if rollout::included::<SoftSha256>(percentage, device, manifest.digest()) =>
+                {
+                    Proceed
+                }
+                _ => Deferred(Deferral::Rollout { percentage }),
             }
         }
         Rule::Window => within(policy, &policy.apply, facts.clock),
     }
 }
 
-/// Statements of `kind` about this update that have not expired.
-fn valid<'a>(
+/// The statements of `kind` about this update that count: those of the highest number, all of them.
+fn latest<'a>(
     facts: &Facts<'a>,
     kind: StatementKind,
-) -> impl Iterator<Item = &'a Verified<Statement>> {
-    let (digest, now) = (*facts.manifest.digest(), facts.clock.now());
-    facts.statements.iter().filter(move |statement| {
-        let expired = statement.not_after != 0 && now.is_some_and(|now| now > statement.not_after);
-        statement.kind == kind && statement.digest == digest && !expired
-    })
+) -> Result<impl Iterator<Item = &'a Verified<Statement>> + use<'a>, Deferral> {
+    let digest = *facts.manifest.digest();
+    let about = move |statement: &&Verified<Statement>| {
+        statement.kind == kind && statement.digest == digest
+    };
+    let found = facts.statements.iter().filter(about).map(|s| s.number).max().unwrap_or(0);
+    let seen = facts.seen.iter().filter(|seen| seen.kind == kind && seen.digest == digest);
+    if let Some(seen) = seen.map(|seen| seen.number).max().filter(|seen| *seen > found) {
+        return Err(Deferral::StatementMissing { kind, seen, found });
+    }
+    let highest = move |statement: &&Verified<Statement>| statement.number == found;
+    for statement in facts.statements.iter().filter(about).filter(highest) {
+        let not_after = statement.not_after;
+        if not_after == 0 {
+            continue;
+        }
+        match facts.clock {
+            Clock::NotTrusted => return Err(Deferral::ClockNotTrusted),
+            Clock::Trusted(now) if now > not_after => {
+                return Err(Deferral::StatementExpired { kind, number: found, not_after });
+            }
+            Clock::Absent | Clock::Trusted(_) => {}
+        }
+    }
+    Ok(facts.statements.iter().filter(about).filter(highest))
 }
 
-/// The channel and rollout that count: a channel statement's, the last of several, else the
-/// manifest's.
-fn offered_as<'a>(facts: &Facts<'a>) -> (&'a Channel, u8) {
-    // What only edge release keys signed stays on edge, whatever a channel key says of it.
-    let edge_only = facts.manifest.authority() == Authority::EdgeRelease;
-    let counts =
-        |statement: &&Verified<Statement>| !edge_only || statement.channel.risk == Risk::Edge;
-    match valid(facts, StatementKind::Channel).filter(counts).last() {
-        Some(statement) => (&statement.channel, statement.rollout),
-        None => (&facts.manifest.channel, facts.manifest.rollout),
+/// Where the update is offered and to how many: by the latest channel statement, else by the
+/// manifest. Of several with the same number each is given, and each must be met.
+fn offers(facts: &Facts<'_>, mut each: impl FnMut(&Channel, u8)) -> Result<(), Deferral> {
+    let mut said = false;
+    for statement in latest(facts, StatementKind::Channel)? {
+        said = true;
+        let mut channel = statement.channel.clone();
+        // What only edge release keys signed stays on edge, whatever a channel key says of it.
+        if facts.manifest.authority() == Authority::EdgeRelease {
+            channel.risk = Risk::Edge;
+        }
+        each(&channel, statement.rollout);
     }
+    if !said {
+        each(&facts.manifest.channel, facts.manifest.rollout);
+    }
+    Ok(())
 }
 
 fn min_from(manifest: &Verified<Manifest>, running: Option<&str>) -> Verdict {
@@ -451,7 +573,7 @@ fn hold(policy: &Policy, facts: &Facts<'_>) -> Verdict {
     if policy.force || hold.until == 0 || now.is_some_and(|now| now >= hold.until) {
         return Verdict::Proceed;
     }
-    let waited = now.map_or(0, |now| now.saturating_sub(hold.since));
+    let waited = now.map_or(0, |now| now - past(hold.since, Some(now)));
     let security = facts.manifest.flags & flags::SECURITY != 0;
     if security && policy.postpone_max_s.is_some_and(|max| waited >= max) {
         return Verdict::Proceed;

@@ -207,6 +207,12 @@ impl Windows {
         open.filter(|span| span.contains(&at_s)).map(|span| span.end).max()
     }
 
+    /// Those that are the same for every device.
+    #[must_use]
+    pub fn undrawn(&self) -> Self {
+        Self { list: self.list.iter().filter(|window| !window.is_drawn()).copied().collect() }
+    }
+
     /// The windows, in the order of the text.
     pub fn iter(&self) -> impl Iterator<Item = &Window> {
         self.list.iter()
@@ -233,7 +239,21 @@ struct Local {
     second_of_day: i32,
 }
 
+impl WindowState {
+    /// Whether it is open.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Open { .. })
+    }
+}
+
 impl Window {
+    /// Whether what a device gets of it follows from its id.
+    #[must_use]
+    pub const fn is_drawn(&self) -> bool {
+        self.spread || self.parts.get() > 1
+    }
+
     fn local(&self, now: u64) -> Local {
         const DAY: u64 = DAY_S as u64;
         let (utc_day, utc_second) = (now / DAY, now % DAY);

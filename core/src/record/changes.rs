@@ -211,12 +211,15 @@ impl Body {
         self.failed.pop();
     }
 
-    /// Gives failures that a loader without a clock noted the time `now`, unix time in seconds.
-    /// Returns whether anything changed.
+    /// Gives what happened without a clock, or by a clock that was ahead, the time `now`, unix time
+    /// in seconds: failures, and the start of a hold. Deadlines stay. Returns whether anything
+    /// changed.
     pub fn stamp_failures(&mut self, now: u64) -> bool {
         let mut changed = false;
-        for failed in self.failed.iter_mut().filter(|failed| failed.at == 0) {
-            failed.at = now;
+        let hold = (self.hold.until != 0).then_some(&mut self.hold.since);
+        let instants = self.failed.iter_mut().map(|failed| &mut failed.at).chain(hold);
+        for at in instants.filter(|at| **at == 0 || **at > now) {
+            *at = now;
             changed = true;
         }
         changed

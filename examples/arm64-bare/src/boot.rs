@@ -98,6 +98,7 @@ fn choose(machine: &Machine, places: &mut Places, started: u64) -> Result<Ready,
             if table.is_backup {
                 notes.push("note: a primary partition table is bad, its backup was used".into());
             }
+            notes.extend(table.notes.iter().map(|note| format!("note: {note}")));
             tables.push(table);
             true
         }

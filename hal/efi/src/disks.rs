@@ -111,6 +111,7 @@ fn find(only_own: bool, notes: &mut Vec<String>) -> Vec<Found> {
                     notes
                         .push("note: a primary partition table is bad, its backup was used".into());
                 }
+                notes.extend(table.notes.iter().map(|note| format!("note: {note}")));
                 found.push(Found { disk, is_own, table });
             }
             // Not ours to judge: a disk may hold anything.

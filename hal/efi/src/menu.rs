@@ -242,7 +242,7 @@ mod tests {
             guid: None,
         };
         disk::create(&path, &recipe).unwrap();
-        let Disk { device: file, plan } = &mut Disk::open(&path, true).unwrap();
+        let Disk { devices, plan, .. } = &mut Disk::open(&path, true).unwrap();
         let slots = plan.slots();
         let layout = plan.layout(&slots).unwrap();
         let device = Device {
@@ -253,7 +253,8 @@ mod tests {
             architecture: Architecture::Any,
         };
         let mut buffer = vec![0; 64 << 10];
-        let menu = Menu::read::<SoftSha256>(&device, &layout, &mut [file], &mut buffer);
+        let menu =
+            Menu::read::<SoftSha256>(&device, &layout, &mut disk::lent(devices), &mut buffer);
         assert_eq!(menu.record, Choice::Factory);
         assert_eq!(menu.entries.len(), 3);
         for (character, entry) in "123".chars().zip(&menu.entries) {

@@ -1,27 +1,22 @@
 //! A GPT disk with a boot record and slots, found by partition names.
 //!
-//! | partition | holds |
-//! |---|---|
-//! | `stillboot-record` | both copies of the boot record, half of the partition apart |
-//! | `stillboot-a`, `-b`, `-c`, `-recovery` | the slots |
-//! | `stillboot-a-rootfs`, ... | a further region of a slot, for components of that role |
+//! [`stillboot_loader::plan`] says which partition is what; boot loaders ask it too.
 //!
-//! The whole disk is opened once, so that one lock covers all of it.
+//! Whole disks are opened, once each, so that one lock covers all of a disk.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use stillboot::device::{BlockDevice as _, DeviceError, Geometry, Partition};
-use stillboot::format::{Role, Slot};
-use stillboot::layout::{Layout, LayoutError, Region, SlotLayout, SlotRegion};
+use stillboot::device::{BlockDevice, DeviceError, Partition};
+use stillboot::format::Slot;
+use stillboot::layout::LayoutError;
+pub use stillboot_loader::plan::{Plan, RECORD_DISTANCE};
+use stillboot_loader::plan::{PlanError, Source};
 use uuid::Uuid;
 
 use crate::file::{FileDevice, OpenError, OpenOptions};
 use crate::guid;
 use crate::table::{self, PartitionSpec, Table, TableError};
-
-/// Least distance of the two copies of the record, in bytes: managed flash may lose whole pages of
-/// its own around a write that the power cut short.
-pub const RECORD_DISTANCE: u64 = 1 << 20;
 
 /// Why a disk cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -33,59 +28,56 @@ pub enum DiskError {
     /// Its partition table cannot be read, or lacks a partition.
     #[error(transparent)]
     Table(#[from] TableError),
-    /// The partition of the boot record is too small.
-    #[error(
-        "partition {} has {found} bytes: the two copies of the boot record need {needed}",
-        guid::RECORD_NAME
-    )]
-    Record {
-        /// What is needed.
-        needed: u64,
-        /// What there is.
-        found: u64,
+    /// The boot record, or every slot, is missing or cannot be used.
+    #[error("{}: {why}; there is {present}", path.display())]
+    Plan {
+        /// The disk.
+        path: PathBuf,
+        /// What is missing.
+        why: String,
+        /// Which partitions there are.
+        present: String,
     },
-    /// There is no slot.
-    #[error("there is no slot on the disk: expected partitions named stillboot-a and stillboot-b")]
-    NoSlots,
+    /// The primary table is damaged, and it was not asked for writing by the backup.
+    #[error(
+        "the primary partition table of {} is damaged, and nothing is written by its backup \
+         unasked",
+        path.display()
+    )]
+    BackupTable {
+        /// The disk.
+        path: PathBuf,
+    },
     /// A partition cannot be used as a device.
     #[error("the partition cannot be used: {0}")]
     Partition(#[from] DeviceError),
     /// The slots do not make a layout.
     #[error("the partitions of the disk cannot be used: {0}")]
-    Layout(LayoutError),
+    Layout(#[from] LayoutError),
 }
 
-/// Which part of a disk is what.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    geometries: [Geometry; 1],
-    record: [Region; 2],
-    slots: Vec<(Slot, Vec<SlotRegion>)>,
+/// What is done with a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It is read without a lock: another process may be changing it.
+    Look,
+    /// It is read.
+    Read,
+    /// It is written.
+    Write,
+    /// It is written, even where only the backup of its partition table says where.
+    WriteByBackup,
 }
 
-impl Plan {
-    /// The slots, to make a [`layout`](Self::layout) from.
-    #[must_use]
-    pub fn slots(&self) -> Vec<SlotLayout<'_>> {
-        self.slots.iter().map(|(slot, regions)| SlotLayout { slot: *slot, regions }).collect()
-    }
-
-    /// The layout, checked.
-    ///
-    /// # Errors
-    /// [`DiskError::Layout`].
-    pub fn layout<'a>(&'a self, slots: &'a [SlotLayout<'a>]) -> Result<Layout<'a>, DiskError> {
-        Layout::new(&self.geometries, self.record, slots).map_err(DiskError::Layout)
-    }
-}
-
-/// An open disk: the device, and which part of it is what.
+/// Open disks: the devices, and which part of them is what.
 #[derive(Debug)]
 pub struct Disk {
-    /// The whole disk.
-    pub device: FileDevice,
-    /// Which part of it is what.
+    /// The disks in use, whole, in the plan's order.
+    pub devices: Vec<FileDevice>,
+    /// Which part of them is what.
     pub plan: Plan,
+    /// What is worth a warning: a backup table that was used, a slot that was left out.
+    pub warnings: Vec<String>,
 }
 
 impl Disk {
@@ -94,78 +86,80 @@ impl Disk {
     /// # Errors
     /// [`DiskError`].
     pub fn open(path: &Path, read_only: bool) -> Result<Self, DiskError> {
-        let table = Table::read(path, None)?;
-        let options = OpenOptions { read_only, logical_block: Some(table.logical_block_bytes) };
-        let device = FileDevice::open(path, options)?;
-        let plan = plan(&table, device.geometry())?;
-        Ok(Self { device, plan })
+        Self::open_all(&[path], if read_only { Access::Read } else { Access::Write })
     }
-}
 
-impl Disk {
-    /// Opens the disk, or image of one, at `path` for reading, without a lock: another process may
-    /// be changing what is read.
+    /// Opens disks, or images of them, and locks them unless they are only looked at. The boot record is looked for on the first one
+    /// first; the others serve what the disk with the record lacks.
     ///
     /// # Errors
     /// [`DiskError`].
-    pub fn look(path: &Path) -> Result<Self, DiskError> {
-        let table = Table::read(path, None)?;
-        let device = FileDevice::look(path, Some(table.logical_block_bytes))?;
-        let plan = plan(&table, device.geometry())?;
-        Ok(Self { device, plan })
-    }
-}
-
-fn plan(table: &Table, geometry: Geometry) -> Result<Plan, DiskError> {
-    let region = |partition: &table::Partition| Region {
-        device: 0,
-        offset: partition.start_bytes,
-        // The tail that is no whole erase block is never used.
-        len: partition.len_bytes / 4096 * 4096,
-    };
-    let home = region(table.find_name(guid::RECORD_NAME)?);
-    if home.len < 2 * RECORD_DISTANCE {
-        return Err(DiskError::Record { needed: 2 * RECORD_DISTANCE, found: home.len });
-    }
-    let half = home.len / 2 / 4096 * 4096;
-    let record =
-        [Region { len: half, ..home }, Region { offset: home.offset + half, len: half, ..home }];
-    let mut slots = Vec::new();
-    for slot in Slot::ALL {
-        let name = slot_partition(slot);
-        let Ok(first) = table.find_name(&name) else {
-            // Absent is fine, two of the same name are not: nobody can tell which one is meant.
-            if table.partitions.iter().any(|partition| partition.name == name) {
-                table.find_name(&name)?;
+    pub fn open_all(paths: &[impl AsRef<Path>], access: Access) -> Result<Self, DiskError> {
+        let mut warnings = Vec::new();
+        let mut opened = Vec::new();
+        for path in paths {
+            let path = path.as_ref();
+            let (device, table) = open_whole(path, access)?;
+            let named = |note: &String| format!("{}: {note}", path.display());
+            warnings.extend(table.notes.iter().map(named));
+            if table.is_backup {
+                warnings.push(format!(
+                    "{}: the primary partition table is damaged, its backup is used; `stillboot \
+                     disk repair` restores it",
+                    path.display()
+                ));
             }
-            continue;
-        };
-        let mut regions = vec![SlotRegion { region: region(first), roles: &[] }];
-        for roles in SINGLE_ROLES {
-            let name = format!("{name}-{}", roles[0]);
-            if table.partitions.iter().any(|partition| partition.name == name) {
-                regions.push(SlotRegion { region: region(table.find_name(&name)?), roles });
-            }
+            opened.push((device, table));
         }
-        slots.push((slot, regions));
+        let sources: Vec<_> = opened
+            .iter()
+            .enumerate()
+            .map(|(number, (device, table))| Source {
+                is_own: number == 0,
+                geometry: device.geometry(),
+                table: &table.found,
+            })
+            .collect();
+        let plan = Plan::new(&sources, &[]).map_err(|error: PlanError| {
+            let present: Vec<_> = opened.iter().map(|(_, table)| table.describe()).collect();
+            DiskError::Plan {
+                path: paths.first().map(|path| path.as_ref().to_path_buf()).unwrap_or_default(),
+                why: error.to_string(),
+                present: present.join(", "),
+            }
+        })?;
+        warnings.extend(plan.notes.iter().cloned());
+        let mut opened: Vec<_> = opened.into_iter().map(|(device, _)| Some(device)).collect();
+        let devices = plan.disks.iter().filter_map(|disk| opened.get_mut(*disk)?.take()).collect();
+        Ok(Self { devices, plan, warnings })
     }
-    if slots.is_empty() {
-        return Err(DiskError::NoSlots);
-    }
-    Ok(Plan { geometries: [geometry], record, slots })
 }
 
-/// One-element lists that live as long as the program, for regions of one role each.
-const SINGLE_ROLES: [&[Role]; 8] = [
-    &[Role::Kernel],
-    &[Role::Initramfs],
-    &[Role::Cmdline],
-    &[Role::Dtbs],
-    &[Role::Uki],
-    &[Role::Rootfs],
-    &[Role::Image],
-    &[Role::Data],
-];
+/// The devices as the core takes them.
+pub fn lent<D: BlockDevice>(devices: &mut [D]) -> Vec<&mut dyn BlockDevice> {
+    devices.iter_mut().map(|device| device as &mut dyn BlockDevice).collect()
+}
+
+/// What the system said to the last request that failed on one of these, and which one that is.
+#[must_use]
+pub fn last_error(devices: &[FileDevice]) -> Option<(&Path, &io::Error)> {
+    devices.iter().find_map(|device| Some((device.path(), device.last_error()?)))
+}
+
+/// Opens a disk, and reads the table from what was opened: the name may get another meaning.
+fn open_whole(path: &Path, access: Access) -> Result<(FileDevice, Table), DiskError> {
+    let options = OpenOptions { read_only: access == Access::Read, logical_block: None };
+    let mut device = match access {
+        Access::Look => FileDevice::look(path, None)?,
+        _ => FileDevice::open(path, options)?,
+    };
+    let table = table::read_file(device.file(), path, None)?;
+    if table.is_backup && access == Access::Write {
+        return Err(DiskError::BackupTable { path: path.to_path_buf() });
+    }
+    device.set_logical_block(table.logical_block_bytes);
+    Ok((device, table))
+}
 
 /// The name of the partition that holds `slot`.
 #[must_use]
@@ -192,13 +186,12 @@ pub fn open_partition(
     selector: &Selector,
     read_only: bool,
 ) -> Result<Partition<FileDevice>, DiskError> {
-    let table = Table::read(path, None)?;
+    let access = if read_only { Access::Read } else { Access::Write };
+    let (device, table) = open_whole(path, access)?;
     let found = match selector {
         Selector::Name(name) => table.find_name(name)?,
         Selector::PartUuid(guid) => table.find_part_guid(*guid)?,
     };
-    let options = OpenOptions { read_only, logical_block: Some(table.logical_block_bytes) };
-    let device = FileDevice::open(path, options)?;
     let len = found.len_bytes / 4096 * 4096;
     Ok(Partition::new(device, found.start_bytes, len)?)
 }

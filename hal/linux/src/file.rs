@@ -35,6 +35,8 @@ use rustix::fs::{Advice, FlockOperation};
 use rustix::io::Errno;
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
 
+use crate::open;
+
 /// How to open a [`FileDevice`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OpenOptions {
@@ -58,6 +60,14 @@ pub enum OpenError {
         /// What the system said.
         source: io::Error,
     },
+    /// A directory, a terminal, a pipe: nothing with blocks.
+    #[error("{}: {why}", path.display())]
+    NotADevice {
+        /// What was given.
+        path: PathBuf,
+        /// What was expected, and what that is.
+        why: String,
+    },
     /// Another process holds the lock.
     #[error(
         "{} is in use by another process{}; wait for it to finish, or stop it",
@@ -69,12 +79,6 @@ pub enum OpenError {
         path: PathBuf,
         /// Whether it was to be opened for reading only.
         read_only: bool,
-    },
-    /// A directory, a terminal, a pipe: nothing with blocks.
-    #[error("{} is neither a regular file nor a block device", path.display())]
-    NotADevice {
-        /// What was given.
-        path: PathBuf,
     },
     /// There is not one block on it.
     #[error("{} is empty: expected a disk or the image of one", path.display())]
@@ -102,6 +106,8 @@ pub enum OpenError {
 pub struct FileDevice {
     file: File,
     path: PathBuf,
+    /// Its length, of which the last part may be no whole block.
+    bytes: u64,
     geometry: Geometry,
     read_only: bool,
     is_regular: bool,
@@ -131,16 +137,14 @@ impl FileDevice {
     fn open_as(path: &Path, options: OpenOptions, is_locked: bool) -> Result<Self, OpenError> {
         let failed =
             |action| move |source| OpenError::System { path: path.to_path_buf(), action, source };
-        // Before opening it: to open a pipe may wait for ever, and to open a watchdog starts it.
-        let kind = std::fs::metadata(path).map_err(failed("open"))?.file_type();
-        if !kind.is_file() && !kind.is_block_device() {
-            return Err(OpenError::NotADevice { path: path.to_path_buf() });
-        }
-        let mut file = std::fs::OpenOptions::new()
-            .read(true)
-            .write(!options.read_only)
-            .open(path)
-            .map_err(failed("open"))?;
+        let how = std::fs::OpenOptions::new().read(true).write(!options.read_only).clone();
+        let (mut file, found) = open::disk(path, &how).map_err(|error| match error.kind() {
+            ErrorKind::InvalidInput => {
+                OpenError::NotADevice { path: path.to_path_buf(), why: error.to_string() }
+            }
+            _ => failed("open")(error),
+        })?;
+        let kind = found.file_type();
         if is_locked {
             lock(&file, path, options.read_only, kind.is_block_device())?;
         }
@@ -158,6 +162,7 @@ impl FileDevice {
         let device = Self {
             file,
             path: path.to_path_buf(),
+            bytes,
             geometry: Geometry::disk(logical_block, capacity),
             read_only: options.read_only,
             is_regular: kind.is_file(),
@@ -171,6 +176,22 @@ impl FileDevice {
             device.drop_cache(0..capacity);
         }
         Ok(device)
+    }
+
+    /// Counts in blocks of that size from now on: what the partition table of an image says.
+    pub(crate) fn set_logical_block(&mut self, logical_block: u32) {
+        let capacity = self.bytes - self.bytes % u64::from(logical_block);
+        self.geometry = Geometry::disk(logical_block, capacity);
+    }
+
+    /// Whether it is the image of a disk and not a disk.
+    pub(crate) const fn is_regular(&self) -> bool {
+        self.is_regular
+    }
+
+    /// The file behind it.
+    pub(crate) const fn file(&self) -> &File {
+        &self.file
     }
 
     /// The path it was opened with.
@@ -360,7 +381,7 @@ fn logical_block(
 }
 
 /// Who is at fault, in the words of the core.
-fn device_error(error: &io::Error) -> DeviceError {
+pub(crate) fn device_error(error: &io::Error) -> DeviceError {
     // The end of a file that was longer when it was opened: the medium was changed.
     if error.kind() == ErrorKind::UnexpectedEof {
         return DeviceError::Gone;

@@ -16,6 +16,8 @@ use stillboot::format::{Envelope, Id, KeyRole, PayloadType, envelope};
 use stillboot::verify::{SoftSha256, Trust, digest_of, key_id, verify_signature};
 use uuid::Uuid;
 
+use crate::open;
+
 /// Why keys could not be read, written or used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -518,8 +520,11 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Longest file of a key or of roots that is read: none comes near.
+const FILE_LEN_MAX: u64 = 1 << 20;
+
 fn read(path: &Path) -> Result<String, KeyError> {
-    fs::read_to_string(path).map_err(|source| KeyError::System {
+    open::small_text(path, FILE_LEN_MAX).map_err(|source| KeyError::System {
         path: path.to_path_buf(),
         action: "read",
         source,

@@ -11,9 +11,12 @@ pub mod file;
 pub mod guid;
 pub mod keys;
 pub mod live;
+pub mod open;
 pub mod pe;
 pub mod proof;
 pub mod statement;
 pub mod table;
+
+pub use uuid;
 
 pub use file::{FileDevice, OpenError, OpenOptions};

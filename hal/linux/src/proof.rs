@@ -5,11 +5,10 @@
 //! root can forge all three; the proof guards against mistakes (confirming a slot that is not the
 //! one running), and the core compares it with the record before anything is written.
 
-use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use crate::guid;
+use crate::{guid, open};
 
 /// The parameter on the kernel command line.
 pub const PARAMETER: &str = "stillboot.proof";
@@ -147,12 +146,7 @@ const EFI_VARIABLE_NON_VOLATILE: u32 = 1;
 const SOURCE_BYTES_MAX: u64 = 64 * 1024;
 
 fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, ProofError> {
-    let read = || -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        File::open(path)?.take(SOURCE_BYTES_MAX).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    match read() {
+    match open::small(path, SOURCE_BYTES_MAX) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             Ok(None)

@@ -16,6 +16,8 @@ pub struct Subject {
     pub product: Id,
     /// Where it is offered; in a channel statement, where from now on.
     pub channel: Channel,
+    /// The number of the statement: above that of any before it.
+    pub number: u64,
 }
 
 impl Subject {
@@ -43,11 +45,12 @@ impl Subject {
     }
 
     fn statement(self, kind: StatementKind, rollout: u8, not_after: u64) -> Statement {
-        let Self { digest, product, channel } = self;
+        let Self { digest, product, channel, number } = self;
         Statement {
             schema: statement::SCHEMA,
             kind,
             digest,
+            number,
             product,
             channel,
             rollout,
@@ -100,7 +103,7 @@ mod tests {
             risk: Risk::Beta,
             branch: Default::default(),
         };
-        Subject { digest: [1; 32], product: [2; 16], channel }
+        Subject { digest: [1; 32], product: [2; 16], channel, number: 3 }
     }
 
     #[test]
@@ -120,5 +123,9 @@ mod tests {
         // Without a name it would pass for any sign-off.
         assert!(sign(&subject().signed_off("", 0).unwrap(), &[&key]).is_err());
         assert!(sign(&subject().offered(101, 0), &[&key]).is_err());
+        // Zero stands for none that was seen; above 2^53 JSON would round.
+        for number in [0, 1 << 53, u64::MAX] {
+            assert!(sign(&Subject { number, ..subject() }.offered(1, 0), &[&key]).is_err());
+        }
     }
 }

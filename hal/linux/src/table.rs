@@ -1,32 +1,37 @@
 //! GUID partition tables: read one, find a partition in it, create a disk image with one.
 //!
-//! Reading trusts nothing: the primary table counts only if both its checksums are right, it says
-//! itself where it lies, and its partitions are on the disk and do not overlap; else the backup
-//! counts by the same rules. Overlap matters, for an install into one of two overlapping
-//! partitions would destroy the other.
+//! What counts as a table is said in [`stillboot_loader::gpt`], which boot loaders read by too.
 
 mod create;
 mod read;
+mod repair;
 
 use std::io;
 use std::path::PathBuf;
 
+use stillboot_loader::gpt;
 use uuid::Uuid;
 
 pub use create::{ALIGNMENT_BYTES, PartitionSpec, create};
+pub(crate) use read::read_file;
+pub use repair::{other_fault, repair};
 
 /// A partition table that was read and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     path: PathBuf,
+    /// As boot loaders see it.
+    pub(crate) found: gpt::Table,
     /// GUID of the disk.
     pub disk_guid: Uuid,
     /// The sector size that the table counts in: 512 or 4096.
     pub logical_block_bytes: u32,
-    /// Whether the primary table was bad and this is the backup: worth a warning.
+    /// Whether the primary table was damaged and this is the backup: worth a warning.
     pub is_backup: bool,
-    /// The partitions in use, by index.
+    /// The partitions in use that are sound, by index.
     pub partitions: Vec<Partition>,
+    /// What was passed over, and why.
+    pub notes: Vec<String>,
 }
 
 /// A partition of a [`Table`].
@@ -87,7 +92,8 @@ impl Table {
         }
     }
 
-    fn describe(&self) -> String {
+    /// Its partitions, in words.
+    pub(crate) fn describe(&self) -> String {
         if self.partitions.is_empty() {
             return "no partition".to_owned();
         }
@@ -110,12 +116,20 @@ pub enum TableError {
         /// What the system said.
         source: io::Error,
     },
-    /// Neither the primary nor the backup table is right.
+    /// No table counts.
     #[error("{} has no valid GUID partition table: {why}", path.display())]
     NoTable {
         /// The disk.
         path: PathBuf,
-        /// What is wrong with the primary and the backup table.
+        /// What is wrong with what there is.
+        why: String,
+    },
+    /// A table that could be restored would be written over what is in use.
+    #[error("{}: {why}", path.display())]
+    NotRestored {
+        /// The disk.
+        path: PathBuf,
+        /// What is in the way.
         why: String,
     },
     /// There is a table for both sector sizes, left behind by an earlier use of the disk.

@@ -1,22 +1,44 @@
 //! Reads a GUID partition table from any block device, and trusts nothing in it.
 //!
-//! The rules are those of `stillboot-linux`, so that the loader and the running system never see
-//! two different disks: the primary table counts only if both its checksums are right, it says
-//! itself where it lies, and its partitions are on the disk and do not overlap; else the backup
-//! counts by the same rules.
+//! Boot loaders and the running system read by these rules, so that they never see two different
+//! disks:
+//!
+//! - A table counts only under a protective MBR, as the kernel and the firmware have it.
+//! - The primary table counts if both its checksums are right and it says itself where it lies.
+//! - Only where it is damaged the backup counts, by the same rules: the one that the primary's
+//!   header names if that header is sound, else the one in the last block. A backup that an MBR
+//!   with partitions of its own contradicts is an older use of the disk.
+//! - Partitions of ours are in the space for partitions and share no block with any other, or the
+//!   disk is refused: an update of one would destroy the other. What belongs to others may be odd;
+//!   it is passed over and noted.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use gpt_disk_types::{GptHeader, GptPartitionEntry, Guid};
+use gpt_disk_types::{GptHeader, GptPartitionEntry, Guid, MasterBootRecord, guid};
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
+
+/// GPT type of the partition with the two copies of the boot record.
+pub const RECORD_KIND: Guid = guid!("116da90b-22a5-4c4a-a767-df4c99a3cfe7");
+/// GPT type of an update slot.
+pub const SLOT_KIND: Guid = guid!("cb603fbf-8083-4eb6-9050-4ade66bf0892");
+/// GPT type of the recovery slot.
+pub const RECOVERY_KIND: Guid = guid!("625a1a4a-2709-493a-a138-170334f5c009");
+
+/// How the names of our partitions begin.
+const NAME_PREFIX: &str = "stillboot-";
 
 /// A partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partition {
+    /// Position in the table, from 1.
+    pub index: u32,
     /// Name.
     pub name: String,
+    /// What kind of partition it is.
+    pub kind: Guid,
     /// Which one it is: PARTUUID.
     pub guid: Guid,
     /// First byte on the disk.
@@ -28,10 +50,14 @@ pub struct Partition {
 /// A partition table that was read and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
-    /// Whether the primary table was bad and this is the backup.
+    /// Whether the primary table was damaged and this is the backup.
     pub is_backup: bool,
-    /// The partitions in use.
+    /// GUID of the disk.
+    pub disk_guid: Guid,
+    /// The partitions in use that are sound.
     pub partitions: Vec<Partition>,
+    /// What was passed over, and why.
+    pub notes: Vec<String>,
 }
 
 /// Why there is no telling what is on a disk.
@@ -39,12 +65,62 @@ pub struct Table {
 pub enum TableError {
     /// The disk cannot be read.
     Device(DeviceError),
-    /// There is no table: the signature is missing.
+    /// There is no table.
     NoTable,
+    /// There is a table, and no protective MBR before it.
+    Unprotected,
+    /// There is a table, and an MBR with partitions of its own before it: the disk was partitioned
+    /// again since.
+    DosLabel,
+    /// The table counts in other sectors than those of the disk.
+    OtherSectors {
+        /// What the table counts in, in bytes.
+        table: u32,
+        /// What the disk has.
+        disk: u32,
+    },
+    /// A partition of ours cannot be.
+    Partition {
+        /// Its position in the table, from 1.
+        index: u32,
+        /// What is wrong with it.
+        why: Odd,
+    },
+    /// Both tables are damaged.
+    Damaged {
+        /// What is wrong with the primary.
+        primary: Fault,
+        /// What is wrong with the backup.
+        backup: Fault,
+    },
+}
+
+/// What is wrong with a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Odd {
+    /// It ends before it starts.
+    NoLength,
+    /// It is not in the space for partitions.
+    Outside,
+    /// It shares blocks with the partition at this position.
+    Overlaps(u32),
+}
+
+/// What is wrong with one of the two tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It cannot be read.
+    Device(DeviceError),
+    /// It is not there: the signature is missing.
+    Missing,
     /// The header is not right.
     Header(&'static str),
     /// The entries are not right.
     Entries(&'static str),
+    /// It is of another disk than the header of the primary, which is sound.
+    OtherDisk,
+    /// An MBR has partitions that it has not.
+    Contradicted,
 }
 
 impl core::fmt::Display for TableError {
@@ -52,102 +128,372 @@ impl core::fmt::Display for TableError {
         match self {
             Self::Device(error) => write!(f, "the partition table cannot be read: {error}"),
             Self::NoTable => f.write_str("no partition table"),
-            Self::Header(why) => write!(f, "the header of the partition table is wrong: {why}"),
-            Self::Entries(why) => write!(f, "the partition table is wrong: {why}"),
+            Self::Unprotected => {
+                f.write_str("its partition table does not count: no protective MBR is before it")
+            }
+            Self::DosLabel => f.write_str(
+                "its partition table does not count: a DOS partition table is before it",
+            ),
+            Self::OtherSectors { table, disk } => write!(
+                f,
+                "its partition table counts in sectors of {table} bytes, the disk has {disk}: it \
+                 was written on another kind of disk"
+            ),
+            Self::Partition { index, why } => write!(f, "partition {index} {why}"),
+            Self::Damaged { primary, backup } => {
+                write!(f, "no partition table is whole: primary: {primary}; backup: {backup}")
+            }
+        }
+    }
+}
+
+impl core::fmt::Display for Odd {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::NoLength => f.write_str("ends before it starts"),
+            Self::Outside => f.write_str("is not in the space for partitions"),
+            Self::Overlaps(other) => write!(f, "overlaps partition {other}"),
+        }
+    }
+}
+
+impl core::fmt::Display for Fault {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Device(error) => write!(f, "it cannot be read: {error}"),
+            Self::Missing => f.write_str("it is not there"),
+            Self::Header(why) => write!(f, "its header is wrong: {why}"),
+            Self::Entries(why) => write!(f, "its entries are wrong: {why}"),
+            Self::OtherDisk => f.write_str("it has another disk's GUID than the primary"),
+            Self::Contradicted => {
+                f.write_str("the MBR has a partition that it has not, so it is an older one")
+            }
         }
     }
 }
 
 /// Eight times what every tool writes.
 const ENTRIES_MAX: u32 = 1024;
-const ENTRY_BYTES: u32 = 128;
-const HEADER_BYTES: usize = 92;
+/// Length of an entry.
+pub const ENTRY_BYTES: u32 = 128;
+/// Length of a header.
+pub const HEADER_BYTES: usize = 92;
 
-/// Reads the primary table of `device`, or else the backup.
+/// Reads the table of `device`.
 ///
 /// # Errors
-/// [`TableError`] of the primary table, if the backup is no better.
+/// [`TableError`].
 pub fn read(device: &mut dyn BlockDevice) -> Result<Table, TableError> {
-    let Geometry { logical_block_bytes: block, capacity_bytes, .. } = device.geometry();
-    let blocks = capacity_bytes / u64::from(block.max(1));
-    if (block as usize) < HEADER_BYTES || blocks < 3 {
-        return Err(TableError::NoTable);
-    }
-    read_at(device, 1, blocks, false)
-        .or_else(|primary| read_at(device, blocks - 1, blocks, true).map_err(|_| primary))
-}
-
-fn read_at(
-    device: &mut dyn BlockDevice,
-    lba: u64,
-    blocks: u64,
-    is_backup: bool,
-) -> Result<Table, TableError> {
-    let block = device.geometry().logical_block_bytes;
-    let mut bytes = vec![0; block as usize];
-    device.read(lba * u64::from(block), &mut bytes).map_err(TableError::Device)?;
-    let header = *bytemuck::from_bytes::<GptHeader>(&bytes[..HEADER_BYTES]);
-    // The checksum counts its own field as zeros.
-    bytes[16..20].fill(0);
-    let sum = crate::crc32(&bytes[..HEADER_BYTES]);
-    check_header(&header, sum, lba, blocks)?;
-
-    let count = header.number_of_partition_entries.to_u32();
-    let len = (count * ENTRY_BYTES) as usize;
-    let mut bytes = vec![0; len.next_multiple_of(block as usize)];
-    let start = header.partition_entry_lba.to_u64();
-    if start + (bytes.len() / block as usize) as u64 > blocks {
-        return Err(TableError::Header("its entries leave the disk"));
-    }
-    device.read(start * u64::from(block), &mut bytes).map_err(TableError::Device)?;
-    let bytes = &bytes[..len];
-    if crate::crc32(bytes) != header.partition_entry_array_crc32.0.to_u32() {
-        return Err(TableError::Entries("the checksum does not match"));
-    }
-
-    let (first, last) = (header.first_usable_lba.to_u64(), header.last_usable_lba.to_u64());
-    let mut partitions = Vec::new();
-    for entry in bytes.chunks_exact(ENTRY_BYTES as usize) {
-        let entry = bytemuck::from_bytes::<GptPartitionEntry>(entry);
-        if !entry.is_used() {
-            continue;
-        }
-        let (start, end) = (entry.starting_lba.to_u64(), entry.ending_lba.to_u64());
-        if start < first || end < start || end > last {
-            return Err(TableError::Entries("a partition is not in the space for partitions"));
-        }
-        partitions.push(Partition {
-            name: text(&{ entry.name }.0),
-            guid: { entry.unique_partition_guid },
-            // Cannot overflow: the last block is on the disk.
-            start_bytes: start * u64::from(block),
-            len_bytes: (end - start + 1) * u64::from(block),
+    let Geometry { logical_block_bytes: block, .. } = device.geometry();
+    let Some(last) = last_block(device) else { return Err(TableError::NoTable) };
+    let label = Label::read(device).map_err(TableError::Device)?;
+    let header = read_header(device, 1);
+    if !label.is_protective() {
+        return Err(match header {
+            Ok(_) if label.has_partitions() => TableError::DosLabel,
+            Ok(_) => TableError::Unprotected,
+            Err(_) => other_sectors(device).unwrap_or(TableError::NoTable),
         });
     }
-    check_overlap(&partitions)?;
-    Ok(Table { is_backup, partitions })
+    let (fault, header) = match header {
+        Err(fault) => (fault, None),
+        Ok(header) => match read_entries(device, &header) {
+            Ok(entries) => return Copy { header, entries }.table(block, false),
+            Err(fault) => (fault, Some(header)),
+        },
+    };
+    match Copy::backup(device, header.as_ref(), &label, last) {
+        Ok(backup) => backup.table(block, true),
+        Err(backup) => Err(other_sectors(device).unwrap_or(match (fault, backup) {
+            (Fault::Missing, Fault::Missing) => TableError::NoTable,
+            (primary, backup) => TableError::Damaged { primary, backup },
+        })),
+    }
 }
 
-/// A name as Linux and its tools read it: UTF-16 up to the first zero. Pairs of surrogates are one
-/// character; both sides have to call a partition the same.
-fn text(name: &[u8; 72]) -> String {
-    let units = name.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
-    char::decode_utf16(units.take_while(|unit| *unit != 0))
-        .map(|character| character.unwrap_or(char::REPLACEMENT_CHARACTER))
-        .collect()
+/// The number of the last block, if there is room for a table.
+#[must_use]
+pub fn last_block(device: &dyn BlockDevice) -> Option<u64> {
+    let Geometry { logical_block_bytes: block, capacity_bytes, .. } = device.geometry();
+    let blocks = capacity_bytes / u64::from(block.max(1));
+    ((block as usize) >= LABEL_BYTES && blocks >= 3).then(|| blocks - 1)
 }
 
-fn check_header(header: &GptHeader, sum: u32, lba: u64, blocks: u64) -> Result<(), TableError> {
-    let wrong = |why| Err(TableError::Header(why));
+/// One of the two tables, with both checksums right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copy {
+    /// Its header.
+    pub header: GptHeader,
+    /// Its entries, as they are on the disk.
+    pub entries: Vec<u8>,
+}
+
+impl Copy {
+    /// Reads the table whose header is in block `lba`.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub fn read(device: &mut dyn BlockDevice, lba: u64) -> Result<Self, Fault> {
+        let header = read_header(device, lba)?;
+        let entries = read_entries(device, &header)?;
+        Ok(Self { header, entries })
+    }
+
+    /// The backup of a table that is damaged: where `header`, its own, is sound, the one that it
+    /// names; else the one in block `last`, or in the last one that the MBR covers.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub fn backup(
+        device: &mut dyn BlockDevice,
+        header: Option<&GptHeader>,
+        label: &Label,
+        last: u64,
+    ) -> Result<Self, Fault> {
+        let backup = match header {
+            Some(header) => Self::read(device, header.alternate_lba.to_u64())?,
+            // On a disk that has grown it is where the disk ended when it was partitioned.
+            None => Self::read(device, last).or_else(|fault| match label.end() {
+                Some(end) if end < last => Self::read(device, end),
+                _ => Err(fault),
+            })?,
+        };
+        if header.is_some_and(|header| { header.disk_guid } != { backup.header.disk_guid }) {
+            return Err(Fault::OtherDisk);
+        }
+        if label.contradicts(&backup) {
+            return Err(Fault::Contradicted);
+        }
+        Ok(backup)
+    }
+
+    /// What it says, in a disk with blocks of that many bytes.
+    ///
+    /// # Errors
+    /// [`TableError::Partition`].
+    pub fn table(&self, block: u32, is_backup: bool) -> Result<Table, TableError> {
+        let header = &self.header;
+        let space = (header.first_usable_lba.to_u64(), header.last_usable_lba.to_u64());
+        let entries: Vec<_> = self.entries().collect();
+        let mut table =
+            Table { is_backup, disk_guid: { header.disk_guid }, partitions: vec![], notes: vec![] };
+        for (at, entry) in entries.iter().enumerate() {
+            // What is ours shares no block with anything, whatever else is wrong with the other.
+            let others = entries.iter().enumerate().filter(|(other, _)| *other != at);
+            let shared = others.map(|(_, other)| other).find(|other| entry.overlaps(other));
+            let odd = match shared {
+                _ if entry.last < entry.first => Odd::NoLength,
+                _ if entry.first < space.0 || entry.last > space.1 => Odd::Outside,
+                Some(other) => Odd::Overlaps(other.index),
+                None => {
+                    table.partitions.push(entry.partition(block));
+                    continue;
+                }
+            };
+            let (index, name) = (entry.index, &entry.name);
+            if entry.is_ours {
+                return Err(TableError::Partition { index, why: odd });
+            }
+            table.notes.push(format!("partition {index} `{name}` passed over: it {odd}"));
+        }
+        Ok(table)
+    }
+
+    /// The last block that a partition has.
+    #[must_use]
+    pub fn last_used(&self) -> Option<u64> {
+        self.entries().map(|entry| entry.last).max()
+    }
+
+    fn entries(&self) -> impl Iterator<Item = Entry> {
+        (1..).zip(self.entries.chunks_exact(ENTRY_BYTES as usize)).filter_map(|(index, bytes)| {
+            let entry = bytemuck::from_bytes::<GptPartitionEntry>(bytes);
+            entry.is_used().then(|| {
+                let name = text(&{ entry.name }.0);
+                let kind = entry.partition_type_guid.0;
+                Entry {
+                    index,
+                    is_ours: name.starts_with(NAME_PREFIX)
+                        || [RECORD_KIND, SLOT_KIND, RECOVERY_KIND].contains(&kind),
+                    name,
+                    kind,
+                    guid: { entry.unique_partition_guid },
+                    first: entry.starting_lba.to_u64(),
+                    last: entry.ending_lba.to_u64(),
+                }
+            })
+        })
+    }
+}
+
+/// A partition, in blocks, that may be odd.
+struct Entry {
+    index: u32,
+    is_ours: bool,
+    name: String,
+    kind: Guid,
+    guid: Guid,
+    first: u64,
+    last: u64,
+}
+
+impl Entry {
+    fn overlaps(&self, other: &Self) -> bool {
+        let (from, to) = (self.first.max(other.first), self.last.min(other.last));
+        self.first <= self.last && other.first <= other.last && from <= to
+    }
+
+    /// For one that is in the space for partitions: then nothing overflows.
+    fn partition(&self, block: u32) -> Partition {
+        Partition {
+            index: self.index,
+            name: self.name.clone(),
+            kind: self.kind,
+            guid: self.guid,
+            start_bytes: self.first * u64::from(block),
+            len_bytes: (self.last - self.first + 1) * u64::from(block),
+        }
+    }
+}
+
+/// What the first sector says of partitions.
+#[derive(Clone, Copy, Debug)]
+pub struct Label {
+    record: MasterBootRecord,
+}
+
+const LABEL_BYTES: usize = 512;
+const PROTECTIVE: u8 = 0xee;
+
+impl Label {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub fn read(device: &mut dyn BlockDevice) -> Result<Self, DeviceError> {
+        let mut bytes = vec![0; device.geometry().logical_block_bytes as usize];
+        device.read(0, &mut bytes)?;
+        Ok(Self::new(&bytes))
+    }
+
+    /// From the first block of a disk.
+    ///
+    /// # Panics
+    /// If it is shorter than 512 bytes.
+    #[must_use]
+    pub fn new(block: &[u8]) -> Self {
+        Self { record: bytemuck::pod_read_unaligned(&block[..LABEL_BYTES]) }
+    }
+
+    /// The last block that the protective partition covers.
+    fn end(&self) -> Option<u64> {
+        let at = self.record.partitions.iter().find(|at| at.os_indicator == PROTECTIVE)?;
+        (u64::from(at.starting_lba.to_u32()) + u64::from(at.size_in_lba.to_u32())).checked_sub(1)
+    }
+
+    fn is_signed(&self) -> bool {
+        self.record.signature == [0x55, 0xaa]
+    }
+
+    /// Whether it says that a GUID partition table follows: by the rule of the kernel, one partition
+    /// of that type that starts in block 1, whatever else there is.
+    #[must_use]
+    pub fn is_protective(&self) -> bool {
+        let protects = |at: &gpt_disk_types::MbrPartitionRecord| {
+            at.os_indicator == PROTECTIVE && at.starting_lba.to_u32() == 1
+        };
+        self.is_signed() && self.record.partitions.iter().any(protects)
+    }
+
+    /// Whether it has partitions of its own.
+    #[must_use]
+    pub fn has_partitions(&self) -> bool {
+        self.partitions().next().is_some()
+    }
+
+    /// Whether it begins as file systems and their boot code do, with a jump: a disk that was
+    /// formatted as a whole.
+    #[must_use]
+    pub fn is_file_system(&self) -> bool {
+        self.is_signed() && matches!(self.record.boot_strap_code, [0xeb, _, 0x90, ..] | [0xe9, ..])
+    }
+
+    /// Its own partitions: first block and length.
+    fn partitions(&self) -> impl Iterator<Item = (u64, u64)> {
+        let is_signed = self.is_signed();
+        self.record
+            .partitions
+            .iter()
+            .filter(move |at| is_signed && ![0, PROTECTIVE].contains(&at.os_indicator))
+            .map(|at| (at.starting_lba.to_u32().into(), at.size_in_lba.to_u32().into()))
+    }
+
+    /// Whether it has a partition that `copy` has not. A hybrid MBR repeats partitions of the
+    /// table; one that was written later knows nothing of them.
+    #[must_use]
+    pub fn contradicts(&self, copy: &Copy) -> bool {
+        self.partitions().any(|(start, len)| {
+            !copy.entries().any(|entry| {
+                entry.first == start && entry.last.checked_sub(start).map(|n| n + 1) == Some(len)
+            })
+        })
+    }
+}
+
+/// The error for a table that counts in sectors of the other size.
+fn other_sectors(device: &mut dyn BlockDevice) -> Option<TableError> {
+    let disk = device.geometry().logical_block_bytes;
+    let table = if disk == 512 { 4096 } else { 512 };
+    let start = u64::from(table / disk * disk);
+    let mut bytes = vec![0; disk as usize];
+    device.read(start, &mut bytes).ok()?;
+    let at = table as usize - start as usize;
+    let header = sound_header(&bytes[at..][..HEADER_BYTES]).ok()?;
+    (header.my_lba.to_u64() == 1).then_some(TableError::OtherSectors { table, disk })
+}
+
+/// The header in these bytes, if its checksum is right.
+fn sound_header(bytes: &[u8]) -> Result<GptHeader, Fault> {
+    let header: GptHeader = bytemuck::pod_read_unaligned(bytes);
     if !header.is_signature_valid() {
-        return Err(TableError::NoTable);
+        return Err(Fault::Missing);
     }
     if header.header_size.to_u32() as usize != HEADER_BYTES {
-        return wrong("its length is not 92 bytes");
+        return Err(Fault::Header("its length is not 92 bytes"));
     }
-    if header.header_crc32.0.to_u32() != sum {
-        return wrong("the checksum does not match");
+    if header.header_crc32.0.to_u32() != header_sum(&header) {
+        return Err(Fault::Header("the checksum does not match"));
     }
+    Ok(header)
+}
+
+/// The checksum of a header, which counts its own field as zeros.
+#[must_use]
+pub fn header_sum(header: &GptHeader) -> u32 {
+    let mut header = *header;
+    header.header_crc32 = gpt_disk_types::Crc32::default();
+    crate::crc32(bytemuck::bytes_of(&header))
+}
+
+/// The checksum of entries.
+#[must_use]
+pub fn entries_sum(entries: &[u8]) -> u32 {
+    crate::crc32(entries)
+}
+
+/// The header in block `lba`, if it is sound; nothing is said of its entries.
+///
+/// # Errors
+/// [`Fault`].
+pub fn read_header(device: &mut dyn BlockDevice, lba: u64) -> Result<GptHeader, Fault> {
+    let wrong = |why| Err(Fault::Header(why));
+    let block = device.geometry().logical_block_bytes;
+    let Some(last) = last_block(device).filter(|last| lba <= *last) else {
+        return wrong("it is not on the disk");
+    };
+    let mut bytes = vec![0; block as usize];
+    device.read(lba * u64::from(block), &mut bytes).map_err(Fault::Device)?;
+    let header = sound_header(&bytes[..HEADER_BYTES])?;
     if header.my_lba.to_u64() != lba {
         return wrong("it says that it lies elsewhere");
     }
@@ -158,28 +504,41 @@ fn check_header(header: &GptHeader, sum: u32, lba: u64, blocks: u64) -> Result<(
         return wrong("it has more than 1024 entries");
     }
     let start = header.partition_entry_lba.to_u64();
-    if start < 1 || start >= blocks {
+    let blocks = entries_len(&header).div_ceil(block as usize) as u64;
+    if start < 1 || start > last || blocks > last + 1 - start {
         return wrong("its entries are not on the disk");
     }
-    let (first, last) = (header.first_usable_lba.to_u64(), header.last_usable_lba.to_u64());
-    if first < 2 || first > last || last >= blocks {
+    let (first, end) = (header.first_usable_lba.to_u64(), header.last_usable_lba.to_u64());
+    if first < 2 || first > end || end > last {
         return wrong("its space for partitions is not on the disk");
     }
-    Ok(())
+    Ok(header)
 }
 
-/// An update into one of two partitions that overlap would destroy the other.
-fn check_overlap(partitions: &[Partition]) -> Result<(), TableError> {
-    for (at, one) in partitions.iter().enumerate() {
-        let overlaps = |other: &Partition| {
-            one.start_bytes < other.start_bytes + other.len_bytes
-                && other.start_bytes < one.start_bytes + one.len_bytes
-        };
-        if partitions[..at].iter().any(overlaps) {
-            return Err(TableError::Entries("two partitions overlap"));
-        }
+fn read_entries(device: &mut dyn BlockDevice, header: &GptHeader) -> Result<Vec<u8>, Fault> {
+    let block = device.geometry().logical_block_bytes;
+    let len = entries_len(header);
+    let mut bytes = vec![0; len.next_multiple_of(block as usize)];
+    let start = header.partition_entry_lba.to_u64();
+    device.read(start * u64::from(block), &mut bytes).map_err(Fault::Device)?;
+    bytes.truncate(len);
+    if entries_sum(&bytes) != header.partition_entry_array_crc32.0.to_u32() {
+        return Err(Fault::Entries("the checksum does not match"));
     }
-    Ok(())
+    Ok(bytes)
+}
+
+fn entries_len(header: &GptHeader) -> usize {
+    (header.number_of_partition_entries.to_u32() * ENTRY_BYTES) as usize
+}
+
+/// A name as Linux and its tools read it: UTF-16 up to the first zero. Pairs of surrogates are one
+/// character; both sides have to call a partition the same.
+fn text(name: &[u8; 72]) -> String {
+    let units = name.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
+    char::decode_utf16(units.take_while(|unit| *unit != 0))
+        .map(|character| character.unwrap_or(char::REPLACEMENT_CHARACTER))
+        .collect()
 }
 
 #[cfg(test)]

@@ -8,9 +8,12 @@
 //! | `stillboot-a`, `-b`, `-c`, `-recovery` | the slots |
 //! | `stillboot-a-rootfs`, ... | a further region of a slot, for components of that role |
 //!
-//! A partition on the loader's own disk goes before one of the same name elsewhere, so that a disk
+//! The boot record is looked for on the own disk first: the one that the loader came from, or that
+//! the tool was told first. Slots are looked for first on the disk with the record, so that a disk
 //! that is plugged in cannot stand in for what is there already. Two that fit equally are as bad as
 //! none. A slot that is unclear is left out and noted; it never stops another.
+//!
+//! Loaders and the tool call this module, so they see the same slots.
 
 use alloc::format;
 use alloc::string::String;
@@ -35,7 +38,7 @@ const ERASE_BLOCK: u64 = 4096;
 /// A disk to plan with.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
-    /// Whether the loader came from it.
+    /// Whether the loader came from it, or the tool was told it first.
     pub is_own: bool,
     /// Its units and size.
     pub geometry: Geometry,
@@ -74,8 +77,8 @@ pub enum PlanError {
         /// Its length in bytes.
         found: u64,
     },
-    /// There is no slot.
-    NoSlots,
+    /// There is no slot that can be used; with why each that is there was left out.
+    NoSlots(Vec<String>),
 }
 
 impl core::fmt::Display for PlanError {
@@ -87,8 +90,9 @@ impl core::fmt::Display for PlanError {
                 "partition {RECORD_NAME} has {found} bytes: two copies need {}",
                 2 * RECORD_DISTANCE
             ),
-            Self::NoSlots => {
-                f.write_str("no slot: expected partitions named stillboot-a and stillboot-b")
+            Self::NoSlots(notes) => {
+                f.write_str("no slot: expected partitions named stillboot-a and stillboot-b")?;
+                notes.iter().try_for_each(|note| write!(f, "; {note}"))
             }
         }
     }
@@ -103,6 +107,13 @@ pub enum FindError {
     Ambiguous,
     /// The update would span more disks than the core takes.
     TooManyDisks,
+    /// It does not start at an erase block.
+    Unaligned {
+        /// First byte of the partition.
+        start: u64,
+    },
+    /// It is shorter than an erase block.
+    TooShort,
 }
 
 impl core::fmt::Display for FindError {
@@ -111,6 +122,15 @@ impl core::fmt::Display for FindError {
             Self::Missing => "not found on any disk",
             Self::Ambiguous => "found twice, so nothing says which one is meant",
             Self::TooManyDisks => "on a fifth disk, at most four are used",
+            Self::TooShort => "shorter than 4096 bytes",
+            Self::Unaligned { start } => {
+                return write!(
+                    f,
+                    "starts at byte {start}, which is no multiple of {ERASE_BLOCK}: byte {} would \
+                     do",
+                    start.next_multiple_of(ERASE_BLOCK)
+                );
+            }
         })
     }
 }
@@ -133,11 +153,12 @@ impl Plan {
     /// # Errors
     /// [`PlanError`] if there is no record or no slot at all.
     pub fn new(sources: &[Source<'_>], pinned: &[Pinned<'_>]) -> Result<Self, PlanError> {
-        let mut finder = Finder { sources, pinned, disks: Vec::new() };
+        let mut finder = Finder { sources, pinned, disks: Vec::new(), home: None };
         let home = finder.region(RECORD_NAME).map_err(PlanError::Record)?;
         if home.len < 2 * RECORD_DISTANCE {
             return Err(PlanError::RecordSize { found: home.len });
         }
+        finder.home = finder.disks.first().copied();
         let half = home.len / 2 / ERASE_BLOCK * ERASE_BLOCK;
         let record = [
             Region { len: half, ..home },
@@ -149,22 +170,30 @@ impl Plan {
         for slot in Slot::ALL {
             let name = format!("stillboot-{slot}");
             match finder.slot(&name) {
-                Ok(regions) => slots.push((slot, regions)),
+                Ok(regions) => {
+                    // One that is too small, or pinned to what is another's already, would take
+                    // all others with it.
+                    slots.push((slot, regions));
+                    if let Err(error) = finder.check(record, &slots) {
+                        slots.pop();
+                        notes.push(format!("slot {slot} left out: {error}"));
+                    }
+                }
                 Err((_, FindError::Missing)) => {}
                 Err((name, error)) => notes.push(format!("slot {slot} left out: {name}: {error}")),
             }
         }
         if slots.is_empty() {
-            return Err(PlanError::NoSlots);
+            return Err(PlanError::NoSlots(notes));
         }
-        let geometries = finder.disks.iter().map(|disk| sources[*disk].geometry).collect();
+        let geometries = finder.geometries();
         Ok(Self { disks: finder.disks, notes, geometries, record, slots })
     }
 
     /// The slots, to make a [`layout`](Self::layout) from.
     #[must_use]
     pub fn slots(&self) -> Vec<SlotLayout<'_>> {
-        self.slots.iter().map(|(slot, regions)| SlotLayout { slot: *slot, regions }).collect()
+        layouts(&self.slots)
     }
 
     /// The layout, checked.
@@ -176,13 +205,31 @@ impl Plan {
     }
 }
 
+fn layouts(slots: &[(Slot, Vec<SlotRegion>)]) -> Vec<SlotLayout<'_>> {
+    slots.iter().map(|(slot, regions)| SlotLayout { slot: *slot, regions }).collect()
+}
+
 struct Finder<'a> {
     sources: &'a [Source<'a>],
     pinned: &'a [Pinned<'a>],
     disks: Vec<usize>,
+    /// The disk with the boot record, once it is found.
+    home: Option<usize>,
 }
 
 impl<'a> Finder<'a> {
+    fn geometries(&self) -> Vec<Geometry> {
+        self.disks.iter().map(|disk| self.sources[*disk].geometry).collect()
+    }
+
+    fn check(
+        &self,
+        record: [Region; 2],
+        slots: &[(Slot, Vec<SlotRegion>)],
+    ) -> Result<(), LayoutError> {
+        Layout::new(&self.geometries(), record, &layouts(slots)).map(|_| ())
+    }
+
     /// All regions of a slot; an error names the partition it is about.
     fn slot(&mut self, name: &str) -> Result<Vec<SlotRegion>, (String, FindError)> {
         // What a slot that is left out would have added must not use up the devices.
@@ -221,6 +268,13 @@ impl<'a> Finder<'a> {
 
     fn region(&mut self, name: &str) -> Result<Region, FindError> {
         let (disk, partition) = self.find(name)?;
+        let (start, len) = (partition.start_bytes, partition.len_bytes);
+        if !start.is_multiple_of(ERASE_BLOCK) {
+            return Err(FindError::Unaligned { start });
+        }
+        if len < ERASE_BLOCK {
+            return Err(FindError::TooShort);
+        }
         let device = match self.disks.iter().position(|used| *used == disk) {
             Some(device) => device,
             None if self.disks.len() == DEVICES_MAX => return Err(FindError::TooManyDisks),
@@ -231,9 +285,9 @@ impl<'a> Finder<'a> {
         };
         Ok(Region {
             device: device as u8,
-            offset: partition.start_bytes,
+            offset: start,
             // The tail that is no whole erase block is never used.
-            len: partition.len_bytes / ERASE_BLOCK * ERASE_BLOCK,
+            len: len / ERASE_BLOCK * ERASE_BLOCK,
         })
     }
 
@@ -243,12 +297,16 @@ impl<'a> Finder<'a> {
             Some(pinned) => partition.guid == pinned.guid,
             None => partition.name == name,
         };
-        for is_own in [true, false] {
+        let goes_first = |disk: usize, source: &Source<'_>| match self.home {
+            Some(home) => disk == home,
+            None => source.is_own,
+        };
+        for first in [true, false] {
             let mut found = self
                 .sources
                 .iter()
                 .enumerate()
-                .filter(|(_, source)| source.is_own == is_own)
+                .filter(|(disk, source)| goes_first(*disk, source) == first)
                 .flat_map(|(disk, source)| {
                     source.table.partitions.iter().map(move |partition| (disk, partition))
                 })
@@ -274,13 +332,16 @@ mod tests {
     /// A disk with these partitions of 4 MiB each.
     fn table(names: &[&str]) -> Table {
         let partition = |(at, name): (usize, &&str)| Partition {
+            index: at as u32 + 1,
             name: (*name).into(),
+            kind: Guid::from_random_bytes([99; 16]),
             guid: Guid::from_random_bytes([at as u8 + 1; 16]),
             start_bytes: (1 + 4 * at as u64) * MIB,
             len_bytes: 4 * MIB,
         };
         let partitions = names.iter().enumerate().map(partition).collect();
-        Table { is_backup: false, partitions }
+        let disk_guid = Guid::from_random_bytes([98; 16]);
+        Table { is_backup: false, disk_guid, partitions, notes: Vec::new() }
     }
 
     fn source(table: &Table, is_own: bool) -> Source<'_> {
@@ -299,28 +360,90 @@ mod tests {
         }
     }
 
+    /// Disks whose partitions are drawn: doubled, missing, without a record, a role of their own.
     #[test]
-    fn layout_is_the_one_that_linux_makes() {
-        use stillboot_linux::disk::{self, Disk, Recipe};
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("disk.img");
-        let recipe = Recipe {
-            logical_block: 512,
-            slots: 3,
-            slot_bytes: 4 * MIB,
-            rootfs_bytes: Some(2 * MIB),
-            recovery_bytes: Some(MIB),
-            guid: None,
-        };
-        disk::create(&path, &recipe).unwrap();
-        let mut disk = Disk::open(&path, true).unwrap();
-        let table = crate::gpt::read(&mut disk.device).unwrap();
-        let geometry = stillboot::device::BlockDevice::geometry(&disk.device);
-        let plan = Plan::new(&[Source { is_own: true, geometry, table: &table }], &[]).unwrap();
-        let (ours, theirs) = (plan.slots(), disk.plan.slots());
-        assert_eq!(ours, theirs);
-        let (ours, theirs) = (plan.layout(&ours).unwrap(), disk.plan.layout(&theirs).unwrap());
-        assert_eq!([ours.record(0), ours.record(1)], [theirs.record(0), theirs.record(1)]);
+    fn plan_is_the_one_that_linux_makes() {
+        use stillboot_linux::disk::{Disk, DiskError};
+        use stillboot_linux::file::{FileDevice, OpenOptions};
+        use stillboot_linux::table::{self, PartitionSpec};
+        use stillboot_linux::uuid::Uuid;
+        const NAMES: [&str; 8] = [
+            "stillboot-record",
+            "stillboot-a",
+            "stillboot-b",
+            "stillboot-b-rootfs",
+            "stillboot-c",
+            "stillboot-recovery",
+            "stillboot-recovery-data",
+            "esp",
+        ];
+        let (mut made, mut on_two, mut doubled) = (0, 0, 0);
+        for seed in 0..60_u64 {
+            // As random as it has to be, and the same every time.
+            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mut draw = |below: u64| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
+                (state >> 33) % below
+            };
+            let folder = tempfile::tempdir().unwrap();
+            let count = 1 + draw(3);
+            let paths: Vec<_> = (0..count)
+                .map(|number| {
+                    let path = folder.path().join(format!("{number}.img"));
+                    let mut names: Vec<_> = NAMES.into_iter().filter(|_| draw(2) == 0).collect();
+                    if number == 0 && draw(4) != 0 {
+                        names.insert(0, NAMES[0]);
+                    }
+                    let spec = |name: &str| PartitionSpec {
+                        name: name.into(),
+                        type_guid: Uuid::from_u128(7),
+                        size_bytes: 2 * MIB,
+                        part_guid: None,
+                    };
+                    let specs: Vec<_> = names.into_iter().map(spec).collect();
+                    table::create(&path, 32 * MIB, 512, &specs, None).unwrap();
+                    path
+                })
+                .collect();
+            let options = OpenOptions { read_only: true, logical_block: None };
+            let tables: Vec<_> = paths
+                .iter()
+                .map(|path| crate::gpt::read(&mut FileDevice::open(path, options).unwrap()))
+                .map(Result::unwrap)
+                .collect();
+            let sources: Vec<_> = tables
+                .iter()
+                .enumerate()
+                .map(|(number, table)| Source {
+                    is_own: number == 0,
+                    geometry: Geometry::disk(512, 32 * MIB),
+                    table,
+                })
+                .collect();
+            let ours = Plan::new(&sources, &[]);
+            let theirs = Disk::open_all(&paths, stillboot_linux::disk::Access::Read);
+            let (ours, theirs) = match (ours, theirs) {
+                (Ok(ours), Ok(theirs)) => (ours, theirs),
+                (Err(ours), Err(DiskError::Plan { why, .. })) => {
+                    assert_eq!(std::format!("{ours}"), why, "seed {seed}");
+                    continue;
+                }
+                (ours, theirs) => panic!("seed {seed}: {ours:?}, {theirs:?}"),
+            };
+            made += 1;
+            on_two += usize::from(ours.disks.len() > 1);
+            doubled += usize::from(!ours.notes.is_empty());
+            assert_eq!(ours.notes, theirs.plan.notes, "seed {seed}");
+            assert_eq!(ours.disks, theirs.plan.disks, "seed {seed}");
+            let opened: Vec<_> = theirs.devices.iter().map(|device| device.path()).collect();
+            let planned: Vec<_> = ours.disks.iter().map(|disk| paths[*disk].as_path()).collect();
+            assert_eq!(opened, planned, "seed {seed}");
+            let (mine, other) = (ours.slots(), theirs.plan.slots());
+            assert_eq!(mine, other, "seed {seed}");
+            let (mine, other) = (ours.layout(&mine).unwrap(), theirs.plan.layout(&other).unwrap());
+            assert_eq!([mine.record(0), mine.record(1)], [other.record(0), other.record(1)]);
+        }
+        assert!(made > 10 && on_two > 5 && doubled > 3, "{made} {on_two} {doubled}");
     }
 
     #[test]
@@ -358,6 +481,40 @@ mod tests {
     }
 
     #[test]
+    fn the_disk_with_the_record_serves_before_all_others() {
+        let (own, home, other) = (table(&["esp"]), table(FULL), table(&FULL[2..]));
+        let sources = [source(&own, true), source(&other, false), source(&home, false)];
+        let plan = Plan::new(&sources, &[]).unwrap();
+        assert_eq!((&plan.disks[..], plan.notes.len()), (&[2][..], 0));
+        assert_eq!(plan.slots().len(), 2);
+    }
+
+    #[test]
+    fn a_partition_that_cannot_be_used_is_named_and_takes_no_other_along() {
+        let mut own = table(FULL);
+        own.partitions[3].start_bytes += 63 * 512;
+        let plan = Plan::new(&[source(&own, true)], &[]).unwrap();
+        assert_eq!(plan.slots().len(), 1);
+        let start = own.partitions[3].start_bytes;
+        for part in ["stillboot-b", &format!("byte {start}"), &format!("byte {}", start + 512)] {
+            assert!(plan.notes[0].contains(part), "{:?}", plan.notes);
+        }
+        // Too small for the head of a slot; pinned to what is a slot already; a record in between
+        // two blocks.
+        let mut own = table(FULL);
+        own.partitions[3].len_bytes = 4096;
+        assert_eq!(Plan::new(&[source(&own, true)], &[]).unwrap().slots().len(), 1);
+        own.partitions[3].len_bytes = 512;
+        assert_eq!(Plan::new(&[source(&own, true)], &[]).unwrap().slots().len(), 1);
+        let pinned = [Pinned { name: "stillboot-b", guid: own.partitions[2].guid }];
+        let plan = Plan::new(&[source(&own, true)], &pinned).unwrap();
+        assert_eq!((plan.slots().len(), plan.notes.len()), (1, 1));
+        own.partitions[1].start_bytes += 512;
+        let error = Plan::new(&[source(&own, true)], &[]).unwrap_err();
+        assert!(format!("{error}").contains("no multiple of 4096"), "{error}");
+    }
+
+    #[test]
     fn a_pinned_partition_is_found_by_its_guid_alone() {
         let own = table(&["stillboot-record", "stillboot-a", "renamed"]);
         let renamed = own.partitions[2].guid;
@@ -366,7 +523,7 @@ mod tests {
         assert_eq!(plan.slots()[1].regions[0].region.offset, own.partitions[2].start_bytes);
         // And its name counts for nothing then.
         let gone = [Pinned { name: "stillboot-a", guid: Guid::from_random_bytes([9; 16]) }];
-        assert!(matches!(Plan::new(&[source(&own, true)], &gone), Err(PlanError::NoSlots)));
+        assert!(matches!(Plan::new(&[source(&own, true)], &gone), Err(PlanError::NoSlots(_))));
     }
 
     #[test]
@@ -388,7 +545,8 @@ mod tests {
         let error = Plan::new(&[source(&none, true)], &[]).unwrap_err();
         assert!(format!("{error}").contains("stillboot-record: not found"), "{error}");
         let record = table(&["stillboot-record"]);
-        assert_eq!(Plan::new(&[source(&record, true)], &[]).unwrap_err(), PlanError::NoSlots);
+        let error = Plan::new(&[source(&record, true)], &[]).unwrap_err();
+        assert_eq!(error, PlanError::NoSlots(vec![]));
         let mut small = table(FULL);
         small.partitions[1].len_bytes = MIB;
         let error = Plan::new(&[source(&small, true)], &[]).unwrap_err();

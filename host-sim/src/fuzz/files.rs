@@ -7,7 +7,7 @@ use stillboot_linux::disk::{self, Disk, Selector};
 use stillboot_linux::file::{FileDevice, OpenOptions};
 use stillboot_linux::keys::{Roots, Signer as _, SigningKey, public_to_pem, read_public};
 use stillboot_linux::statement;
-use stillboot_linux::table::Table;
+use stillboot_linux::table::{self, Table};
 use stillboot_loader::plan::{Plan, Source};
 
 use super::texts::proof;
@@ -53,7 +53,7 @@ const HEADER_LEN: usize = 92;
 ///
 /// The input is a first byte that says which disk, then a header, then entries. Where that byte
 /// says so, the checksums are mended and what depends on the disk is filled in, so that the search
-/// gets behind them.
+/// gets behind them; its highest bit leaves the protective MBR out.
 pub fn table(data: &[u8]) {
     let Some((file, end)) = disk_of(data) else { return };
     for block in [512, 4096] {
@@ -72,6 +72,16 @@ pub fn table(data: &[u8]) {
             let regions = slots.iter().flat_map(|slot| slot.regions).map(|slot| slot.region);
             check_places(regions.map(|region| (region.offset, region.len)).collect(), end);
         }
+    }
+    if let Ok(mut device) = FileDevice::open(file.path(), OpenOptions::default())
+        && table::repair(&mut device).is_ok()
+    {
+        drop(device);
+        let whole = read().expect("what was repaired is read");
+        assert!(!whole.is_backup);
+        assert_eq!(whole.partitions, table.partitions, "a repair changes no partition");
+        let mut device = FileDevice::open(file.path(), OpenOptions::default()).expect("as before");
+        assert_eq!(table::repair(&mut device).ok(), Some(vec![]), "one repair is enough");
     }
     for partition in table.partitions.iter().take(4) {
         let selector = Selector::PartUuid(partition.part_guid);
@@ -124,6 +134,11 @@ fn disk_of(data: &[u8]) -> Option<(Memory, u64)> {
     let mut header = [0; HEADER_LEN];
     let (front, entries) = rest.split_at(rest.len().min(HEADER_LEN));
     header[..front.len()].copy_from_slice(front);
+    if shape & 0x80 == 0 && blocks > 0 {
+        let mut label = [0; 512];
+        (label[450], label[454], label[510], label[511]) = (0xee, 1, 0x55, 0xaa);
+        file.write(0, &label);
+    }
     for (bit, lba) in [(0x10, 1), (0x20, blocks.saturating_sub(1))] {
         if shape & bit == 0 || lba >= blocks {
             continue;

@@ -173,8 +173,8 @@ fn disk_without_any_valid_table_says_why() {
     let images = Images::new();
     let path = images.path("disk");
     make(&path, 512, &specs());
-    change(&path, 512, &[0; 512]);
-    change(&path, 16 * MIB - 512, &[0; 512]);
+    change(&path, 600, &[1]);
+    change(&path, 16 * MIB - 512 + 88, &[1]);
     let message = Table::read(&path, None).unwrap_err().to_string();
     assert!(message.contains("primary") && message.contains("backup"), "{message}");
 
@@ -205,6 +205,291 @@ fn tables_for_both_sector_sizes_need_a_word() {
     assert!(matches!(Table::read(&new, None), Err(TableError::TwoTables { .. })));
     assert_eq!(Table::read(&new, Some(4096)).unwrap().partitions.len(), 3);
     assert_eq!(Table::read(&new, Some(512)).unwrap().partitions.len(), 0);
+}
+
+/// Sets one entry's field and makes both checksums right again.
+fn rewrite_entry(path: &Path, index: usize, field: usize, lba: u64) {
+    let mut bytes = fs::read(path).unwrap()[..MIB as usize].to_vec();
+    let at = 1024 + index * 128 + field;
+    bytes[at..at + 8].copy_from_slice(&lba.to_le_bytes());
+    let entries = crc32(&bytes[1024..1024 + 128 * 128]);
+    let header = rewritten(&bytes[512..1024], |header| {
+        header[88..92].copy_from_slice(&entries.to_le_bytes());
+    });
+    bytes[512..1024].copy_from_slice(&header);
+    change(path, 0, &bytes);
+}
+
+/// Whatever is odd about what belongs to others, the disk is still ours.
+#[test]
+fn one_foreign_odd_entry_does_not_refuse_the_disk_and_one_of_ours_does() {
+    let images = Images::new();
+    let foreign = |name: &str| PartitionSpec {
+        name: name.to_owned(),
+        type_guid: Uuid::from_u128(99),
+        size_bytes: MIB,
+        part_guid: None,
+    };
+    let last = 16 * MIB / 512;
+    for (number, (what, fields, passed_over)) in [
+        ("lies in the table", &[(32, 3), (40, 4)][..], 1),
+        ("ends past the end", &[(40, 1 << 40)], 1),
+        ("lies past the end", &[(32, last + 5), (40, last + 6)], 1),
+        ("ends at no block at all", &[(40, u64::MAX)], 1),
+        ("ends before it starts", &[(40, 1)], 1),
+        ("shares blocks with another foreign one", &[(32, 10 * MIB / 512 + 5)], 2),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = images.path(&format!("foreign-{number}"));
+        let mut all = specs();
+        all.extend([foreign("more"), foreign("data")]);
+        make(&path, 512, &all);
+        fields.iter().for_each(|(field, lba)| rewrite_entry(&path, 4, *field, *lba));
+        let table = Table::read(&path, None).expect(what);
+        assert!(!table.is_backup, "{what}");
+        assert_eq!(table.partitions.len(), 5 - passed_over, "{what}: {:?}", table.notes);
+        assert_eq!(table.notes.len(), passed_over, "{what}");
+        assert!(table.notes[passed_over - 1].contains("5 `data`"), "{:?}", table.notes);
+
+        // The same of one that is ours, by its type alone.
+        let path = images.path(&format!("ours-{number}"));
+        all[4].type_guid = guid::SLOT;
+        make(&path, 512, &all);
+        fields.iter().for_each(|(field, lba)| rewrite_entry(&path, 4, *field, *lba));
+        assert!(matches!(Table::read(&path, None), Err(TableError::NoTable { .. })), "{what}");
+    }
+    // A foreign one that is over one of ours.
+    let path = images.path("over");
+    let mut all = specs();
+    all.push(foreign("data"));
+    make(&path, 512, &all);
+    rewrite_entry(&path, 3, 32, 8 * MIB / 512);
+    let message = Table::read(&path, None).unwrap_err().to_string();
+    assert!(message.contains("partition 3 overlaps partition 4"), "{message}");
+}
+
+#[test]
+fn a_table_counts_only_under_a_protective_mbr() {
+    let images = Images::new();
+    let path = images.path("disk");
+    make(&path, 512, &specs());
+    let whole = fs::read(&path).unwrap();
+    for (what, offset, bytes) in [
+        ("no signature", 510, &[0, 0][..]),
+        ("another type", 450, &[0x83]),
+        ("another start", 454, &[2]),
+        ("zeros", 446, &[0; 66]),
+    ] {
+        fs::write(&path, &whole).unwrap();
+        change(&path, offset, bytes);
+        let message = Table::read(&path, None).unwrap_err().to_string();
+        assert!(message.contains("does not count"), "{what}: {message}");
+    }
+    // A hybrid one counts.
+    fs::write(&path, &whole).unwrap();
+    change(&path, 462, &dos_entry(4 * MIB / 512, 3 * MIB / 512));
+    Table::read(&path, None).unwrap();
+}
+
+/// An entry of a DOS partition table.
+fn dos_entry(start: u64, len: u64) -> [u8; 16] {
+    let mut entry = [0; 16];
+    entry[4] = 0x83;
+    entry[8..12].copy_from_slice(&(start as u32).to_le_bytes());
+    entry[12..].copy_from_slice(&(len as u32).to_le_bytes());
+    entry
+}
+
+#[test]
+fn a_backup_that_the_mbr_contradicts_is_not_used() {
+    let images = Images::new();
+    let path = images.path("disk");
+    make(&path, 512, &specs());
+    change(&path, 600, &[1]);
+    // As slot a is in the table.
+    change(&path, 462, &dos_entry(4 * MIB / 512, 3 * MIB / 512));
+    assert!(Table::read(&path, None).unwrap().is_backup);
+    change(&path, 478, &dos_entry(11 * MIB / 512, MIB / 512));
+    let message = Table::read(&path, None).unwrap_err().to_string();
+    assert!(message.contains("the MBR has a partition"), "{message}");
+    assert!(repaired(&path).is_err());
+}
+
+/// The disk has grown: the last block is empty, and the header still knows.
+#[test]
+fn a_sound_header_leads_to_its_own_backup() {
+    let images = Images::new();
+    for block in [512_u32, 4096] {
+        let path = images.path(&format!("{block}"));
+        let made = make(&path, block, &specs());
+        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(20 * MIB).unwrap();
+        change(&path, 2 * u64::from(block) + 60, &[0x5a]);
+        let table = Table::read(&path, None).unwrap();
+        assert!(table.is_backup);
+        assert_eq!(table.partitions, made.partitions);
+        // That backup is of another disk.
+        let other = images.path(&format!("other-{block}"));
+        create(&other, 16 * MIB, block, &specs(), Some(Uuid::from_u128(2))).unwrap();
+        let tail = fs::read(other).unwrap()[(16 * MIB - MIB) as usize..].to_vec();
+        change(&path, 16 * MIB - MIB, &tail);
+        let message = Table::read(&path, None).unwrap_err().to_string();
+        assert!(message.contains("another disk's GUID"), "{message}");
+    }
+}
+
+#[test]
+fn a_table_in_sectors_of_the_other_size_is_named() {
+    let images = Images::new();
+    for (made, asked) in [(512, 4096), (4096, 512)] {
+        let path = images.path(&format!("{made}"));
+        make(&path, made, &specs());
+        let message = Table::read(&path, Some(asked)).unwrap_err().to_string();
+        for part in [format!("sectors of {made} bytes"), format!("the disk has {asked}")] {
+            assert!(message.contains(&part), "{message}");
+        }
+    }
+}
+
+fn repaired(path: &Path) -> Result<Vec<&'static str>, TableError> {
+    repair(&mut crate::FileDevice::open(path, crate::OpenOptions::default()).unwrap())
+}
+
+/// Every kind of damage that leaves one copy: afterwards both are as they were made.
+#[test]
+fn repair_restores_what_is_missing_and_touches_no_partition() {
+    let images = Images::new();
+    for block in [512_u32, 4096] {
+        let at = |lba: u64| lba * u64::from(block);
+        let path = images.path(&format!("{block}"));
+        make(&path, block, &specs());
+        change(&path, 5 * MIB, b"in slot a");
+        let whole = fs::read(&path).unwrap();
+        assert_eq!(repaired(&path).unwrap(), [""; 0]);
+        assert!(fs::read(&path).unwrap() == whole);
+        let end = 16 * MIB - at(1);
+        for damage in [
+            vec![(at(1) + 60, 4)],
+            vec![(at(1), 92)],
+            vec![(at(2) + 60, 4)],
+            vec![(at(1), 92), (at(2), 16384)],
+            vec![(end, 92)],
+            vec![(end + 20, 2)],
+            vec![(16 * MIB - 16384, 1)],
+            vec![(446, 66)],
+            vec![(0, 512), (at(1), 92), (at(2), 16384)],
+            vec![(446, 66), (end, 92)],
+        ] {
+            fs::write(&path, &whole).unwrap();
+            for (offset, len) in &damage {
+                let old = &whole[*offset as usize..][..*len];
+                let new: Vec<_> = old.iter().map(|b| if *len < 16 { !b } else { 0 }).collect();
+                change(&path, *offset, &new);
+            }
+            let damaged = fs::read(&path).unwrap();
+            let done = repaired(&path).unwrap();
+            assert_eq!(done.is_empty(), damaged == whole, "{damage:?}");
+            let same = fs::read(&path).unwrap();
+            let differs = |at: &usize| same[*at] != whole[*at];
+            // Cylinders, heads and sectors of the protective partition mean nothing.
+            let first = (0..whole.len()).filter(|at| !(447..454).contains(at)).find(differs);
+            assert!(first.is_none(), "{damage:?}: byte {first:?} after {done:?}");
+        }
+    }
+}
+
+#[test]
+fn repair_moves_the_backup_of_a_disk_that_has_grown() {
+    let images = Images::new();
+    for block in [512_u32, 4096] {
+        for primary_is_whole in [true, false] {
+            let path = images.path(&format!("{block}-{primary_is_whole}"));
+            let made = make(&path, block, &specs());
+            if !primary_is_whole {
+                change(&path, u64::from(block) + 60, &[0x5a]);
+            }
+            let grown = 20 * MIB + 512;
+            fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(grown).unwrap();
+            let done = repaired(&path).unwrap();
+            assert!(done.contains(&"wrote the backup table to the end of the disk"), "{done:?}");
+            assert_eq!(Table::read(&path, None).unwrap(), made_again(&made, &path));
+            // The backup is one: without the primary it is read, and restores it.
+            change(&path, u64::from(block), &[0; 92]);
+            let table = Table::read(&path, None).unwrap();
+            assert!(table.is_backup);
+            assert_eq!(table.partitions, made.partitions);
+            assert_eq!(repaired(&path).unwrap().len(), 1);
+            assert_eq!(repaired(&path).unwrap(), [""; 0]);
+        }
+    }
+}
+
+fn made_again(made: &Table, path: &Path) -> Table {
+    let read = Table::read(path, None).unwrap();
+    assert_eq!(read.partitions, made.partitions);
+    assert!(!read.is_backup);
+    read
+}
+
+/// A disk that was given another use is not written to.
+#[test]
+fn repair_refuses_what_was_partitioned_or_formatted_again() {
+    let images = Images::new();
+    let path = images.path("disk");
+    make(&path, 512, &specs());
+    let whole = fs::read(&path).unwrap();
+    for (what, offset, bytes) in [
+        ("a DOS partition", 446, &dos_entry(2048, 100)[..]),
+        ("a file system", 0, &[0xeb, 0x58, 0x90]),
+    ] {
+        fs::write(&path, &whole).unwrap();
+        change(&path, 446, &[0; 64]);
+        change(&path, offset, bytes);
+        let before = fs::read(&path).unwrap();
+        let message = repaired(&path).unwrap_err().to_string();
+        assert!(message.contains("another use"), "{what}: {message}");
+        assert!(fs::read(&path).unwrap() == before, "{what}");
+    }
+    // Neither copy.
+    fs::write(&path, &whole).unwrap();
+    change(&path, 600, &[1]);
+    change(&path, 16 * MIB - 512 + 88, &[1]);
+    let message = repaired(&path).unwrap_err().to_string();
+    assert!(message.contains("primary") && message.contains("backup"), "{message}");
+    // Cut short, into the last slot.
+    fs::write(&path, &whole).unwrap();
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(9 * MIB).unwrap();
+    assert!(repaired(&path).is_err());
+}
+
+/// Wherever the power fails in a repair, a table counts, or the repair goes on.
+#[test]
+fn a_repair_that_was_cut_short_is_done_again() {
+    let images = Images::new();
+    let path = images.path("disk");
+    let made = make(&path, 512, &specs());
+    let mut damaged = fs::read(&path).unwrap();
+    damaged[512..600].fill(0);
+    damaged.resize((20 * MIB) as usize, 0);
+    fs::write(&path, &damaged).unwrap();
+    repaired(&path).unwrap();
+    let done = fs::read(&path).unwrap();
+    // What differs, in the order of the writes, each sector a place to stop.
+    let sectors = |range: std::ops::Range<u64>| range.map(|lba| lba as usize * 512);
+    let blocks = 20 * MIB / 512;
+    let order: Vec<_> =
+        sectors(2..34).chain(sectors(1..2)).chain(sectors(blocks - 33..blocks)).collect();
+    for cut in 0..=order.len() {
+        let mut bytes = damaged.clone();
+        for at in &order[..cut] {
+            bytes[*at..at + 512].copy_from_slice(&done[*at..at + 512]);
+        }
+        fs::write(&path, &bytes).unwrap();
+        assert_eq!(Table::read(&path, None).unwrap().partitions, made.partitions, "cut {cut}");
+        repaired(&path).unwrap();
+        assert!(fs::read(&path).unwrap() == done, "cut {cut}");
+    }
 }
 
 /// Changes a header and makes its checksum right again.

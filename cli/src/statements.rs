@@ -1,0 +1,224 @@
+//! Statements that come with a bundle: finding the files, and saying what became of each.
+//!
+//! Beside a bundle `NAME` lie `NAME.sbs` and `NAME.WORD.sbs`, by the bundle's whole name. Nothing
+//! else of a file's name counts: which of several statements is the latest is under the signature.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use stillboot::format::{FormatError, Statement, envelope};
+use stillboot::verify::{
+    Device, SoftSha256, TrustError, Verified, verify_keyset, verify_statement,
+};
+use stillboot_linux::{open, statement};
+
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+use crate::{files, time, view};
+
+/// Most files beside a bundle that are read: a folder that somebody else fills is no end of work.
+const BESIDE_MAX: usize = 64;
+
+/// A file that may hold a statement.
+#[derive(Debug)]
+pub struct Given {
+    /// The file.
+    pub path: PathBuf,
+    /// Its content.
+    pub bytes: Vec<u8>,
+    /// Whether it was found beside the bundle; else somebody named it and counts on it.
+    pub is_beside: bool,
+}
+
+/// The files that were named, and those beside `bundle`.
+pub fn find(named: &[PathBuf], bundle: &Path, out: &Output) -> Result<Vec<Given>, Failure> {
+    let mut given = Vec::new();
+    for path in beside(bundle) {
+        if given.len() == BESIDE_MAX {
+            out.warn(format_args!(
+                "more than {BESIDE_MAX} files of statements are beside {}: the rest is passed over",
+                bundle.display()
+            ));
+            break;
+        }
+        // Not a pipe, which may wait for ever, and no longer than a statement can be.
+        let read = open::file(&path).and_then(|file| {
+            use std::io::Read as _;
+            let mut bytes = Vec::new();
+            file.take(envelope::LEN_MAX as u64 + 1).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        });
+        match read {
+            Ok(bytes) => given.push(Given { path, bytes, is_beside: true }),
+            Err(error) => out.warn(format_args!("{} is passed over: {error}", path.display())),
+        }
+    }
+    for path in named {
+        // One that is named and lies beside the bundle is one.
+        given.retain(|other| !is_same(&other.path, path));
+        given.push(Given { path: path.clone(), bytes: files::read(path)?, is_beside: false });
+    }
+    Ok(given)
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    match (fs::canonicalize(one), fs::canonicalize(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => one == other,
+    }
+}
+
+/// The files beside `bundle` whose names say that they are about it, in the order of their names.
+fn beside(bundle: &Path) -> Vec<PathBuf> {
+    let (Some(folder), Some(name)) = (bundle.parent(), bundle.file_name()) else {
+        return Vec::new();
+    };
+    if bundle == Path::new("-") {
+        return Vec::new();
+    }
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut found: Vec<_> = entries
+        .map(|entry| entry.file_name())
+        .filter(|file| is_about(file.as_bytes(), name.as_bytes()))
+        .map(|file| folder.join(file))
+        .collect();
+    found.sort();
+    found
+}
+
+/// Whether a file of this name speaks of the bundle `name`: `update` has nothing to do with
+/// `update-other.sbs`, nor with `update.sbb.tests.sbs`.
+fn is_about(file: &[u8], name: &[u8]) -> bool {
+    let Some(rest) = file.strip_prefix(name).and_then(|rest| rest.strip_suffix(b".sbs")) else {
+        return false;
+    };
+    match rest.split_first() {
+        None => true,
+        Some((b'.', word)) => !word.is_empty() && !word.contains(&b'.'),
+        Some(_) => false,
+    }
+}
+
+/// What became of a statement.
+#[derive(Debug)]
+pub struct Standing {
+    /// Its file.
+    pub path: PathBuf,
+    /// One word for scripts.
+    pub state: &'static str,
+    /// The same for people.
+    pub why: String,
+}
+
+impl Standing {
+    /// Whether it was thought to count and does not.
+    pub fn is_worth_a_word(&self) -> bool {
+        !["counts", "superseded"].contains(&self.state)
+    }
+
+    /// For scripts.
+    pub fn json(&self) -> Value {
+        json!({ "file": view::path(&self.path), "state": self.state, "why": self.why })
+    }
+}
+
+impl core::fmt::Display for Standing {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.why)
+    }
+}
+
+/// Those of `given` that are signed by whom the keyset in `head` names, and what became of each.
+/// Whether one counts is the policy's decision; what is said of it here follows the same rule.
+///
+/// # Errors
+/// A statement that somebody named and that cannot be trusted.
+pub fn verify(
+    given: &[Given],
+    device: &Device<'_>,
+    head: &[u8],
+    digest: &[u8; 32],
+) -> Result<(Vec<Verified<Statement>>, Vec<Standing>), Failure> {
+    let mut verified = Vec::new();
+    let mut standings = Vec::new();
+    for Given { path, bytes, is_beside } in given {
+        match check(bytes, device, head) {
+            Ok(statement) => verified.push((path, statement)),
+            Err(error) if *is_beside => standings.push(Standing {
+                path: path.clone(),
+                state: "not-trusted",
+                why: format!("not trusted: {error}"),
+            }),
+            Err(error) => {
+                let message = format!("{}: not trusted: {error}", path.display());
+                return Err(Failure::new(Exit::Refused, "statement", message));
+            }
+        }
+    }
+    for (path, statement) in &verified {
+        let number = statement.number;
+        let alike = |other: &Statement| {
+            (other.digest, other.kind, &other.name)
+                == (statement.digest, statement.kind, &statement.name)
+        };
+        let later = verified
+            .iter()
+            .map(|(_, other)| other)
+            .find(|other| alike(other) && other.number > number);
+        let expired =
+            statement.not_after != 0 && time::now().is_some_and(|now| now > statement.not_after);
+        let (state, why) = if statement.digest != *digest {
+            let found = view::hex(&statement.digest);
+            ("other-bundle", format!("speaks of another bundle, with digest {found}"))
+        } else if let Some(later) = later {
+            ("superseded", format!("number {number} gives way to number {}", later.number))
+        } else if expired {
+            let until = time::show(statement.not_after);
+            ("expired", format!("{} statement number {number} expired on {until}", statement.kind))
+        } else {
+            ("counts", format!("{} statement number {number}", statement.kind))
+        };
+        standings.push(Standing { path: (*path).clone(), state, why });
+    }
+    Ok((verified.into_iter().map(|(_, statement)| statement).collect(), standings))
+}
+
+fn check(
+    bytes: &[u8],
+    device: &Device<'_>,
+    head: &[u8],
+) -> Result<Verified<Statement>, TrustError> {
+    let (keyset, _) = stillboot::format::Envelope::parse(head).map_err(TrustError::Keyset)?;
+    let keyset = verify_keyset::<SoftSha256>(device, &keyset)?;
+    let (envelope, _) =
+        statement::parse(bytes).map_err(|error: FormatError| TrustError::Statement(error))?;
+    verify_statement::<SoftSha256>(device, &keyset, &envelope)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_matched_by_the_whole_name_of_the_bundle() {
+        for (file, bundle, expected) in [
+            ("update.sbb.sbs", "update.sbb", true),
+            ("update.sbb.tests.sbs", "update.sbb", true),
+            ("update.tests.sbs", "update", true),
+            ("update.sbs", "update", true),
+            ("update-other.sbs", "update", false),
+            ("update2.sbs", "update", false),
+            ("update.sbb.tests.sbs", "update", false),
+            ("update.sbb..sbs", "update.sbb", false),
+            ("update.sbb.tests", "update.sbb", false),
+            ("update.sbb", "update.sbb", false),
+            ("update.sbbsbs", "update.sbb", false),
+            ("other.sbb.sbs", "update.sbb", false),
+        ] {
+            assert_eq!(is_about(file.as_bytes(), bundle.as_bytes()), expected, "{file} {bundle}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Disks with a damaged partition table, disks that come in two, and what is no disk at all.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::support::{TRUST, World};
+
+/// Overwrites bytes of a file in the world.
+fn damage(world: &World, name: &str, offset: u64, bytes: &[u8]) {
+    let file = OpenOptions::new().write(true).open(world.path(name)).unwrap();
+    file.write_all_at(bytes, offset).unwrap();
+}
+
+#[test]
+fn every_command_says_that_it_uses_a_backup_table_and_none_writes_by_it_unasked() {
+    let world = World::running();
+    let whole = world.read("disk.img");
+    damage(&world, "disk.img", 600, &[1]);
+    let damaged = world.read("disk.img");
+    for command in [
+        "status --disk disk.img",
+        "disk show disk.img",
+        &format!("next --disk disk.img {TRUST}"),
+        &format!("scrub --disk disk.img {TRUST}"),
+        &format!("policy check v2.sbb --disk disk.img {TRUST} --proof proof"),
+    ] {
+        let run = world.run(command);
+        assert!(run.stderr.contains("its backup is used"), "{command}: {run:?}");
+    }
+    let writing = [
+        "mark-good --disk disk.img --proof proof",
+        "mark-bad b --disk disk.img",
+        "rollback --disk disk.img --proof proof",
+        "hold --disk disk.img --until forever",
+        "unhold --disk disk.img",
+        "cancel --disk disk.img",
+        "forget 0000 --disk disk.img",
+        &format!("boot --disk disk.img {TRUST}"),
+        &format!("install v2.sbb --disk disk.img {TRUST} --proof proof"),
+        &format!("resume v2.sbb --disk disk.img {TRUST} --proof proof"),
+    ];
+    for command in writing {
+        let run = world.run(&format!("{command} --json"));
+        if run.code == 2 {
+            panic!("{command} is no command: {run:?}");
+        }
+        let run = run.refused(1, "table");
+        for part in ["disk repair", "--backup-table"] {
+            assert!(run.stdout.contains(part), "{command}: {run:?}");
+        }
+    }
+    assert!(world.read("disk.img") == damaged, "nothing was written");
+    let run = world.run(&format!("boot --disk disk.img {TRUST} --backup-table")).expect(0);
+    assert!(run.stderr.contains("its backup is used"), "{run:?}");
+
+    world.run("disk repair disk.img").expect(0);
+    assert!(world.read("disk.img")[..1 << 20] == whole[..1 << 20]);
+    world.run("disk repair disk.img --json").refused(5, "already");
+    let run = world.run("status --disk disk.img").expect(0);
+    assert_eq!(run.stderr, "");
+}
+
+#[test]
+fn show_names_a_backup_that_is_missing_and_repair_moves_it_to_the_new_end() {
+    let world = World::running();
+    let before = world.run("status --disk disk.img --json").expect(0).json();
+    let file = OpenOptions::new().write(true).open(world.path("disk.img")).unwrap();
+    let len = file.metadata().unwrap().len();
+    file.set_len(len + (8 << 20)).unwrap();
+    let run = world.run("disk show disk.img --json").expect(0);
+    assert!(run.stderr.contains("disk repair"), "{run:?}");
+    assert!(run.json()["backup_fault"].is_string(), "{run:?}");
+    let run = world.run("disk repair disk.img --json").expect(0);
+    assert!(run.json()["done"].as_array().is_some_and(|done| !done.is_empty()), "{run:?}");
+    let run = world.run("disk show disk.img --json").expect(0);
+    assert!(run.stderr.is_empty() && run.json()["backup_fault"].is_null(), "{run:?}");
+    // The old primary is gone: the one that was moved serves.
+    damage(&world, "disk.img", 512, &[0; 92]);
+    world.run("disk repair disk.img").expect(0);
+    assert_eq!(world.run("status --disk disk.img --json").expect(0).json(), before);
+
+    damage(&world, "disk.img", 446, &[0, 0, 0, 0, 0x83, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0]);
+    let run = world.run("disk repair disk.img --json").refused(1, "table");
+    assert!(run.stdout.contains("another use"), "{run:?}");
+    let run = world.run("status --disk disk.img --json").refused(1, "table");
+    assert!(run.stdout.contains("DOS partition table"), "{run:?}");
+}
+
+/// A recovery slot on a disk of its own, as a loader with both disks sees it.
+#[test]
+fn a_slot_on_a_second_disk_is_installed_to_and_booted() {
+    let world = World::new();
+    world.pack_small(1);
+    world.write("kernel", [9; 70_000]);
+    let keys = "--keyset keys/keyset.sbk --key keys/recovery-1.pem";
+    let what = "--version 5.0.0 --sequence 5 --kernel kernel --recovery --out v5.sbb";
+    world.run(&format!("pack {TRUST} {keys} {what}")).expect(0);
+    world.run("disk create one.img --slots 2 --slot-size 2M").expect(0);
+    world.run("disk create two.img --slots 1 --slot-size 2M --recovery-size 2M").expect(0);
+    let both = "--disk one.img --disk two.img";
+    world.run(&format!("install v1.sbb {both} {TRUST} --offline")).expect(0);
+    let run =
+        world.run(&format!("install v5.sbb --disk one.img {TRUST} --offline --slot recovery"));
+    assert_eq!(run.code, 4, "the first disk alone has no such slot: {run:?}");
+    let before = (world.read("one.img"), world.read("two.img"));
+    let run = world.run(&format!("next {both} {TRUST} --json")).expect(0);
+    assert_eq!(run.json()["slot"], "a", "{run:?}");
+    for out in ["one.img", "two.img"] {
+        let run = world.run(&format!("boot {both} {TRUST} --proof-out {out} --json"));
+        run.refused(2, "usage");
+    }
+    assert!(before == (world.read("one.img"), world.read("two.img")), "nothing was written");
+    world.run(&format!("boot {both} {TRUST} --proof-out proof")).expect(0);
+    world.run(&format!("mark-good {both} --proof proof")).expect(0);
+    world.run(&format!("install v5.sbb {both} {TRUST} --proof proof --slot recovery")).expect(0);
+    world.run(&format!("scrub {both} {TRUST}")).expect(0);
+    // In the middle of slot a's kernel.
+    damage(&world, "one.img", (3 << 20) + 200_000, &[0x55; 4096]);
+    let run = world.run(&format!("boot {both} {TRUST} --json")).expect(0);
+    assert_eq!(run.json()["slot"], "recovery", "{run:?}");
+    // The order says whose record counts, and the same disk twice is in use already.
+    let run = world.run("status --disk two.img --disk one.img --json").expect(0).json();
+    assert_eq!(run["sequence"], 0, "{run}");
+    world.run("hold b --disk one.img --disk one.img --json").refused(3, "locked");
+    // Each disk has a record of its own to show.
+    world.run(&format!("disk show {both} --json")).refused(2, "usage");
+    world.run("disk show --disk two.img").expect(0);
+}
+
+/// A name that is there twice leaves that slot out, as loaders do, and says so.
+#[test]
+fn a_doubled_name_leaves_out_its_slot_alone() {
+    let world = World::running();
+    let mut disk = world.read("disk.img");
+    // Slot b's entry, the third, gets the name of the recovery slot, and checksums are made right.
+    let name = |index: usize| 1024 + index * 128 + 56..1024 + (index + 1) * 128;
+    let recovery = disk[name(3)].to_vec();
+    disk[name(2)].copy_from_slice(&recovery);
+    let entries = crc32(&disk[1024..1024 + 128 * 128]);
+    disk[512 + 88..512 + 92].copy_from_slice(&entries.to_le_bytes());
+    disk[528..532].fill(0);
+    let header = crc32(&disk[512..604]);
+    disk[528..532].copy_from_slice(&header.to_le_bytes());
+    world.write("disk.img", &disk);
+    let run = world.run("status --disk disk.img").expect(0);
+    for part in ["slot recovery left out", "stillboot-recovery", "found twice"] {
+        assert!(run.stderr.contains(part), "{run:?}");
+    }
+    world.boots("1.0.0");
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc: u32, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg())
+        })
+    })
+}
+
+/// What is not a disk, or not a file, is named and never opened: a watchdog would start to count.
+#[test]
+fn what_is_no_file_is_named_wherever_a_path_is_given() {
+    let world = World::running();
+    fs::create_dir(world.path("folder")).unwrap();
+    let trust = |roots: &str| format!("--roots {roots} --class m1");
+    for odd in ["folder", "/dev/null"] {
+        for command in [
+            format!("status --disk {odd}"),
+            format!("disk show {odd}"),
+            format!("disk repair {odd}"),
+            format!("boot --disk {odd} {TRUST}"),
+            format!("install {odd} --disk disk.img {TRUST} --offline"),
+            format!("install v2.sbb --disk disk.img {} --offline", trust(odd)),
+            format!("install v2.sbb --disk disk.img {TRUST} --proof {odd}"),
+            format!("install v2.sbb --disk disk.img {TRUST} --proof proof --policy {odd}"),
+            format!("install v2.sbb --disk disk.img {TRUST} --proof proof --statement {odd}"),
+            format!("inspect {odd}"),
+            format!("verify {odd} --roots keys/roots.toml"),
+            format!("verify v1.sbb --roots {odd}"),
+            format!("pack --config {odd} --out x.sbb"),
+            format!("sign {odd} --key keys/release.pem"),
+            format!("sign v1.sbb --key {odd}"),
+            format!("keyset show {odd}"),
+            format!("dtb show {odd}"),
+        ] {
+            let started = Instant::now();
+            let run = world.run(&command);
+            assert!([1, 2].contains(&run.code), "{command}: {run:?}");
+            let found = if odd == "folder" { "found a directory" } else { "a character device" };
+            assert!(run.stderr.contains(found), "{command}: {run:?}");
+            assert!(started.elapsed() < Duration::from_secs(4), "{command}");
+        }
+    }
+    // A pipe that nothing writes to is not waited for for ever.
+    assert!(Command::new("mkfifo").arg(world.path("pipe")).status().unwrap().success());
+    let run = world.run("disk show pipe").expect(1);
+    assert!(run.stderr.contains("found a pipe"), "{run:?}");
+    let run = world.run("verify v1.sbb --roots pipe").expect(1);
+    assert!(run.stderr.contains("nothing writes to"), "{run:?}");
+    // Endless, and not text.
+    world.write("long", vec![b'x'; (1 << 20) + 1]);
+    for command in ["verify v1.sbb --roots long", "sign v1.sbb --key long", "keyset show long"] {
+        let run = world.run(command);
+        assert!([1, 2].contains(&run.code) && run.stderr.contains("longer than"), "{run:?}");
+    }
+}
