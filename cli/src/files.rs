@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, OFlags};
 use tempfile::NamedTempFile;
 
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 
 /// Longest text file that is read whole: none of ours comes near.
 const TEXT_LEN_MAX: u64 = 1 << 20;
@@ -150,10 +150,14 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
         .and_then(|file| file.take(TEXT_LEN_MAX + 1).read_to_end(&mut bytes))
         .map_err(failed)?;
     if bytes.len() as u64 > TEXT_LEN_MAX {
-        return Err(Failure::usage(format_args!(
-            "{} is longer than {TEXT_LEN_MAX} bytes: expected a small file",
-            path.display()
-        )));
+        return Err(Failure::new(
+            Exit::Refused,
+            "format",
+            format_args!(
+                "{} is longer than {TEXT_LEN_MAX} bytes: expected a small file",
+                path.display()
+            ),
+        ));
     }
     Ok(bytes)
 }

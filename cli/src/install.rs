@@ -8,7 +8,7 @@ use stillboot::device::BlockDevice;
 use stillboot::driver::{self, InstallHost, NoStore};
 use stillboot::format::{Digest, Slot, SlotKind, SlotState};
 use stillboot::install::{
-    Install, InstallConfig, InstallError, Offer, Progress as Done, Reuse, Running,
+    Install, InstallConfig, InstallError, Offer, Progress as Done, Refusal, Reuse, Running,
 };
 use stillboot::layout::Layout;
 use stillboot::operate::{Operate, Request};
@@ -159,6 +159,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     let update = &args.update;
     let roots = update.device.roots()?;
     let device = update.device(&roots);
+    let names = update.device.names(&roots);
     let judge = update.judge(device, out)?;
     let mut bundle = Bundle::open(&update.bundle)?;
     let Disk { device: disk, plan } = &mut update.disk.open()?;
@@ -179,7 +180,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     let kind = update.kind();
     if bundle.len().is_some() && !args.stream {
         let manifest = verify::whole(&device, kind, &mut bundle, out)?;
-        verify::for_device(&device, &manifest)?;
+        verify::for_device(&device, &names, &manifest)?;
         bundle.rewind()?;
     } else {
         bundle.guard(kind);
@@ -215,7 +216,12 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     drop(host);
     let digest = machine.manifest().map(|manifest| *manifest.digest());
     let installed = result.map_err(|error| {
-        let mut failure = bundle.explain(error);
+        let mut failure = match (error, bundle.watch().manifest()) {
+            (InstallError::Refused(Refusal::Class(error)), Some(manifest)) => {
+                verify::other_device(&device, &names, &manifest.class, &error)
+            }
+            _ => bundle.explain(error),
+        };
         if let (InstallError::Device(_) | InstallError::Record(_), Some(error)) =
             (error, disk.last_error())
         {

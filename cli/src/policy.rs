@@ -65,14 +65,19 @@ struct File {
     /// Which versions to take.
     versions: Option<String>,
     /// When updates may be installed.
+    #[serde(alias = "apply-window")]
     apply_window: Option<String>,
     /// When the device may be restarted into one.
+    #[serde(alias = "reboot-window")]
     reboot_window: Option<String>,
     /// Days after which a hold no longer keeps security updates out.
+    #[serde(alias = "postpone-max-days")]
     postpone_max_days: Option<u32>,
     /// Whether an approval is needed.
+    #[serde(alias = "approval-required")]
     approval_required: bool,
     /// What tells this device from its kind.
+    #[serde(alias = "device-id")]
     device_id: Option<String>,
 }
 
@@ -284,7 +289,7 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     let mut bundle = Bundle::open_whole(&update.bundle)?;
     let kind = update.kind();
     let manifest = verify::whole(&device, kind, &mut bundle, out)?;
-    verify::for_device(&device, &manifest)?;
+    verify::for_device(&device, &update.device.names(&roots), &manifest)?;
     bundle.rewind()?;
     let Disk { device: disk, plan } = &mut update.disk.at.look()?;
     let slots = plan.slots();
@@ -327,9 +332,12 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     for (rule, verdict) in &host.judge.findings {
         let (state, why) = describe(verdict);
         out.line(format_args!("{:<14} {state}{why}", rule.name()));
-        rows.push(
-            json!({ "rule": rule.name(), "verdict": state, "why": why.trim_start_matches(": ") }),
-        );
+        let mut row =
+            json!({ "rule": rule.name(), "verdict": state, "why": why.trim_start_matches(": ") });
+        if let Verdict::Deferred(deferral) = verdict {
+            add(&mut row, view::retry(deferral));
+        }
+        rows.push(row);
     }
     let (state, why) = describe(&verdict);
     out.line(format_args!("{:<14} {state}{why}", "verdict"));
@@ -337,7 +345,16 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     let clock = time::now().map_or(Clock::NotTrusted, Clock::Trusted);
     let (reboot, reboot_why) = describe(&policy::may_reboot(&host.judge.policy, clock));
     out.line(format_args!("{:<14} {reboot}{reboot_why}", "reboot now"));
-    out.result(|| json!({ "verdict": state, "rules": rows, "reboot": reboot }));
+    out.result(|| {
+        let mut value = json!({
+            "verdict": state, "why": why.trim_start_matches(": "), "rules": rows, "reboot": reboot,
+            "reboot_why": reboot_why.trim_start_matches(": "),
+        });
+        if let Verdict::Deferred(deferral) = &verdict {
+            add(&mut value, view::retry(deferral));
+        }
+        value
+    });
     // The table has said it; the exit code is the one that `install` would end with.
     match verdict {
         Verdict::Proceed => {}
@@ -345,6 +362,13 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
         Verdict::Refused(_) => out.told(Exit::Refused),
     }
     Ok(())
+}
+
+/// Adds the keys of one object to another.
+fn add(value: &mut serde_json::Value, more: serde_json::Value) {
+    if let (Some(value), serde_json::Value::Object(more)) = (value.as_object_mut(), more) {
+        value.extend(more);
+    }
 }
 
 fn describe(verdict: &Verdict) -> (&'static str, String) {
