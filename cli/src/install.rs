@@ -10,7 +10,7 @@ use stillboot::format::{Digest, Slot, SlotKind, SlotState};
 use stillboot::install::{
     Install, InstallConfig, InstallError, Offer, Progress as Done, Refusal, Reuse, Running,
 };
-use stillboot::layout::Layout;
+use stillboot::layout::{Layout, LayoutError};
 use stillboot::operate::{Operate, Request};
 use stillboot::policy::Verdict;
 use stillboot::verify::{Device, SoftSha256};
@@ -25,7 +25,7 @@ use crate::output::Output;
 use crate::policy::{Judge, PolicyArgs};
 use crate::progress::Progress;
 use crate::source::Bundle;
-use crate::{record, size, time, verify, view};
+use crate::{record, room, size, time, verify, view};
 
 /// The work buffer in bytes: the largest chunk, entries of its index, and room to read back in
 /// large pieces.
@@ -83,6 +83,16 @@ impl UpdateArgs {
     /// The kind of slot that the bundle has to be for.
     pub fn kind(&self) -> SlotKind {
         self.slot.map_or(SlotKind::Update, Slot::kind)
+    }
+
+    /// The slots that it may go into.
+    pub fn slots(&self, layout: &Layout<'_>) -> Vec<Slot> {
+        let all = layout.slots().iter().map(|at| at.slot);
+        all.filter(|slot| match self.slot {
+            Some(named) => *slot == named,
+            None => slot.kind() == self.kind(),
+        })
+        .collect()
     }
 
     /// Which device it is.
@@ -220,6 +230,10 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
             (InstallError::Refused(Refusal::Class(error)), Some(manifest)) => {
                 verify::other_device(&device, &names, &manifest.class, &error)
             }
+            (
+                InstallError::Refused(Refusal::Layout(LayoutError::TooSmall { .. })),
+                Some(manifest),
+            ) => room::too_small(&config.layout, &update.slots(&config.layout), manifest),
             _ => bundle.explain(error),
         };
         if let (InstallError::Device(_) | InstallError::Record(_), Some(error)) =

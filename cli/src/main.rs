@@ -28,6 +28,7 @@ mod policy;
 mod progress;
 mod promote;
 mod record;
+mod room;
 mod scrub;
 mod sign;
 mod simulate;

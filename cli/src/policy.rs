@@ -9,7 +9,8 @@ use serde_json::json;
 use stillboot::device::BlockDevice;
 use stillboot::driver::{self, InstallHost, NoStore};
 use stillboot::format::Envelope;
-use stillboot::install::{Install, InstallError, Nothing, Offer};
+use stillboot::install::{Install, InstallError, Nothing, Offer, Refusal};
+use stillboot::layout::LayoutError;
 use stillboot::policy::channel::Follow;
 use stillboot::policy::version::Rule as VersionRule;
 use stillboot::policy::window::Windows;
@@ -22,7 +23,7 @@ use crate::failure::{Exit, Failure};
 use crate::install::{self, UpdateArgs};
 use crate::output::Output;
 use crate::source::Bundle;
-use crate::{files, time, verify, view};
+use crate::{files, room, time, verify, view};
 
 /// The policy file that is read where none is named.
 const DEFAULT_FILE: &str = "/etc/stillboot.toml";
@@ -322,6 +323,10 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
                     "reboot_why": why.trim_start_matches(": "),
                 }));
                 Err(failure)
+            }
+            Err(InstallError::Refused(Refusal::Layout(LayoutError::TooSmall { .. }))) => {
+                let slots = update.slots(&config.layout);
+                Err(room::too_small(&config.layout, &slots, &manifest))
             }
             Err(error) => Err(bundle.explain(error)),
             Ok(_) => Ok(()),
