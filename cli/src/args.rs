@@ -57,6 +57,11 @@ impl DeviceArgs {
         Device { architecture, ..self.device(roots) }
     }
 
+    /// The names that were typed, or stand in the roots: of product and class.
+    pub fn names<'a>(&'a self, roots: &'a Roots) -> [&'a str; 2] {
+        [&roots.product, &self.class]
+    }
+
     /// The id of the class.
     pub fn class_id(&self) -> Id {
         id_of(&self.class)
@@ -158,7 +163,8 @@ pub fn read_proof(path: Option<&Path>) -> Result<BootProof, Failure> {
     let refused = |message: String| Failure::new(Exit::Refused, "proof", message);
     match path {
         Some(path) => {
-            let text = files::read_text(path)?;
+            let bytes = files::read(path)?;
+            let text = String::from_utf8_lossy(&bytes);
             BootProof::parse(text.trim()).ok_or_else(|| {
                 refused(format!(
                     "{} holds no boot proof: expected one line as `stillboot boot --proof-out` \

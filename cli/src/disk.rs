@@ -110,7 +110,8 @@ pub fn create(args: &CreateArgs, out: &Output) -> Result<(), Failure> {
     // What cannot be opened is better not made.
     if let Err(failure) = opens(&args.file) {
         let _ = std::fs::remove_file(&args.file);
-        return Err(Failure::usage(format_args!("the sizes make no disk: {}", failure.message)));
+        let what = failure.message.split(';').next().unwrap_or_default();
+        return Err(Failure::usage(format_args!("the sizes make no disk: {what}")));
     }
     out.line(format_args!("{}: disk {}", args.file.display(), table.disk_guid));
     partition_lines(&table, out);

@@ -158,7 +158,10 @@ impl From<ProofError> for Failure {
 impl From<InstallError> for Failure {
     fn from(error: InstallError) -> Self {
         let (exit, kind, advice) = classify(&error);
-        let failure = Self::new(exit, kind, words(&error));
+        let mut failure = Self::new(exit, kind, words(&error));
+        if let InstallError::Deferred(Wait::Policy(deferral)) = &error {
+            failure.details = Some(view::retry(deferral));
+        }
         if advice.is_empty() { failure } else { failure.also(advice) }
     }
 }

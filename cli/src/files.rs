@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, CWD, OFlags};
 use stillboot_linux::open;
 use tempfile::NamedTempFile;
 
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 
 /// Longest text file that is read whole: none of ours comes near.
 const TEXT_LEN_MAX: u64 = 1 << 20;
@@ -138,7 +138,9 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 /// Reads a file whole that has at most `len_max` bytes.
 pub fn read_up_to(path: &Path, len_max: u64) -> Result<Vec<u8>, Failure> {
     open::small(path, len_max).map_err(|error| match error.kind() {
-        ErrorKind::FileTooLarge => Failure::usage(format_args!("{}: {error}", path.display())),
+        ErrorKind::FileTooLarge => {
+            Failure::new(Exit::Refused, "format", format_args!("{}: {error}", path.display()))
+        }
         _ => Failure::system("read", path, &error),
     })
 }

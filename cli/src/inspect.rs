@@ -41,7 +41,7 @@ pub fn inspect(args: &InspectArgs, out: &Output) -> Result<(), Failure> {
     }
     let wrong = |what: &str, error: FormatError| {
         Failure::new(
-            Exit::Failed,
+            Exit::Refused,
             "format",
             format_args!(
                 "{} is not a bundle: its {what} cannot be read: {error}; expected a file as \
@@ -67,7 +67,7 @@ pub fn inspect(args: &InspectArgs, out: &Output) -> Result<(), Failure> {
     };
     if envelope.payload_type() != PayloadType::Manifest {
         return Err(Failure::new(
-            Exit::Failed,
+            Exit::Refused,
             "format",
             format_args!(
                 "{} is not a bundle: expected a manifest, found a {}",
@@ -105,7 +105,7 @@ pub fn inspect(args: &InspectArgs, out: &Output) -> Result<(), Failure> {
     out.line("manifest");
     out.line(format_args!("  digest        {digest}"));
     out.line(format_args!("  signed by     {}", view::signers(&envelope).join(", ")));
-    view::manifest_lines(out, &manifest);
+    view::manifest_lines(out, &manifest, &[]);
     out.result(|| {
         json!({
             "verified": false,

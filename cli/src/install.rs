@@ -7,9 +7,9 @@ use serde_json::json;
 use stillboot::driver::{self, InstallHost, NoStore};
 use stillboot::format::{Digest, Slot, SlotKind, SlotState};
 use stillboot::install::{
-    Install, InstallConfig, InstallError, Offer, Progress as Done, Reuse, Running,
+    Install, InstallConfig, InstallError, Offer, Progress as Done, Refusal, Reuse, Running,
 };
-use stillboot::layout::Layout;
+use stillboot::layout::{Layout, LayoutError};
 use stillboot::operate::{Operate, Request};
 use stillboot::policy::Verdict;
 use stillboot::verify::{Device, SoftSha256};
@@ -24,7 +24,7 @@ use crate::output::Output;
 use crate::policy::{Judge, PolicyArgs, with_standings};
 use crate::progress::Progress;
 use crate::source::Bundle;
-use crate::{record, size, time, verify, view};
+use crate::{record, room, size, time, verify, view};
 
 /// The work buffer in bytes: the largest chunk, entries of its index, and room to read back in
 /// large pieces.
@@ -82,6 +82,16 @@ impl UpdateArgs {
     /// The kind of slot that the bundle has to be for.
     pub fn kind(&self) -> SlotKind {
         self.slot.map_or(SlotKind::Update, Slot::kind)
+    }
+
+    /// The slots that it may go into.
+    pub fn slots(&self, layout: &Layout<'_>) -> Vec<Slot> {
+        let all = layout.slots().iter().map(|at| at.slot);
+        all.filter(|slot| match self.slot {
+            Some(named) => *slot == named,
+            None => slot.kind() == self.kind(),
+        })
+        .collect()
     }
 
     /// Which device it is.
@@ -164,6 +174,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     let roots = update.device.roots()?;
     let device = update.device(&roots);
     let judge = Judge { notes: true, ..update.judge(device, out)? };
+    let names = update.device.names(&roots);
     let mut bundle = Bundle::open(&update.bundle)?;
     let Disk { devices, plan, .. } = &mut update.disk.open(out)?;
     let slots = plan.slots();
@@ -183,7 +194,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     let kind = update.kind();
     if bundle.len().is_some() && !args.stream {
         let manifest = verify::whole(&device, kind, &mut bundle, out)?;
-        verify::for_device(&device, &manifest)?;
+        verify::for_device(&device, &names, &manifest)?;
         bundle.rewind()?;
     } else {
         bundle.guard(kind);
@@ -220,7 +231,17 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     drop(host);
     let digest = machine.manifest().map(|manifest| *manifest.digest());
     let installed = result.map_err(|error| {
-        let mut failure = with_standings(bundle.explain(error), &standings);
+        let failure = match (error, bundle.watch().manifest()) {
+            (InstallError::Refused(Refusal::Class(error)), Some(manifest)) => {
+                verify::other_device(&device, &names, &manifest.class, &error)
+            }
+            (
+                InstallError::Refused(Refusal::Layout(LayoutError::TooSmall { .. })),
+                Some(manifest),
+            ) => room::too_small(&config.layout, &update.slots(&config.layout), manifest),
+            _ => bundle.explain(error),
+        };
+        let mut failure = with_standings(failure, &standings);
         if let (InstallError::Device(_) | InstallError::Record(_), Some((path, error))) =
             (error, disk::last_error(devices))
         {

@@ -333,7 +333,7 @@ pub fn any_device(roots: &Roots) -> Device<'_> {
 pub fn parse<'a>(bytes: &'a [u8], path: &Path) -> Result<(Envelope<'a>, Keyset), Failure> {
     let wrong = |error: &dyn std::fmt::Display| {
         Failure::new(
-            Exit::Failed,
+            Exit::Refused,
             "format",
             format_args!(
                 "{} is not a keyset: expected one as `stillboot keygen` writes it; {error}",

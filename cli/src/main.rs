@@ -12,6 +12,7 @@ mod disk;
 mod dtb;
 mod failure;
 mod files;
+mod id;
 mod inspect;
 mod install;
 mod keys;
@@ -27,6 +28,7 @@ mod policy;
 mod progress;
 mod promote;
 mod record;
+mod room;
 mod scrub;
 mod seen;
 mod sign;
@@ -74,6 +76,8 @@ enum Command {
     Demo(demo::Options),
     /// Makes the keys of a product and its first keyset
     Keygen(keys::KeygenArgs),
+    /// Shows the id that a product's or a class's name stands for
+    Id(id::IdArgs),
     /// Makes keysets, rotates and revokes keys, shows who may sign what
     #[command(subcommand, after_help = "Example:\n  stillboot keyset show keys/keyset.sbk")]
     Keyset(keyset::KeysetCommand),
@@ -185,6 +189,7 @@ fn run(command: &Command, out: &Output) -> Result<(), Failure> {
             Ok(())
         }
         Command::Keygen(args) => keys::keygen(args, out),
+        Command::Id(args) => id::id(args, out),
         Command::Keyset(command) => keyset::run(command, out),
         Command::Pack(args) => pack::pack(args, out),
         Command::Sign(args) => sign::sign(args, out),

@@ -36,7 +36,7 @@ impl Output {
     /// The result for scripts; nothing without `--json`. Called once by a command that succeeds.
     pub fn result(&self, value: impl FnOnce() -> serde_json::Value) {
         if self.json {
-            self.write(&value());
+            self.write(&with_schema(value()));
         }
     }
 
@@ -71,7 +71,7 @@ impl Output {
                     object.entry(key).or_insert(detail);
                 }
             }
-            self.write(&value);
+            self.write(&with_schema(value));
         } else {
             let _ = writeln!(io::stderr(), "stillboot: {}", harmless(&failure.message, true));
         }
@@ -111,6 +111,18 @@ pub enum ProgressStyle {
     Bar,
     /// A line now and then, for logs.
     Lines,
+}
+
+/// The number of the shape that all JSON has, errors too: `docs/JSON.md` says what each key means.
+/// Keys are added under the same number; one that goes or changes its meaning raises it.
+pub const SCHEMA: u64 = 1;
+
+/// `value` with that number in it.
+pub fn with_schema(mut value: serde_json::Value) -> serde_json::Value {
+    if let Some(object) = value.as_object_mut() {
+        object.insert("schema".into(), SCHEMA.into());
+    }
+    value
 }
 
 /// `text` with characters that a terminal acts on, or that turn what is read around, written out.

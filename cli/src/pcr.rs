@@ -60,7 +60,7 @@ fn predict(args: &PredictArgs, out: &Output) -> Result<(), Failure> {
     let device = args.device.device(&roots);
     let mut source = source::Bundle::open_whole(&args.bundle)?;
     let manifest = verify::whole(&device, args.slot.kind(), &mut source, out)?;
-    verify::for_device(&device, &manifest)?;
+    verify::for_device(&device, &args.device.names(&roots), &manifest)?;
     source.rewind()?;
     let bytes = source.rest()?;
     let bundle = Bundle::verify::<SoftSha256>(&device, args.slot, &bytes)

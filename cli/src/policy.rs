@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_json::json;
 use stillboot::driver::{self, InstallHost, NoStore};
 use stillboot::format::{Statement, StatementKind};
-use stillboot::install::{Install, InstallError, Nothing, Offer};
+use stillboot::install::{Install, InstallError, Nothing, Offer, Refusal};
+use stillboot::layout::LayoutError;
 use stillboot::policy::channel::Follow;
 use stillboot::policy::version::Rule as VersionRule;
 use stillboot::policy::window::Windows;
@@ -23,7 +24,7 @@ use crate::output::Output;
 use crate::seen::SeenFile;
 use crate::source::Bundle;
 use crate::statements::{self, Given, Standing};
-use crate::{files, time, verify, view};
+use crate::{files, room, time, verify, view};
 
 /// Longest file of a machine id that is read: it has 33 bytes.
 const MACHINE_ID_LEN_MAX: u64 = 4096;
@@ -73,14 +74,19 @@ struct File {
     /// Which versions to take.
     versions: Option<String>,
     /// When updates may be installed.
+    #[serde(alias = "apply-window")]
     apply_window: Option<String>,
     /// When the device may be restarted into one.
+    #[serde(alias = "reboot-window")]
     reboot_window: Option<String>,
     /// Days after which a hold no longer keeps security updates out.
+    #[serde(alias = "postpone-max-days")]
     postpone_max_days: Option<u32>,
     /// Whether an approval is needed.
+    #[serde(alias = "approval-required")]
     approval_required: bool,
     /// What tells this device from its kind.
+    #[serde(alias = "device-id")]
     device_id: Option<String>,
 }
 
@@ -297,7 +303,7 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     let mut bundle = Bundle::open_whole(&update.bundle)?;
     let kind = update.kind();
     let manifest = verify::whole(&device, kind, &mut bundle, out)?;
-    verify::for_device(&device, &manifest)?;
+    verify::for_device(&device, &update.device.names(&roots), &manifest)?;
     bundle.rewind()?;
     let Disk { devices, plan, .. } = &mut update.disk.at.look(out)?;
     let slots = plan.slots();
@@ -331,6 +337,10 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
                 }));
                 Err(failure)
             }
+            Err(InstallError::Refused(Refusal::Layout(LayoutError::TooSmall { .. }))) => {
+                let slots = update.slots(&config.layout);
+                Err(room::too_small(&config.layout, &slots, &manifest))
+            }
             Err(error) => Err(bundle.explain(error)),
             Ok(_) => Ok(()),
         };
@@ -340,9 +350,12 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     for (rule, verdict) in &host.judge.findings {
         let (state, why) = describe(verdict);
         out.line(format_args!("{:<14} {state}{why}", rule.name()));
-        rows.push(
-            json!({ "rule": rule.name(), "verdict": state, "why": why.trim_start_matches(": ") }),
-        );
+        let mut row =
+            json!({ "rule": rule.name(), "verdict": state, "why": why.trim_start_matches(": ") });
+        if let Verdict::Deferred(deferral) = verdict {
+            add(&mut row, view::retry(deferral));
+        }
+        rows.push(row);
     }
     for standing in &host.judge.standings {
         out.line(format_args!("{:<14} {standing}", "statement"));
@@ -354,9 +367,16 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     let (reboot, reboot_why) = describe(&policy::may_reboot(&host.judge.policy, clock));
     out.line(format_args!("{:<14} {reboot}{reboot_why}", "reboot now"));
     let standings: Vec<_> = host.judge.standings.iter().map(Standing::json).collect();
-    out.result(
-        || json!({ "verdict": state, "rules": rows, "reboot": reboot, "statements": standings }),
-    );
+    out.result(|| {
+        let mut value = json!({
+            "verdict": state, "why": why.trim_start_matches(": "), "rules": rows, "reboot": reboot,
+            "statements": standings, "reboot_why": reboot_why.trim_start_matches(": "),
+        });
+        if let Verdict::Deferred(deferral) = &verdict {
+            add(&mut value, view::retry(deferral));
+        }
+        value
+    });
     // The table has said it; the exit code is the one that `install` would end with.
     match verdict {
         Verdict::Proceed => {}
@@ -364,6 +384,13 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
         Verdict::Refused(_) => out.told(Exit::Refused),
     }
     Ok(())
+}
+
+/// Adds the keys of one object to another.
+fn add(value: &mut serde_json::Value, more: serde_json::Value) {
+    if let (Some(value), serde_json::Value::Object(more)) = (value.as_object_mut(), more) {
+        value.extend(more);
+    }
 }
 
 fn describe(verdict: &Verdict) -> (&'static str, String) {

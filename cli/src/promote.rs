@@ -135,6 +135,7 @@ struct Gates {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Gate {
+    #[serde(alias = "sign-offs")]
     sign_offs: Vec<String>,
 }
 
@@ -292,8 +293,8 @@ fn read_statements(
         let bytes = files::read(path)?;
         let (envelope, _) = statement::parse(&bytes).map_err(|error| {
             Failure::new(
-                Exit::Failed,
-                "format",
+                Exit::Refused,
+                "statement",
                 format_args!(
                     "{} is not a statement: expected one as `stillboot statement` writes it; \
                      {error}",
@@ -305,7 +306,7 @@ fn read_statements(
             .map_err(|error| {
                 Failure::new(
                     Exit::Refused,
-                    "trust",
+                    "statement",
                     format_args!("{} is refused: {error}", path.display()),
                 )
             })?;
@@ -519,6 +520,7 @@ fn show(statement: &Statement) -> Value {
         "channel": statement.channel.to_string(),
         "rollout": statement.rollout,
         "not_after": Some(statement.not_after).filter(|time| *time != 0),
+        "not_after_time": time::rfc3339(statement.not_after),
         "name": Some(statement.name.as_str()).filter(|name| !name.is_empty()),
     })
 }

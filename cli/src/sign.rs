@@ -165,10 +165,7 @@ pub fn sign(args: &SignArgs, out: &Output) -> Result<(), Failure> {
     let (range, envelope, target) = read(&head, path)?;
 
     let roots = args.roots.as_deref().map(Roots::read).transpose()?;
-    let given = match (&roots, &args.product) {
-        (Some(roots), _) => Some(roots.product_id()),
-        (None, name) => name.as_deref().map(id_of),
-    };
+    let given = roots.as_ref().map(|roots| &*roots.product).or(args.product.as_deref());
     let product = product(&target, given)?;
     let signing = args.signers.signers(&args.key, "--key")?;
     let mut bytes = head[range.clone()].to_vec();
@@ -225,7 +222,7 @@ pub fn sign(args: &SignArgs, out: &Output) -> Result<(), Failure> {
 fn read<'a>(head: &'a [u8], path: &Path) -> Result<(Range<usize>, Envelope<'a>, Target), Failure> {
     let wrong = |error: &dyn std::fmt::Display| {
         Failure::new(
-            Exit::Failed,
+            Exit::Refused,
             "format",
             format_args!(
                 "{} is not a bundle, keyset, statement or channel index: {error}",
@@ -272,10 +269,10 @@ fn read<'a>(head: &'a [u8], path: &Path) -> Result<(Range<usize>, Envelope<'a>, 
     }
 }
 
-fn product(target: &Target, given: Option<Id>) -> Result<Id, Failure> {
+fn product(target: &Target, given: Option<&str>) -> Result<Id, Failure> {
     let named = match target {
         Target::Keyset => {
-            return given.ok_or_else(|| {
+            return given.map(id_of).ok_or_else(|| {
                 Failure::usage(
                     "a keyset does not say which product it is of: expected --roots FILE or \
                      --product NAME",
@@ -285,9 +282,9 @@ fn product(target: &Target, given: Option<Id>) -> Result<Id, Failure> {
         Target::Manifest { product, .. } | Target::Other { product, .. } => *product,
     };
     match given {
-        Some(given) if given != named => Err(Failure::usage(format_args!(
+        Some(given) if id_of(given) != named => Err(Failure::usage(format_args!(
             "expected something of product {}, found product {}",
-            view::id(&given),
+            view::named(&id_of(given), &[given]),
             view::id(&named)
         ))),
         _ => Ok(named),

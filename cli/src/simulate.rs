@@ -88,6 +88,7 @@ pub fn simulate(args: &SimulateArgs, out: &Output) -> Result<(), Failure> {
             command: &command,
             replay: REPLAY,
             medium: SHOWN,
+            sample: (!is_whole(args)).then(|| extent(args)),
         };
         file.write_all(report::html(&summary, &about).as_bytes())
             .map_err(|error| Failure::system("write", path, &error))?;

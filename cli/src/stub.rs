@@ -61,7 +61,7 @@ fn build(args: &BuildArgs, out: &Output) -> Result<(), Failure> {
     let device = args.device.device(&roots);
     let mut bundle = Bundle::open(&args.bundle)?;
     let manifest = verify::whole(&device, SlotKind::Update, &mut bundle, out)?;
-    verify::for_device(&device, &manifest)?;
+    verify::for_device(&device, &args.device.names(&roots), &manifest)?;
     let refused = |message: String| Failure::new(Exit::Refused, "stub", message);
     // What the stub would say of it at every start.
     if !matches!(manifest.architecture, Architecture::Aarch64 | Architecture::Any) {

@@ -69,6 +69,13 @@ pub fn show(seconds: u64) -> String {
         .map_or_else(|| format!("unix time {seconds}"), |instant| instant.to_string())
 }
 
+/// The same instant for scripts, beside the seconds: as RFC 3339, `null` where there is none.
+pub fn rfc3339(seconds: u64) -> serde_json::Value {
+    let instant = i64::try_from(seconds).ok().filter(|seconds| *seconds > 0);
+    let instant = instant.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    instant.map(|instant| instant.to_string()).into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 use stillboot::driver;
-use stillboot::format::{Architecture, Manifest, SlotKind};
+use stillboot::format::{Architecture, Id, Manifest, SlotKind};
 use stillboot::verify::{ClassError, Device, SoftSha256, Verified, check_class};
 use stillboot_linux::keys::{Roots, id_of};
 
@@ -57,17 +57,19 @@ pub fn verify(args: &VerifyArgs, out: &Output) -> Result<(), Failure> {
     let kind = if args.recovery { SlotKind::Recovery } else { SlotKind::Update };
     let mut bundle = Bundle::open(&args.bundle)?;
     let manifest = whole(&device, kind, &mut bundle, out)?;
+    let names: Vec<_> = std::iter::once(&*roots.product).chain(args.class.as_deref()).collect();
     if args.class.is_some() {
-        for_device(&device, &manifest)?;
+        for_device(&device, &names, &manifest)?;
     }
     out.line(format_args!("{}: verified, every byte", args.bundle.display()));
     out.line(format_args!("digest {}", view::hex(manifest.digest())));
     out.line(format_args!("keyset version {}", manifest.keyset_version()));
-    view::manifest_lines(out, &manifest);
+    view::manifest_lines(out, &manifest, &names);
     out.result(|| {
         json!({
             "verified": true, "digest": view::hex(manifest.digest()),
             "keyset_version": manifest.keyset_version(), "manifest": view::manifest(&manifest),
+            "product_name": roots.product, "class_name": args.class,
         })
     });
     Ok(())
@@ -97,17 +99,31 @@ pub fn whole(
     Ok(manifest)
 }
 
-/// Checks that a bundle is for `device`, naming both sides.
-pub fn for_device(device: &Device<'_>, manifest: &Verified<Manifest>) -> Result<(), Failure> {
-    check_class(device, manifest).map_err(|error| {
-        let text = match error {
-            ClassError::Class => format!(
-                "refused: made for another device class: expected {}, found {}",
-                view::id(&device.class),
-                view::id(&manifest.class)
-            ),
-            error => format!("refused: {error}"),
-        };
-        Failure::new(Exit::Refused, "class", text).also("take the bundle made for this device")
-    })
+/// Checks that a bundle is for `device`, naming both sides; `names` are those of product and class
+/// that were typed.
+pub fn for_device(
+    device: &Device<'_>,
+    names: &[&str],
+    manifest: &Verified<Manifest>,
+) -> Result<(), Failure> {
+    check_class(device, manifest)
+        .map_err(|error| other_device(device, names, &manifest.class, &error))
+}
+
+/// It is made for another device than `device`.
+pub fn other_device(
+    device: &Device<'_>,
+    names: &[&str],
+    found: &Id,
+    error: &ClassError,
+) -> Failure {
+    let text = match error {
+        ClassError::Class => format!(
+            "refused: made for another device class: expected {}, found {}",
+            view::named(&device.class, names),
+            view::named(found, names)
+        ),
+        error => format!("refused: {error}"),
+    };
+    Failure::new(Exit::Refused, "class", text).also("take the bundle that was made for this device")
 }

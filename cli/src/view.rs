@@ -12,6 +12,7 @@ use stillboot::policy::{Deferral, Objection};
 use stillboot::record::{Choice, CopyState};
 use stillboot::select::Claim;
 use stillboot::verify::{SoftSha256, key_id};
+use stillboot_linux::keys::id_of;
 use uuid::Uuid;
 
 use crate::output::Output;
@@ -31,6 +32,15 @@ pub fn path(path: &Path) -> String {
 /// An id as a UUID.
 pub fn id(id: &Id) -> String {
     Uuid::from_bytes(*id).to_string()
+}
+
+/// An id with the name that stands for it, where that is one of `names`.
+pub fn named(found: &Id, names: &[&str]) -> String {
+    let is_it = |name: &&&str| Uuid::parse_str(name).is_err() && id_of(name) == *found;
+    match names.iter().find(is_it) {
+        Some(name) => format!("{name} ({})", id(found)),
+        None => id(found),
+    }
 }
 
 /// A key's id.
@@ -57,17 +67,19 @@ pub fn linked(component: &Component) -> Option<Slot> {
 /// A manifest, for people and scripts: not installable.
 pub fn manifest(manifest: &Manifest) -> Value {
     // Names, numbers and lists of them: nothing that a JSON value could not hold.
-    serde_json::to_value(ManifestView(manifest)).unwrap_or_default()
+    let mut value = serde_json::to_value(ManifestView(manifest)).unwrap_or_default();
+    value["not_after_time"] = time::rfc3339(manifest.not_after);
+    value
 }
 
-/// A manifest in lines.
-pub fn manifest_lines(out: &Output, manifest: &Manifest) {
+/// A manifest in lines; `names` are those of product and class, as far as they are known.
+pub fn manifest_lines(out: &Output, manifest: &Manifest, names: &[&str]) {
     let epochs = &manifest.epochs;
     out.line(format_args!("  version       {}", manifest.version));
     out.line(format_args!("  sequence      {}", manifest.sequence));
     out.line(format_args!("  level         {}", manifest.level));
-    out.line(format_args!("  product       {}", id(&manifest.product)));
-    out.line(format_args!("  class         {}", id(&manifest.class)));
+    out.line(format_args!("  product       {}", named(&manifest.product, names)));
+    out.line(format_args!("  class         {}", named(&manifest.class, names)));
     out.line(format_args!(
         "  revisions     {} to {}",
         manifest.revision_min, manifest.revision_max
@@ -235,13 +247,18 @@ pub fn record(body: &Body, layout: &Layout<'_>) -> Value {
             json!({
                 "digest": hex(&failed.digest), "fault": failed.fault.name(),
                 "count": failed.count, "at": Some(failed.at).filter(|at| *at != 0),
+                "at_time": time::rfc3339(failed.at),
             })
         })
         .collect();
     let hold = match body.hold.until {
         0 => Value::Null,
-        u64::MAX => json!({ "until": "forever", "since": body.hold.since }),
-        until => json!({ "until": until, "since": body.hold.since }),
+        until => json!({
+            "until": if until == u64::MAX { "forever".into() } else { Value::from(until) },
+            "until_time": time::rfc3339(until),
+            "since": body.hold.since,
+            "since_time": time::rfc3339(body.hold.since),
+        }),
     };
     json!({
         "slots": slots,
@@ -286,10 +303,14 @@ pub fn record_lines(out: &Output, body: &Body, layout: &Layout<'_>) {
     }
     for failed in &body.failed {
         out.line(format_args!(
-            "failed here    {} ({}, {} times)",
+            "failed here    {} ({}, {} times{})",
             hex(&failed.digest),
             failed.fault,
-            failed.count
+            failed.count,
+            match failed.at {
+                0 => String::new(),
+                at => format!(", the last at {}", time::show(at)),
+            }
         ));
     }
 }
@@ -314,6 +335,12 @@ pub fn deferral(deferral: &Deferral) -> String {
         ),
         deferral => deferral.to_string(),
     }
+}
+
+/// When it is worth asking again, for scripts.
+pub fn retry(deferral: &Deferral) -> Value {
+    let at = deferral.retry_at();
+    json!({ "retry_at": at, "retry_at_time": at.map_or(Value::Null, time::rfc3339) })
 }
 
 /// Why an update is not accepted, for people.

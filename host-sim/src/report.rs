@@ -23,6 +23,8 @@ pub struct About<'a> {
     pub replay: &'a str,
     /// The medium that is shown first.
     pub medium: &'a str,
+    /// Which cuts there are, if not all: what it is a sample of.
+    pub sample: Option<&'a str>,
 }
 
 /// The number that is shown also when it is nothing.
@@ -78,27 +80,42 @@ impl Page<'_> {
     fn totals(&mut self, summary: &Summary) {
         let counts = &summary.counts;
         let cuts = counts.depth_one + counts.depth_two;
-        let verdict = match counts.broken {
-            0 => "It always still booted.".to_owned(),
-            1 => "One promise was broken.".to_owned(),
-            many => format!("{} points broke a promise.", number(many)),
+        let came = sum_of(&summary.pictures);
+        let all: u64 = came.iter().sum();
+        let nothing = came[Came::Nothing as usize];
+        let verdict = match (counts.broken, nothing) {
+            (0, 0) => "It always still booted.".to_owned(),
+            (0, _) => "Whenever anything whole was on the disk, it still booted.".to_owned(),
+            (1, _) => "One promise was broken.".to_owned(),
+            (many, _) => format!("{} points broke a promise.", number(many)),
         };
         let class = if counts.broken == 0 { "" } else { " class=bad" };
         self.put("<header><p class=eyebrow>stillboot simulate</p>");
         self.add(format_args!(
-            "<h1>The power was cut at {} points. <em{class}>{verdict}</em></h1>",
-            number(cuts)
+            "<h1>The power was cut at {} points{}. <em{class}>{verdict}</em></h1>",
+            number(cuts),
+            if self.about.sample.is_some() { ", a sample" } else { "" }
         ));
         self.add(format_args!(
             "<p class=lead>The real core on simulated disks. The disk is forked before every \
              change, the power is cut in every way the medium allows, and whatever starts next is \
              judged by what was published and done. <span class=cmd>{}</span> \
-             <span class=muted>version {}</span></p></header>",
+             <span class=muted>version {}</span></p>",
             escape(self.about.command),
             escape(self.about.version)
         ));
-        let came = sum_of(&summary.pictures);
-        let all: u64 = came.iter().sum();
+        self.put("</header>");
+        if let Some(sample) = self.about.sample {
+            self.add(format_args!("<p class=lead>This is {}.</p>", escape(sample)));
+        }
+        if nothing > 0 {
+            self.add(format_args!(
+                "<p class=lead>After {} of the first cuts, {}, nothing whole was on the disk yet: \
+                 it was new, and nothing could boot.</p>",
+                number(nothing),
+                percent(nothing, all)
+            ));
+        }
         self.put("<section class=totals aria-label=Totals>");
         self.put("<h2>What ran after one cut</h2>");
         self.bar(&came, "bar");
@@ -604,8 +621,13 @@ mod tests {
     use crate::oracle::Broken;
     use crate::story::{Catalogue, stories};
 
-    const ABOUT: About<'_> =
-        About { version: "0", command: "make it", replay: "see it", medium: "cache512" };
+    const ABOUT: About<'_> = About {
+        version: "0",
+        command: "make it",
+        replay: "see it",
+        medium: "cache512",
+        sample: None,
+    };
 
     fn explored() -> Summary {
         let catalogue = Catalogue::new().expect("releases");
@@ -643,6 +665,30 @@ mod tests {
         }
         assert!(!page.contains("class=findings"));
         assert_eq!(page, html(&explored(), &ABOUT));
+    }
+
+    /// "Cut at N points, it always still booted" was said of a sample, of which a tenth had nothing
+    /// to boot.
+    #[test]
+    fn page_says_that_it_is_a_sample_and_where_nothing_could_boot() {
+        let catalogue = Catalogue::new().expect("releases");
+        let mut stories = stories();
+        stories.retain(|story| story.name == "factory");
+        let mut media = media();
+        media.retain(|medium| medium.name == "nor32");
+        let effort =
+            Effort { tears: 2, second_every: 0, fault_every: 40, draws: true, ..Effort::QUICK };
+        let summary = explore(&catalogue, &stories, &media, effort, 2, &|_, _| {});
+        let came = sum_of(&summary.pictures);
+        let nothing = came[Came::Nothing as usize];
+        assert!(nothing > 0, "{came:?}");
+        let page = html(&summary, &About { sample: Some("a sample: some cuts"), ..ABOUT });
+        let all = summary.counts.depth_one + summary.counts.depth_two;
+        assert!(page.contains(&format!("cut at {} points, a sample.", number(all))));
+        assert!(page.contains("This is a sample: some cuts."));
+        assert!(page.contains(&format!("After {} of the first cuts", number(nothing))));
+        assert!(!page.contains("always"), "something did not boot");
+        assert!(!html(&explored(), &ABOUT).contains("sample"));
     }
 
     #[test]

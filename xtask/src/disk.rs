@@ -7,7 +7,7 @@
 
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -91,16 +91,8 @@ pub fn run(args: &DiskArgs) -> Result<()> {
     let size: u64 = specs.iter().map(|spec| spec.size_bytes).sum::<u64>() + 2 * MIB;
     let table = table::create(&args.file, size, args.sector, &specs, None)?;
     let start = table.find_name("esp")?.start_bytes;
-
-    // Both tools work on the part of the image from a byte on: no root, no loop device.
-    shell::output(
-        Command::new("mkfs.vfat")
-            .args(["-n", "ESP", "-S", &args.sector.to_string()])
-            .args(["--offset", &(start / u64::from(args.sector)).to_string()])
-            .arg(&args.file)
-            // It counts in KiB.
-            .arg((args.esp_mib * 1024).to_string()),
-    )?;
+    // All the tools work on the part of the image from a byte on: no root, no loop device.
+    make_fat(&args.file, start, args.esp_mib, args.sector)?;
     let image = format!("{}@@{start}", args.file.display());
     shell::output(Command::new("mmd").args(["-i", &image, "::/EFI", "::/EFI/BOOT"]))?;
     shell::output(
@@ -123,6 +115,26 @@ pub fn run(args: &DiskArgs) -> Result<()> {
         args.arch.name(),
         fs::metadata(&loader)?.len(),
     );
+    Ok(())
+}
+
+/// Makes the file system of the system partition. The program looks at the size of the whole image
+/// for what is not said: of a large one it made a FAT32 in 8 MiB, which cannot be.
+fn make_fat(image: &Path, start: u64, mib: u64, sector: u32) -> Result<()> {
+    // One sector in a cluster. Firmware tells the kinds apart by the number of clusters.
+    let kind = match mib * MIB / u64::from(sector) {
+        0..4_400 => "12",
+        4_400..66_300 => "16",
+        _ => "32",
+    };
+    shell::output(
+        Command::new("mkfs.vfat")
+            .args(["-n", "ESP", "-S", &sector.to_string(), "-s", "1", "-F", kind])
+            .args(["--offset", &(start / u64::from(sector)).to_string()])
+            .arg(image)
+            // It counts in KiB.
+            .arg((mib * 1024).to_string()),
+    )?;
     Ok(())
 }
 
@@ -151,4 +163,44 @@ fn tool(args: &DiskArgs) -> Result<Command> {
         _ => Arch::X86_64,
     };
     Ok(Command::new(static_tool::run(host, None)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Its own size decides about the file system, not that of the disk: with slots of 300 MiB there
+    /// was none.
+    #[test]
+    fn the_system_partition_is_made_on_disks_of_any_size() -> Result<()> {
+        let folder = env::temp_dir().join(format!("stillboot-fat-{}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        for (number, (esp, slots, sector)) in
+            [(8, 128, 512), (8, 600, 512), (8, 5000, 512), (33, 600, 512), (64, 600, 512)]
+                .into_iter()
+                .chain([(260, 600, 4096), (8, 600, 4096)])
+                .enumerate()
+        {
+            let image = folder.join(format!("{number}.img"));
+            let spec = |name: &str, type_guid, mib: u64| PartitionSpec {
+                name: name.to_owned(),
+                type_guid,
+                size_bytes: mib * MIB,
+                part_guid: None,
+            };
+            let specs = [spec("esp", ESP.parse()?, esp), spec("data", guid::SLOT, slots)];
+            let size = (esp + slots + 2) * MIB;
+            let table = table::create(&image, size, sector, &specs, None)?;
+            let start = table.find_name("esp")?.start_bytes;
+            make_fat(&image, start, esp, sector)
+                .with_context(|| format!("{esp} MiB of {size} bytes, sectors of {sector}"))?;
+            let place = format!("{}@@{start}", image.display());
+            shell::output(Command::new("mmd").args(["-i", &place, "::/EFI"]))?;
+            let again = table::Table::read(&image, None)?;
+            assert_eq!(again.partitions.len(), 2);
+            fs::remove_file(&image)?;
+        }
+        fs::remove_dir_all(&folder)?;
+        Ok(())
+    }
 }

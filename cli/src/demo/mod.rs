@@ -89,15 +89,15 @@ pub fn run(options: &Options) -> Result<bool> {
         false => None,
     };
     if options.json {
-        let report = json!({
+        let report = crate::output::with_schema(json!({
             "seed": seed,
             "input": { "origin": inputs.origin, "systems": names },
             "events": timeline.events(),
             "promises": to_json(&promises),
             "kept": kept,
             "seconds": seconds,
-            "folder": place,
-        });
+            "folder": place.as_deref().map(crate::view::path),
+        }));
         timeline.print(&report.to_string());
     }
     timeline.say(&format!("\n{}", table(&promises, style)));

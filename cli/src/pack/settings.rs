@@ -34,6 +34,7 @@ pub struct Settings {
     pub level: Option<u32>,
     /// The oldest version that may be updated directly
     #[arg(long, value_name = "VERSION", help_heading = "What it is")]
+    #[serde(alias = "min_from")]
     pub min_from: Option<String>,
     /// Where it is offered [default: latest/stable]
     #[arg(long, value_name = "TRACK/RISK[/BRANCH]", help_heading = "What it is")]
@@ -43,12 +44,15 @@ pub struct Settings {
     pub architecture: Option<String>,
     /// When it may not be installed any more: a date, or a time with its zone
     #[arg(long, value_name = "TIME", help_heading = "What it is")]
+    #[serde(alias = "not_after")]
     pub not_after: Option<String>,
     /// Data epochs it reads [default: 0]
     #[arg(long, value_name = "MIN,MAX", help_heading = "What it is")]
+    #[serde(alias = "reads_epochs")]
     pub reads_epochs: Option<String>,
     /// The data epoch it writes; by default the newest it reads
     #[arg(long, value_name = "N", help_heading = "What it is")]
+    #[serde(alias = "writes_epoch")]
     pub writes_epoch: Option<u16>,
     /// Percentage of devices that may take it [default: 100]
     #[arg(long, value_name = "PERCENT", help_heading = "What it is")]
@@ -58,9 +62,11 @@ pub struct Settings {
     pub security: bool,
     /// It must not start without the device tree that matches the machine
     #[arg(long, help_heading = "What it is")]
+    #[serde(alias = "dtb_required")]
     pub dtb_required: bool,
     /// Size of a chunk, a power of two from 4K to 1M [default: 256K]
     #[arg(long, value_name = "SIZE", help_heading = "What it is")]
+    #[serde(alias = "chunk_size")]
     pub chunk_size: Option<String>,
 
     /// A kernel
@@ -74,6 +80,7 @@ pub struct Settings {
     pub cmdline: Option<String>,
     /// A file with the kernel's command line
     #[arg(long, value_name = "FILE", help_heading = "Components")]
+    #[serde(alias = "cmdline_file")]
     pub cmdline_file: Option<PathBuf>,
     /// A set of device trees
     #[arg(long, value_name = "FILE", help_heading = "Components")]
@@ -99,6 +106,7 @@ pub struct Settings {
     pub keyset: Option<PathBuf>,
     /// For devices that trust one built-in key: no keyset
     #[arg(long, help_heading = "Signing")]
+    #[serde(alias = "single_key")]
     pub single_key: bool,
     /// A secret key to sign with; several may be given
     #[arg(long, value_name = "FILE", help_heading = "Signing")]

@@ -100,14 +100,14 @@ fn keyset_without_keys_is_refused() {
     let empty =
         sign_envelope(PayloadType::Keyset, &product, &payload, &[(KeyRole::Root, &root)]).unwrap();
     world.write("empty.sbk", &empty);
-    world.run("keyset show empty.sbk --json").refused(1, "format");
-    for name in ["empty.sbk", "missing"] {
+    world.run("keyset show empty.sbk --json").refused(4, "format");
+    for (name, code) in [("empty.sbk", 4), ("missing", 1)] {
         world
             .run(&format!(
                 "pack {TRUST} --version 4.0.0 --sequence 4 --kernel kernel --out v4.sbb \
                  --keyset {name} --key keys/release-1.pem"
             ))
-            .expect(1);
+            .expect(code);
     }
     let bundle = world.read("v2.sbb");
     let (at, _) = manifest_at(&bundle);
@@ -144,7 +144,7 @@ fn unknown_component_type_is_refused_though_signed() {
     )
     .unwrap();
     world.write("bad.sbb", [&bundle[..start], &signed, &bundle[end..]].concat());
-    world.run("inspect bad.sbb --json").refused(1, "format");
+    world.run("inspect bad.sbb --json").refused(4, "format");
     attack(&world, "bad.sbb", "", 4, "trust");
     attack(&world, "bad.sbb", "--stream", 4, "trust");
 }

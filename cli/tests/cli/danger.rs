@@ -205,3 +205,38 @@ fn an_installation_says_what_it_left() {
     let run = world.run(&url).refused(2, "usage");
     assert!(run.stdout.contains("curl"), "{run:?}");
 }
+
+/// First the kernel was too large, then, with a larger slot, the initramfs, and then the index.
+#[test]
+fn all_the_room_that_is_needed_is_said_at_once() {
+    let world = World::new();
+    world.write("kernel", noise(1, 700_000));
+    world.write("root", noise(2, 900_000));
+    world.pack(1, "--kernel kernel --initramfs kernel --rootfs root --chunk-size 4K").expect(0);
+    let install = |disk: &str| {
+        let run = world.run(&format!("install v1.sbb --disk {disk} {TRUST} --offline --json"));
+        let error = run.refused(4, "layout").json()["error"].as_str().unwrap().to_owned();
+        let check = format!("policy check v1.sbb --disk {disk} {TRUST} --offline --json");
+        let checked = world.run(&check).refused(4, "layout").json();
+        assert_eq!(checked["error"], error);
+        error
+    };
+    world.run("disk create small.img --slot-size 512K --slots 1").expect(0);
+    let error = install("small.img");
+    let numbers = error.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok());
+    let needed: u64 = numbers.max().unwrap();
+    assert!(needed > 2_300_000, "{error}");
+    // So much is enough, and one block less is not.
+    for (file, size) in [("less.img", needed - 4096), ("enough.img", needed)] {
+        world.run(&format!("disk create {file} --slot-size {size} --slots 1")).expect(0);
+    }
+    install("less.img");
+    world.run(&format!("install v1.sbb --disk enough.img {TRUST} --offline")).expect(0);
+    // Two regions, each with its own number.
+    world.run("disk create two.img --slot-size 64K --rootfs-size 64K --slots 1").expect(0);
+    let error = install("two.img");
+    assert!(
+        error.contains("for its rootfs") && error.matches("are needed").count() == 2,
+        "{error}"
+    );
+}

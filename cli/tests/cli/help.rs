@@ -9,6 +9,7 @@ fn help_of_every_command_shows_an_example() {
         "",
         "demo",
         "keygen",
+        "id",
         "keyset",
         "keyset create",
         "keyset next",

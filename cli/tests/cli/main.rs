@@ -7,6 +7,7 @@ mod dtb;
 mod exit_codes;
 mod files;
 mod help;
+mod json;
 mod kill;
 mod pack;
 mod pcr;

@@ -1,0 +1,27 @@
+//! `id`: what a name stands for where 16 bytes are stored.
+
+use clap::Args;
+use serde_json::json;
+use stillboot_linux::keys::id_of;
+
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::view;
+
+/// Options of `id`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  stillboot id model-1\n\n\
+    The same name gives the same id on every machine. A UUID stands for itself.")]
+pub struct IdArgs {
+    /// A product, a device class, or a device
+    #[arg(value_name = "NAME")]
+    name: String,
+}
+
+/// Shows an id.
+pub fn id(args: &IdArgs, out: &Output) -> Result<(), Failure> {
+    let id = view::id(&id_of(&args.name));
+    out.line(&id);
+    out.result(|| json!({ "name": args.name, "id": id }));
+    Ok(())
+}
