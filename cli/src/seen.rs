@@ -138,7 +138,7 @@ fn parse(bytes: &[u8]) -> Option<Vec<Seen>> {
     for line in body.strip_prefix(TITLE)?.lines() {
         let mut words = line.split(' ');
         let (digest, kind, number) = (words.next()?, words.next()?, words.next()?);
-        let kind = StatementKind::ALL.into_iter().find(|known| known.name() == kind)?;
+        let kind = StatementKind::ALL.iter().find(|known| known.name() == kind)?;
         let number = number.parse().ok().filter(|number| *number <= statement::NUMBER_MAX)?;
         if words.next().is_some() || digest.len() != 64 || entries.len() == ENTRIES_MAX {
             return None;
@@ -156,19 +156,21 @@ fn parse(bytes: &[u8]) -> Option<Vec<Seen>> {
 mod tests {
     use super::*;
 
-    const OUT: Output = Output::new(true, true);
+    fn out() -> Output {
+        Output::new(true, true)
+    }
 
     #[test]
     fn what_was_seen_is_kept_and_only_ever_rises() {
         let folder = tempfile::tempdir().unwrap();
-        let open = || SeenFile::open(Some(folder.path()), true, &OUT).unwrap();
+        let open = || SeenFile::open(Some(folder.path()), true, &out()).unwrap();
         let kind = StatementKind::Channel;
         let mut file = open();
         file.note([1; 32], kind, 5);
         file.note([1; 32], StatementKind::Approval, 2);
         file.note([1; 32], kind, 4);
         file.note([2; 32], kind, 1);
-        file.save(&OUT);
+        file.save(&out());
         let mut file = open();
         let number = |file: &SeenFile, digest, kind| {
             file.entries().iter().find(|e| e.digest == digest && e.kind == kind).unwrap().number
@@ -180,7 +182,7 @@ mod tests {
             file.note([at | 0x80; 32], kind, u64::from(at) + 1);
             file.note([at & 0x7f; 32], StatementKind::Approval, u64::from(at) + 9);
         }
-        file.save(&OUT);
+        file.save(&out());
         assert_eq!(open().entries().len(), ENTRIES_MAX);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left aside");
     }
@@ -188,11 +190,11 @@ mod tests {
     #[test]
     fn a_damaged_file_or_none_is_no_error() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(SeenFile::open(Some(&folder.path().join("none")), true, &OUT).is_none());
-        let open = || SeenFile::open(Some(folder.path()), true, &OUT).unwrap();
+        assert!(SeenFile::open(Some(&folder.path().join("none")), true, &out()).is_none());
+        let open = || SeenFile::open(Some(folder.path()), true, &out()).unwrap();
         let mut file = open();
         file.note([1; 32], StatementKind::Channel, 5);
-        file.save(&OUT);
+        file.save(&out());
         let path = folder.path().join(FILE_NAME);
         let whole = std::fs::read(&path).unwrap();
         for at in 0..whole.len() {
@@ -206,13 +208,13 @@ mod tests {
         // The next statement mends it.
         let mut file = open();
         file.note([1; 32], StatementKind::Channel, 6);
-        file.save(&OUT);
+        file.save(&out());
         assert_eq!(open().entries().len(), 1);
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
         let mut file = open();
         file.note([1; 32], StatementKind::Channel, 7);
-        file.save(&OUT);
+        file.save(&out());
         assert!(path.is_dir());
     }
 }

@@ -508,8 +508,11 @@ impl Model {
                 self.body.slot_mut(slot).suspect |= is_good;
             }
             Request::NoteTime(now) => {
-                for failed in self.body.failed.iter_mut().filter(|failed| failed.at == 0) {
-                    failed.at = now;
+                // What has no time, or one to come, happened now.
+                let noted = |at: u64| if at == 0 || at > now { now } else { at };
+                self.body.failed.iter_mut().for_each(|failed| failed.at = noted(failed.at));
+                if self.body.hold.until != 0 {
+                    self.body.hold.since = noted(self.body.hold.since);
                 }
             }
         }
