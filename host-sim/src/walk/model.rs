@@ -620,8 +620,11 @@ impl Model {
             }
             Request::Discard(_) => {}
             Request::NoteTime(now) => {
-                for failed in self.body.failed.iter_mut().filter(|failed| failed.at == 0) {
-                    failed.at = now;
+                // What has no time, or one to come, happened now.
+                let noted = |at: u64| if at == 0 || at > now { now } else { at };
+                self.body.failed.iter_mut().for_each(|failed| failed.at = noted(failed.at));
+                if self.body.hold.until != 0 {
+                    self.body.hold.since = noted(self.body.hold.since);
                 }
             }
         }
