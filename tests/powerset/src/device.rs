@@ -97,6 +97,7 @@ impl InstallHost for Host {
         let facts = Facts {
             manifest: offer.manifest,
             statements: &[],
+            seen: &[],
             running_version: offer.running_version,
             body: offer.body,
             clock: Clock::Trusted(NOW),
