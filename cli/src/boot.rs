@@ -39,6 +39,10 @@ pub struct BootArgs {
     live: LiveArgs,
     #[command(flatten)]
     power_on: PowerOnArgs,
+    /// Write what a loader would although no slot verifies under these roots and this class: slots
+    /// are condemned, and a lost record is rebuilt
+    #[arg(long)]
+    even_if_nothing_verifies: bool,
     /// The nonce of this power-on, up to 16 hexadecimal digits; random by default
     #[arg(long, value_name = "HEX", value_parser = parse_nonce)]
     nonce: Option<u64>,
@@ -190,10 +194,14 @@ pub fn boot(args: &BootArgs, out: &Output) -> Result<(), Failure> {
     // A loader has its roots built in and condemns what does not verify under them. Here they may
     // be another product's: then every good slot would be bad, and its release banned.
     let look = power_on(&config, &mut overlay::over(devices));
-    if look.proof.is_none()
+    if !args.even_if_nothing_verifies
+        && look.proof.is_none()
         && look.machine.report().lines.iter().all(|line| is_foreign(&line.reason))
     {
-        return Err(nothing_boots(&look).also("nothing was written"));
+        return Err(nothing_boots(&look).also(
+            "nothing was written; if roots and class are right, --even-if-nothing-verifies writes \
+             what a loader would",
+        ));
     }
     let outcome = power_on(&config, devices);
     report_lines(&outcome, out);
@@ -274,7 +282,7 @@ fn nothing_boots(outcome: &Outcome<'_>) -> Failure {
     } else if told.is_empty() {
         "every slot is empty or being written: `stillboot install --offline` fills one"
     } else {
-        "`stillboot scrub` checks every slot, `stillboot install --offline` fills one anew"
+        "`stillboot scrub` checks every slot, `stillboot install --offline` fills one"
     };
     let reasons: Vec<_> = report
         .lines

@@ -162,6 +162,9 @@ impl From<InstallError> for Failure {
         if let InstallError::Deferred(Wait::Policy(deferral)) = &error {
             failure.details = Some(view::retry(deferral));
         }
+        if let InstallError::Deferred(Wait::Unverified(slot)) = &error {
+            failure.details = Some(serde_json::json!({ "slot": slot.name() }));
+        }
         if advice.is_empty() { failure } else { failure.also(advice) }
     }
 }
@@ -201,10 +204,15 @@ fn classify(error: &InstallError) -> (Exit, &'static str, &'static str) {
                 Wait::Held => "held",
                 Wait::StoreFailed => "store",
                 Wait::RecordLost => "record-lost",
+                Wait::Unverified(_) => "unverified",
                 _ => "deferred",
             };
             let advice = match wait {
                 Wait::Policy(Deferral::NoIdentity) => "--device-id gives it one",
+                Wait::RecordLost => {
+                    "for a disk at hand, `stillboot boot` stands in for that; where no slot \
+                     verifies, with --even-if-nothing-verifies"
+                }
                 Wait::Policy(
                     Deferral::StatementExpired { .. } | Deferral::StatementMissing { .. },
                 ) => "fetch the latest statements again, or ask who signs them",
@@ -238,15 +246,22 @@ fn refusal_kind(refusal: &Refusal) -> (&'static str, &'static str) {
         Refusal::BelowFloor { .. } => ("below-floor", "take a release of a higher security level"),
         Refusal::FloorJump { .. } => ("floor-jump", "ask who released it"),
         Refusal::NotNewer { .. } => {
-            ("not-newer", "to go back to the other slot use `stillboot rollback`")
+            ("not-newer", "to go back to another update slot use `stillboot rollback`")
         }
         Refusal::Loader { .. } => ("loader", ""),
         Refusal::Layout(_) => ("layout", "see `stillboot disk show` for what there is"),
-        Refusal::CannotReadData { .. } => ("data-epoch", "take a release that reads this data"),
+        Refusal::CannotReadData { .. } => (
+            "data-epoch",
+            "take a release that reads this data; where nothing runs, --allow-new-epoch takes it \
+             all the same",
+        ),
         Refusal::FallbackCannotRead { .. } => {
             ("data-epoch", "--allow-new-epoch takes it all the same")
         }
-        Refusal::Policy(Objection::FailedBefore(_)) => ("failed-before", "take another release"),
+        Refusal::Policy(Objection::FailedBefore(_)) => (
+            "failed-before",
+            "take another release; `stillboot forget` lets this one be installed again",
+        ),
         Refusal::Policy(Objection::Channel(_)) => {
             ("channel", "--channel or the policy file says which channel this device follows")
         }
@@ -258,8 +273,13 @@ fn refusal_kind(refusal: &Refusal) -> (&'static str, &'static str) {
         }
         Refusal::Policy(_) => ("expired", "take a newer release"),
         Refusal::Proof => ("proof", "give the proof of the boot that runs now"),
-        Refusal::RunningUnverified => {
-            ("running-unverified", "`stillboot scrub` shows what is wrong with it")
+        Refusal::RunningUnverified => (
+            "running-unverified",
+            "`stillboot scrub` shows what is wrong with it; after a restart the loader has \
+                 looked at it, and starts another slot if there is one",
+        ),
+        Refusal::NoOtherSlot => {
+            ("no-other-slot", "`stillboot disk show` lists the partitions that were found")
         }
         Refusal::TargetRuns => ("target-runs", "leave --slot out, or name another slot"),
         Refusal::RecoveryNeedsGood => ("recovery-needs-good", "confirm the running slot first"),
@@ -317,6 +337,7 @@ impl From<OperateError> for Failure {
             OperateError::NoRecord(Choice::Newer) => (Exit::Refused, "newer-record"),
             OperateError::NoRecord(Choice::Factory) => (Exit::Deferred, "no-record"),
             OperateError::NoRecord(_) => (Exit::Deferred, "record-lost"),
+            OperateError::OtherVersion { .. } => (Exit::Refused, "other-version"),
             OperateError::Device(_) => (Exit::Failed, "device"),
             OperateError::Record(_) => (Exit::Failed, "record"),
             _ => (Exit::Failed, "bug"),

@@ -247,6 +247,13 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
         {
             failure = failure.also(format_args!("{}: {error}", path.display()));
         }
+        // What the last power-on could not write is missing now.
+        if let InstallError::Record(_)
+        | InstallError::Refused(Refusal::Proof | Refusal::NewerRecord) = error
+            && let Some(trouble) = record::trouble_on(&config.layout, devices)
+        {
+            failure = failure.also(trouble);
+        }
         match digest.and_then(|digest| begun(&config.layout, devices, &digest)) {
             Some(slot) => failure.also(format_args!(
                 "slot {slot} is incomplete and is not started; `stillboot resume` goes on with it"

@@ -158,6 +158,12 @@ enum Command {
     Hold(operate::HoldArgs),
     /// Ends a hold
     Unhold(operate::UnholdArgs),
+    /// The boot record itself
+    #[command(
+        subcommand,
+        after_help = "Example:\n  stillboot record discard --version 2 --offline --disk disk.img"
+    )]
+    Record(record::RecordCommand),
     /// Reads every slot in full and says whether it verifies
     Scrub(scrub::ScrubArgs),
     /// Cuts the power at every instant of every story, on simulated disks
@@ -216,6 +222,7 @@ fn run(command: &Command, out: &Output) -> Result<(), Failure> {
         Command::Forget(args) => operate::forget(args, out),
         Command::Hold(args) => operate::hold(args, out),
         Command::Unhold(args) => operate::unhold(args, out),
+        Command::Record(record::RecordCommand::Discard(args)) => record::discard(args, out),
         Command::Scrub(args) => scrub::scrub(args, out),
         Command::Simulate(args) => simulate::simulate(args, out),
     }

@@ -30,15 +30,21 @@ pub fn status(args: &StatusArgs, out: &Output) -> Result<(), Failure> {
     let Disk { devices, plan, .. } = &mut args.disk.at().look(out)?;
     let slots = plan.slots();
     let layout = plan.layout(&slots)?;
-    let record::Read { choice, record, .. } = record::read(&layout, devices)?;
+    let record::Read { choice, copies, record } = record::read(&layout, devices)?;
     if !matches!(choice, Choice::Current { .. }) {
         out.line(format_args!("boot record    {}", view::choice_text(choice)));
+    }
+    let trouble = record::trouble(&copies);
+    if let Some(trouble) = &trouble {
+        out.line(format_args!("boot record    {trouble}"));
     }
     view::record_lines(out, &record.body, &layout);
     out.result(|| {
         let mut value = view::record(&record.body, &layout);
         value["choice"] = view::choice_name(choice).into();
         value["sequence"] = record.sequence.into();
+        value["copies"] = copies.iter().map(view::copy).collect();
+        value["trouble"] = trouble.into();
         value
     });
     Ok(())
@@ -281,7 +287,8 @@ fn request_by(
     carry_out(devices, &layout, request, out, say)
 }
 
-fn carry_out(
+/// Carries out a request and says what came of it.
+pub fn carry_out(
     devices: &mut [FileDevice],
     layout: &Layout<'_>,
     request: Request,
@@ -321,12 +328,22 @@ fn run(
     let mut buffer = vec![0; Operate::buffer_len_min(layout)];
     let result = driver::operate(machine, &mut disk::lent(devices), &mut buffer);
     result.map_err(|error| {
-        let failure = Failure::from(error);
-        match (error, disk::last_error(devices)) {
-            (OperateError::Device(_) | OperateError::Record(_), Some((path, error))) => {
-                failure.also(format_args!("{}: {error}", path.display()))
+        let mut failure = Failure::from(error);
+        if let (OperateError::Device(_) | OperateError::Record(_), Some((path, error))) =
+            (error, disk::last_error(devices))
+        {
+            failure = failure.also(format_args!("{}: {error}", path.display()));
+        }
+        // What the last power-on could not write is missing now.
+        let trouble = match error {
+            OperateError::Record(_) | OperateError::Confirm(_) | OperateError::NoRecord(_) => {
+                record::trouble_on(layout, devices)
             }
-            _ => failure,
+            _ => None,
+        };
+        match trouble {
+            Some(trouble) => failure.also(trouble),
+            None => failure,
         }
     })
 }

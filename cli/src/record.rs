@@ -1,17 +1,22 @@
-//! Reads the boot record of disks that another process may be writing to.
+//! Reads the boot record of disks that another process may be writing to, and discards it.
 
 use std::thread;
 use std::time::Duration;
 
+use clap::{Args, Subcommand};
 use stillboot::driver;
 use stillboot::format::Record;
 use stillboot::layout::Layout;
 use stillboot::operate::{Operate, Request};
 use stillboot::record::{Choice, CopyState};
 use stillboot_linux::FileDevice;
-use stillboot_linux::disk;
+use stillboot_linux::disk::{self, Disk};
 
+use crate::args::LockArgs;
 use crate::failure::Failure;
+use crate::live::LiveArgs;
+use crate::operate;
+use crate::output::Output;
 
 /// How often the record is read until twice the same was found.
 const READS_MAX: usize = 20;
@@ -41,6 +46,82 @@ pub fn read(layout: &Layout<'_>, devices: &mut [FileDevice]) -> Result<Read, Fai
         thread::sleep(PAUSE);
     }
     Ok(last)
+}
+
+/// What keeps the record from being written, as far as its copies show that, and the way out.
+pub fn trouble(copies: &[CopyState]) -> Option<String> {
+    let newer = |state: &CopyState| match state {
+        CopyState::Newer { version } => Some(*version),
+        CopyState::Blank
+        | CopyState::Invalid
+        | CopyState::Valid { .. }
+        | CopyState::Unreadable(_) => None,
+    };
+    if let Some(version) = copies.iter().filter_map(newer).max() {
+        return Some(format!(
+            "it is of format version {version}, which a later version of this software wrote: \
+             update this software and the loader, or give the record up with `stillboot record \
+             discard --version {version} --offline`, whose --help says what is lost"
+        ));
+    }
+    // The other copy is never written then, for it is the only one.
+    let unreadable = |(number, state): (usize, &CopyState)| match state {
+        CopyState::Unreadable(error) => Some((number, *error)),
+        CopyState::Blank
+        | CopyState::Invalid
+        | CopyState::Newer { .. }
+        | CopyState::Valid { .. } => None,
+    };
+    let (number, error) = copies.iter().enumerate().find_map(unreadable)?;
+    Some(format!(
+        "copy {number} of the boot record cannot be read ({error}): the device boots what it did, \
+         and nothing is tried, confirmed or installed until the medium under that copy is replaced"
+    ))
+}
+
+/// The same, of a disk at hand.
+pub fn trouble_on(layout: &Layout<'_>, devices: &mut [FileDevice]) -> Option<String> {
+    trouble(&read(layout, devices).ok()?.copies)
+}
+
+/// Commands about the boot record itself.
+#[derive(Subcommand, Debug)]
+pub enum RecordCommand {
+    /// Destroys the boot record: the next power-on rebuilds it from the slots
+    Discard(DiscardArgs),
+}
+
+/// Options of `record discard`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  \
+    stillboot record discard --version 2 --offline --disk disk.img\n\n\
+    For a record that a later version of this software wrote: loaders of this version only read\n\
+    it, so nothing can be installed. Lost are: tries that were spent, the list of updates that\n\
+    failed, holds, suspicions, priorities, and the recorded floor and data epoch as far as no good\n\
+    slot has them. What is in the slots stays.")]
+pub struct DiscardArgs {
+    #[command(flatten)]
+    disk: LockArgs,
+    /// The format version of the record, as `stillboot status` shows it
+    #[arg(long, value_name = "NUMBER")]
+    version: u16,
+    /// Nothing runs from this disk
+    #[arg(long, required = true)]
+    offline: bool,
+    #[command(flatten)]
+    live: LiveArgs,
+}
+
+/// Destroys both copies of the record.
+pub fn discard(args: &DiscardArgs, out: &Output) -> Result<(), Failure> {
+    let Disk { devices, plan, .. } = &mut args.disk.open(out)?;
+    let slots = plan.slots();
+    let layout = plan.layout(&slots)?;
+    let body = read(&layout, devices)?.record.body;
+    args.live.check(&args.disk.at.disk, &body)?;
+    operate::carry_out(devices, &layout, Request::Discard(args.version), out, |_| {
+        "the boot record is discarded: the next power-on rebuilds it from the slots".into()
+    })
 }
 
 fn once(layout: &Layout<'_>, devices: &mut [FileDevice]) -> Result<Read, Failure> {

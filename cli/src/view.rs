@@ -368,10 +368,10 @@ pub const fn choice_name(choice: Choice) -> &'static str {
 /// What both copies of the record amount to, for people.
 pub fn choice_text(choice: Choice) -> String {
     match choice {
-        Choice::Current { copy } => format!("copy {copy} is true"),
-        Choice::Newer => "a newer version of this software keeps it: it is only read".into(),
+        Choice::Current { copy } => format!("copy {copy} is in force"),
+        Choice::Newer => "a later version of this software keeps it: it is only read".into(),
         Choice::Factory => "never written: a new device".into(),
-        Choice::Lost => "both copies are lost: the next boot makes it anew".into(),
+        Choice::Lost => "both copies are lost: the next boot rebuilds it".into(),
     }
 }
 

@@ -382,7 +382,10 @@ impl core::fmt::Display for InstallError {
                  install it",
             ),
             Self::Device(error) => write!(f, "the slot cannot be written or read: {error}"),
-            Self::Record(error) => write!(f, "the boot record cannot be written: {error}"),
+            Self::Record(error) => write!(
+                f,
+                "the boot record cannot be written: {error}; the copy in force is untouched"
+            ),
             Self::Source => f.write_str("the source of the bundle failed"),
             Self::ReadBack => {
                 f.write_str("what was written does not read back: the medium is failing")

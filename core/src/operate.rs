@@ -105,7 +105,10 @@ impl core::fmt::Display for OperateError {
                 f.write_str("there is no boot record to be discarded")
             }
             Self::Device(error) => write!(f, "the slot cannot be written: {error}"),
-            Self::Record(error) => write!(f, "the boot record cannot be written: {error}"),
+            Self::Record(error) => write!(
+                f,
+                "the boot record cannot be written: {error}; the copy in force is untouched"
+            ),
             Self::Buffer { needed } => write!(f, "the work buffer needs {needed} bytes"),
         }
     }

@@ -132,6 +132,14 @@ fn keys_of_every_command_are_documented() {
     run("cancel", "--disk disk.img").expect(5);
     run("rollback", "--disk disk.img --slot a").expect(4);
     run("disk show", "disk.img").expect(0);
+    run("record discard", "--version 7 --offline --disk disk.img").refused(4, "other-version");
+    run("record discard", "--version 1 --offline --disk disk.img").expect(0);
+    run("boot", &on_disk).expect(0);
+    let mut disk = world.read("disk.img");
+    disk[512..1024].fill(0);
+    world.write("broken.img", disk);
+    run("disk repair", "broken.img").expect(0);
+    run("disk repair", "broken.img").expect(5);
     run("scrub", &on_disk).expect(0);
     run("pcr predict", &format!("v1.sbb {TRUST}")).expect(0);
     for command in ["dtb pack", "dtb lint", "dtb show", "dtb match", "stub build", "demo"] {

@@ -1,6 +1,7 @@
 //! The tool as scripts and people use it: every test runs the built binary.
 
 mod bad_input;
+mod damaged;
 mod danger;
 mod disks;
 mod dtb;

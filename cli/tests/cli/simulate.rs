@@ -56,8 +56,8 @@ fn a_point_is_told_again() {
     let told = world.run(&format!("simulate --replay {id}")).expect(0).stdout;
     assert!(told.contains("every promise holds"), "{told}");
     assert!(told.contains("cut before at change 0"), "{told}");
-    let told = world.run("simulate --replay hostile/3").expect(0).stdout;
-    assert!(told.contains("every promise holds"), "{told}");
+    let state = world.run("simulate --replay hostile/3").expect(0).stdout;
+    assert!(state.contains("every promise holds"), "{state}");
     world.run("simulate --replay hostile/three --json").refused(2, "usage");
     let value = world.run(&format!("simulate --replay {id} --json")).expect(0).json();
     let lines = value["lines"].as_array().unwrap();
