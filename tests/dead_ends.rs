@@ -2,6 +2,7 @@
 //! with the way out that there is now. The kinds are explored at large by `tests/hostile.rs`.
 
 use stillboot::boot::Reason;
+use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use stillboot::format::record::{LEN_MAX, Record, SEQUENCE_MAX, VERSION};
 use stillboot::format::{BootProof, Epochs, Fault, Floor, Load, Role, Slot, SlotKind, SlotState};
 use stillboot::install::{InstallError, Installed, Nothing, Refusal, Running, Wait};
@@ -13,7 +14,7 @@ use stillboot_sim::disk::{Cut, PowerCut, RamDisk, Tear};
 use stillboot_sim::hostile::unread::Unread;
 use stillboot_sim::release::content;
 use stillboot_sim::world::{Bytes, SimStore};
-use stillboot_sim::{Piece, Publisher, World};
+use stillboot_sim::{Ground, Piece, Publisher, World};
 use stillboot_tests::forge::{forge_record, lose_record, plant};
 use stillboot_tests::{RamWorld, blank, boot, commission, confirm, media, state};
 
@@ -43,7 +44,7 @@ fn two_good<'a>(publisher: &'a Publisher, number: usize, slots: &[Slot]) -> RamW
     world
 }
 
-fn install_to<D: stillboot::device::BlockDevice>(
+fn install_to<D: BlockDevice>(
     world: &mut World<'_, D>,
     bundle: &[u8],
     running: Option<BootProof>,
@@ -614,4 +615,203 @@ fn the_only_copy_of_the_record_is_never_written() {
         assert_eq!(world.disks[0].device().bytes(other, 1024), before);
         assert_eq!(world.power_on().unwrap().proof.unwrap().slot, proof.slot);
     }
+}
+
+/// A disk that does not take some changes of a range.
+struct Stubborn {
+    disk: RamDisk,
+    range: std::ops::Range<u64>,
+    /// Changes of the range that it still takes.
+    takes: u32,
+}
+
+impl Stubborn {
+    fn refuses(&mut self, offset: u64) -> Result<(), DeviceError> {
+        if !self.range.contains(&offset) {
+            return Ok(());
+        }
+        self.takes = self.takes.checked_sub(1).ok_or(DeviceError::Io)?;
+        Ok(())
+    }
+}
+
+impl BlockDevice for Stubborn {
+    fn geometry(&self) -> Geometry {
+        self.disk.geometry()
+    }
+    fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError> {
+        self.disk.read(offset, into)
+    }
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.refuses(offset)?;
+        self.disk.write(offset, bytes)
+    }
+    fn erase(&mut self, offset: u64, len: u64) -> Result<(), DeviceError> {
+        self.refuses(offset)?;
+        self.disk.erase(offset, len)
+    }
+    fn flush(&mut self) -> Result<(), DeviceError> {
+        self.disk.flush()
+    }
+}
+
+/// The copy with the highest sequence could not be destroyed: a second trial of the same power-on
+/// was counted under a number that lost against it, so its tries never ended.
+#[test]
+fn a_renumbering_that_fails_counts_nothing_and_loses_no_record() {
+    let publisher = Publisher::new(1);
+    for (name, geometry) in media() {
+        for takes in 0..3 {
+            for copy in 0..2 {
+                let slots = &[Slot::A, Slot::B, Slot::C];
+                let mut world = blank(&publisher, geometry, slots);
+                commission(&mut world, &simple(&publisher, 1));
+                forge_record(&mut world, |record| {
+                    record.sequence = SEQUENCE_MAX;
+                    for slot in [Slot::B, Slot::C] {
+                        record.body.slot_mut(slot).state = SlotState::Ready { tries: 2 };
+                    }
+                });
+                // Only this copy has the highest sequence.
+                let other = world.ground.record(1 - copy);
+                world.disks[0].poke(other.offset, &[0x11; 64]);
+                let region = world.ground.record(copy);
+                let disk = Stubborn {
+                    disk: world.disks[0].fork(),
+                    range: region.offset..region.offset + region.len,
+                    takes,
+                };
+                let mut stubborn = World::new(world.device, world.ground.clone(), vec![disk]);
+                let mut trials = 0;
+                for _ in 0..12 {
+                    let on = stubborn.power_on().unwrap();
+                    let is_trial = |line: &&stillboot::boot::Line| {
+                        line.candidate.claim == Claim::Trial
+                            && !matches!(line.reason, Reason::NotCounted(_))
+                    };
+                    trials += on.report.lines.iter().filter(is_trial).count();
+                    assert_eq!(on.slot(), Some(Slot::A), "{name}: {:?}", on.report);
+                    let (_, choice, states) = stubborn.record().unwrap();
+                    assert!(matches!(choice, Choice::Current { .. }), "{name}: {states:?}");
+                }
+                assert!(trials <= 4, "{name}, copy {copy}, takes {takes}: {trials} trials");
+            }
+        }
+    }
+}
+
+/// Recovery started after the record was lost, and the slot that could not be read was recorded as
+/// empty: every installation chose it first and failed.
+#[test]
+fn a_lost_record_beside_recovery_spares_the_slot_that_cannot_be_read() {
+    let publisher = Publisher::new(1);
+    let mut world = two_good(&publisher, 0, ABR);
+    let recovery = publisher.simple(50, SlotKind::Recovery).unwrap();
+    install_to(&mut world, &recovery, None, Slot::Recovery).unwrap();
+    rot(&mut world, Slot::B, &simple(&publisher, 2));
+    lose_record(&mut world);
+    let at = slot_start(&world, Slot::A);
+    // The head, and the commit block, which is read after it.
+    for at in [head_of(&world, Slot::A), at] {
+        let mut world = unread(&world, at);
+        let on = world.power_on().unwrap();
+        let (record, ..) = world.record().unwrap();
+        let unreadable = SlotState::Bad { fault: Fault::Unreadable };
+        assert_eq!(record.body.slot(Slot::A).state, unreadable, "{:?}", on.report);
+        if on.slot() == Some(Slot::Recovery) {
+            let installed = world.install(&simple(&publisher, 3), on.proof).unwrap();
+            assert_eq!(installed.slot, Slot::B);
+        }
+    }
+}
+
+/// One start as last resort turned what a person had called bad into what is merely exhausted.
+#[test]
+fn what_was_called_bad_stays_so_after_a_start_as_last_resort() {
+    let publisher = Publisher::new(1);
+    let mut world = two_good(&publisher, 0, AB);
+    world.operate(Request::MarkBad(Slot::A)).unwrap();
+    let bad = SlotState::Bad { fault: Fault::MarkedBad };
+    let b = head_of(&world, Slot::B);
+    let mut broken = unread(&world, b);
+    assert_eq!(broken.power_on().unwrap().slot(), Some(Slot::A));
+    broken.power_on().unwrap();
+    assert!(matches!(
+        broken.record().unwrap().0.body.slot(Slot::A).state,
+        SlotState::Trying { .. }
+    ));
+    broken.disks[0].range = 0..0;
+    assert_eq!(broken.power_on().unwrap().slot(), Some(Slot::B));
+    assert_eq!(broken.record().unwrap().0.body.slot(Slot::A).state, bad);
+}
+
+/// A forged data epoch was passed over and stayed in the record, so no later one was ever noted.
+#[test]
+fn a_data_epoch_that_does_not_count_is_lowered() {
+    let publisher = Publisher::new(1);
+    let mut world = two_good(&publisher, 0, AB);
+    forge_record(&mut world, |record| record.body.data_epoch = u16::MAX);
+    let bytes = content(7, 900);
+    let mut manifest = publisher.manifest(7);
+    manifest.epochs = Epochs { reads_min: 0, reads_max: 1, writes: 1 };
+    let piece = Piece { role: Role::Kernel, load: Load::Ram, linked: None, bytes: &bytes };
+    let update = publisher.bundle(manifest, SlotKind::Update, &[piece]).unwrap();
+    let proof = boot(&mut world);
+    let mut source = Bytes::new(&update, usize::MAX);
+    world
+        .install_with(&mut source, Running::Proof(proof), |config| config.allow_new_epoch = true)
+        .unwrap();
+    confirm(&mut world);
+    let (record, ..) = world.record().unwrap();
+    assert_eq!(record.body.data_epoch, 1);
+    assert_eq!(state(&mut world, Slot::B), SlotState::Bad { fault: Fault::DataEpoch });
+}
+
+/// Marked bad by a person, an older recovery system was taken in its place.
+#[test]
+fn a_recovery_that_was_marked_bad_is_not_downgraded_either() {
+    let publisher = Publisher::new(1);
+    let recovery = |sequence| publisher.simple(sequence, SlotKind::Recovery).unwrap();
+    let mut world = two_good(&publisher, 0, ABR);
+    install_to(&mut world, &recovery(51), None, Slot::Recovery).unwrap();
+    world.operate(Request::MarkBad(Slot::Recovery)).unwrap();
+    let proof = boot(&mut world);
+    let answer = install_to(&mut world, &recovery(50), Some(proof), Slot::Recovery);
+    assert!(matches!(answer, Err(InstallError::Refused(Refusal::NotNewer { .. }))), "{answer:?}");
+    install_to(&mut world, &recovery(52), Some(proof), Slot::Recovery).unwrap();
+}
+
+/// A good slot on a disk that is not there counted as the other good one.
+#[test]
+fn a_slot_that_the_device_has_not_is_no_way_back() {
+    let publisher = Publisher::new(1);
+    let mut world = blank(&publisher, media()[0].1, &[Slot::A, Slot::B, Slot::C]);
+    let mut proof = commission(&mut world, &simple(&publisher, 1));
+    for (sequence, slot) in [(2, Slot::B), (3, Slot::C)] {
+        install_to(&mut world, &simple(&publisher, sequence), Some(proof), slot).unwrap();
+        proof = confirm(&mut world);
+    }
+    let less = Ground::new(media()[0].1, AB, 128 << 10);
+    let mut world = World::new(world.device, less, vec![world.disks[0].fork()]);
+    assert_eq!(boot(&mut world).slot, Slot::B);
+    assert_eq!(world.operate(Request::Rollback(Slot::B)), Ok(Answer::Boots(Slot::A)));
+    world.operate(Request::MarkBad(Slot::B)).unwrap();
+    let refused = OperateError::Operator(OperatorRefusal::NothingElseGood);
+    assert_eq!(world.operate(Request::MarkBad(Slot::A)), Err(refused));
+}
+
+/// The only slot of a device cannot be read any more: it was refused as the one that runs.
+#[test]
+fn the_only_slot_can_be_filled_again_by_name_where_nothing_runs() {
+    let publisher = Publisher::new(1);
+    let mut world = blank(&publisher, media()[0].1, &[Slot::A]);
+    let proof = commission(&mut world, &simple(&publisher, 1));
+    let update = simple(&publisher, 2);
+    let answer = install_to(&mut world, &update, Some(proof), Slot::A);
+    assert_eq!(answer, Err(InstallError::Refused(Refusal::TargetRuns)));
+    assert_eq!(install_to(&mut world, &update, None, Slot::A).unwrap().slot, Slot::A);
+    confirm(&mut world);
+    let mut world = two_good(&publisher, 0, AB);
+    let answer = install_to(&mut world, &simple(&publisher, 3), None, Slot::B);
+    assert_eq!(answer, Err(InstallError::Refused(Refusal::TargetRuns)));
 }

@@ -312,6 +312,8 @@ pub struct Boot<'a, H = SoftSha256> {
     out: u8,
     /// Slots of which a try was counted in this power-on, as bits.
     counted: u8,
+    /// Slots of which a scan could not read all that it looks at, as bits.
+    silent: u8,
     /// Nothing was loaded from the candidate yet.
     first_reserve: bool,
     /// By kind of slot.
@@ -355,6 +357,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
             first_read: None,
             first_reserve: true,
             counted: 0,
+            silent: 0,
             unspent: SlotState::Empty,
             buffer_len: 0,
             report: Report {
@@ -568,6 +571,9 @@ impl<'a, H: Sha256> Boot<'a, H> {
     fn step_scan(&mut self, at: usize, part: ScanPart, event: Event<'_>, buffer: &[u8]) -> Action {
         let slot = self.config.layout.slots()[at].slot;
         let read = matches!(event, Event::Done);
+        if !read {
+            self.silent |= slot.bit();
+        }
         let marked = |kind, manifest: &Verified<Manifest>| {
             read && Mark::parse(kind, buffer).is_ok_and(|mark| mark.digest == *manifest.digest())
         };
@@ -605,6 +611,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
             body.slot_mut(slot).priority =
                 Slot::ALL.iter().filter(|other| after(other)).count() as u8;
         }
+        body.note_unread(self.silent);
         for kind in [SlotKind::Update, SlotKind::Recovery] {
             if let Some(floor) = lowest_good(body, kind, &self.config.layout) {
                 *body.floor_of_mut(kind) = floor;
@@ -690,7 +697,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
             // either. What merely could not be read may still be there the next time, so it is not
             // to be the first that is overwritten.
             Choice::Lost => {
-                let unseen = self.kinds[0].unseen | self.kinds[1].unseen;
+                let unseen = self.silent | self.kinds[0].unseen | self.kinds[1].unseen;
                 self.record.body.keep_unread(unseen);
                 self.dirty && !(Canary::UnreadEndsUpdates.sings() && unseen != 0)
             }

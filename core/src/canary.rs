@@ -55,6 +55,8 @@ pub enum Canary {
     SequenceSaturates,
     /// An installation obeys a recorded data epoch that nothing on the device reads.
     EpochLocksOut,
+    /// Where one place of the record cannot be read, the only copy is written over.
+    WritesOnlyCopy,
     /// Of several suspects, and of several exhausted slots, the same one starts every time.
     SameOneForEver,
     /// A record of a later format cannot be discarded.
@@ -83,7 +85,7 @@ impl Canary {
 #[cfg(stillboot_canary)]
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::CountsAfterStart,
         Self::HeaderFirst,
         Self::NoFlushBeforeSwitch,
@@ -103,6 +105,7 @@ impl Canary {
         Self::FloorLocksOut,
         Self::SequenceSaturates,
         Self::EpochLocksOut,
+        Self::WritesOnlyCopy,
         Self::SameOneForEver,
         Self::NewerForEver,
         Self::RecoveryDowngrade,

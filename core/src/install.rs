@@ -12,11 +12,11 @@ use crate::canary::Canary;
 use crate::device::DeviceError;
 use crate::format::manifest::COMPONENTS_MAX;
 use crate::format::{
-    BootProof, Digest, Envelope, Floor, FormatError, Manifest, Mark, MarkKind, Record, Slot,
+    BootProof, Digest, Envelope, Fault, Floor, FormatError, Manifest, Mark, MarkKind, Record, Slot,
     SlotKind, SlotState, envelope, header, manifest, record as record_format,
 };
 use crate::io::{Io, IoResult, Step, round, round_down, round_u64};
-use crate::layout::{Layout, LayoutError, Part, Region};
+use crate::layout::{Layout, LayoutError, Part, Region, SlotLayout};
 use crate::policy::{Deferral, Objection, Verdict};
 use crate::record::{Choice, Copies, Outcome};
 use crate::select::{Claim, Knowledge, candidates};
@@ -382,10 +382,7 @@ impl core::fmt::Display for InstallError {
                  install it",
             ),
             Self::Device(error) => write!(f, "the slot cannot be written or read: {error}"),
-            Self::Record(error) => write!(
-                f,
-                "the boot record cannot be written: {error}; the copy in force is untouched"
-            ),
+            Self::Record(error) => write!(f, "the boot record cannot be written: {error}"),
             Self::Source => f.write_str("the source of the bundle failed"),
             Self::ReadBack => {
                 f.write_str("what was written does not read back: the medium is failing")
@@ -555,8 +552,8 @@ struct Seen {
     lowest_good: Option<Floor>,
     /// The newest data epoch that a head of the target's kind reads.
     reads_max: u16,
-    /// Keyset version and sequence of a head of the target's kind, the newest of them.
-    order: (u32, u64),
+    /// Of a head of the target's kind, the newest of them: keyset version and sequence, and digest.
+    newest: ((u32, u64), Digest),
 }
 
 /// The component that is being received.
@@ -618,6 +615,8 @@ pub struct Install<'a, H = SoftSha256> {
     seen: Seen,
     /// The recorded floor as far as it counts: what the record will hold.
     floor: Floor,
+    /// The recorded data epoch as far as it counts: likewise.
+    epoch: u16,
     current: Current,
     running_digest: Digest,
     head_digest: Digest,
@@ -647,6 +646,7 @@ impl<'a, H: Sha256> Install<'a, H> {
             running_reads_max: u16::MAX,
             seen: Seen::default(),
             floor: Floor::default(),
+            epoch: u16::MAX,
             sources: [None; COMPONENTS_MAX],
             manifest: None,
             target: config.target.unwrap_or(Slot::A),
@@ -1080,9 +1080,13 @@ impl<'a, H: Sha256> Install<'a, H> {
                         let lowest = seen.lowest_good.unwrap_or(floor);
                         seen.lowest_good = Some(lowest.min(floor));
                     }
-                    // What the loader found bad does not stand in the way of its repair.
-                    if !matches!(entry.state, SlotState::Bad { .. }) {
-                        seen.order = seen.order.max(manifest.order());
+                    // What was found not to verify in full does not stand in the way.
+                    let is_broken = matches!(
+                        entry.state,
+                        SlotState::Bad { fault: Fault::Corrupt | Fault::Unreadable }
+                    );
+                    if !is_broken {
+                        seen.newest = seen.newest.max((manifest.order(), *manifest.digest()));
                     }
                 }
             }
@@ -1244,13 +1248,9 @@ impl<'a, H: Sha256> Install<'a, H> {
         let running_update = self.running.filter(|slot| slot.kind() == SlotKind::Update);
         if self.kind() == SlotKind::Recovery {
             // An older one may be signed by a key that was revoked since. The same one is its repair.
-            let (found, running) = (manifest.order(), seen.order);
-            let same = |slot: &Slot| {
-                slot.kind() == SlotKind::Recovery
-                    && self.record.body.slot(*slot).digest == *manifest.digest()
-            };
-            if found <= running && !Slot::ALL.iter().any(same) && !Canary::RecoveryDowngrade.sings()
-            {
+            let (found, (running, digest)) = (manifest.order(), seen.newest);
+            let is_same = digest == *manifest.digest();
+            if found <= running && !is_same && !Canary::RecoveryDowngrade.sings() {
                 return refuse(Refusal::NotNewer { found, running });
             }
         } else if running_update.is_some() {
@@ -1277,6 +1277,10 @@ impl<'a, H: Sha256> Install<'a, H> {
                 (None, true) => self.record.body.data_epoch.min(seen.reads_max),
                 (None, false) => self.record.body.data_epoch,
             };
+            self.epoch = epoch;
+            if running_update.is_none() && self.config.allow_new_epoch {
+                self.epoch = epoch.min(epochs.reads_max);
+            }
             // A new device has no data yet.
             let has_data = running_update.is_some() || epoch != 0;
             let is_told = running_update.is_none() && self.config.allow_new_epoch;
@@ -1324,7 +1328,11 @@ impl<'a, H: Sha256> Install<'a, H> {
             if !layout.has(slot) {
                 return Err(layout_error(LayoutError::NoSuchSlot(slot)));
             }
-            if self.running == Some(slot) {
+            // The only slot there is can be filled again where nothing runs from it.
+            let is_update = |found: &SlotLayout<'_>| found.slot.kind() == SlotKind::Update;
+            let is_only = matches!(self.config.running, Running::Offline)
+                && layout.slots().iter().filter(|found| is_update(found)).count() == 1;
+            if self.running == Some(slot) && !is_only {
                 return Err(InstallError::Refused(Refusal::TargetRuns));
             }
             if body.slot(slot).held {
@@ -1365,10 +1373,12 @@ impl<'a, H: Sha256> Install<'a, H> {
             let cost = match entry.state {
                 SlotState::Writing if entry.digest == *manifest.digest() => 0,
                 SlotState::Empty => 1,
+                // It may hold a system that works, or a medium that keeps nothing.
+                SlotState::Bad { fault: Fault::Unreadable } => 4,
                 SlotState::Bad { .. } => 2,
                 SlotState::Writing => 3,
-                SlotState::Ready { .. } | SlotState::Trying { .. } => 4,
-                SlotState::Good => 5,
+                SlotState::Ready { .. } | SlotState::Trying { .. } => 5,
+                SlotState::Good => 6,
             };
             let rank = (cost, entry.priority, slot);
             if best.is_none_or(|best| rank < best) {
@@ -1390,6 +1400,8 @@ impl<'a, H: Sha256> Install<'a, H> {
         let kind = self.kind();
         let recorded = self.record.body.floor_of_mut(kind);
         *recorded = (*recorded).min(self.floor);
+        // Nor would a later system that migrates the data ever be noticed.
+        self.record.body.data_epoch = self.record.body.data_epoch.min(self.epoch);
         let entry = self.record.body.slot(self.target);
         let same = entry.digest == *self.verified()?.digest();
         if entry.state == SlotState::Writing && same {

@@ -105,10 +105,7 @@ impl core::fmt::Display for OperateError {
                 f.write_str("there is no boot record to be discarded")
             }
             Self::Device(error) => write!(f, "the slot cannot be written: {error}"),
-            Self::Record(error) => write!(
-                f,
-                "the boot record cannot be written: {error}; the copy in force is untouched"
-            ),
+            Self::Record(error) => write!(f, "the boot record cannot be written: {error}"),
             Self::Buffer { needed } => write!(f, "the work buffer needs {needed} bytes"),
         }
     }
@@ -344,6 +341,8 @@ impl<'a> Operate<'a> {
         {
             return Err(OperateError::NoSuchSlot(slot));
         }
+        let layout = self.layout;
+        let present = layout.slots().iter().fold(0, |bits, found| bits | found.slot.bit());
         let body = &mut self.record.body;
         let changed = match self.request {
             Request::Read | Request::Discard(_) => false,
@@ -359,11 +358,11 @@ impl<'a> Operate<'a> {
                 }
             }
             Request::MarkBad(slot) => {
-                body.mark_bad(slot).map_err(OperateError::Operator)?;
+                body.mark_bad(slot, present).map_err(OperateError::Operator)?;
                 return self.destroy(slot, Part::Confirmed);
             }
             Request::Rollback(slot) => {
-                let target = body.rollback(slot).map_err(OperateError::Operator)?;
+                let target = body.rollback(slot, present).map_err(OperateError::Operator)?;
                 let layout = self.layout;
                 self.answer =
                     Answer::Boots(select::next(body, |slot| layout.has(slot)).unwrap_or(target));
@@ -375,7 +374,7 @@ impl<'a> Operate<'a> {
             }
             Request::HoldUpdates(hold) => core::mem::replace(&mut body.hold, hold) != hold,
             Request::Suspect(slot) => body.suspect(slot),
-            Request::Cancel => body.cancel().map_err(OperateError::Operator)?,
+            Request::Cancel => body.cancel(present).map_err(OperateError::Operator)?,
             Request::Forget(digest) => body.forget(&digest),
             Request::NoteTime(now) => body.stamp_failures(now),
         };

@@ -155,17 +155,23 @@ impl Body {
         };
     }
 
-    /// Boot step 1 after both copies were lost, when nothing can be started: the slots of these bits
-    /// could not be read, and may hold a system that works. They are held.
-    pub(crate) fn keep_unread(&mut self, slots: u8) {
+    /// Boot step 1 after both copies were lost: the slots of these bits could not be read. They may
+    /// hold a system that works, so they are not empty.
+    pub(crate) fn note_unread(&mut self, slots: u8) {
         for slot in Slot::ALL {
-            if slots & slot.bit() != 0 {
-                let entry = self.slot_mut(slot);
-                if entry.state == SlotState::Empty {
-                    entry.state = SlotState::Bad { fault: Fault::Unreadable };
-                }
-                entry.held = true;
+            let entry = self.slot_mut(slot);
+            if slots & slot.bit() != 0 && entry.state == SlotState::Empty {
+                entry.state = SlotState::Bad { fault: Fault::Unreadable };
             }
+        }
+    }
+
+    /// The same, when nothing can be started: they may hold the only system that works, and are
+    /// held.
+    pub(crate) fn keep_unread(&mut self, slots: u8) {
+        self.note_unread(slots);
+        for slot in Slot::ALL {
+            self.slot_mut(slot).held |= slots & slot.bit() != 0;
         }
     }
 
@@ -173,17 +179,25 @@ impl Body {
     /// back whole when it was installed, so the medium is at fault, and the same update must be
     /// welcome as the repair.
     pub(crate) fn fail(&mut self, slot: Slot, fault: Fault) {
+        let epoch = self.data_epoch;
         let entry = self.slot_mut(slot);
-        let digest = entry.digest;
-        entry.state = SlotState::Bad { fault };
+        let (digest, reads_max) = (entry.digest, entry.epochs.reads_max);
         entry.suspect = false;
+        let mut shown = fault;
         if fault != Fault::Corrupt {
-            self.remember(digest, fault, 0);
+            // As last resort once more, what a person called bad or cannot read the data does not
+            // become merely exhausted.
+            shown = self.remember(digest, fault, 0);
+            if shown == Fault::Exhausted && reads_max < epoch {
+                shown = Fault::DataEpoch;
+            }
         }
+        self.slot_mut(slot).state = SlotState::Bad { fault: shown };
     }
 
-    /// Adds a failure of the update `digest` to the ring; `at` is unix time in seconds, or 0.
-    pub fn remember(&mut self, digest: Digest, fault: Fault, at: u64) {
+    /// Adds a failure of the update `digest` to the ring; `at` is unix time in seconds, or 0. Returns
+    /// the failure that is noted from now on.
+    pub fn remember(&mut self, digest: Digest, fault: Fault, at: u64) -> Fault {
         let mut entry = Failed { digest, fault, count: 1, at };
         if let Some(found) = self.failed.iter().position(|failed| failed.digest == digest) {
             let old = self.failed[found];
@@ -201,6 +215,7 @@ impl Body {
         }
         // There is room: one was removed above if the ring was full.
         let _ = self.failed.push(entry);
+        entry.fault
     }
 
     /// Takes a failure out of the ring, keeping the order of the others.
@@ -302,11 +317,12 @@ impl Body {
         }
     }
 
-    /// The operator or the running system calls the update in `slot` bad, for good.
+    /// The operator or the running system calls the update in `slot` bad, for good. `present` are the
+    /// slots that the device has, as bits.
     ///
     /// # Errors
     /// [`OperatorRefusal`] if the slot is empty, or nothing good would be left.
-    pub fn mark_bad(&mut self, slot: Slot) -> Result<(), OperatorRefusal> {
+    pub fn mark_bad(&mut self, slot: Slot, present: u8) -> Result<(), OperatorRefusal> {
         match self.slot(slot).state {
             SlotState::Empty => return Err(OperatorRefusal::NothingThere),
             // It never ran, and perhaps it is not even what it says: the slot is bad, and nothing
@@ -315,7 +331,7 @@ impl Body {
                 self.slot_mut(slot).state = SlotState::Bad { fault: Fault::MarkedBad };
                 return Ok(());
             }
-            SlotState::Good if self.other_good(slot).is_none() => {
+            SlotState::Good if self.other_good(slot, present).is_none() => {
                 return Err(OperatorRefusal::NothingElseGood);
             }
             SlotState::Good
@@ -350,11 +366,12 @@ impl Body {
     }
 
     /// Calls off what waits to be tried, or is on trial: it is not started again, and nothing is held
-    /// against the update. Returns whether anything changed.
+    /// against the update. `present` are the slots that the device has, as bits. Returns whether
+    /// anything changed.
     ///
     /// # Errors
     /// [`OperatorRefusal`] when no good slot would be left to start instead.
-    pub fn cancel(&mut self) -> Result<bool, OperatorRefusal> {
+    pub fn cancel(&mut self, present: u8) -> Result<bool, OperatorRefusal> {
         let waits = |body: &Self, slot: Slot| {
             slot.kind() == SlotKind::Update
                 && matches!(
@@ -365,7 +382,7 @@ impl Body {
         let mut changed = false;
         for slot in Slot::ALL {
             if waits(self, slot) {
-                self.other_good(slot).ok_or(OperatorRefusal::NothingElseGood)?;
+                self.other_good(slot, present).ok_or(OperatorRefusal::NothingElseGood)?;
                 self.slot_mut(slot).state = SlotState::Bad { fault: Fault::Superseded };
                 changed = true;
             }
@@ -385,16 +402,17 @@ impl Body {
     /// Goes back from `slot`. An update that waits in another slot is called off as
     /// [`cancel`](Self::cancel) does it, and that is all. Else a trial in `slot` ends as marked bad;
     /// a good `slot` stays good and is held, and the other good one goes first. Returns the slot
-    /// that boots next.
+    /// that boots next. `present` are the slots that the device has, as bits: what the record knows
+    /// of others does not boot.
     ///
     /// # Errors
     /// [`OperatorRefusal`] when there is no other good slot.
-    pub fn rollback(&mut self, slot: Slot) -> Result<Slot, OperatorRefusal> {
+    pub fn rollback(&mut self, slot: Slot, present: u8) -> Result<Slot, OperatorRefusal> {
         // An operator who does not want the waiting update now may want it later: no ban.
-        if self.slot(slot).state == SlotState::Good && self.cancel()? {
+        if self.slot(slot).state == SlotState::Good && self.cancel(present)? {
             return Ok(slot);
         }
-        let target = self.other_good(slot).ok_or(OperatorRefusal::NothingElseGood)?;
+        let target = self.other_good(slot, present).ok_or(OperatorRefusal::NothingElseGood)?;
         match self.slot(slot).state {
             SlotState::Ready { .. } | SlotState::Trying { .. } => {
                 self.fail(slot, Fault::MarkedBad);
@@ -410,10 +428,11 @@ impl Body {
 
     /// The good update slot other than `slot` that would go first. One below the recorded floor
     /// would not be started.
-    fn other_good(&self, slot: Slot) -> Option<Slot> {
+    fn other_good(&self, slot: Slot, present: u8) -> Option<Slot> {
         let good = |other: &Slot| {
             let entry = self.slot(*other);
             *other != slot
+                && present & other.bit() != 0
                 && other.kind() == SlotKind::Update
                 && entry.state == SlotState::Good
                 && entry.floor >= self.floor

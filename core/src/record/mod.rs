@@ -191,14 +191,22 @@ impl Copies {
     pub(crate) fn begin_write(&mut self, layout: &Layout<'_>, record: &mut Record) -> Io {
         self.copy = match (self.current, self.states) {
             _ if Canary::SingleRecordCopy.sings() => 0,
+            (Some(current), [CopyState::Unreadable(_), _] | [_, CopyState::Unreadable(_)])
+                if Canary::WritesOnlyCopy.sings() =>
+            {
+                current
+            }
             (Some(current), _) => 1 - current,
             // Both lost: the one that can at least be read, and the other is left as evidence.
             (None, [CopyState::Unreadable(_), _]) => 1,
             (None, _) => 0,
         };
-        record.sequence = match self.current {
-            Some(_) => record.sequence + 1,
-            None => match choose(self.states) {
+        // From the copy itself: after a write that failed the record at hand has another number.
+        record.sequence = match (self.current, self.states) {
+            (Some(0), [CopyState::Valid { sequence }, _])
+            | (Some(1), [_, CopyState::Valid { sequence }]) => sequence + 1,
+            (Some(_), _) => record.sequence + 1,
+            (None, _) => match choose(self.states) {
                 Choice::Factory => record.sequence + 1,
                 Choice::Lost | Choice::Newer | Choice::Current { .. } => {
                     record.sequence.max(SEQUENCE_AFTER_LOSS) + 1
@@ -300,8 +308,20 @@ impl Copies {
             Purpose::Record | Purpose::Renumber => {
                 state == CopyState::Valid { sequence: record.sequence }
             }
-            Purpose::Destroy => matches!(state, CopyState::Blank | CopyState::Invalid),
+            // A blank copy would pass for one that was never written.
+            Purpose::Destroy => state == CopyState::Invalid,
         }
+    }
+
+    /// The write under way has failed. Where it was the end of a renumbering, what stands decides
+    /// which copy is in force: the one that could not be destroyed, or, once it is no record any
+    /// more, the other one, which then must not be written.
+    fn failed(&mut self, error: DeviceError) -> Step<Outcome> {
+        let is_valid = matches!(self.states[usize::from(self.copy)], CopyState::Valid { .. });
+        if self.purpose == Purpose::Destroy && self.current == Some(self.copy) && !is_valid {
+            self.current = Some(1 - self.copy);
+        }
+        Step::Done(Outcome::WriteFailed(error))
     }
 
     /// Takes the result of the operation that was asked for, and asks for the next.
@@ -345,13 +365,13 @@ impl Copies {
             (Phase::Verify, result) => {
                 let state = self.look(result, buffer, None);
                 if !self.is_kept(state, record) {
-                    return Step::Done(Outcome::WriteFailed(match state {
+                    return self.failed(match state {
                         CopyState::Unreadable(error) => error,
                         CopyState::Blank
                         | CopyState::Invalid
                         | CopyState::Newer { .. }
                         | CopyState::Valid { .. } => DeviceError::NotKept,
-                    }));
+                    });
                 }
                 match self.purpose {
                     Purpose::Record => self.current = Some(self.copy),
@@ -378,10 +398,10 @@ impl Copies {
                     // It is there; only a flush that succeeds makes it last.
                     return self.flush(layout, Phase::CheckFlush);
                 }
-                Step::Done(Outcome::WriteFailed(self.failure))
+                self.failed(self.failure)
             }
             (Phase::CheckFlush, Ok(())) => Step::Io(self.read(layout, Phase::Verify)),
-            (Phase::CheckFlush, Err(error)) => Step::Done(Outcome::WriteFailed(error)),
+            (Phase::CheckFlush, Err(error)) => self.failed(error),
             // Not asked for anything: the caller stepped a machine that was at rest.
             (Phase::Idle, _) => Step::Done(Outcome::WriteFailed(DeviceError::Io)),
         }

@@ -14,6 +14,13 @@ use crate::world::{Bytes, Ground, SimStore, World};
 const SLOT_BYTES: u64 = 48 << 10;
 /// Tries of a new slot.
 pub(super) const TRIES: u8 = 2;
+/// The slots of the kinds of devices.
+const SLOTS: [&[Slot]; 4] = [
+    &[Slot::A, Slot::B],
+    &[Slot::A, Slot::B, Slot::Recovery],
+    &[Slot::A, Slot::B, Slot::C],
+    &[Slot::A],
+];
 /// The media: the finest and the coarsest of each sort.
 const MEDIA: [&str; 4] = ["nor8", "nor32", "block512", "block4096"];
 /// How many updates a life uses; the later ones are what a way out installs.
@@ -52,7 +59,7 @@ pub struct Field<'a> {
 }
 
 impl<'a> Field<'a> {
-    /// Every kind: four media, with and without recovery, with and without a store of the floor.
+    /// Every kind: four media, four sets of slots, with and without a store of the floor.
     ///
     /// # Panics
     /// If a life does not go as it must: then there is nothing to damage.
@@ -60,7 +67,7 @@ impl<'a> Field<'a> {
     pub fn all(chain: &'a Chain) -> Vec<Self> {
         let mut fields = Vec::new();
         for medium in media().into_iter().filter(|medium| MEDIA.contains(&medium.name)) {
-            for slots in [&[Slot::A, Slot::B][..], &[Slot::A, Slot::B, Slot::Recovery]] {
+            for slots in SLOTS {
                 for has_store in [false, true] {
                     let ground = Ground::new(medium.geometry, slots, SLOT_BYTES);
                     let places = Places::new(chain, &ground);
@@ -112,6 +119,13 @@ fn live(chain: &Chain, ground: &Ground, slots: &[Slot], has_store: bool) -> Vec<
             })
             .expect("recovery installs");
         note(&world, "recovery installed", &mut past);
+    }
+    if slots.len() == 1 {
+        // It takes no update while it runs.
+        proof = world.power_on().expect("sound").proof.expect("it boots");
+        world.operate(Request::Suspect(proof.slot)).expect("it is good");
+        note(&world, "a suspect", &mut past);
+        return past;
     }
     for name in [5, 10, LIVED - 1] {
         proof = world.power_on().expect("sound").proof.expect("it boots");

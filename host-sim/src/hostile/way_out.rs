@@ -1,7 +1,8 @@
 //! The law "no dead end", held against one device: what is whole boots, and the next update gets in.
 
 use stillboot::boot::Reason;
-use stillboot::format::{Floor, Slot, SlotKind, record};
+use stillboot::format::record::{self, LEN_MAX};
+use stillboot::format::{Floor, Record, Slot, SlotKind};
 use stillboot::install::{InstallError, Refusal, Wait};
 use stillboot::operate::Request;
 use stillboot::policy::Objection;
@@ -32,6 +33,8 @@ pub fn find(device: &mut Device<'_, '_>, counts: &mut Counts) -> Result<(), Brok
     let mut tried = Vec::new();
     let mut named = None;
     let mut new_epoch = false;
+    let mut ends_first = false;
+    let only_copy = only_copy(device);
     for _ in 0..ROUNDS_MAX {
         let able = able(device);
         let mut on = device.power_on(false);
@@ -44,6 +47,11 @@ pub fn find(device: &mut Device<'_, '_>, counts: &mut Counts) -> Result<(), Brok
         only_verified(device, &mut on)?;
         counts.dark += u64::from(on.proof.is_none() && tried.is_empty());
 
+        if let Some((at, bytes)) = &only_copy
+            && device.disk().device().bytes(*at, bytes.len()) != *bytes
+        {
+            return broken(Promise::Boots, "the only copy of the record was written".into());
+        }
         if on.report.record == Choice::Newer {
             let (_, _, states) = device.world.record().map_err(|error| Broken {
                 promise: Promise::NextUpdate,
@@ -70,6 +78,9 @@ pub fn find(device: &mut Device<'_, '_>, counts: &mut Counts) -> Result<(), Brok
         }
         let _ = device.operate(Request::HoldUpdates(stillboot::format::Hold::default()));
 
+        if ends_first {
+            device.running = None;
+        }
         let answer = device.install(NEXT, true, |config| {
             config.target = named;
             config.allow_new_epoch = new_epoch;
@@ -80,10 +91,18 @@ pub fn find(device: &mut Device<'_, '_>, counts: &mut Counts) -> Result<(), Brok
         };
         tried.push(error.to_string());
         match error {
+            // The only slot there is: what runs from it has to end first.
+            InstallError::Refused(Refusal::NoOtherSlot) => {
+                ends_first = true;
+                named = Some(device.field.slots[0]);
+            }
             InstallError::Deferred(Wait::Unverified(slot)) => {
-                // The loader looked at all slots, read them, and none is kept by the store: what is
-                // not good is known to be bad.
-                if on.proof.is_none() && device.world.store.is_none() && !is_slot_worn(device) {
+                // The loader looked at all slots, read them, could write what it found, and none is
+                // kept by the store: what is not good is known to be bad.
+                let is_known = device.world.store.is_none()
+                    && !is_slot_worn(device)
+                    && !is_record_worn(device);
+                if on.proof.is_none() && is_known {
                     let how = format!("{slot} does not verify, and is spared as a good one");
                     return broken(Promise::NextUpdate, how);
                 }
@@ -183,6 +202,19 @@ fn only_verified(device: &Device<'_, '_>, on: &mut PowerOn) -> Result<(), Broken
         return refuse(format!("{} runs below the floor of the store", release.name));
     }
     Ok(())
+}
+
+/// The valid copy of the record beside one that is never read: where it is, and its bytes.
+fn only_copy(device: &Device<'_, '_>) -> Option<(u64, Vec<u8>)> {
+    let places = [0, 1].map(|copy| device.field.ground.record(copy).offset);
+    let is_worn = |at: u64| device.disk().meets(at, at + LEN_MAX as u64);
+    let at = match places.map(is_worn) {
+        [true, false] => places[1],
+        [false, true] => places[0],
+        _ => return None,
+    };
+    let bytes = device.disk().device().bytes(at, LEN_MAX);
+    Record::parse(&bytes).is_ok().then_some((at, bytes))
 }
 
 /// A copy of the record stands on bytes that are not read.

@@ -155,7 +155,7 @@ impl Model {
     }
 
     /// "The failed list."
-    fn remember(&mut self, slot: Slot, fault: Fault) {
+    fn remember(&mut self, slot: Slot, fault: Fault) -> Fault {
         let digest = self.body.slot(slot).digest;
         let mut entry = stillboot::format::Failed { digest, fault, count: 1, at: 0 };
         let mut list: Vec<_> = self.body.failed.iter().copied().collect();
@@ -172,16 +172,18 @@ impl Model {
         }
         list.push(entry);
         self.body.failed = list.into_iter().collect();
+        entry.fault
     }
 
     fn set_bad(&mut self, slot: Slot, fault: Fault) {
+        // The update was read back whole: a slot that rotted says nothing against it.
+        let fault = match fault {
+            Fault::Corrupt => fault,
+            _ => self.remember(slot, fault),
+        };
         let entry = self.body.slot_mut(slot);
         entry.state = SlotState::Bad { fault };
         entry.suspect = false;
-        // The update was read back whole: a slot that rotted says nothing against it.
-        if fault != Fault::Corrupt {
-            self.remember(slot, fault);
-        }
     }
 
     /// Gives the slot the highest priority and leaves the order of the others, of equals the lower
@@ -436,9 +438,14 @@ impl Model {
         }
         if kind == SlotKind::Recovery {
             // Not older than what stands there, unless that is known to be bad; it may be the same.
-            let head = scene[Slot::Recovery as usize].head.map(|name| chain.releases[name].order);
-            let is_bad = matches!(self.body.slot(Slot::Recovery).state, SlotState::Bad { .. });
-            if self.body.slot(Slot::Recovery).digest != new.digest
+            let head = scene[Slot::Recovery as usize].head.map(|name| &chain.releases[name]);
+            let is_same = head.is_some_and(|release| release.digest == new.digest);
+            let head = head.map(|release| release.order);
+            let is_bad = matches!(
+                self.body.slot(Slot::Recovery).state,
+                SlotState::Bad { fault: Fault::Corrupt | Fault::Unreadable }
+            );
+            if !is_same
                 && !is_bad
                 && self.slots.contains(&Slot::Recovery)
                 && running.is_none_or(|(slot, _)| slot != Slot::Recovery)
@@ -509,10 +516,11 @@ impl Model {
             let cost = |slot: &Slot| match self.body.slot(*slot).state {
                 SlotState::Writing if stands(*slot) => 0,
                 SlotState::Empty => 1,
+                SlotState::Bad { fault: Fault::Unreadable } => 4,
                 SlotState::Bad { .. } => 2,
                 SlotState::Writing => 3,
-                SlotState::Ready { .. } | SlotState::Trying { .. } => 4,
-                SlotState::Good => 5,
+                SlotState::Ready { .. } | SlotState::Trying { .. } => 5,
+                SlotState::Good => 6,
             };
             // What is good and cannot be shown to be is spared, and all that is beside it.
             if let (None, Some(slot)) = (running, unsure.first()) {
@@ -535,7 +543,8 @@ impl Model {
             let refusal = Refusal::Layout(LayoutError::NoSuchSlot(target));
             return Err(InstallError::Refused(refusal));
         }
-        if running == Some(target) {
+        let is_only = !is_online && self.of_kind(SlotKind::Update).count() == 1;
+        if running == Some(target) && !is_only {
             return Err(InstallError::Refused(Refusal::TargetRuns));
         }
         if self.body.slot(target).held {
