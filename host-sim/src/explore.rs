@@ -17,6 +17,7 @@ use std::sync::{Mutex, PoisonError};
 
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use stillboot::driver;
+use stillboot::format::record::{LEN_MAX, Record, SEQUENCE_MAX};
 use stillboot::format::{BootProof, Floor, Role, Slot, SlotKind};
 use stillboot::install::{InstallError, Nothing};
 use stillboot::operate::{Answer, Request};
@@ -784,6 +785,21 @@ impl<'a> Job<'a> {
                 at.truth.starts = 0;
                 Ok(())
             }
+            Step::ForgeSequence => {
+                let places =
+                    [0, 1].map(|copy| self.setting.ground.place(self.setting.ground.record(copy)));
+                let ram = at.disk.truly();
+                let copies = places.map(|place| Record::parse(&ram.bytes(place, LEN_MAX)).ok());
+                let newest = copies.iter().flatten().max_by_key(|record| record.sequence);
+                if let Some(record) = newest {
+                    let forged = Record { sequence: SEQUENCE_MAX, ..record.clone() };
+                    let mut bytes = vec![0; LEN_MAX];
+                    let len = forged.emit(&mut bytes).expect("a record that was read");
+                    let copy = copies.iter().position(|found| found.as_ref() == newest);
+                    at.disk.place(places[copy.unwrap_or(0)], &bytes[..len]);
+                }
+                Ok(())
+            }
             Step::Spoil(slot) => {
                 at.truth.wrecked[slot as usize] = true;
                 if let Some(release) = at.truth.slots[slot as usize]
@@ -1154,6 +1170,7 @@ impl<'a> Job<'a> {
             Step::Hold(..)
             | Step::Scrub(_)
             | Step::LoseRecord
+            | Step::ForgeSequence
             | Step::Wreck(_)
             | Step::Spoil(_)
             | Step::Plant(..) => {}

@@ -342,6 +342,7 @@ pub fn title(step: Step, releases: &[Release]) -> String {
         Step::Hold(slot, false) => format!("free {slot}"),
         Step::Scrub(slot) => format!("scrub {slot}"),
         Step::LoseRecord => "lose the record".into(),
+        Step::ForgeSequence => "forge the highest sequence".into(),
         Step::Wreck(slot) => format!("wreck {slot}"),
         Step::Returns(slot) => format!("power on, {slot} returns"),
         Step::NotStarted(slot) => format!("power on, {slot} cannot be started"),

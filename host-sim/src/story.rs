@@ -201,6 +201,8 @@ pub enum Step {
     Scrub(Slot),
     /// Both copies of the record are destroyed.
     LoseRecord,
+    /// The record gets the highest sequence there is.
+    ForgeSequence,
     /// The content of a slot is destroyed.
     Wreck(Slot),
     /// Some of the kernel in a slot is destroyed.
@@ -235,8 +237,8 @@ const fn install(release: Name) -> Step {
 #[must_use]
 pub fn stories() -> Vec<Story> {
     use Step::{
-        Confirm, Hold, Interrupted, LoseRecord, MarkBad, NotStarted, Plant, PowerOn, Returns,
-        Rollback, Scrub, Spoil, Watchdog, Wreck,
+        Confirm, ForgeSequence, Hold, Interrupted, LoseRecord, MarkBad, NotStarted, Plant, PowerOn,
+        Returns, Rollback, Scrub, Spoil, Watchdog, Wreck,
     };
     let recovery = Step::Install { release: RECOVERY, target: Some(Slot::Recovery), repair: false };
     let repair = Step::Install { release: V1, target: Some(Slot::B), repair: true };
@@ -283,6 +285,12 @@ pub fn stories() -> Vec<Story> {
             )
         },
         story("lost-record", &both, &[LoseRecord, PowerOn, PowerOn]),
+        // The next write has to renumber, and the one after the trial must count as ever.
+        story(
+            "highest-sequence",
+            &with(&[install(V2), ForgeSequence]),
+            &[PowerOn, PowerOn, PowerOn, PowerOn],
+        ),
         // Both slots hold the same, the better one is under repair, and then the record is lost.
         story(
             "lost-in-repair",
@@ -310,6 +318,7 @@ pub fn stories() -> Vec<Story> {
             &[Wreck(Slot::A), PowerOn, PowerOn],
         ),
         story("watchdog", &both, &[Watchdog, PowerOn]),
+        story("watchdogs", &both, &[Watchdog, Watchdog, Watchdog, Watchdog, PowerOn]),
         story("in-place", &made, &[install(IN_PLACE), PowerOn, Confirm, PowerOn]),
         story("returns", &with(&[install(V2)]), &[Returns(Slot::B), PowerOn]),
         story("returns-good", &both, &[Returns(Slot::B), PowerOn]),
