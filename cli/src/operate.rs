@@ -38,9 +38,14 @@ pub fn status(args: &StatusArgs, out: &Output) -> Result<(), Failure> {
     if let Some(trouble) = &trouble {
         out.line(format_args!("boot record    {trouble}"));
     }
-    view::record_lines(out, &record.body, &layout);
+    if let Some(damaged) = record::damaged_copy(choice, &copies) {
+        out.line(format_args!("boot record    {damaged}"));
+    }
+    let shown = view::Shown { body: &record.body, layout: &layout, choice };
+    view::record_lines(out, &shown);
     out.result(|| {
-        let mut value = view::record(&record.body, &layout);
+        let mut value = view::record(&shown);
+        value["boots"] = shown.boots().map(Slot::name).into();
         value["choice"] = view::choice_name(choice).into();
         value["sequence"] = record.sequence.into();
         value["copies"] = copies.iter().map(view::copy).collect();
@@ -314,13 +319,16 @@ pub fn carry_out(
         };
         json!({
             "done": true, "already": answer == Answer::Already, "boots": boots,
-            "record": view::record(&machine.record().body, layout),
+            "record": view::record(&view::Shown {
+                body: &machine.record().body, layout, choice: machine.copies().0,
+            }),
         })
     });
     Ok(())
 }
 
-fn run(
+/// Runs a request to its end.
+pub fn run(
     machine: &mut Operate<'_>,
     layout: &Layout<'_>,
     devices: &mut [FileDevice],

@@ -7,8 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 use stillboot::driver::{self, InstallHost, NoStore};
 use stillboot::format::{Statement, StatementKind};
-use stillboot::install::{Install, InstallError, Nothing, Offer, Refusal};
-use stillboot::layout::LayoutError;
+use stillboot::install::{Install, InstallError, Nothing, Offer};
 use stillboot::policy::channel::Follow;
 use stillboot::policy::version::Rule as VersionRule;
 use stillboot::policy::window::Windows;
@@ -24,7 +23,7 @@ use crate::output::Output;
 use crate::seen::SeenFile;
 use crate::source::Bundle;
 use crate::statements::{self, Given, Standing};
-use crate::{files, room, time, verify, view};
+use crate::{files, time, verify, view};
 
 /// Longest file of a machine id that is read: it has 33 bytes.
 const MACHINE_ID_LEN_MAX: u64 = 4096;
@@ -300,12 +299,13 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     let device = update.device(&roots);
     let judge = update.judge(device, out)?;
     // What `install` would find out about the bundle itself comes first.
-    let mut bundle = Bundle::open_whole(&update.bundle)?;
+    let mut bundle = Bundle::open_whole(&update.bundle, "policy check")?;
     let kind = update.kind();
     let manifest = verify::whole(&device, kind, &mut bundle, out)?;
-    verify::for_device(&device, &update.device.names(&roots), &manifest)?;
+    let names = update.device.names(&roots);
+    verify::for_device(&device, &names, &manifest)?;
     bundle.rewind()?;
-    let Disk { devices, plan, .. } = &mut update.disk.at.look(out)?;
+    let Disk { devices, plan, .. } = &mut update.disk.look(out)?;
     let slots = plan.slots();
     let config = update.config(device, plan.layout(&slots)?)?;
     let mut machine = Install::<SoftSha256>::new(&config);
@@ -337,11 +337,7 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
                 }));
                 Err(failure)
             }
-            Err(InstallError::Refused(Refusal::Layout(LayoutError::TooSmall { .. }))) => {
-                let slots = update.slots(&config.layout);
-                Err(room::too_small(&config.layout, &slots, &manifest))
-            }
-            Err(error) => Err(bundle.explain(error)),
+            Err(error) => Err(update.explain(error, &config, &names, devices, &mut bundle)),
             Ok(_) => Ok(()),
         };
     };

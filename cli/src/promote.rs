@@ -153,12 +153,14 @@ struct Valid {
 
 /// Makes a statement other than a promotion.
 pub fn statement(command: &StatementCommand, out: &Output) -> Result<(), Failure> {
-    let (args, name) = match command {
-        StatementCommand::SignOff(args) => (&args.state, Some(args.name.as_str())),
-        StatementCommand::Approve(args) => (&args.state, None),
+    let (args, name, command) = match command {
+        StatementCommand::SignOff(args) => {
+            (&args.state, Some(args.name.as_str()), "statement sign-off")
+        }
+        StatementCommand::Approve(args) => (&args.state, None, "statement approve"),
     };
     let roots = Roots::read(&args.roots)?;
-    let checked = check(&args.bundle, &roots, out)?;
+    let checked = check(&args.bundle, command, &roots, out)?;
     let number = number(args, 0)?;
     let subject = subject(&checked.manifest, checked.manifest.channel.clone(), number);
     let not_after = args.not_after.unwrap_or(0);
@@ -186,7 +188,7 @@ pub fn promote(args: &PromoteArgs, out: &Output) -> Result<(), Failure> {
     let to = channel::parse(&args.to)
         .map_err(|error| Failure::usage(format_args!("--to: `{}`: {error}", args.to)))?;
     let roots = Roots::read(&state.roots)?;
-    let checked = check(&state.bundle, &roots, out)?;
+    let checked = check(&state.bundle, "promote", &roots, out)?;
     let manifest = &checked.manifest;
     if manifest.authority() == Authority::EdgeRelease {
         return Err(Failure::new(
@@ -246,12 +248,17 @@ fn number(args: &StateArgs, before: u64) -> Result<u64, Failure> {
 }
 
 /// Verifies a bundle, every byte of it.
-fn check(path: &Path, roots: &Roots, out: &Output) -> Result<Checked, Failure> {
+fn check(
+    path: &Path,
+    command: &'static str,
+    roots: &Roots,
+    out: &Output,
+) -> Result<Checked, Failure> {
     let refused = |error: TrustError| {
         Failure::new(Exit::Refused, "trust", format_args!("{} is refused: {error}", path.display()))
     };
     let device = any_device(roots);
-    let mut bundle = Bundle::open(path)?;
+    let mut bundle = Bundle::open(path, command)?;
     let manifest = verify::whole(&device, SlotKind::Update, &mut bundle, out)?;
     let head = bundle.watch().head();
     let (envelope, _) = Envelope::parse(head).map_err(TrustError::Keyset).map_err(refused)?;

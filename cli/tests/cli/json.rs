@@ -133,7 +133,15 @@ fn keys_of_every_command_are_documented() {
     run("rollback", "--disk disk.img --slot a").expect(4);
     run("disk show", "disk.img").expect(0);
     run("record discard", "--version 7 --offline --disk disk.img").refused(4, "other-version");
-    run("record discard", "--version 1 --offline --disk disk.img").expect(0);
+    let lost = run("record discard", "--version 1 --offline --disk disk.img").expect(0).json();
+    let lost = lost["lost"].as_array().unwrap();
+    assert!(lost.contains(&"the recorded floor".into()), "{lost:?}");
+    // As long as it is lost nothing is known of the slots.
+    let status = run("status", "--disk disk.img").expect(0).json();
+    assert_eq!((&status["slots"][0]["state"], &status["boots"]), (&"unknown".into(), &Value::Null));
+    let shown = world.run("status --disk disk.img").expect(0).stdout;
+    assert!(shown.contains("not known: the record is lost"), "{shown}");
+    assert!(!shown.contains("empty"), "{shown}");
     run("boot", &on_disk).expect(0);
     let mut disk = world.read("disk.img");
     disk[512..1024].fill(0);

@@ -19,7 +19,7 @@ use crate::verify::{Authority, SoftSha256, Verified};
 
 use channel::{ChannelRefusal, Follow};
 use version::{Label, Version};
-use window::{Window, WindowState, Windows};
+use window::{WindowState, Windows};
 
 /// What the operator of a device wants.
 #[derive(Clone, Debug, Default)]
@@ -381,15 +381,11 @@ fn within(policy: &Policy, windows: &Windows, clock: Clock) -> Verdict {
     let Some(now) = clock.now() else { return Verdict::Deferred(Deferral::ClockNotTrusted) };
     let state = match &policy.device_id {
         Some(device) => windows.state(now, device),
-        None if !windows.iter().any(Window::is_drawn) => windows.state(now, &[0; 16]),
-        // Those that are the same for all devices may be open.
-        None => {
-            let plain = windows.undrawn();
-            return match plain.is_empty() || !plain.state(now, &[0; 16]).is_open() {
-                true => Verdict::Deferred(Deferral::NoIdentity),
-                false => Verdict::Proceed,
-            };
-        }
+        // Those that are the same for all devices open for this one too.
+        None => match windows.undrawn() {
+            plain if plain.is_empty() => return Verdict::Deferred(Deferral::NoIdentity),
+            plain => plain.state(now, &[0; 16]),
+        },
     };
     match state {
         WindowState::Open { .. } => Verdict::Proceed,

@@ -1,9 +1,9 @@
 //! Keys as people keep them: PEM files, a file of roots, and names that stand for 16-byte ids.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -16,7 +16,7 @@ use stillboot::format::{Envelope, Id, KeyRole, PayloadType, envelope};
 use stillboot::verify::{SoftSha256, Trust, digest_of, key_id, verify_signature};
 use uuid::Uuid;
 
-use crate::open;
+use crate::{new_file, open};
 
 /// Why keys could not be read, written or used.
 #[derive(Debug, thiserror::Error)]
@@ -173,7 +173,7 @@ impl SigningKey {
         // The seed, as an octet string within the octet string.
         let seed = info.private_key.strip_prefix(&[4, 32]).and_then(|seed| seed.try_into().ok());
         let seed: [u8; 32] = seed.ok_or(not_a_key)?;
-        // The public half is computed anew: signing with a foreign one would give the key away. One
+        // The public half is computed again: signing with a foreign one would give the key away. One
         // that stands there and is another means that the file is damaged.
         let key = Self::from_seed(seed);
         if info.public_key.is_some_and(|public| public != key.public()) {
@@ -189,16 +189,9 @@ impl SigningKey {
     pub fn write(&self, path: &Path) -> Result<(), KeyError> {
         let failed =
             |source| KeyError::System { path: path.to_path_buf(), action: "write", source };
-        let mut options = fs::OpenOptions::new();
-        let mut file =
-            options.write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
         let mut text = self.0.sk.to_pem();
         text.push('\n');
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| {
-            // A file without a key in it would only stand in the way of the next attempt.
-            let _ = fs::remove_file(path);
-            failed(error)
-        })
+        new_file::write(path, text.as_bytes(), 0o600).map_err(failed)
     }
 }
 
@@ -270,9 +263,9 @@ impl ExternalSigner {
         KeyError::Signer(format!("`{}`: {what}", self.command))
     }
 
-    /// A file of the message, which only we can read, for as long as the program runs.
-    fn message_file(&self, message: &[u8]) -> Result<tempfile::NamedTempFile, KeyError> {
-        let mut file = tempfile::NamedTempFile::new().map_err(|error| self.failed(error))?;
+    /// A file of the message without a name, so that nothing is left of it when we are ended.
+    fn message_file(&self, message: &[u8]) -> Result<File, KeyError> {
+        let mut file = tempfile::tempfile().map_err(|error| self.failed(error))?;
         file.write_all(message).map_err(|error| self.failed(error))?;
         Ok(file)
     }
@@ -290,7 +283,8 @@ impl ExternalSigner {
         };
         for word in words.iter_mut().filter(|word| *word == PLACE) {
             if let Some(file) = &file {
-                *word = file.path().into();
+                // By way of our process: the descriptor itself is not inherited.
+                *word = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()).into();
             }
         }
         let mut child = Command::new(program)
@@ -533,6 +527,8 @@ fn read(path: &Path) -> Result<String, KeyError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
