@@ -180,10 +180,10 @@ pub fn boot(args: &BootArgs, out: &Output) -> Result<(), Failure> {
             )
         })?,
     };
-    let outputs = [&args.proof_out, &args.extract];
-    for path in outputs.into_iter().flatten() {
+    for (option, path) in [("--proof-out", &args.proof_out), ("--extract", &args.extract)] {
+        let Some(path) = path else { continue };
         for disk in &args.disk.at.disk {
-            files::not_the_same(path, disk)?;
+            files::not_the_same(option, path, disk)?;
         }
     }
     let Disk { devices, plan, .. } = &mut args.disk.open(out)?;

@@ -152,13 +152,6 @@ pub fn show(args: &ShowArgs, out: &Output) -> Result<(), Failure> {
         "disk {}, logical blocks of {} bytes",
         table.disk_guid, table.logical_block_bytes
     ));
-    if let Some(fault) = &backup_fault {
-        out.warn(format_args!(
-            "{}: the backup of the partition table is damaged: {fault}; `stillboot disk repair` \
-             restores it",
-            path.display()
-        ));
-    }
     partition_lines(&table, out);
     for (number, state) in copies.iter().enumerate() {
         out.line(format_args!(

@@ -129,7 +129,7 @@ impl UpdateArgs {
         Ok(Judge {
             device,
             policy: self.policy.policy(out)?,
-            seen: self.policy.seen(!statements.is_empty(), out),
+            seen: self.policy.seen(out),
             notes: false,
             out,
             statements,

@@ -80,7 +80,8 @@ pub fn mark_good(args: &MarkGoodArgs, out: &Output) -> Result<(), Failure> {
 /// Options of `mark-bad`.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  stillboot mark-bad b --disk disk.img\n\n\
-    The version in it is never offered to this device again.")]
+    The update in it is banned: `install` refuses it here until `stillboot forget` lifts that.\n\
+    `stillboot cancel` calls an update off that waits, and bans nothing.")]
 pub struct MarkBadArgs {
     /// The slot
     #[arg(value_name = "SLOT", value_parser = args::slot)]

@@ -169,8 +169,8 @@ impl PolicyArgs {
     }
 
     /// What is kept of statements that were seen.
-    pub fn seen(&self, needed: bool, out: &Output) -> Option<SeenFile> {
-        SeenFile::open(self.state.as_deref(), needed, out)
+    pub fn seen(&self, out: &Output) -> Option<SeenFile> {
+        SeenFile::open(self.state.as_deref(), out)
     }
 }
 

@@ -194,16 +194,7 @@ impl Bundle {
             InstallError::Refused(Refusal::Trust(_))
                 if !head.is_empty() && !head.starts_with(&MAGIC) =>
             {
-                Failure::new(
-                    Exit::Refused,
-                    "format",
-                    format_args!(
-                        "refused: {} is not a bundle: expected a file as `stillboot pack` writes \
-                         it, found {}",
-                        self.name,
-                        watch::kind_of(head)
-                    ),
-                )
+                watch::not_a_bundle(&self.name, head)
             }
             InstallError::Refused(Refusal::Trailing) => {
                 let promised = self.watch.promised().unwrap_or_default();

@@ -67,12 +67,18 @@ fn every_command_says_that_it_uses_a_backup_table_and_none_writes_by_it_unasked(
 #[test]
 fn show_names_a_backup_that_is_missing_and_repair_moves_it_to_the_new_end() {
     let world = World::running();
-    let before = world.run("status --disk disk.img --json").expect(0).json();
     let file = OpenOptions::new().write(true).open(world.path("disk.img")).unwrap();
     let len = file.metadata().unwrap().len();
     file.set_len(len + (8 << 20)).unwrap();
     let run = world.run("disk show disk.img --json").expect(0);
     assert!(run.stderr.contains("disk repair"), "{run:?}");
+    // Everything that opens the disk says so.
+    for command in ["status --disk disk.img", "hold b --disk disk.img", "unhold b --disk disk.img"]
+    {
+        let run = world.run(command).expect(0);
+        assert!(run.stderr.contains("backup of the partition table"), "{command}: {run:?}");
+    }
+    let before = world.run("status --disk disk.img --json").expect(0).json();
     assert!(run.json()["backup_fault"].is_string(), "{run:?}");
     let run = world.run("disk repair disk.img --json").expect(0);
     assert!(run.json()["done"].as_array().is_some_and(|done| !done.is_empty()), "{run:?}");

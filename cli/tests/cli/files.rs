@@ -135,6 +135,9 @@ fn keys_of_both_versions_and_encrypted_ones_are_read() {
     world.write("wrong", "open barley\n");
     let run = world.run(&format!("{pack} --passphrase-file wrong")).refused(1, "key");
     assert!(run.stdout.contains("does not open"), "{run:?}");
+    assert!(run.stdout.contains("read from wrong"), "{run:?}");
+    let run = world.run(&format!("{pack} --passphrase-file gone"));
+    assert!(run.code == 1 && run.stdout.contains("gone"), "{run:?}");
 }
 
 /// A program that signs a file, at a place with a space in its name.
@@ -226,6 +229,9 @@ fn no_input_is_written_over() {
     ] {
         let run = world.run(&command);
         assert!(matches!(run.code, 1 | 2), "{command}: {run:?}");
+        if run.code == 2 && !command.contains("--out -") {
+            assert!(run.stdout.contains("--out: expected another file"), "{command}: {run:?}");
+        }
     }
     assert!(!world.path("-").exists());
     assert!(

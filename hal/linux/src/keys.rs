@@ -83,7 +83,7 @@ pub fn id_of(name: &str) -> Id {
     uuid.into_bytes()
 }
 
-/// Whoever can sign: a key in memory, or a program that has one.
+/// What can sign: a key in memory, or a program that has one.
 pub trait Signer {
     /// The public key that goes with it.
     fn public(&self) -> [u8; 32];
@@ -158,7 +158,7 @@ impl SigningKey {
         let document = match label {
             "PRIVATE KEY" => document,
             "ENCRYPTED PRIVATE KEY" => {
-                let wrong = |_| PemFault::Passphrase("it does not open the key");
+                let wrong = |_| PemFault::Passphrase("the passphrase does not open the key");
                 let encrypted = EncryptedPrivateKeyInfo::try_from(document.as_bytes())
                     .map_err(|_| not_a_key)?;
                 let passphrase = passphrase().map_err(PemFault::Passphrase)?;
@@ -235,6 +235,17 @@ impl Signer for SigningKey {
 /// What stands in a command for the name of a file with the bytes to sign.
 const PLACE: &str = "{}";
 
+/// What a program may have wanted that was given none.
+const PLACE_HINT: &str = "; a program that reads a file gets one where an argument is `{}`";
+
+/// The program of a command, without its arguments: these may hold a PIN.
+#[must_use]
+pub fn program_of(command: &str) -> String {
+    let words = shlex::split(command).unwrap_or_default();
+    let first = words.into_iter().next();
+    first.or_else(|| command.split_whitespace().next().map(str::to_owned)).unwrap_or_default()
+}
+
 /// A program that signs with a key that never leaves its place, such as an HSM: it gets the bytes
 /// to sign on its standard input, or in a file where an argument is `{}`, and writes exactly 64
 /// signature bytes to its standard output.
@@ -247,7 +258,7 @@ pub struct ExternalSigner {
 
 impl core::fmt::Debug for ExternalSigner {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_tuple("ExternalSigner").field(&self.command).finish()
+        f.debug_tuple("ExternalSigner").field(&program_of(&self.command)).finish()
     }
 }
 
@@ -260,7 +271,7 @@ impl ExternalSigner {
     }
 
     fn failed(&self, what: impl core::fmt::Display) -> KeyError {
-        KeyError::Signer(format!("`{}`: {what}", self.command))
+        KeyError::Signer(format!("`{}`: {what}", program_of(&self.command)))
     }
 
     /// A file of the message without a name, so that nothing is left of it when we are ended.
@@ -309,12 +320,14 @@ impl ExternalSigner {
         };
         let status = child.wait().map_err(|error| self.failed(error))?;
         read.map_err(|error| self.failed(error))?;
-        // The length first: whoever writes too much is ended by the pipe that was closed.
+        // The length first: a program that writes too much is ended by the pipe that was closed.
         if signature.len() > 64 {
             return Err(self.failed("expected 64 signature bytes, found more"));
         }
         if !status.success() {
-            return Err(self.failed(format_args!("expected it to succeed, it ended with {status}")));
+            let hint = if file.is_none() { PLACE_HINT } else { "" };
+            let what = format_args!("expected it to succeed, it ended with {status}{hint}");
+            return Err(self.failed(what));
         }
         Ok(signature)
     }
@@ -579,6 +592,7 @@ mod tests {
             ("/nonexistent/signer".into(), "No such file"),
             ("true".into(), "found 0"),
             ("false".into(), "expected it to succeed"),
+            ("false".into(), "gets one where an argument is `{}`"),
             (cat(&long), "found more"),
             ("yes".into(), "found more"),
             ("head -c 64 /dev/zero".into(), "found another"),
@@ -587,6 +601,8 @@ mod tests {
         ] {
             let error = sign(command.clone()).unwrap_err();
             assert!(error.contains(reason), "{command}: {error}");
+            // An argument may be the PIN.
+            assert!(!error.contains("/dev/zero"), "{error}");
         }
         // Of another message.
         let error = ExternalSigner::new(cat(&good), key.public()).sign(b"other").unwrap_err();
