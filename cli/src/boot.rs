@@ -219,7 +219,7 @@ pub fn next(args: &NextArgs, out: &Output) -> Result<(), Failure> {
     let Disk { devices, plan, .. } = &mut args.disk.look(out)?;
     let slots = plan.slots();
     let layout = plan.layout(&slots)?;
-    // Waits until nobody is in the middle of a write of it.
+    // Waits until no process is in the middle of a write of it.
     record::read(&layout, devices)?;
     // The nonce stays in memory, with the record that would have it.
     let config = args.power_on.config(&roots, layout, 1);

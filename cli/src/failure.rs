@@ -397,3 +397,31 @@ pub const fn reason_kind(reason: &Reason) -> &'static str {
         _ => "other",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_is_full_has_a_kind_of_its_own() {
+        let failure = Failure::from(InstallError::Deferred(Wait::StoreFull));
+        assert_eq!((failure.exit, failure.kind), (Exit::Deferred, "store-full"));
+    }
+
+    /// Only reading is bounded: a full disk is no bad file.
+    #[test]
+    fn only_an_input_can_be_too_long() {
+        for (action, exit) in [("read", Exit::Refused), ("write", Exit::Failed)] {
+            let source = std::io::ErrorKind::FileTooLarge.into();
+            let failure = Failure::from(KeyError::System { path: "key".into(), action, source });
+            assert_eq!(failure.exit, exit, "{action}");
+        }
+    }
+
+    #[test]
+    fn a_slot_is_named_in_the_words_of_status() {
+        let refusal = ConfirmRefusal::NotOnTrial(SlotState::Ready { tries: 3 });
+        let failure = Failure::from(OperateError::Confirm(refusal));
+        assert!(failure.message.contains("but ready: 3 tries left"), "{}", failure.message);
+    }
+}

@@ -174,7 +174,7 @@ pub fn keygen(args: &KeygenArgs, out: &Output) -> Result<(), Failure> {
         args.out.join("roots.toml").display()
     ));
     out.line(format_args!("keyset       version 1, in {}", args.out.join("keyset.sbk").display()));
-    out.line("Keep the root keys offline; whoever has them can replace all others.");
+    out.line("Keep the root keys offline: they can replace all other keys.");
     out.result(|| {
         let file = |name: &str| view::path(&args.out.join(name));
         let keys: Vec<_> = keys

@@ -222,7 +222,7 @@ impl Judge<'_> {
                 return Verdict::Deferred(Deferral::NotApproved);
             }
         };
-        for standing in self.standings.iter().filter(|standing| standing.is_worth_a_word()) {
+        for standing in self.standings.iter().filter(|standing| standing.is_to_be_told()) {
             self.out.warn(format_args!("{standing}; it does not count"));
         }
         // Before anything follows from it: a power cut must not make the device forget a halt.
@@ -257,7 +257,7 @@ pub fn with_standings(mut failure: Failure, standings: &[Standing]) -> Failure {
         let all: Vec<_> = standings.iter().map(Standing::json).collect();
         failure.details = Some(json!({ "statements": all }));
     }
-    let worth = standings.iter().filter(|standing| standing.is_worth_a_word());
+    let worth = standings.iter().filter(|standing| standing.is_to_be_told());
     worth.fold(failure, |failure, standing| failure.also(standing))
 }
 

@@ -126,6 +126,26 @@ fn what_runs_and_was_called_off_says_so() {
     assert_eq!(value["boots"], "a", "{value}");
 }
 
+/// Under other roots a sound slot was called damaged.
+#[test]
+fn what_runs_is_not_called_damaged_under_wrong_roots() {
+    let world = World::running();
+    world.run("keygen --out other --product gateway").expect(0);
+    world
+        .run(
+            "pack --roots other/roots.toml --class m1 --version 9.0.0 --sequence 9 --kernel kernel \
+             --keyset other/keyset.sbk --key other/release-1.pem --out v9.sbb",
+        )
+        .expect(0);
+    let wrong = "--disk disk.img --roots other/roots.toml --class m1 --proof proof --json";
+    for command in ["install", "policy check"] {
+        let run = world.run(&format!("{command} v9.sbb {wrong}")).refused(4, "running-unverified");
+        let error = run.json()["error"].as_str().unwrap().to_owned();
+        assert!(error.contains("under these roots") && error.contains("check --roots"), "{error}");
+        assert!(!error.contains("any more"), "{error}");
+    }
+}
+
 #[test]
 fn a_slot_that_is_not_on_trial_is_named_in_the_words_of_status() {
     let world = World::running();

@@ -211,7 +211,7 @@ fn every_kind_is_documented_under_its_exit_code() {
     assert!(number > 100, "{number}");
 }
 
-/// Product and class were shown as numbers that nobody had typed.
+/// Product and class were shown as ids, without the names that were typed.
 #[test]
 fn ids_are_shown_with_the_name_that_was_typed() {
     let world = World::new();

@@ -417,7 +417,7 @@ pub fn judge_failures(
 }
 
 /// An instant in the past that the record has. A loader has no clock, and a clock may have been
-/// wrong: until somebody notes the time, what has no time or a later one than now happened just now.
+/// wrong: until the time is noted, what has no time or a later one than now happened just now.
 /// Else a clock that once jumped ahead would decide until then.
 fn past(at: u64, now: Option<u64>) -> u64 {
     match now {

@@ -89,8 +89,8 @@ impl Disk {
         Self::open_all(&[path], if read_only { Access::Read } else { Access::Write })
     }
 
-    /// Opens disks, or images of them, and locks them unless they are only looked at. The boot record is looked for on the first one
-    /// first; the others serve what the disk with the record lacks.
+    /// Opens disks, or images of them, and locks them unless they are only looked at. The boot record
+    /// is looked for on the first one first; the others serve what the disk with the record lacks.
     ///
     /// # Errors
     /// [`DiskError`].
