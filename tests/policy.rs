@@ -351,7 +351,7 @@ fn windows_open_and_close_and_need_a_clock() {
     assert_eq!(case.judge(), Verdict::Proceed);
     case.policy.apply = Windows::parse("sat,02:00-05:00").unwrap();
     let opens_at = NOON + 3 * 86_400 - 10 * 3600;
-    assert_eq!(case.judge(), Verdict::Deferred(Deferral::Window { opens_at: NOON + 3600 }));
+    assert_eq!(case.judge(), Verdict::Deferred(Deferral::Window { opens_at }));
     case.clock = Clock::Trusted(opens_at);
     assert_eq!(case.judge(), Verdict::Proceed);
     case.clock = Clock::NotTrusted;
@@ -414,7 +414,7 @@ fn a_device_without_an_identity_waits_for_what_is_for_a_part_of_all() {
         // One that is the same for all is open, whatever the other one is.
         ("11:00-13:00; 02:00~03:00", Verdict::Proceed),
         // Of a closed one the opening is known.
-        ("13:00-14:00; 11:00~13:00", Verdict::Deferred(Deferral::Window { opens_at })),
+        ("13:00-14:00; 11:00~13:00", Verdict::Deferred(Deferral::Window { opens_at: NOON + 3600 })),
     ] {
         case.policy.apply = Windows::parse(windows).unwrap();
         assert_eq!(case.rule(Rule::Window), verdict, "{windows}");

@@ -309,7 +309,10 @@ pub fn carry_out(
         return Err(Failure::new(
             Exit::Nothing,
             "already",
-            "nothing to do: it is so already, and nothing was written",
+            match request {
+                Request::Cancel => "nothing to do: no update waits to be tried or is on trial",
+                _ => "nothing to do: it is so already, and nothing was written",
+            },
         ));
     }
     out.line(say(answer));

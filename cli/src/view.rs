@@ -323,6 +323,10 @@ pub fn record_lines(out: &Output, shown: &Shown<'_>) {
             out.line(format_args!("               {}", hex(&entry.digest)));
         }
     }
+    if shown.unknown().is_some() {
+        // The rest of the record is not known either: zeros would pass for values.
+        return;
+    }
     out.line(format_args!("floor          {}", floor_text(&body.floor)));
     if layout.has(Slot::Recovery) {
         out.line(format_args!("recovery floor {}", floor_text(&body.recovery_floor)));
