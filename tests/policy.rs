@@ -413,7 +413,8 @@ fn a_device_without_an_identity_waits_for_what_is_for_a_part_of_all() {
         ("02:00~03:00", Verdict::Deferred(Deferral::NoIdentity)),
         // One that is the same for all is open, whatever the other one is.
         ("11:00-13:00; 02:00~03:00", Verdict::Proceed),
-        ("02:00-03:00; 11:00~13:00", Verdict::Deferred(Deferral::NoIdentity)),
+        // Of a closed one the opening is known.
+        ("13:00-14:00; 11:00~13:00", Verdict::Deferred(Deferral::Window { opens_at: NOON + 3600 })),
     ] {
         case.policy.apply = Windows::parse(windows).unwrap();
         assert_eq!(case.rule(Rule::Window), verdict, "{windows}");

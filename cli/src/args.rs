@@ -90,7 +90,7 @@ pub struct DiskArgs {
 }
 
 impl DiskArgs {
-    /// Opens it for reading. It is not locked: who looks keeps nobody from an update, and sees a disk
+    /// Opens it for reading. It is not locked: a reader keeps no update waiting, and may see a disk
     /// that is being updated.
     pub fn look(&self, out: &Output) -> Result<Disk, Failure> {
         let disk = Disk::open_all(&self.disk, Access::Look)?;
@@ -122,14 +122,9 @@ impl NamedDiskArgs {
     }
 }
 
-/// The disk to work on.
+/// How long to wait for a lock.
 #[derive(Args, Debug)]
-pub struct LockArgs {
-    #[command(flatten)]
-    pub at: DiskArgs,
-    /// Write even where the primary partition table is damaged and only its backup says where
-    #[arg(long)]
-    backup_table: bool,
+pub struct WaitArgs {
     /// How long to wait for another process that has the disk, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     wait: u64,
@@ -138,23 +133,56 @@ pub struct LockArgs {
 /// How often a lock is asked for.
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
-impl LockArgs {
-    /// Opens and locks it.
-    pub fn open(&self, out: &Output) -> Result<Disk, Failure> {
-        let access = if self.backup_table { Access::WriteByBackup } else { Access::Write };
+impl WaitArgs {
+    /// Opens by `open`, again and again while another process has the lock.
+    pub fn locked<T>(&self, open: impl Fn() -> Result<T, DiskError>) -> Result<T, DiskError> {
         let start = Instant::now();
-        let disk = loop {
-            match Disk::open_all(&self.at.disk, access) {
+        loop {
+            match open() {
                 Err(DiskError::Open(OpenError::Locked { .. }))
                     if start.elapsed().as_secs() < self.wait =>
                 {
                     std::thread::sleep(LOCK_PAUSE);
                 }
-                result => break result?,
+                result => return result,
             }
-        };
+        }
+    }
+}
+
+/// How a disk is opened to be written.
+#[derive(Args, Debug)]
+pub struct WriteArgs {
+    /// Write even where the primary partition table is damaged and only its backup says where
+    #[arg(long)]
+    backup_table: bool,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+impl WriteArgs {
+    /// Opens and locks the disk `at`.
+    pub fn open(&self, at: &DiskArgs, out: &Output) -> Result<Disk, Failure> {
+        let access = if self.backup_table { Access::WriteByBackup } else { Access::Write };
+        let disk = self.wait.locked(|| Disk::open_all(&at.disk, access))?;
         warn(&disk, out);
         Ok(disk)
+    }
+}
+
+/// The disk to work on.
+#[derive(Args, Debug)]
+pub struct LockArgs {
+    #[command(flatten)]
+    pub at: DiskArgs,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+impl LockArgs {
+    /// Opens and locks it.
+    pub fn open(&self, out: &Output) -> Result<Disk, Failure> {
+        self.write.open(&self.at, out)
     }
 }
 

@@ -180,10 +180,10 @@ pub fn boot(args: &BootArgs, out: &Output) -> Result<(), Failure> {
             )
         })?,
     };
-    let outputs = [&args.proof_out, &args.extract];
-    for path in outputs.into_iter().flatten() {
+    for (option, path) in [("--proof-out", &args.proof_out), ("--extract", &args.extract)] {
+        let Some(path) = path else { continue };
         for disk in &args.disk.at.disk {
-            files::not_the_same(path, disk)?;
+            files::not_the_same(option, path, disk)?;
         }
     }
     let Disk { devices, plan, .. } = &mut args.disk.open(out)?;
@@ -219,7 +219,7 @@ pub fn next(args: &NextArgs, out: &Output) -> Result<(), Failure> {
     let Disk { devices, plan, .. } = &mut args.disk.look(out)?;
     let slots = plan.slots();
     let layout = plan.layout(&slots)?;
-    // Waits until nobody is in the middle of a write of it.
+    // Waits until no process is in the middle of a write of it.
     record::read(&layout, devices)?;
     // The nonce stays in memory, with the record that would have it.
     let config = args.power_on.config(&roots, layout, 1);

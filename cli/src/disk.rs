@@ -9,7 +9,7 @@ use stillboot_linux::table::{self, Table};
 use stillboot_linux::{FileDevice, OpenOptions};
 use uuid::Uuid;
 
-use crate::args::NamedDiskArgs;
+use crate::args::{NamedDiskArgs, WaitArgs};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::{record, size, view};
@@ -152,13 +152,6 @@ pub fn show(args: &ShowArgs, out: &Output) -> Result<(), Failure> {
         "disk {}, logical blocks of {} bytes",
         table.disk_guid, table.logical_block_bytes
     ));
-    if let Some(fault) = &backup_fault {
-        out.warn(format_args!(
-            "{}: the backup of the partition table is damaged: {fault}; `stillboot disk repair` \
-             restores it",
-            path.display()
-        ));
-    }
     partition_lines(&table, out);
     for (number, state) in copies.iter().enumerate() {
         out.line(format_args!(
@@ -168,7 +161,8 @@ pub fn show(args: &ShowArgs, out: &Output) -> Result<(), Failure> {
         ));
     }
     out.line(format_args!("boot record    {}", view::choice_text(choice)));
-    view::record_lines(out, &record.body, &layout);
+    let shown = view::Shown { body: &record.body, layout: &layout, choice };
+    view::record_lines(out, &shown);
     out.result(|| {
         let slots: Vec<_> = layout
             .slots()
@@ -197,7 +191,7 @@ pub fn show(args: &ShowArgs, out: &Output) -> Result<(), Failure> {
             "copies": copies.iter().map(view::copy).collect::<Vec<_>>(),
             "choice": view::choice_name(choice),
             "sequence": record.sequence,
-            "record": view::record(&record.body, &layout),
+            "record": view::record(&shown),
         })
     });
     Ok(())
@@ -210,15 +204,21 @@ pub fn show(args: &ShowArgs, out: &Output) -> Result<(), Failure> {
     the disk has grown) and of the protective MBR; no partition is touched. Refuses where a DOS \
     partition table says that the disk was given another use. Exits 5 if nothing is missing.")]
 pub struct RepairArgs {
-    /// The disk, or the image of one
-    #[arg(value_name = "DISK")]
-    disk: PathBuf,
+    #[command(flatten)]
+    disk: NamedDiskArgs,
+    #[command(flatten)]
+    wait: WaitArgs,
 }
 
 /// Restores a partition table.
 pub fn repair(args: &RepairArgs, out: &Output) -> Result<(), Failure> {
+    let at = args.disk.at();
+    let [path] = &at.disk[..] else {
+        return Err(Failure::usage("expected one disk: each is repaired by itself"));
+    };
     let options = OpenOptions { read_only: false, logical_block: None };
-    let done = table::repair(&mut FileDevice::open(&args.disk, options)?)?;
+    let mut device = args.wait.locked(|| Ok(FileDevice::open(path, options)?))?;
+    let done = table::repair(&mut device)?;
     if done.is_empty() {
         return Err(Failure::new(
             Exit::Nothing,
@@ -227,9 +227,9 @@ pub fn repair(args: &RepairArgs, out: &Output) -> Result<(), Failure> {
         ));
     }
     for step in &done {
-        out.line(format_args!("{}: {step}", args.disk.display()));
+        out.line(format_args!("{}: {step}", path.display()));
     }
-    out.result(|| json!({ "disk": view::path(&args.disk), "done": done }));
+    out.result(|| json!({ "disk": view::path(path), "done": done }));
     Ok(())
 }
 

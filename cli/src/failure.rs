@@ -5,11 +5,12 @@ use std::path::Path;
 
 use stillboot::boot::Reason;
 use stillboot::device::DeviceError;
+use stillboot::format::{Fault, SlotState};
 use stillboot::install::{InstallError, Nothing, Refusal, Wait};
 use stillboot::layout::LayoutError;
 use stillboot::operate::OperateError;
 use stillboot::policy::{Deferral, Objection};
-use stillboot::record::Choice;
+use stillboot::record::{Choice, ConfirmRefusal};
 use stillboot::verify::TrustError;
 use stillboot_linux::OpenError;
 use stillboot_linux::bundle::BundleError;
@@ -76,6 +77,12 @@ impl Failure {
 
 impl From<KeyError> for Failure {
     fn from(error: KeyError) -> Self {
+        // The same as of every other file that is longer than what it should be.
+        if let KeyError::System { action: "read", source, .. } = &error
+            && source.kind() == std::io::ErrorKind::FileTooLarge
+        {
+            return Self::new(Exit::Refused, "format", error);
+        }
         let kind = match &error {
             KeyError::System { .. } => "io",
             KeyError::NotAKey { .. }
@@ -118,14 +125,7 @@ impl From<OpenError> for Failure {
 impl From<TableError> for Failure {
     fn from(error: TableError) -> Self {
         let kind = if matches!(error, TableError::System { .. }) { "io" } else { "table" };
-        let is_lost = matches!(error, TableError::NoTable { .. });
-        let failure = Self::new(Exit::Failed, kind, error);
-        match is_lost {
-            true => {
-                failure.also("`stillboot disk repair` restores a table of which a copy is whole")
-            }
-            false => failure,
-        }
+        Self::new(Exit::Failed, kind, error)
     }
 }
 
@@ -178,6 +178,9 @@ fn words(error: &InstallError) -> String {
         InstallError::Refused(Refusal::Policy(objection)) => {
             format!("refused: {}", view::objection(objection))
         }
+        InstallError::Refused(Refusal::RunningUnverified) => {
+            "refused: the slot that runs does not verify under these roots and this class".into()
+        }
         error => error.to_string(),
     }
 }
@@ -205,6 +208,7 @@ fn classify(error: &InstallError) -> (Exit, &'static str, &'static str) {
                 Wait::StoreFailed => "store",
                 Wait::RecordLost => "record-lost",
                 Wait::Unverified(_) => "unverified",
+                Wait::StoreFull => "store-full",
                 _ => "deferred",
             };
             let advice = match wait {
@@ -249,6 +253,7 @@ fn refusal_kind(refusal: &Refusal) -> (&'static str, &'static str) {
             ("not-newer", "to go back to another update slot use `stillboot rollback`")
         }
         Refusal::Loader { .. } => ("loader", ""),
+        Refusal::Layout(LayoutError::NoSuchSlot(_)) => ("layout", OTHER_DISK),
         Refusal::Layout(_) => ("layout", "see `stillboot disk show` for what there is"),
         Refusal::CannotReadData { .. } => (
             "data-epoch",
@@ -275,15 +280,15 @@ fn refusal_kind(refusal: &Refusal) -> (&'static str, &'static str) {
         Refusal::Proof => ("proof", "give the proof of the boot that runs now"),
         Refusal::RunningUnverified => (
             "running-unverified",
-            "`stillboot scrub` shows what is wrong with it; after a restart the loader has \
-                 looked at it, and starts another slot if there is one",
+            "check --roots and --class first; `stillboot scrub` shows what is wrong with the slot; \
+             if it is damaged, restart: the loader then starts another slot if there is one",
         ),
         Refusal::NoOtherSlot => {
             ("no-other-slot", "`stillboot disk show` lists the partitions that were found")
         }
         Refusal::TargetRuns => ("target-runs", "leave --slot out, or name another slot"),
         Refusal::RecoveryNeedsGood => ("recovery-needs-good", "confirm the running slot first"),
-        Refusal::NewerRecord => ("newer-record", "use that version"),
+        Refusal::NewerRecord => ("newer-record", ""),
         Refusal::Content { .. } => ("content", "fetch the bundle again"),
         Refusal::Ended => ("ended", "fetch the bundle again"),
         Refusal::Trailing => ("trailing", "fetch the bundle again"),
@@ -328,6 +333,12 @@ const fn device_advice(error: DeviceError) -> &'static str {
     }
 }
 
+/// The state of a slot whose update was called off.
+pub const CALLED_OFF: SlotState = SlotState::Bad { fault: Fault::Superseded };
+
+/// Where a slot may be that the disks have not.
+pub const OTHER_DISK: &str = "if it is on another disk, give that as a second --disk";
+
 impl From<OperateError> for Failure {
     fn from(error: OperateError) -> Self {
         let (exit, kind) = match &error {
@@ -342,8 +353,18 @@ impl From<OperateError> for Failure {
             OperateError::Record(_) => (Exit::Failed, "record"),
             _ => (Exit::Failed, "bug"),
         };
+        if let OperateError::Confirm(ConfirmRefusal::NotOnTrial(CALLED_OFF)) = error {
+            return Self::new(
+                exit,
+                kind,
+                "the slot that runs was called off after it was started, and cannot be confirmed: \
+                 restart, and the slot that `stillboot status` marks is started; what was called \
+                 off may be installed again",
+            );
+        }
         let failure = Self::new(exit, kind, error);
         match exit {
+            Exit::Refused if kind == "no-such-slot" => failure.also(OTHER_DISK),
             Exit::Refused if kind == "confirm" => failure.also(
                 "give the proof of the boot that runs now; `stillboot status` shows \
                               what each slot expects",
@@ -374,5 +395,33 @@ pub const fn reason_kind(reason: &Reason) -> &'static str {
         Reason::NotStarted => "not-started",
         Reason::Layout(_) => "layout",
         _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_is_full_has_a_kind_of_its_own() {
+        let failure = Failure::from(InstallError::Deferred(Wait::StoreFull));
+        assert_eq!((failure.exit, failure.kind), (Exit::Deferred, "store-full"));
+    }
+
+    /// Only reading is bounded: a full disk is no bad file.
+    #[test]
+    fn only_an_input_can_be_too_long() {
+        for (action, exit) in [("read", Exit::Refused), ("write", Exit::Failed)] {
+            let source = std::io::ErrorKind::FileTooLarge.into();
+            let failure = Failure::from(KeyError::System { path: "key".into(), action, source });
+            assert_eq!(failure.exit, exit, "{action}");
+        }
+    }
+
+    #[test]
+    fn a_slot_is_named_in_the_words_of_status() {
+        let refusal = ConfirmRefusal::NotOnTrial(SlotState::Ready { tries: 3 });
+        let failure = Failure::from(OperateError::Confirm(refusal));
+        assert!(failure.message.contains("but ready: 3 tries left"), "{}", failure.message);
     }
 }

@@ -31,7 +31,7 @@ pub fn replace<T>(
         ));
     }
     for input in inputs {
-        not_the_same(path, input)?;
+        not_the_same("--out", path, input)?;
     }
     let old = fs::metadata(path).ok();
     if old.as_ref().is_some_and(|found| !found.is_file()) {
@@ -50,7 +50,7 @@ pub fn replace<T>(
     let temporary = Unnamed::create(directory).map_err(failed)?;
     if let Some(old) = &old {
         let file = temporary.file();
-        // Only root can give files away; anybody else's new file is their own.
+        // Only root can give files away; the new file of another user stays theirs.
         let _ = std::os::unix::fs::fchown(file, Some(old.uid()), Some(old.gid()));
         file.set_permissions(Permissions::from_mode(old.mode() & 0o7777)).map_err(failed)?;
     }
@@ -118,13 +118,13 @@ impl Unnamed {
 const PREFIX: &str = ".stillboot-";
 
 /// Refuses an output that is the file or device of an input: it would be overwritten.
-pub fn not_the_same(output: &Path, input: &Path) -> Result<(), Failure> {
+pub fn not_the_same(option: &str, output: &Path, input: &Path) -> Result<(), Failure> {
     let (Ok(out), Ok(found)) = (fs::metadata(output), fs::metadata(input)) else { return Ok(()) };
     if (out.dev(), out.ino()) == (found.dev(), found.ino()) {
         return Err(Failure::usage(format_args!(
-            "{} is {}: expected another file to write to",
-            output.display(),
-            input.display()
+            "{option}: expected another file than {}, which is read, found {}",
+            input.display(),
+            output.display()
         )));
     }
     Ok(())

@@ -20,6 +20,9 @@ pub struct IdArgs {
 
 /// Shows an id.
 pub fn id(args: &IdArgs, out: &Output) -> Result<(), Failure> {
+    if args.name.trim().is_empty() {
+        return Err(Failure::usage("expected a name or a UUID, found nothing"));
+    }
     let id = view::id(&id_of(&args.name));
     out.line(&id);
     out.result(|| json!({ "name": args.name, "id": id }));

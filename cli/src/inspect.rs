@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
+use stillboot::format::envelope::MAGIC;
 use stillboot::format::{Envelope, FormatError, Keyset, Manifest, PayloadType};
 use stillboot::verify::{SoftSha256, TRUST_LEN_MAX, digest_of};
 
@@ -12,7 +13,7 @@ use stillboot_linux::open::{self, Input};
 
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
-use crate::view;
+use crate::{view, watch};
 
 /// Options of `inspect`.
 #[derive(Args, Debug)]
@@ -50,6 +51,9 @@ pub fn inspect(args: &InspectArgs, out: &Output) -> Result<(), Failure> {
             ),
         )
     };
+    if !head.is_empty() && !head.starts_with(&MAGIC) {
+        return Err(watch::not_a_bundle(path.display(), &head));
+    }
     let (first, mut rest) = Envelope::parse(&head).map_err(|error| wrong("head", error))?;
     let mut keyset = None;
     let envelope = match first.payload_type() {

@@ -17,8 +17,8 @@ use stillboot_linux::FileDevice;
 use stillboot_linux::disk::{self, Disk};
 use stillboot_linux::keys::Roots;
 
-use crate::args::{self, DeviceArgs, LockArgs, read_proof};
-use crate::failure::Failure;
+use crate::args::{self, DeviceArgs, DiskArgs, WriteArgs, read_proof};
+use crate::failure::{CALLED_OFF, Exit, Failure, OTHER_DISK};
 use crate::live::LiveArgs;
 use crate::output::Output;
 use crate::policy::{Judge, PolicyArgs, with_standings};
@@ -37,7 +37,7 @@ pub struct UpdateArgs {
     #[arg(value_name = "BUNDLE")]
     pub bundle: PathBuf,
     #[command(flatten)]
-    pub disk: LockArgs,
+    pub disk: DiskArgs,
     #[command(flatten)]
     pub device: DeviceArgs,
     #[command(flatten)]
@@ -100,13 +100,36 @@ impl UpdateArgs {
         if self.offline { self.device.device(roots) } else { self.device.this_device(roots) }
     }
 
+    /// The failure that `error` is, with what was found in the bundle and on the disks.
+    pub fn explain(
+        &self,
+        error: InstallError,
+        config: &InstallConfig<'_>,
+        names: &[&str],
+        devices: &mut [FileDevice],
+        bundle: &mut Bundle,
+    ) -> Failure {
+        let known = match (error, bundle.watch().manifest()) {
+            (InstallError::Refused(Refusal::Class(error)), Some(manifest)) => {
+                Some(verify::other_device(&config.device, names, &manifest.class, &error))
+            }
+            (
+                InstallError::Refused(Refusal::Layout(LayoutError::TooSmall { .. })),
+                Some(manifest),
+            ) => Some(room::too_small(&config.layout, &self.slots(&config.layout), manifest)),
+            (InstallError::Refused(Refusal::Proof), _) => proof_trouble(config, devices),
+            _ => None,
+        };
+        known.unwrap_or_else(|| bundle.explain(error))
+    }
+
     /// The policy, and the statements about the bundle.
     pub fn judge<'a>(&self, device: Device<'a>, out: &'a Output) -> Result<Judge<'a>, Failure> {
         let statements = self.policy.statements(&self.bundle, out)?;
         Ok(Judge {
             device,
             policy: self.policy.policy(out)?,
-            seen: self.policy.seen(!statements.is_empty(), out),
+            seen: self.policy.seen(out),
             notes: false,
             out,
             statements,
@@ -122,6 +145,8 @@ impl UpdateArgs {
 pub struct InstallArgs {
     #[command(flatten)]
     update: UpdateArgs,
+    #[command(flatten)]
+    write: WriteArgs,
     #[command(flatten)]
     live: LiveArgs,
     /// How often the new version may be tried
@@ -175,12 +200,12 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     let device = update.device(&roots);
     let judge = Judge { notes: true, ..update.judge(device, out)? };
     let names = update.device.names(&roots);
-    let mut bundle = Bundle::open(&update.bundle)?;
-    let Disk { devices, plan, .. } = &mut update.disk.open(out)?;
+    let mut bundle = Bundle::open(&update.bundle, if resume_only { "resume" } else { "install" })?;
+    let Disk { devices, plan, .. } = &mut args.write.open(&update.disk, out)?;
     let slots = plan.slots();
     if update.offline {
         let body = record::read(&plan.layout(&slots)?, devices)?.record.body;
-        args.live.check(&update.disk.at.disk, &body)?;
+        args.live.check(&update.disk.disk, &body)?;
     }
     let config = InstallConfig {
         tries: args.tries,
@@ -220,6 +245,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
         &mut host,
         &mut buffer,
     );
+    bundle.remark().iter().for_each(|remark| out.warn(remark));
     let mut version = String::new();
     if let Some(manifest) = machine.manifest() {
         version = manifest.version.to_string();
@@ -231,16 +257,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     drop(host);
     let digest = machine.manifest().map(|manifest| *manifest.digest());
     let installed = result.map_err(|error| {
-        let failure = match (error, bundle.watch().manifest()) {
-            (InstallError::Refused(Refusal::Class(error)), Some(manifest)) => {
-                verify::other_device(&device, &names, &manifest.class, &error)
-            }
-            (
-                InstallError::Refused(Refusal::Layout(LayoutError::TooSmall { .. })),
-                Some(manifest),
-            ) => room::too_small(&config.layout, &update.slots(&config.layout), manifest),
-            _ => bundle.explain(error),
-        };
+        let failure = update.explain(error, &config, &names, devices, &mut bundle);
         let mut failure = with_standings(failure, &standings);
         if let (InstallError::Device(_) | InstallError::Record(_), Some((path, error))) =
             (error, disk::last_error(devices))
@@ -287,6 +304,29 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
         })
     });
     Ok(())
+}
+
+/// Why the proof does not match, where the record says more than that.
+fn proof_trouble(config: &InstallConfig<'_>, devices: &mut [FileDevice]) -> Option<Failure> {
+    let Running::Proof(proof) = &config.running else { return None };
+    let slot = proof.slot;
+    let refused = |why: String| Some(Failure::new(Exit::Refused, "proof", why));
+    if !config.layout.has(slot) {
+        return refused(format!(
+            "refused: by the boot proof this system runs from slot {slot}, which none of the disks \
+             given has; {OTHER_DISK}"
+        ));
+    }
+    let body = record::read(&config.layout, devices).ok()?.record.body;
+    let entry = body.slot(slot);
+    let is_called_off = entry.digest == proof.digest && entry.state == CALLED_OFF;
+    if !is_called_off {
+        return None;
+    }
+    refused(format!(
+        "refused: slot {slot}, which runs, was called off after it was started: restart first, so \
+         that a slot runs that is good"
+    ))
 }
 
 /// The slot in which an installation of the update `digest` stands half done, as the record on the

@@ -1,7 +1,6 @@
 //! `keygen`: the keys of a product, and its first keyset.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -10,6 +9,7 @@ use stillboot::format::keyset::{self, KEYS_MAX};
 use stillboot::format::{Key, KeyRole, Keyset};
 use stillboot_linux::bundle::sign_keyset;
 use stillboot_linux::keys::{Roots, Signer, SigningKey, public_to_pem};
+use stillboot_linux::new_file;
 
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -129,7 +129,7 @@ pub fn keygen(args: &KeygenArgs, out: &Output) -> Result<(), Failure> {
     let envelope = sign_keyset(&first, &roots.product_id(), &signers)?;
     let roots_text = roots.to_toml()?;
 
-    // All names first: half a set of new keys among old ones helps nobody.
+    // All names first: half a set of new keys among old ones is of no use.
     let mut names: Vec<String> = vec!["roots.toml".into(), "keyset.sbk".into()];
     for new in &keys {
         names.push(format!("{}.pem", new.name));
@@ -174,7 +174,7 @@ pub fn keygen(args: &KeygenArgs, out: &Output) -> Result<(), Failure> {
         args.out.join("roots.toml").display()
     ));
     out.line(format_args!("keyset       version 1, in {}", args.out.join("keyset.sbk").display()));
-    out.line("Keep the root keys offline; whoever has them can replace all others.");
+    out.line("Keep the root keys offline: they can replace all other keys.");
     out.result(|| {
         let file = |name: &str| view::path(&args.out.join(name));
         let keys: Vec<_> = keys
@@ -218,8 +218,7 @@ fn write_all(
 }
 
 fn write_new(path: &Path, bytes: &[u8], written: &mut Vec<PathBuf>) -> Result<(), Failure> {
-    let failed = |error| Failure::system("write", path, &error);
-    let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
+    new_file::write(path, bytes, 0o666).map_err(|error| Failure::system("write", path, &error))?;
     written.push(path.to_path_buf());
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)
+    Ok(())
 }

@@ -38,9 +38,14 @@ pub fn status(args: &StatusArgs, out: &Output) -> Result<(), Failure> {
     if let Some(trouble) = &trouble {
         out.line(format_args!("boot record    {trouble}"));
     }
-    view::record_lines(out, &record.body, &layout);
+    if let Some(damaged) = record::damaged_copy(choice, &copies) {
+        out.line(format_args!("boot record    {damaged}"));
+    }
+    let shown = view::Shown { body: &record.body, layout: &layout, choice };
+    view::record_lines(out, &shown);
     out.result(|| {
-        let mut value = view::record(&record.body, &layout);
+        let mut value = view::record(&shown);
+        value["boots"] = shown.boots().map(Slot::name).into();
         value["choice"] = view::choice_name(choice).into();
         value["sequence"] = record.sequence.into();
         value["copies"] = copies.iter().map(view::copy).collect();
@@ -75,7 +80,8 @@ pub fn mark_good(args: &MarkGoodArgs, out: &Output) -> Result<(), Failure> {
 /// Options of `mark-bad`.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  stillboot mark-bad b --disk disk.img\n\n\
-    The version in it is never offered to this device again.")]
+    The update in it is banned: `install` refuses it here until `stillboot forget` lifts that.\n\
+    `stillboot cancel` calls an update off that waits, and bans nothing.")]
 pub struct MarkBadArgs {
     /// The slot
     #[arg(value_name = "SLOT", value_parser = args::slot)]
@@ -304,7 +310,10 @@ pub fn carry_out(
         return Err(Failure::new(
             Exit::Nothing,
             "already",
-            "nothing to do: it is so already, and nothing was written",
+            match request {
+                Request::Cancel => "nothing to do: no update waits to be tried or is on trial",
+                _ => "nothing to do: it is so already, and nothing was written",
+            },
         ));
     }
     out.line(say(answer));
@@ -315,13 +324,16 @@ pub fn carry_out(
         };
         json!({
             "done": true, "already": answer == Answer::Already, "boots": boots,
-            "record": view::record(&machine.record().body, layout),
+            "record": view::record(&view::Shown {
+                body: &machine.record().body, layout, choice: machine.copies().0,
+            }),
         })
     });
     Ok(())
 }
 
-fn run(
+/// Runs a request to its end.
+pub fn run(
     machine: &mut Operate<'_>,
     layout: &Layout<'_>,
     devices: &mut [FileDevice],

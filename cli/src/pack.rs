@@ -150,7 +150,7 @@ pub fn pack(args: &PackArgs, out: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refuses what no loader would start, before anybody signs it.
+/// Refuses what no loader would start, before it is signed.
 fn check_start(
     manifest: &Manifest,
     kind: SlotKind,

@@ -58,7 +58,7 @@ fn predict(args: &PredictArgs, out: &Output) -> Result<(), Failure> {
     let refused = |message: String| Failure::new(Exit::Refused, "pcr", message);
     let roots = args.device.roots()?;
     let device = args.device.device(&roots);
-    let mut source = source::Bundle::open_whole(&args.bundle)?;
+    let mut source = source::Bundle::open_whole(&args.bundle, "pcr predict")?;
     let manifest = verify::whole(&device, args.slot.kind(), &mut source, out)?;
     verify::for_device(&device, &args.device.names(&roots), &manifest)?;
     source.rewind()?;

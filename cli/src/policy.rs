@@ -7,8 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 use stillboot::driver::{self, InstallHost, NoStore};
 use stillboot::format::{Statement, StatementKind};
-use stillboot::install::{Install, InstallError, Nothing, Offer, Refusal};
-use stillboot::layout::LayoutError;
+use stillboot::install::{Install, InstallError, Nothing, Offer};
 use stillboot::policy::channel::Follow;
 use stillboot::policy::version::Rule as VersionRule;
 use stillboot::policy::window::Windows;
@@ -24,7 +23,7 @@ use crate::output::Output;
 use crate::seen::SeenFile;
 use crate::source::Bundle;
 use crate::statements::{self, Given, Standing};
-use crate::{files, room, time, verify, view};
+use crate::{files, time, verify, view};
 
 /// Longest file of a machine id that is read: it has 33 bytes.
 const MACHINE_ID_LEN_MAX: u64 = 4096;
@@ -170,8 +169,8 @@ impl PolicyArgs {
     }
 
     /// What is kept of statements that were seen.
-    pub fn seen(&self, needed: bool, out: &Output) -> Option<SeenFile> {
-        SeenFile::open(self.state.as_deref(), needed, out)
+    pub fn seen(&self, out: &Output) -> Option<SeenFile> {
+        SeenFile::open(self.state.as_deref(), out)
     }
 }
 
@@ -223,7 +222,7 @@ impl Judge<'_> {
                 return Verdict::Deferred(Deferral::NotApproved);
             }
         };
-        for standing in self.standings.iter().filter(|standing| standing.is_worth_a_word()) {
+        for standing in self.standings.iter().filter(|standing| standing.is_to_be_told()) {
             self.out.warn(format_args!("{standing}; it does not count"));
         }
         // Before anything follows from it: a power cut must not make the device forget a halt.
@@ -258,7 +257,7 @@ pub fn with_standings(mut failure: Failure, standings: &[Standing]) -> Failure {
         let all: Vec<_> = standings.iter().map(Standing::json).collect();
         failure.details = Some(json!({ "statements": all }));
     }
-    let worth = standings.iter().filter(|standing| standing.is_worth_a_word());
+    let worth = standings.iter().filter(|standing| standing.is_to_be_told());
     worth.fold(failure, |failure, standing| failure.also(standing))
 }
 
@@ -300,12 +299,13 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     let device = update.device(&roots);
     let judge = update.judge(device, out)?;
     // What `install` would find out about the bundle itself comes first.
-    let mut bundle = Bundle::open_whole(&update.bundle)?;
+    let mut bundle = Bundle::open_whole(&update.bundle, "policy check")?;
     let kind = update.kind();
     let manifest = verify::whole(&device, kind, &mut bundle, out)?;
-    verify::for_device(&device, &update.device.names(&roots), &manifest)?;
+    let names = update.device.names(&roots);
+    verify::for_device(&device, &names, &manifest)?;
     bundle.rewind()?;
-    let Disk { devices, plan, .. } = &mut update.disk.at.look(out)?;
+    let Disk { devices, plan, .. } = &mut update.disk.look(out)?;
     let slots = plan.slots();
     let config = update.config(device, plan.layout(&slots)?)?;
     let mut machine = Install::<SoftSha256>::new(&config);
@@ -337,11 +337,7 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
                 }));
                 Err(failure)
             }
-            Err(InstallError::Refused(Refusal::Layout(LayoutError::TooSmall { .. }))) => {
-                let slots = update.slots(&config.layout);
-                Err(room::too_small(&config.layout, &slots, &manifest))
-            }
-            Err(error) => Err(bundle.explain(error)),
+            Err(error) => Err(update.explain(error, &config, &names, devices, &mut bundle)),
             Ok(_) => Ok(()),
         };
     };

@@ -96,7 +96,8 @@ pub struct ApproveArgs {
     off for a step:\n  \
     [promote.candidate]\n  sign_offs = [\"tests\"]\n  \
     [promote.stable]\n  sign_offs = [\"tests\", \"certification\"]\n\n\
-    Naming the channel again with another --rollout changes only that.")]
+    Naming the channel again with another --rollout changes only that. A smaller one needs no\n\
+    sign-offs: --rollout 0 stops the offer.")]
 pub struct PromoteArgs {
     #[command(flatten)]
     state: StateArgs,
@@ -122,8 +123,8 @@ struct Policy {
     promote: Gates,
 }
 
-/// A gate before each risk that one can be promoted to. Without one for beta, nobody needs to sign
-/// off for it; those for candidate and stable must be there, if only to say so.
+/// A gate before each risk that one can be promoted to. Without one for beta, no sign-off is needed
+/// for it; those for candidate and stable must be there, if only to say so.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Gates {
@@ -153,12 +154,14 @@ struct Valid {
 
 /// Makes a statement other than a promotion.
 pub fn statement(command: &StatementCommand, out: &Output) -> Result<(), Failure> {
-    let (args, name) = match command {
-        StatementCommand::SignOff(args) => (&args.state, Some(args.name.as_str())),
-        StatementCommand::Approve(args) => (&args.state, None),
+    let (args, name, command) = match command {
+        StatementCommand::SignOff(args) => {
+            (&args.state, Some(args.name.as_str()), "statement sign-off")
+        }
+        StatementCommand::Approve(args) => (&args.state, None, "statement approve"),
     };
     let roots = Roots::read(&args.roots)?;
-    let checked = check(&args.bundle, &roots, out)?;
+    let checked = check(&args.bundle, command, &roots, out)?;
     let number = number(args, 0)?;
     let subject = subject(&checked.manifest, checked.manifest.channel.clone(), number);
     let not_after = args.not_after.unwrap_or(0);
@@ -186,7 +189,7 @@ pub fn promote(args: &PromoteArgs, out: &Output) -> Result<(), Failure> {
     let to = channel::parse(&args.to)
         .map_err(|error| Failure::usage(format_args!("--to: `{}`: {error}", args.to)))?;
     let roots = Roots::read(&state.roots)?;
-    let checked = check(&state.bundle, &roots, out)?;
+    let checked = check(&state.bundle, "promote", &roots, out)?;
     let manifest = &checked.manifest;
     if manifest.authority() == Authority::EdgeRelease {
         return Err(Failure::new(
@@ -203,7 +206,11 @@ pub fn promote(args: &PromoteArgs, out: &Output) -> Result<(), Failure> {
     let valid = read_statements(&args.statement, &roots, &checked)?;
     let (from, rollout) = offered(manifest, &valid)?;
     check_step(&from, rollout, &to, args.rollout)?;
-    let sign_offs = check_gate(&policy, &args.policy, to.risk, &valid)?;
+    // To stop an offer, or to make it smaller, must not wait for a signature.
+    let sign_offs = match to == from && args.rollout < rollout {
+        true => Vec::new(),
+        false => check_gate(&policy, &args.policy, to.risk, &valid)?,
+    };
 
     let promotions = valid.iter().filter(|valid| valid.statement.kind == StatementKind::Channel);
     let number = number(state, promotions.map(|valid| valid.statement.number).max().unwrap_or(0))?;
@@ -246,12 +253,17 @@ fn number(args: &StateArgs, before: u64) -> Result<u64, Failure> {
 }
 
 /// Verifies a bundle, every byte of it.
-fn check(path: &Path, roots: &Roots, out: &Output) -> Result<Checked, Failure> {
+fn check(
+    path: &Path,
+    command: &'static str,
+    roots: &Roots,
+    out: &Output,
+) -> Result<Checked, Failure> {
     let refused = |error: TrustError| {
         Failure::new(Exit::Refused, "trust", format_args!("{} is refused: {error}", path.display()))
     };
     let device = any_device(roots);
-    let mut bundle = Bundle::open(path)?;
+    let mut bundle = Bundle::open(path, command)?;
     let manifest = verify::whole(&device, SlotKind::Update, &mut bundle, out)?;
     let head = bundle.watch().head();
     let (envelope, _) = Envelope::parse(head).map_err(TrustError::Keyset).map_err(refused)?;
@@ -281,7 +293,7 @@ fn fresh(not_after: u64, path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Reads statements; one that does not count is an error, for whoever gave it thought that it did.
+/// Reads statements; one that does not count is an error, for it was given to count.
 fn read_statements(
     paths: &[PathBuf],
     roots: &Roots,
@@ -411,7 +423,7 @@ fn check_gate<'a>(
         Risk::Stable => &gates.stable,
         Risk::Candidate => &gates.candidate,
         Risk::Beta => &gates.beta,
-        // Nobody is promoted to edge.
+        // There is no promotion to edge.
         Risk::Edge | Risk::Unknown(_) => &None,
     };
     let wanted = match (gate, risk) {
@@ -506,6 +518,20 @@ fn issue(
     out.line(format_args!("{}: {}", args.out.display(), statement.kind));
     out.line(format_args!("  digest        {}", view::hex(&statement.digest)));
     out.line(format_args!("  number        {}", statement.number));
+    match statement.kind {
+        StatementKind::Channel => {
+            out.line(format_args!("  channel       {}", statement.channel));
+            out.line(format_args!("  rollout       {} %", statement.rollout));
+        }
+        _ if !statement.name.is_empty() => {
+            out.line(format_args!("  name          {}", statement.name));
+        }
+        _ => {}
+    }
+    match statement.not_after {
+        0 => out.line("  not after     never expires"),
+        until => out.line(format_args!("  not after     {}", time::show(until))),
+    }
     out.line(format_args!("  signed by     {}", view::signers(&envelope).join(", ")));
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 use stillboot::driver;
 use stillboot::format::Record;
 use stillboot::layout::Layout;
@@ -15,8 +16,8 @@ use stillboot_linux::disk::{self, Disk};
 use crate::args::LockArgs;
 use crate::failure::Failure;
 use crate::live::LiveArgs;
-use crate::operate;
 use crate::output::Output;
+use crate::{operate, view};
 
 /// How often the record is read until twice the same was found.
 const READS_MAX: usize = 20;
@@ -79,6 +80,17 @@ pub fn trouble(copies: &[CopyState]) -> Option<String> {
     ))
 }
 
+/// A copy that is damaged while the other one is in force: nothing is lost, and the next change
+/// writes it again.
+pub fn damaged_copy(choice: Choice, copies: &[CopyState]) -> Option<String> {
+    let Choice::Current { copy } = choice else { return None };
+    let number = copies.iter().position(|state| *state == CopyState::Invalid)?;
+    Some(format!(
+        "copy {number} is damaged or was cut short, and copy {copy} is in force: the next change \
+         writes copy {number} again"
+    ))
+}
+
 /// The same, of a disk at hand.
 pub fn trouble_on(layout: &Layout<'_>, devices: &mut [FileDevice]) -> Option<String> {
     trouble(&read(layout, devices).ok()?.copies)
@@ -96,9 +108,10 @@ pub enum RecordCommand {
 #[command(after_help = "Example:\n  \
     stillboot record discard --version 2 --offline --disk disk.img\n\n\
     For a record that a later version of this software wrote: loaders of this version only read\n\
-    it, so nothing can be installed. Lost are: tries that were spent, the list of updates that\n\
-    failed, holds, suspicions, priorities, and the recorded floor and data epoch as far as no good\n\
-    slot has them. What is in the slots stays.")]
+    it, so nothing can be installed. Lost are: the tries that were spent, the list of updates that\n\
+    failed, holds, suspicions, priorities, the recorded floor and the data epoch. Floor and data\n\
+    epoch are taken from the good slots again: where these have lower ones, a release that the\n\
+    floor kept out may be installed again. What is in the slots stays.")]
 pub struct DiscardArgs {
     #[command(flatten)]
     disk: LockArgs,
@@ -112,6 +125,17 @@ pub struct DiscardArgs {
     live: LiveArgs,
 }
 
+/// What goes with the record.
+const LOST: [&str; 7] = [
+    "the tries that were spent",
+    "the list of updates that failed",
+    "holds",
+    "suspicions",
+    "priorities",
+    "the recorded floor",
+    "the data epoch",
+];
+
 /// Destroys both copies of the record.
 pub fn discard(args: &DiscardArgs, out: &Output) -> Result<(), Failure> {
     let Disk { devices, plan, .. } = &mut args.disk.open(out)?;
@@ -119,9 +143,19 @@ pub fn discard(args: &DiscardArgs, out: &Output) -> Result<(), Failure> {
     let layout = plan.layout(&slots)?;
     let body = read(&layout, devices)?.record.body;
     args.live.check(&args.disk.at.disk, &body)?;
-    operate::carry_out(devices, &layout, Request::Discard(args.version), out, |_| {
-        "the boot record is discarded: the next power-on rebuilds it from the slots".into()
-    })
+    let mut machine = Operate::new(&layout, Request::Discard(args.version));
+    operate::run(&mut machine, &layout, devices)?;
+    out.line("the boot record is discarded: the next power-on rebuilds it from the slots");
+    out.line(format_args!("lost: {}", LOST.join(", ")));
+    let body = &machine.record().body;
+    let shown = view::Shown { body, layout: &layout, choice: machine.copies().0 };
+    out.result(|| {
+        json!({
+            "done": true, "already": false, "boots": null, "lost": LOST,
+            "record": view::record(&shown),
+        })
+    });
+    Ok(())
 }
 
 fn once(layout: &Layout<'_>, devices: &mut [FileDevice]) -> Result<Read, Failure> {

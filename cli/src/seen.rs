@@ -44,9 +44,9 @@ pub struct SeenFile {
 }
 
 impl SeenFile {
-    /// Reads the file in `folder`, or in the usual one; `None` where there is no such folder.
-    /// `needed` says that there are statements, so that a file that is missing is worth a word.
-    pub fn open(folder: Option<&Path>, needed: bool, out: &Output) -> Option<Self> {
+    /// Reads the file in `folder`, or in the usual one; `None` where there is no such folder. Before
+    /// the first statement there is no file.
+    pub fn open(folder: Option<&Path>, out: &Output) -> Option<Self> {
         let named = folder.is_some();
         let folder = folder.unwrap_or_else(|| Path::new(DEFAULT_FOLDER));
         if !folder.is_dir() {
@@ -68,14 +68,7 @@ impl SeenFile {
                     path.display()
                 )),
             },
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                if needed {
-                    out.warn(format_args!(
-                        "{} is not there yet: which statements were seen is not known",
-                        path.display()
-                    ));
-                }
-            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => out.warn(format_args!("cannot read {}: {error}", path.display())),
         }
         Some(Self { path, entries, changed: false })
@@ -163,7 +156,7 @@ mod tests {
     #[test]
     fn what_was_seen_is_kept_and_only_ever_rises() {
         let folder = tempfile::tempdir().unwrap();
-        let open = || SeenFile::open(Some(folder.path()), true, &out()).unwrap();
+        let open = || SeenFile::open(Some(folder.path()), &out()).unwrap();
         let kind = StatementKind::Channel;
         let mut file = open();
         file.note([1; 32], kind, 5);
@@ -190,8 +183,8 @@ mod tests {
     #[test]
     fn a_damaged_file_or_none_is_no_error() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(SeenFile::open(Some(&folder.path().join("none")), true, &out()).is_none());
-        let open = || SeenFile::open(Some(folder.path()), true, &out()).unwrap();
+        assert!(SeenFile::open(Some(&folder.path().join("none")), &out()).is_none());
+        let open = || SeenFile::open(Some(folder.path()), &out()).unwrap();
         let mut file = open();
         file.note([1; 32], StatementKind::Channel, 5);
         file.save(&out());
@@ -205,7 +198,7 @@ mod tests {
             std::fs::write(&path, &whole[..at]).unwrap();
             assert!(open().entries().is_empty(), "cut at {at}");
         }
-        // The next statement mends it.
+        // The next statement makes a whole file of it.
         let mut file = open();
         file.note([1; 32], StatementKind::Channel, 6);
         file.save(&out());

@@ -1,5 +1,6 @@
 //! `sign`: one more signature on what is signed already, and the keys that all commands sign with.
 
+use std::cell::Cell;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,8 @@ use stillboot::format::{
 use stillboot::json::ChannelIndex;
 use stillboot::verify::TRUST_LEN_MAX;
 use stillboot_linux::keys::{
-    ExternalSigner, KeyError, Roots, Signer, SigningKey, add_signature, id_of, read_public,
+    ExternalSigner, KeyError, Roots, Signer, SigningKey, add_signature, id_of, program_of,
+    read_public,
 };
 
 use stillboot_linux::open;
@@ -47,12 +49,18 @@ pub struct Named {
 }
 
 impl SignerArgs {
-    /// The passphrase of the key at `path`.
-    fn passphrase(&self, path: &Path) -> Result<String, &'static str> {
+    /// The passphrase of the key at `path`; why its file cannot be read goes to `unread`.
+    fn passphrase(
+        &self,
+        path: &Path,
+        unread: &Cell<Option<Failure>>,
+    ) -> Result<String, &'static str> {
         match &self.passphrase_file {
             Some(file) => {
-                let text = files::read_text(file);
-                let text = text.map_err(|_| "the file of its passphrase cannot be read as text")?;
+                let text = files::read_text(file).map_err(|failure| {
+                    unread.set(Some(failure));
+                    "the file of its passphrase cannot be read"
+                })?;
                 // Editors end the last line.
                 Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())
             }
@@ -75,16 +83,29 @@ impl SignerArgs {
         }
         let mut signers = Vec::new();
         for path in files {
-            let signer = Box::new(SigningKey::read_with(path, &|| self.passphrase(path))?);
+            let unread = Cell::new(None);
+            let key = SigningKey::read_with(path, &|| self.passphrase(path, &unread));
+            let signer = Box::new(key.map_err(|error| {
+                let is_passphrase = matches!(error, KeyError::Passphrase { .. });
+                let failure = unread.take().unwrap_or_else(|| error.into());
+                match &self.passphrase_file {
+                    Some(file) if is_passphrase => failure.also(format_args!(
+                        "the passphrase of {} is read from {}",
+                        path.display(),
+                        file.display()
+                    )),
+                    _ => failure,
+                }
+            })?);
             signers.push(Named { name: path.display().to_string(), signer });
         }
         for (command, path) in self.signer.iter().zip(&self.public) {
             let signer = Box::new(ExternalSigner::new(command.clone(), read_public(path)?));
-            signers.push(Named { name: format!("`{command}`"), signer });
+            signers.push(Named { name: format!("`{}`", program_of(command)), signer });
         }
         if signers.is_empty() {
             return Err(Failure::usage(format_args!(
-                "nobody signs: expected {option} FILE, or --signer COMMAND with --public FILE"
+                "no key to sign with: expected {option} FILE, or --signer COMMAND with --public FILE"
             )));
         }
         Ok(signers)
@@ -92,7 +113,7 @@ impl SignerArgs {
 }
 
 /// Checks that `keyset` gives `role` to the key: a signature that no device would count is an error
-/// here, where it can still be mended.
+/// here, where it can still be put right.
 pub fn has_role(keyset: &Keyset, role: KeyRole, named: &Named) -> Result<(), Failure> {
     let public = named.signer.public();
     let key = keyset.keys.iter().find(|key| key.public == public);
@@ -308,7 +329,9 @@ fn role_of(target: &Target, given: Option<KeyRole>, named: &Named) -> Result<Key
         )));
     }
     let Target::Manifest { keyset: Some(keyset), .. } = target else {
-        return given.or(roles.first().copied()).ok_or_else(|| Failure::usage("nobody signs that"));
+        return given
+            .or(roles.first().copied())
+            .ok_or_else(|| Failure::usage("no role signs that"));
     };
     let role = given.unwrap_or_else(|| {
         let held = roles.iter().find(|role| has_role(keyset, **role, named).is_ok());

@@ -31,6 +31,10 @@ pub struct Bundle {
     guard: Option<SlotKind>,
     /// Why no loader would start it.
     fault: Option<Failure>,
+    /// What is odd about its start, and may be meant so.
+    remark: Option<String>,
+    /// The command that reads it.
+    command: &'static str,
 }
 
 enum Reader {
@@ -39,20 +43,20 @@ enum Reader {
 }
 
 impl Bundle {
-    /// Opens the bundle at `path`; `-` is standard input.
-    pub fn open(path: &Path) -> Result<Self, Failure> {
+    /// Opens the bundle at `path` for `command`; `-` is standard input.
+    pub fn open(path: &Path, command: &'static str) -> Result<Self, Failure> {
         if let Some(text) = path.to_str()
             && let Some((scheme, _)) = text.split_once("://")
-            && ["http", "https", "ftp", "file"].contains(&scheme)
+            && ["http", "https", "ftp", "file"].iter().any(|url| url.eq_ignore_ascii_case(scheme))
         {
             return Err(Failure::usage(format_args!(
                 "expected a file, found the URL {text}: fetch it first, or pipe it, as in `curl -f \
-                 {text} | stillboot install - ...`"
+                 {text} | stillboot {command} - ...`"
             )));
         }
         let stream = |stream| Reader::Stream { stream, scrap: vec![0; SCRAP_LEN] };
         if path == Path::new("-") {
-            return Ok(Self::new(stream(Box::new(io::stdin())), "standard input".into()));
+            return Ok(Self::new(stream(Box::new(io::stdin())), "standard input".into(), command));
         }
         let failed = |error| Failure::system("open", path, &error);
         let input = open::input(path).map_err(|error| match error.kind() {
@@ -68,13 +72,13 @@ impl Bundle {
             }
             pipe => stream(Box::new(pipe)),
         };
-        Ok(Self::new(reader, path.display().to_string()))
+        Ok(Self::new(reader, path.display().to_string(), command))
     }
 
     /// As [`open`](Self::open), for what has to be read twice: a stream goes into a file without a
     /// name first.
-    pub fn open_whole(path: &Path) -> Result<Self, Failure> {
-        let mut bundle = Self::open(path)?;
+    pub fn open_whole(path: &Path, command: &'static str) -> Result<Self, Failure> {
+        let mut bundle = Self::open(path, command)?;
         if let Reader::Stream { stream, .. } = &mut bundle.reader {
             let failed = |error| Failure::system("read", path, &error);
             let mut file = tempfile::tempfile()
@@ -103,10 +107,20 @@ impl Bundle {
         Ok(bundle)
     }
 
-    fn new(reader: Reader, name: String) -> Self {
+    fn new(reader: Reader, name: String, command: &'static str) -> Self {
         let is_streamed = matches!(reader, Reader::Stream { .. });
         let watch = Watch::default();
-        Self { reader, name, last_error: None, watch, is_streamed, guard: None, fault: None }
+        Self {
+            reader,
+            name,
+            last_error: None,
+            watch,
+            is_streamed,
+            guard: None,
+            fault: None,
+            remark: None,
+            command,
+        }
     }
 
     /// How long it is, `None` for a stream.
@@ -126,6 +140,11 @@ impl Bundle {
     /// it any more.
     pub const fn guard(&mut self, kind: SlotKind) {
         self.guard = Some(kind);
+    }
+
+    /// What was found to be odd about its start as it came.
+    pub const fn remark(&self) -> Option<&String> {
+        self.remark.as_ref()
     }
 
     /// Back to the start, where that can be done.
@@ -175,16 +194,7 @@ impl Bundle {
             InstallError::Refused(Refusal::Trust(_))
                 if !head.is_empty() && !head.starts_with(&MAGIC) =>
             {
-                Failure::new(
-                    Exit::Refused,
-                    "format",
-                    format_args!(
-                        "refused: {} is not a bundle: expected a file as `stillboot pack` writes \
-                         it, found {}",
-                        self.name,
-                        watch::kind_of(head)
-                    ),
-                )
+                watch::not_a_bundle(&self.name, head)
             }
             InstallError::Refused(Refusal::Trailing) => {
                 let promised = self.watch.promised().unwrap_or_default();
@@ -215,10 +225,14 @@ impl Bundle {
             }
         };
         match self.is_streamed {
-            true => Failure::new(exit, kind, what).also(
-                "give it again from its start: `stillboot resume` goes on where an installation was \
-                 cut short",
-            ),
+            true => {
+                let failure = Failure::new(exit, kind, what).also("give it again from its start");
+                match self.command {
+                    "install" | "resume" => failure
+                        .also("`stillboot resume` goes on where an installation was cut short"),
+                    _ => failure,
+                }
+            }
             false => {
                 Failure::new(exit, kind, format_args!("refused: {what}")).also("fetch it again")
             }
@@ -228,10 +242,14 @@ impl Bundle {
     fn watch_and_guard(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
         if self.watch.pass(bytes)
             && let (Some(kind), Some(manifest)) = (self.guard, self.watch.manifest())
-            && let Err(fault) = start::check(manifest, kind, &|part| self.watch.component(part))
         {
-            self.fault = Some(fault);
-            return Err(SourceError);
+            match start::check(manifest, kind, &|part| self.watch.component(part)) {
+                Ok(remark) => self.remark = remark,
+                Err(fault) => {
+                    self.fault = Some(fault);
+                    return Err(SourceError);
+                }
+            }
         }
         Ok(())
     }
@@ -315,7 +333,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("bundle");
         std::fs::write(&path, [7; 10]).unwrap();
-        let mut bundle = Bundle::open(&path).unwrap();
+        let mut bundle = Bundle::open(&path, "verify").unwrap();
         let mut byte = [0];
         bundle.skip(9).unwrap();
         assert_eq!(bundle.read(&mut byte), Ok(1));

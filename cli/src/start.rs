@@ -51,7 +51,7 @@ pub fn trouble<'a>(
     }
 }
 
-/// The verdict on a bundle that verified.
+/// The verdict on a bundle that verified: with the remark that is due, if one is.
 ///
 /// # Errors
 /// Why no loader starts it.
@@ -59,7 +59,7 @@ pub fn check<'a>(
     manifest: &Manifest,
     kind: SlotKind,
     bytes: &dyn Fn(usize) -> Option<&'a [u8]>,
-) -> Result<(), Failure> {
+) -> Result<Option<String>, Failure> {
     match trouble(manifest, kind, bytes) {
         Some(Trouble::Never(why)) => Err(Failure::new(
             Exit::Refused,
@@ -67,6 +67,9 @@ pub fn check<'a>(
             format_args!("refused: no loader starts it: {why}; pack it again"),
         )),
         // What holds data alone may be for a loader of the device's own.
-        Some(Trouble::NothingToStart(_)) | None => Ok(()),
+        Some(Trouble::NothingToStart(why)) => Ok(Some(format!(
+            "{why}: stillboot's loaders start nothing of it, only a loader of your own may"
+        ))),
+        None => Ok(None),
     }
 }

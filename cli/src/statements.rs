@@ -18,7 +18,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::{files, time, view};
 
-/// Most files beside a bundle that are read: a folder that somebody else fills is no end of work.
+/// Most files beside a bundle that are read: a folder that others can fill must not mean work without an end.
 const BESIDE_MAX: usize = 64;
 
 /// A file that may hold a statement.
@@ -28,7 +28,7 @@ pub struct Given {
     pub path: PathBuf,
     /// Its content.
     pub bytes: Vec<u8>,
-    /// Whether it was found beside the bundle; else somebody named it and counts on it.
+    /// Whether it was found beside the bundle; else it was named, and is meant to count.
     pub is_beside: bool,
 }
 
@@ -115,7 +115,7 @@ pub struct Standing {
 
 impl Standing {
     /// Whether it was thought to count and does not.
-    pub fn is_worth_a_word(&self) -> bool {
+    pub fn is_to_be_told(&self) -> bool {
         !["counts", "superseded"].contains(&self.state)
     }
 
@@ -135,7 +135,7 @@ impl core::fmt::Display for Standing {
 /// Whether one counts is the policy's decision; what is said of it here follows the same rule.
 ///
 /// # Errors
-/// A statement that somebody named and that cannot be trusted.
+/// A statement that was named and cannot be trusted.
 pub fn verify(
     given: &[Given],
     device: &Device<'_>,

@@ -55,7 +55,7 @@ pub fn verify(args: &VerifyArgs, out: &Output) -> Result<(), Failure> {
         architecture: args.arch,
     };
     let kind = if args.recovery { SlotKind::Recovery } else { SlotKind::Update };
-    let mut bundle = Bundle::open(&args.bundle)?;
+    let mut bundle = Bundle::open(&args.bundle, "verify")?;
     let manifest = whole(&device, kind, &mut bundle, out)?;
     let names: Vec<_> = std::iter::once(&*roots.product).chain(args.class.as_deref()).collect();
     if args.class.is_some() {
@@ -95,7 +95,8 @@ pub fn whole(
     );
     drop(progress);
     let manifest = result.map_err(|error| bundle.explain(error))?;
-    start::check(&manifest, kind, &|part| bundle.watch().component(part))?;
+    let remark = start::check(&manifest, kind, &|part| bundle.watch().component(part))?;
+    remark.iter().for_each(|remark| out.warn(remark));
     Ok(manifest)
 }
 

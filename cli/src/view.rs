@@ -4,13 +4,13 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use stillboot::format::manifest::flags;
-use stillboot::format::record::{Body, SlotEntry, SlotState};
+use stillboot::format::record::{Body, SlotState};
 use stillboot::format::{Component, Envelope, Floor, Id, KeyRole, Keyset, Manifest, Slot};
 use stillboot::json::ManifestView;
 use stillboot::layout::Layout;
 use stillboot::policy::{Deferral, Objection};
 use stillboot::record::{Choice, CopyState};
-use stillboot::select::Claim;
+use stillboot::select::{self, Claim};
 use stillboot::verify::{SoftSha256, key_id};
 use stillboot_linux::keys::id_of;
 use uuid::Uuid;
@@ -193,25 +193,50 @@ pub const fn state_name(state: &SlotState) -> &'static str {
     }
 }
 
-/// A slot's state for people.
-pub fn state_text(state: &SlotState) -> String {
-    match state {
-        SlotState::Empty => "empty".into(),
-        SlotState::Writing => "writing: an install is under way or was cut short".into(),
-        SlotState::Ready { tries } => format!("ready: boots next, {tries} tries"),
-        SlotState::Trying { left, attempt, .. } => {
-            format!("on trial: attempt {attempt}, {left} tries left")
+/// The boot record of the disks at hand.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    /// What it holds.
+    pub body: &'a Body,
+    /// Which slots the disks have.
+    pub layout: &'a Layout<'a>,
+    /// What its copies amount to.
+    pub choice: Choice,
+}
+
+impl Shown<'_> {
+    /// Why nothing is known of the slots.
+    const fn unknown(&self) -> Option<&'static str> {
+        match self.choice {
+            Choice::Current { .. } | Choice::Factory => None,
+            Choice::Newer => Some("not known: a later version of this software keeps the record"),
+            Choice::Lost => Some("not known: the record is lost"),
         }
-        SlotState::Good => "good".into(),
-        SlotState::Bad { fault } => format!("bad: {fault}"),
+    }
+
+    /// The slots of the disks, and those that only the record has: their disk is not at hand.
+    fn slots(&self) -> impl Iterator<Item = Slot> {
+        let is_shown =
+            |slot: &Slot| self.layout.has(*slot) || self.body.slot(*slot).state != SlotState::Empty;
+        Slot::ALL.into_iter().filter(is_shown)
+    }
+
+    /// The slot that boots next, by the record alone.
+    pub fn boots(&self) -> Option<Slot> {
+        match self.choice {
+            Choice::Current { .. } => select::next(self.body, |slot| self.layout.has(slot)),
+            Choice::Factory | Choice::Newer | Choice::Lost => None,
+        }
     }
 }
 
 /// What the record says of one slot.
-pub fn slot(slot: Slot, entry: &SlotEntry) -> Value {
+fn slot(shown: &Shown<'_>, slot: Slot) -> Value {
+    let entry = shown.body.slot(slot);
     let mut value = json!({
         "slot": slot.name(),
-        "state": state_name(&entry.state),
+        "state": shown.unknown().map_or(state_name(&entry.state), |_| "unknown"),
+        "present": shown.layout.has(slot),
         "suspect": entry.suspect,
         "held": entry.held,
         "priority": entry.priority,
@@ -237,9 +262,10 @@ pub fn slot(slot: Slot, entry: &SlotEntry) -> Value {
     value
 }
 
-/// The boot record, as far as the device has slots for it.
-pub fn record(body: &Body, layout: &Layout<'_>) -> Value {
-    let slots: Vec<_> = layout.slots().iter().map(|at| slot(at.slot, body.slot(at.slot))).collect();
+/// The boot record.
+pub fn record(shown: &Shown<'_>) -> Value {
+    let body = shown.body;
+    let slots: Vec<_> = shown.slots().map(|at| slot(shown, at)).collect();
     let failed: Vec<_> = body
         .failed
         .iter()
@@ -271,25 +297,35 @@ pub fn record(body: &Body, layout: &Layout<'_>) -> Value {
 }
 
 /// The boot record in lines.
-pub fn record_lines(out: &Output, body: &Body, layout: &Layout<'_>) {
-    for at in layout.slots() {
-        let entry = body.slot(at.slot);
+pub fn record_lines(out: &Output, shown: &Shown<'_>) {
+    let Shown { body, layout, .. } = *shown;
+    let boots = shown.boots();
+    for slot in shown.slots() {
+        let entry = body.slot(slot);
         let mut notes = String::new();
+        if boots == Some(slot) {
+            notes.push_str(", boots next");
+        }
         if entry.suspect {
             notes.push_str(", suspect");
         }
         if entry.held {
             notes.push_str(", held");
         }
+        if !layout.has(slot) {
+            notes.push_str("; on none of the disks given: add --disk");
+        }
+        let state =
+            shown.unknown().map_or_else(|| entry.state.to_string(), |unknown| unknown.to_owned());
         let version = if entry.version.is_empty() { "-" } else { entry.version.as_str() };
-        out.line(format_args!(
-            "slot {:<9} {version:<12} {}{notes}",
-            at.slot.name(),
-            state_text(&entry.state)
-        ));
+        out.line(format_args!("slot {:<9} {version:<12} {state}{notes}", slot.name()));
         if entry.digest != [0; 32] {
             out.line(format_args!("               {}", hex(&entry.digest)));
         }
+    }
+    if shown.unknown().is_some() {
+        // The rest of the record is not known either: zeros would pass for values.
+        return;
     }
     out.line(format_args!("floor          {}", floor_text(&body.floor)));
     if layout.has(Slot::Recovery) {

@@ -3,6 +3,8 @@
 use stillboot::format::{Envelope, Manifest, PayloadType, Role};
 use stillboot::verify::TRUST_LEN_MAX;
 
+use crate::failure::{Exit, Failure};
+
 /// Longest component that is kept: longer than any command line or set of device trees.
 const KEPT_MAX: u64 = 256 << 20;
 
@@ -14,7 +16,7 @@ pub struct Watch {
     found: Option<Found>,
 }
 
-/// What the head says. It may be anybody's: verify it before it is believed.
+/// What the head says. It may be forged: verify it before it is believed.
 #[derive(Debug)]
 struct Found {
     manifest: Box<Manifest>,
@@ -120,6 +122,19 @@ impl Part {
     }
 }
 
+/// Says of something that does not begin as a bundle does what it is.
+pub fn not_a_bundle(name: impl core::fmt::Display, head: &[u8]) -> Failure {
+    let found = kind_of(head);
+    Failure::new(
+        Exit::Refused,
+        "format",
+        format_args!(
+            "refused: {name} is not a bundle: expected a file as `stillboot pack` writes it, found \
+             {found}"
+        ),
+    )
+}
+
 /// What a file is that does not begin as a bundle does, in words.
 pub fn kind_of(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(512)]).to_ascii_lowercase();
@@ -220,6 +235,7 @@ mod tests {
             (&[0; 100], "zeros"),
             (b"-----BEGIN PRIVATE KEY-----", "PEM"),
             (b"MZ\x90", "kernel"),
+            (b"\n<!DocType HTML>\n<p>", "HTML"),
             (b"hello\n", "text"),
             (b"\x01\x02\x80\xff\x09", "begins with 01 02 80 ff"),
         ] {

@@ -300,6 +300,16 @@ fn damaged_records_are_told_not_fatal() {
     let start = shown["partitions"][0]["offset"].as_u64().unwrap() as usize;
     let len = shown["partitions"][0]["length"].as_u64().unwrap() as usize;
     let mut disk = world.read("disk.img");
+    // One of them: nothing is lost, and it is said.
+    let status = world.run("status --disk disk.img --json").expect(0).json();
+    let copies = status["copies"].as_array().unwrap();
+    let older = copies.iter().position(|copy| copy["sequence"] != status["sequence"]).unwrap();
+    let at = start + older * len / 2;
+    let mut one = disk.clone();
+    one[at..at + 512].copy_from_slice(&noise(3, 512));
+    world.write("disk.img", &one);
+    let shown = world.run("status --disk disk.img").expect(0).stdout;
+    assert!(shown.contains(&format!("copy {older} is damaged")), "{shown}");
     for half in [start, start + len / 2] {
         disk[half..half + 512].copy_from_slice(&noise(3, 512));
     }

@@ -81,6 +81,11 @@ fn readers_take_no_lock_and_writers_wait_for_theirs() {
     let start = Instant::now();
     world.run("hold b --disk disk.img --wait 1 --json").refused(3, "locked");
     assert!(start.elapsed() >= Duration::from_secs(1));
+    let start = Instant::now();
+    world.run("disk repair disk.img --wait 1 --json").refused(3, "locked");
+    assert!(start.elapsed() >= Duration::from_secs(1));
+    // `--wait` is said only where there is that option.
+    world.run(&format!("policy check v3.sbb --disk disk.img {TRUST} --wait 1")).expect(2);
     // Given free while it waits.
     let mut waiting = tool(world.folder(), "hold b --disk disk.img --wait 60");
     let child = waiting.stdout(Stdio::null()).spawn().unwrap();
@@ -92,6 +97,64 @@ fn readers_take_no_lock_and_writers_wait_for_theirs() {
     let lock = File::open(world.path("disk.img")).unwrap();
     world.run("unhold b --disk disk.img").expect(0);
     drop(lock);
+    world.run("disk repair --disk disk.img --json").refused(5, "already");
+}
+
+/// Of what ran when it was called off, `mark-good` and `install` said that the proof was wrong.
+#[test]
+fn what_runs_and_was_called_off_says_so() {
+    let world = World::running();
+    world.run(&format!("install v2.sbb --disk disk.img {TRUST} --proof proof")).expect(0);
+    world.boots("2.0.0");
+    world.run("cancel --disk disk.img").expect(0);
+    let on_disk = format!("--disk disk.img {TRUST} --proof proof --json");
+    for (command, kind) in [
+        ("mark-good --disk disk.img --proof proof --json".to_owned(), "confirm"),
+        (format!("install v3.sbb {on_disk}"), "proof"),
+        (format!("policy check v3.sbb {on_disk}"), "proof"),
+    ] {
+        let run = world.run(&command).refused(4, kind);
+        let error = run.json()["error"].as_str().unwrap().to_owned();
+        assert!(error.contains("called off") && error.contains("restart"), "{command}: {error}");
+        assert!(!error.contains("does not match"), "{command}: {error}");
+    }
+    let status = world.run("status --disk disk.img").expect(0).stdout;
+    assert!(status.contains("called off: may be installed again"), "{status}");
+    let of_a = status.lines().find(|line| line.starts_with("slot a")).unwrap();
+    assert!(of_a.contains("boots next"), "{status}");
+    let value = world.run("status --disk disk.img --json").expect(0).json();
+    assert_eq!(value["boots"], "a", "{value}");
+}
+
+/// Under other roots a sound slot was called damaged.
+#[test]
+fn what_runs_is_not_called_damaged_under_wrong_roots() {
+    let world = World::running();
+    world.run("keygen --out other --product gateway").expect(0);
+    world
+        .run(
+            "pack --roots other/roots.toml --class m1 --version 9.0.0 --sequence 9 --kernel kernel \
+             --keyset other/keyset.sbk --key other/release-1.pem --out v9.sbb",
+        )
+        .expect(0);
+    let wrong = "--disk disk.img --roots other/roots.toml --class m1 --proof proof --json";
+    for command in ["install", "policy check"] {
+        let run = world.run(&format!("{command} v9.sbb {wrong}")).refused(4, "running-unverified");
+        let error = run.json()["error"].as_str().unwrap().to_owned();
+        assert!(error.contains("under these roots") && error.contains("check --roots"), "{error}");
+        assert!(!error.contains("any more"), "{error}");
+    }
+}
+
+#[test]
+fn a_slot_that_is_not_on_trial_is_named_in_the_words_of_status() {
+    let world = World::running();
+    world.run("install v2.sbb --disk disk.img --roots keys/roots.toml --class m1 --proof proof");
+    let boot = world.boots("2.0.0");
+    world.write("second", boot["proof"].as_str().unwrap());
+    world.run("mark-bad b --disk disk.img").expect(0);
+    let run = world.run("mark-good --disk disk.img --proof second --json").refused(4, "confirm");
+    assert!(run.stdout.contains("but bad: marked-bad"), "{run:?}");
 }
 
 #[test]
@@ -201,9 +264,22 @@ fn an_installation_says_what_it_left() {
     let mut parts = std::iter::once(bundle);
     world.run_with_input(&format!("resume - {on_disk}"), &mut parts).expect(0);
     // What a URL needs is said.
-    let url = format!("install https://example.org/update.sbb {on_disk}");
-    let run = world.run(&url).refused(2, "usage");
-    assert!(run.stdout.contains("curl"), "{run:?}");
+    for (command, more) in [
+        ("install", &on_disk[..]),
+        ("resume", &on_disk),
+        ("verify", "--roots keys/roots.toml --json"),
+    ] {
+        for scheme in ["https", "HTTPS"] {
+            let url = format!("{command} {scheme}://example.org/update.sbb {more}");
+            let run = world.run(&url).refused(2, "usage");
+            let pipe = format!("| stillboot {command} - ");
+            assert!(run.stdout.contains("curl") && run.stdout.contains(&pipe), "{run:?}");
+        }
+    }
+    // Nothing that does not install can be resumed.
+    let verify = "verify - --roots keys/roots.toml --json";
+    let run = world.run_with_input(verify, &mut std::iter::once(vec![1; 5]));
+    assert!(!run.stdout.contains("resume"), "{run:?}");
 }
 
 /// First the kernel was too large, then, with a larger slot, the initramfs, and then the index.

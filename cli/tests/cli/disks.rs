@@ -5,6 +5,8 @@ use std::os::unix::fs::FileExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use stillboot::format::crc32;
+
 use crate::support::{TRUST, World};
 
 /// Overwrites bytes of a file in the world.
@@ -65,12 +67,18 @@ fn every_command_says_that_it_uses_a_backup_table_and_none_writes_by_it_unasked(
 #[test]
 fn show_names_a_backup_that_is_missing_and_repair_moves_it_to_the_new_end() {
     let world = World::running();
-    let before = world.run("status --disk disk.img --json").expect(0).json();
     let file = OpenOptions::new().write(true).open(world.path("disk.img")).unwrap();
     let len = file.metadata().unwrap().len();
     file.set_len(len + (8 << 20)).unwrap();
     let run = world.run("disk show disk.img --json").expect(0);
     assert!(run.stderr.contains("disk repair"), "{run:?}");
+    // Everything that opens the disk says so.
+    for command in ["status --disk disk.img", "hold b --disk disk.img", "unhold b --disk disk.img"]
+    {
+        let run = world.run(command).expect(0);
+        assert!(run.stderr.contains("backup of the partition table"), "{command}: {run:?}");
+    }
+    let before = world.run("status --disk disk.img --json").expect(0).json();
     assert!(run.json()["backup_fault"].is_string(), "{run:?}");
     let run = world.run("disk repair disk.img --json").expect(0);
     assert!(run.json()["done"].as_array().is_some_and(|done| !done.is_empty()), "{run:?}");
@@ -80,6 +88,36 @@ fn show_names_a_backup_that_is_missing_and_repair_moves_it_to_the_new_end() {
     damage(&world, "disk.img", 512, &[0; 92]);
     world.run("disk repair disk.img").expect(0);
     assert_eq!(world.run("status --disk disk.img --json").expect(0).json(), before);
+
+    // A repair that cannot be done names what can, and not itself.
+    let whole = world.read("disk.img");
+    let len = whole.len() as u64;
+    // Primary, backup, and the backup from before the disk grew.
+    for at in [512, len - 512, len - (8 << 20) - 512] {
+        damage(&world, "disk.img", at + 40, &[9; 8]);
+    }
+    for command in ["disk repair disk.img", "status --disk disk.img"] {
+        let run = world.run(command).expect(1);
+        assert!(run.stderr.contains("neither copy"), "{command}: {run:?}");
+        assert!(!run.stderr.contains("disk repair"), "{command}: {run:?}");
+    }
+    world.write("disk.img", &whole);
+    // Slot a's partition begins within the record's.
+    damage(&world, "disk.img", 1024 + 128 + 32, &2049_u64.to_le_bytes());
+    let mut disk = world.read("disk.img");
+    let entries = crc32(&disk[1024..1024 + 128 * 128]);
+    disk[600..604].copy_from_slice(&entries.to_le_bytes());
+    disk[528..532].fill(0);
+    let header = crc32(&disk[512..604]);
+    disk[528..532].copy_from_slice(&header.to_le_bytes());
+    world.write("disk.img", &disk);
+    for command in ["disk repair disk.img", "status --disk disk.img"] {
+        let run = world.run(command).expect(1);
+        assert!(run.stderr.contains("overlaps partition"), "{command}: {run:?}");
+        assert!(run.stderr.contains("correct them"), "{command}: {run:?}");
+        assert!(!run.stderr.contains("disk repair"), "{command}: {run:?}");
+    }
+    world.write("disk.img", &whole);
 
     damage(&world, "disk.img", 446, &[0, 0, 0, 0, 0x83, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0]);
     let run = world.run("disk repair disk.img --json").refused(1, "table");
@@ -120,6 +158,21 @@ fn a_slot_on_a_second_disk_is_installed_to_and_booted() {
     damage(&world, "one.img", (3 << 20) + 200_000, &[0x55; 4096]);
     let run = world.run(&format!("boot {both} {TRUST} --json")).expect(0);
     assert_eq!(run.json()["slot"], "recovery", "{run:?}");
+    // Without the second disk the slot is shown as what it is, and the way to it is named.
+    let shown = world.run("status --disk one.img").expect(0).stdout;
+    let line = shown.lines().find(|line| line.starts_with("slot recovery")).unwrap();
+    assert!(line.contains("5.0.0") && line.contains("add --disk"), "{shown}");
+    let value = world.run("status --disk one.img --json").expect(0).json();
+    let slots = value["slots"].as_array().unwrap();
+    let present: Vec<_> = slots.iter().map(|slot| (&slot["slot"], &slot["present"])).collect();
+    assert!(present.contains(&(&"recovery".into(), &false.into())), "{value}");
+    assert!(present.contains(&(&"a".into(), &true.into())), "{value}");
+    let run = world.run("hold recovery --disk one.img --json").refused(4, "no-such-slot");
+    assert!(run.stdout.contains("second --disk"), "{run:?}");
+    world.run(&format!("boot {both} {TRUST} --proof-out proof")).expect(0);
+    let install = format!("install v1.sbb --disk one.img {TRUST} --proof proof --json");
+    let run = world.run(&install).refused(4, "proof");
+    assert!(run.stdout.contains("none of the disks given has"), "{run:?}");
     // The order says whose record counts, and the same disk twice is in use already.
     let run = world.run("status --disk two.img --disk one.img --json").expect(0).json();
     assert_eq!(run["sequence"], 0, "{run}");
@@ -149,14 +202,6 @@ fn a_doubled_name_leaves_out_its_slot_alone() {
         assert!(run.stderr.contains(part), "{run:?}");
     }
     world.boots("1.0.0");
-}
-
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0, |crc: u32, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg())
-        })
-    })
 }
 
 /// What is not a disk, or not a file, is named and never opened: a watchdog would start to count.
@@ -203,6 +248,6 @@ fn what_is_no_file_is_named_wherever_a_path_is_given() {
     world.write("long", vec![b'x'; (1 << 20) + 1]);
     for command in ["verify v1.sbb --roots long", "sign v1.sbb --key long", "keyset show long"] {
         let run = world.run(command);
-        assert!([1, 4].contains(&run.code) && run.stderr.contains("longer than"), "{run:?}");
+        assert!(run.code == 4 && run.stderr.contains("longer than"), "{command}: {run:?}");
     }
 }

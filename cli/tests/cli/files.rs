@@ -135,6 +135,9 @@ fn keys_of_both_versions_and_encrypted_ones_are_read() {
     world.write("wrong", "open barley\n");
     let run = world.run(&format!("{pack} --passphrase-file wrong")).refused(1, "key");
     assert!(run.stdout.contains("does not open"), "{run:?}");
+    assert!(run.stdout.contains("read from wrong"), "{run:?}");
+    let run = world.run(&format!("{pack} --passphrase-file gone"));
+    assert!(run.code == 1 && run.stdout.contains("gone"), "{run:?}");
 }
 
 /// A program that signs a file, at a place with a space in its name.
@@ -226,6 +229,9 @@ fn no_input_is_written_over() {
     ] {
         let run = world.run(&command);
         assert!(matches!(run.code, 1 | 2), "{command}: {run:?}");
+        if run.code == 2 && !command.contains("--out -") {
+            assert!(run.stdout.contains("--out: expected another file"), "{command}: {run:?}");
+        }
     }
     assert!(!world.path("-").exists());
     assert!(
@@ -268,6 +274,21 @@ fn keygen_on_a_full_disk_leaves_nothing_in_its_way() {
         .unwrap();
     assert_eq!(limited.code(), Some(1));
     world.run("keygen --out new --product gateway").expect(0);
+    // The same of a process that is ended while it writes.
+    let ended = Command::new("sh")
+        .args(["-c", "ulimit -f 0; exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_stillboot"))
+        .args(["keygen", "--out", "other", "--product", "gateway"])
+        .current_dir(world.folder())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert_eq!(ended.code(), None, "ended by a signal");
+    assert_eq!(fs::read_dir(world.path("other")).unwrap().count(), 0);
+    world.run("keygen --out other --product gateway").expect(0);
+    let key = fs::metadata(world.path("other/root-1.pem")).unwrap();
+    assert_eq!(key.permissions().mode() & 0o777, 0o600);
 }
 
 /// A pack that was ended left a file with a name of its own behind.
@@ -275,10 +296,13 @@ fn keygen_on_a_full_disk_leaves_nothing_in_its_way() {
 fn an_ended_command_leaves_no_file() {
     let world = World::new();
     world.write("kernel", "kernel");
+    fs::create_dir(world.path("temporary")).unwrap();
     let mut pack = Command::new(env!("CARGO_BIN_EXE_stillboot"));
     pack.args(["pack", "--roots", "keys/roots.toml", "--class", "m1", "--version", "1.0.0"])
         .args(["--sequence", "1", "--kernel", "kernel", "--keyset", "keys/keyset.sbk"])
-        .args(["--signer", "sleep 60", "--public", "keys/release-1.pub.pem", "--out", "v.sbb"])
+        .args(["--signer", "sh -c 'sleep 60' {}", "--public", "keys/release-1.pub.pem"])
+        .args(["--out", "v.sbb"])
+        .env("TMPDIR", world.path("temporary"))
         .current_dir(world.folder())
         .stderr(Stdio::null());
     let mut child = pack.spawn().unwrap();
@@ -292,6 +316,7 @@ fn an_ended_command_leaves_no_file() {
         .filter(|name| name.starts_with('.') || name == "v.sbb")
         .collect();
     assert!(names.is_empty(), "{names:?}");
+    assert_eq!(fs::read_dir(world.path("temporary")).unwrap().count(), 0, "the message to sign");
 }
 
 /// A disk was made that no command could open.

@@ -133,7 +133,15 @@ fn keys_of_every_command_are_documented() {
     run("rollback", "--disk disk.img --slot a").expect(4);
     run("disk show", "disk.img").expect(0);
     run("record discard", "--version 7 --offline --disk disk.img").refused(4, "other-version");
-    run("record discard", "--version 1 --offline --disk disk.img").expect(0);
+    let lost = run("record discard", "--version 1 --offline --disk disk.img").expect(0).json();
+    let lost = lost["lost"].as_array().unwrap();
+    assert!(lost.contains(&"the recorded floor".into()), "{lost:?}");
+    // As long as it is lost nothing is known of the slots.
+    let status = run("status", "--disk disk.img").expect(0).json();
+    assert_eq!((&status["slots"][0]["state"], &status["boots"]), (&"unknown".into(), &Value::Null));
+    let shown = world.run("status --disk disk.img").expect(0).stdout;
+    assert!(shown.contains("not known: the record is lost"), "{shown}");
+    assert!(!shown.contains("empty") && !shown.contains("floor"), "{shown}");
     run("boot", &on_disk).expect(0);
     let mut disk = world.read("disk.img");
     disk[512..1024].fill(0);
@@ -150,7 +158,60 @@ fn keys_of_every_command_are_documented() {
     run("simulate", "--replay update/nor1/s0.1/before");
 }
 
-/// Product and class were shown as numbers that nobody had typed.
+/// The words in quotes of a source that may be kinds, each with the variant of `Exit` before it.
+fn kinds(source: &str) -> Vec<(Option<String>, String)> {
+    let source = source.split("#[cfg(test)]").next().unwrap();
+    let is_word = |text: &str| {
+        text.len() > 2 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+    };
+    let mut found = Vec::new();
+    for call in source.split("Failure::new(").skip(1) {
+        let mut parts = call.splitn(3, ',').map(str::trim);
+        let (exit, kind) = (parts.next().unwrap(), parts.next().unwrap_or_default());
+        let kind = kind.trim_matches('"');
+        if let Some(exit) = exit.strip_prefix("Exit::")
+            && is_word(kind)
+            && kind != "kind"
+        {
+            found.push((Some(exit.to_owned()), kind.to_owned()));
+        }
+    }
+    // The tables from errors to kinds.
+    for start in ["=> \"", "=> (\"", ", \""] {
+        for rest in source.split(start).skip(1) {
+            let word = rest.split('"').next().unwrap();
+            if is_word(word) && source.contains("refusal_kind") {
+                found.push((None, word.to_owned()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_kind_is_documented_under_its_exit_code() {
+    let text = include_str!("../../../docs/JSON.md");
+    let table = text.split("\n### kinds\n").nth(1).unwrap().split("\n### ").next().unwrap();
+    let exits = [("Failed", "| 1 "), ("Usage", "| 2 "), ("Deferred", "| 3 "), ("Refused", "| 4 ")];
+    let exits = exits.into_iter().chain([("Nothing", "| 5 ")]);
+    let line = |exit: &str| {
+        let (_, start) = exits.clone().find(|(name, _)| *name == exit).unwrap();
+        table.lines().find(|line| line.starts_with(start)).unwrap()
+    };
+    let mut number = 0;
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).unwrap() {
+        let path = entry.unwrap().path();
+        let Ok(source) = std::fs::read_to_string(&path) else { continue };
+        for (exit, kind) in kinds(&source) {
+            number += 1;
+            let (where_to_look, shown) = (exit.as_deref().map_or(text, line), format!("`{kind}`"));
+            assert!(where_to_look.contains(&shown), "{exit:?} {kind} of {}", path.display());
+        }
+    }
+    assert!(number > 100, "{number}");
+}
+
+/// Product and class were shown as ids, without the names that were typed.
 #[test]
 fn ids_are_shown_with_the_name_that_was_typed() {
     let world = World::new();
@@ -159,6 +220,7 @@ fn ids_are_shown_with_the_name_that_was_typed() {
     let id = |name: &str| world.run(&format!("id {name}")).expect(0).stdout.trim().to_owned();
     let (product, class) = (id("gateway"), id("m1"));
     assert_eq!(id(&class), class, "a UUID stands for itself");
+    world.run_exact(&["id", "", "--json"]).refused(2, "usage");
     let verify = "verify v1.sbb --roots keys/roots.toml";
     let shown = world.run(&format!("{verify} --class m1")).expect(0).stdout;
     assert!(shown.contains(&format!("gateway ({product})")), "{shown}");

@@ -49,6 +49,47 @@ fn a_halt_counts_whatever_the_files_are_called() {
     install(&world, "").expect(0);
 }
 
+/// A halt that needs a signature of the testers comes too late.
+#[test]
+fn an_offer_is_made_smaller_without_sign_offs_and_never_larger() {
+    let world = world();
+    world.write("release.toml", "[promote.stable]\nsign_offs = [\"tests\"]\n");
+    let halt = offer(&world, 2, 0, "halt.sbs", "").expect(0);
+    assert_eq!(halt.json()["sign_offs"].as_array().unwrap().len(), 0);
+    offer(&world, 2, 60, "more.sbs", "").refused(4, "sign-off");
+    offer(&world, 3, 50, "again.sbs", "--statement halt.sbs").refused(4, "sign-off");
+    // What was signed is said.
+    let shown = world
+        .run(
+            "promote v2.sbb --roots keys/roots.toml --policy release.toml --to latest/stable \
+             --key keys/channel-1.pem --rollout 7 --not-after 2090-01-01 --out p.sbs",
+        )
+        .expect(0)
+        .stdout;
+    for part in ["latest/stable", "7 %", "2090-01-01"] {
+        assert!(shown.contains(part), "{shown}");
+    }
+}
+
+/// An approval is taken back by a later one that has expired.
+#[test]
+fn an_approval_is_taken_back() {
+    let world = World::with_keys("--approver 1").started();
+    world.write("policy.toml", "approval_required = true\n");
+    let approve = |number: u64, more: &str, out: &str| {
+        world
+            .run(&format!(
+                "statement approve v2.sbb --roots keys/roots.toml --key keys/approver-1.pem \
+                 --number {number} --out {out} {more}"
+            ))
+            .expect(0);
+    };
+    approve(1, "", "v2.sbb.one.sbs");
+    check(&world, "--policy policy.toml").expect(0);
+    approve(2, "--not-after 2025-01-01", "v2.sbb.two.sbs");
+    install(&world, "--policy policy.toml").refused(3, "statement-expired");
+}
+
 #[test]
 fn a_number_is_above_those_before_it() {
     let world = world();
@@ -165,7 +206,7 @@ fn what_was_seen_is_kept_where_there_is_room() {
     assert!(run.stderr.contains("damaged"), "{run:?}");
     fs::remove_file(&file).unwrap();
     let run = check(&world, &format!("--statement old.sbs {state}")).expect(0);
-    assert!(run.stderr.contains("not there yet"), "{run:?}");
+    assert_eq!(run.stderr, "", "before the first statement there is no file");
     let run = check(&world, "--statement old.sbs --state nowhere").expect(0);
     assert!(run.stderr.contains("is no folder"), "{run:?}");
     // A later offer ends the halt.

@@ -91,6 +91,24 @@ pub enum SlotState {
     },
 }
 
+impl core::fmt::Display for SlotState {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Empty => f.write_str("empty"),
+            Self::Writing => f.write_str("writing: an install is under way or was cut short"),
+            Self::Ready { tries } => write!(f, "ready: {tries} tries left"),
+            Self::Trying { left, attempt, .. } => {
+                write!(f, "on trial: attempt {attempt}, {left} tries left")
+            }
+            Self::Good => f.write_str("good"),
+            Self::Bad { fault: Fault::Superseded } => {
+                f.write_str("called off: may be installed again")
+            }
+            Self::Bad { fault } => write!(f, "bad: {fault}"),
+        }
+    }
+}
+
 /// What the record says of one slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

@@ -53,7 +53,7 @@ pub struct Statement {
     /// SHA-256 of the manifest it speaks of.
     pub digest: Digest,
     /// Which of several statements of this kind and name about this manifest it is, from 1: the
-    /// highest number counts. Names and dates of files are nobody's word.
+    /// highest number counts. Names and dates of files are not signed.
     pub number: u64,
     /// The product, as in the signed bytes.
     pub product: Id,

@@ -19,7 +19,7 @@ use crate::verify::{Authority, SoftSha256, Verified};
 
 use channel::{ChannelRefusal, Follow};
 use version::{Label, Version};
-use window::{Window, WindowState, Windows};
+use window::{WindowState, Windows};
 
 /// What the operator of a device wants.
 #[derive(Clone, Debug, Default)]
@@ -381,15 +381,11 @@ fn within(policy: &Policy, windows: &Windows, clock: Clock) -> Verdict {
     let Some(now) = clock.now() else { return Verdict::Deferred(Deferral::ClockNotTrusted) };
     let state = match &policy.device_id {
         Some(device) => windows.state(now, device),
-        None if !windows.iter().any(Window::is_drawn) => windows.state(now, &[0; 16]),
-        // Those that are the same for all devices may be open.
-        None => {
-            let plain = windows.undrawn();
-            return match plain.is_empty() || !plain.state(now, &[0; 16]).is_open() {
-                true => Verdict::Deferred(Deferral::NoIdentity),
-                false => Verdict::Proceed,
-            };
-        }
+        // Those that are the same for all devices open for this one too.
+        None => match windows.undrawn() {
+            plain if plain.is_empty() => return Verdict::Deferred(Deferral::NoIdentity),
+            plain => plain.state(now, &[0; 16]),
+        },
     };
     match state {
         WindowState::Open { .. } => Verdict::Proceed,
@@ -421,7 +417,7 @@ pub fn judge_failures(
 }
 
 /// An instant in the past that the record has. A loader has no clock, and a clock may have been
-/// wrong: until somebody notes the time, what has no time or a later one than now happened just now.
+/// wrong: until the time is noted, what has no time or a later one than now happened just now.
 /// Else a clock that once jumped ahead would decide until then.
 fn past(at: u64, now: Option<u64>) -> u64 {
     match now {

@@ -38,7 +38,7 @@ impl core::fmt::Display for ConfirmRefusal {
             ),
             Self::OtherAttempt => f.write_str("the boot proof is of another boot of that slot"),
             Self::NotOnTrial(state) => {
-                write!(f, "the slot is neither on trial nor good, but {state:?}")
+                write!(f, "the slot is neither on trial nor good, but {state}")
             }
         }
     }

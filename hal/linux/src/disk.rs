@@ -89,8 +89,8 @@ impl Disk {
         Self::open_all(&[path], if read_only { Access::Read } else { Access::Write })
     }
 
-    /// Opens disks, or images of them, and locks them unless they are only looked at. The boot record is looked for on the first one
-    /// first; the others serve what the disk with the record lacks.
+    /// Opens disks, or images of them, and locks them unless they are only looked at. The boot record
+    /// is looked for on the first one first; the others serve what the disk with the record lacks.
     ///
     /// # Errors
     /// [`DiskError`].
@@ -99,13 +99,19 @@ impl Disk {
         let mut opened = Vec::new();
         for path in paths {
             let path = path.as_ref();
-            let (device, table) = open_whole(path, access)?;
+            let (mut device, table) = open_whole(path, access)?;
             let named = |note: &String| format!("{}: {note}", path.display());
             warnings.extend(table.notes.iter().map(named));
             if table.is_backup {
                 warnings.push(format!(
                     "{}: the primary partition table is damaged, its backup is used; `stillboot \
                      disk repair` restores it",
+                    path.display()
+                ));
+            } else if let Some(fault) = table::other_fault(&mut device) {
+                warnings.push(format!(
+                    "{}: the backup of the partition table is damaged: {fault}; `stillboot disk \
+                     repair` restores it",
                     path.display()
                 ));
             }

@@ -126,7 +126,7 @@ impl FileDevice {
     }
 
     /// Opens the file or block device at `path` for reading, without a lock: another process may be
-    /// changing what is read, and whoever looks for a long time keeps nobody from it.
+    /// changing what is read, and a reader that looks for a long time keeps no writer from it.
     ///
     /// # Errors
     /// [`OpenError`], which names the path.

@@ -1,9 +1,9 @@
 //! Keys as people keep them: PEM files, a file of roots, and names that stand for 16-byte ids.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -16,7 +16,7 @@ use stillboot::format::{Envelope, Id, KeyRole, PayloadType, envelope};
 use stillboot::verify::{SoftSha256, Trust, digest_of, key_id, verify_signature};
 use uuid::Uuid;
 
-use crate::open;
+use crate::{new_file, open};
 
 /// Why keys could not be read, written or used.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +83,7 @@ pub fn id_of(name: &str) -> Id {
     uuid.into_bytes()
 }
 
-/// Whoever can sign: a key in memory, or a program that has one.
+/// What can sign: a key in memory, or a program that has one.
 pub trait Signer {
     /// The public key that goes with it.
     fn public(&self) -> [u8; 32];
@@ -158,7 +158,7 @@ impl SigningKey {
         let document = match label {
             "PRIVATE KEY" => document,
             "ENCRYPTED PRIVATE KEY" => {
-                let wrong = |_| PemFault::Passphrase("it does not open the key");
+                let wrong = |_| PemFault::Passphrase("the passphrase does not open the key");
                 let encrypted = EncryptedPrivateKeyInfo::try_from(document.as_bytes())
                     .map_err(|_| not_a_key)?;
                 let passphrase = passphrase().map_err(PemFault::Passphrase)?;
@@ -173,7 +173,7 @@ impl SigningKey {
         // The seed, as an octet string within the octet string.
         let seed = info.private_key.strip_prefix(&[4, 32]).and_then(|seed| seed.try_into().ok());
         let seed: [u8; 32] = seed.ok_or(not_a_key)?;
-        // The public half is computed anew: signing with a foreign one would give the key away. One
+        // The public half is computed again: signing with a foreign one would give the key away. One
         // that stands there and is another means that the file is damaged.
         let key = Self::from_seed(seed);
         if info.public_key.is_some_and(|public| public != key.public()) {
@@ -189,16 +189,9 @@ impl SigningKey {
     pub fn write(&self, path: &Path) -> Result<(), KeyError> {
         let failed =
             |source| KeyError::System { path: path.to_path_buf(), action: "write", source };
-        let mut options = fs::OpenOptions::new();
-        let mut file =
-            options.write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
         let mut text = self.0.sk.to_pem();
         text.push('\n');
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| {
-            // A file without a key in it would only stand in the way of the next attempt.
-            let _ = fs::remove_file(path);
-            failed(error)
-        })
+        new_file::write(path, text.as_bytes(), 0o600).map_err(failed)
     }
 }
 
@@ -242,6 +235,17 @@ impl Signer for SigningKey {
 /// What stands in a command for the name of a file with the bytes to sign.
 const PLACE: &str = "{}";
 
+/// What a program may have wanted that was given none.
+const PLACE_HINT: &str = "; a program that reads a file gets one where an argument is `{}`";
+
+/// The program of a command, without its arguments: these may hold a PIN.
+#[must_use]
+pub fn program_of(command: &str) -> String {
+    let words = shlex::split(command).unwrap_or_default();
+    let first = words.into_iter().next();
+    first.or_else(|| command.split_whitespace().next().map(str::to_owned)).unwrap_or_default()
+}
+
 /// A program that signs with a key that never leaves its place, such as an HSM: it gets the bytes
 /// to sign on its standard input, or in a file where an argument is `{}`, and writes exactly 64
 /// signature bytes to its standard output.
@@ -254,7 +258,7 @@ pub struct ExternalSigner {
 
 impl core::fmt::Debug for ExternalSigner {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_tuple("ExternalSigner").field(&self.command).finish()
+        f.debug_tuple("ExternalSigner").field(&program_of(&self.command)).finish()
     }
 }
 
@@ -267,12 +271,12 @@ impl ExternalSigner {
     }
 
     fn failed(&self, what: impl core::fmt::Display) -> KeyError {
-        KeyError::Signer(format!("`{}`: {what}", self.command))
+        KeyError::Signer(format!("`{}`: {what}", program_of(&self.command)))
     }
 
-    /// A file of the message, which only we can read, for as long as the program runs.
-    fn message_file(&self, message: &[u8]) -> Result<tempfile::NamedTempFile, KeyError> {
-        let mut file = tempfile::NamedTempFile::new().map_err(|error| self.failed(error))?;
+    /// A file of the message without a name, so that nothing is left of it when we are ended.
+    fn message_file(&self, message: &[u8]) -> Result<File, KeyError> {
+        let mut file = tempfile::tempfile().map_err(|error| self.failed(error))?;
         file.write_all(message).map_err(|error| self.failed(error))?;
         Ok(file)
     }
@@ -290,7 +294,8 @@ impl ExternalSigner {
         };
         for word in words.iter_mut().filter(|word| *word == PLACE) {
             if let Some(file) = &file {
-                *word = file.path().into();
+                // By way of our process: the descriptor itself is not inherited.
+                *word = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()).into();
             }
         }
         let mut child = Command::new(program)
@@ -315,12 +320,14 @@ impl ExternalSigner {
         };
         let status = child.wait().map_err(|error| self.failed(error))?;
         read.map_err(|error| self.failed(error))?;
-        // The length first: whoever writes too much is ended by the pipe that was closed.
+        // The length first: a program that writes too much is ended by the pipe that was closed.
         if signature.len() > 64 {
             return Err(self.failed("expected 64 signature bytes, found more"));
         }
         if !status.success() {
-            return Err(self.failed(format_args!("expected it to succeed, it ended with {status}")));
+            let hint = if file.is_none() { PLACE_HINT } else { "" };
+            let what = format_args!("expected it to succeed, it ended with {status}{hint}");
+            return Err(self.failed(what));
         }
         Ok(signature)
     }
@@ -533,6 +540,8 @@ fn read(path: &Path) -> Result<String, KeyError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -583,6 +592,7 @@ mod tests {
             ("/nonexistent/signer".into(), "No such file"),
             ("true".into(), "found 0"),
             ("false".into(), "expected it to succeed"),
+            ("false".into(), "gets one where an argument is `{}`"),
             (cat(&long), "found more"),
             ("yes".into(), "found more"),
             ("head -c 64 /dev/zero".into(), "found another"),
@@ -591,6 +601,8 @@ mod tests {
         ] {
             let error = sign(command.clone()).unwrap_err();
             assert!(error.contains(reason), "{command}: {error}");
+            // An argument may be the PIN.
+            assert!(!error.contains("/dev/zero"), "{error}");
         }
         // Of another message.
         let error = ExternalSigner::new(cat(&good), key.public()).sign(b"other").unwrap_err();

@@ -11,6 +11,7 @@ pub mod file;
 pub mod guid;
 pub mod keys;
 pub mod live;
+pub mod new_file;
 pub mod open;
 pub mod pe;
 pub mod proof;

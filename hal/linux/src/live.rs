@@ -24,7 +24,7 @@ pub struct Use {
 /// What the system below `root` (`/` outside of tests) uses of the disk, or image of one, at `path`.
 ///
 /// # Errors
-/// What the system said: of what cannot be looked at nobody knows that it is unused.
+/// What the system said: what cannot be looked at may be in use.
 pub fn use_of(root: &Path, path: &Path) -> io::Result<Option<Use>> {
     let found = fs::metadata(path)?;
     let disks = if found.file_type().is_block_device() {

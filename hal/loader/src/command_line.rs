@@ -78,7 +78,7 @@ pub fn check(cmdline: &[u8]) -> Result<(), CommandLineError> {
     if let Some(at) = cmdline.iter().position(|byte| !matches!(byte, b' '..=b'~')) {
         return Err(CommandLineError::NotText { at });
     }
-    // With the sign: `stillboot.proofread` is a name of somebody else's.
+    // With the sign: `stillboot.proofread` is another name.
     let own = |window: &[u8]| window.strip_suffix(b"=") == Some(PARAMETER.as_bytes());
     if cmdline.windows(PARAMETER.len() + 1).any(own) {
         return Err(CommandLineError::HasProof);

@@ -74,8 +74,8 @@ pub(crate) fn read_file(
             // The other size is looked at as well.
             Err(gpt::TableError::OtherSectors { .. }) if sizes.len() > 1 => {}
             Err(error) => why.push(match sizes.len() {
-                1 => error.to_string(),
-                _ => format!("for sectors of {size} bytes: {error}"),
+                1 => format!("{error}{}", way_out(&error)),
+                _ => format!("for sectors of {size} bytes: {error}{}", way_out(&error)),
             }),
         }
     }
@@ -88,6 +88,25 @@ pub(crate) fn read_file(
         0 => Err(TableError::NoTable { path: path.to_path_buf(), why: why.join("; ") }),
         1 => Ok(tables.remove(0)),
         _ => Err(TableError::TwoTables { path: path.to_path_buf() }),
+    }
+}
+
+/// What can be done about a table that does not count.
+pub(super) const fn way_out(error: &gpt::TableError) -> &'static str {
+    match error {
+        gpt::TableError::Unprotected => "; `stillboot disk repair` writes that",
+        gpt::TableError::Partition { .. } => {
+            "; the table is whole, and its partitions cannot be: correct them with a partitioning \
+             tool"
+        }
+        gpt::TableError::Damaged { .. } => {
+            "; neither copy of the table is whole, so it cannot be restored: write it again with a \
+             partitioning tool, with the partitions at the same places"
+        }
+        gpt::TableError::Device(_)
+        | gpt::TableError::NoTable
+        | gpt::TableError::DosLabel
+        | gpt::TableError::OtherSectors { .. } => "",
     }
 }
 

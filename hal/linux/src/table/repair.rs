@@ -38,7 +38,10 @@ pub fn repair(device: &mut FileDevice) -> Result<Vec<&'static str>, TableError> 
         _ => return Err(TableError::TwoTables { path }),
     };
     device.set_logical_block(size);
-    whole.copy.table(size, !whole.is_primary).map_err(|error| refused(error.to_string()))?;
+    whole
+        .copy
+        .table(size, !whole.is_primary)
+        .map_err(|error| refused(format!("{error}{}", read::way_out(&error))))?;
     let wanted = Wanted::new(&whole, size).map_err(refused)?;
     let done = wanted.write(device, &whole).map_err(|error| TableError::System {
         path: path.clone(),
@@ -92,7 +95,10 @@ impl Whole {
             Ok(copy) => (copy, true),
             Err(primary) => match Copy::backup(device, header.as_ref(), &label, last) {
                 Ok(copy) => (copy, false),
-                Err(backup) => return Err(Reason::Damaged { primary, backup }.to_string()),
+                Err(backup) => {
+                    let error = Reason::Damaged { primary, backup };
+                    return Err(format!("{error}{}", read::way_out(&error)));
+                }
             },
         };
         let is_protected = label.is_protective();
