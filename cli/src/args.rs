@@ -1,5 +1,6 @@
 //! Options that several commands share, and the values they come to.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -90,9 +91,30 @@ pub struct DiskArgs {
 }
 
 impl DiskArgs {
+    /// One disk given twice would wait for its own lock, or stand for two.
+    fn no_twice(&self) -> Result<(), Failure> {
+        for (number, disk) in self.disk.iter().enumerate() {
+            let same = |other: &&PathBuf| {
+                let ids = [disk, *other].map(|path| {
+                    std::fs::metadata(path).map(|found| (found.dev(), found.ino())).ok()
+                });
+                ids[0].is_some() && ids[0] == ids[1]
+            };
+            if let Some(other) = self.disk[..number].iter().find(same) {
+                return Err(Failure::usage(format_args!(
+                    "{} and {} are one disk: give each disk once",
+                    other.display(),
+                    disk.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Opens it for reading. It is not locked: a reader keeps no update waiting, and may see a disk
     /// that is being updated.
     pub fn look(&self, out: &Output) -> Result<Disk, Failure> {
+        self.no_twice()?;
         let disk = Disk::open_all(&self.disk, Access::Look)?;
         warn(&disk, out);
         Ok(disk)
@@ -163,6 +185,7 @@ pub struct WriteArgs {
 impl WriteArgs {
     /// Opens and locks the disk `at`.
     pub fn open(&self, at: &DiskArgs, out: &Output) -> Result<Disk, Failure> {
+        at.no_twice()?;
         let access = if self.backup_table { Access::WriteByBackup } else { Access::Write };
         let disk = self.wait.locked(|| Disk::open_all(&at.disk, access))?;
         warn(&disk, out);
@@ -207,7 +230,8 @@ pub fn read_proof(path: Option<&Path>) -> Result<BootProof, Failure> {
                 refused(
                     "no boot proof found: expected `stillboot.proof=` on the kernel command line, \
                      the EFI variable StillBootProof, or /chosen/stillboot,proof in the device \
-                     tree; for a disk that this system was not started from give --proof FILE"
+                     tree; if nothing runs from this disk, give --offline; if a system does, give the proof \
+                     of its boot with --proof FILE"
                         .into(),
                 )
             })?;

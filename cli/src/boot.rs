@@ -204,7 +204,7 @@ pub fn boot(args: &BootArgs, out: &Output) -> Result<(), Failure> {
         ));
     }
     let outcome = power_on(&config, devices);
-    report_lines(&outcome, out);
+    report_lines(&outcome, true, out);
     let (Some(proof), Some(manifest)) = (outcome.proof, outcome.machine.manifest()) else {
         return Err(nothing_boots(&outcome));
     };
@@ -224,7 +224,7 @@ pub fn next(args: &NextArgs, out: &Output) -> Result<(), Failure> {
     // The nonce stays in memory, with the record that would have it.
     let config = args.power_on.config(&roots, layout, 1);
     let outcome = power_on(&config, &mut overlay::over(devices));
-    report_lines(&outcome, out);
+    report_lines(&outcome, false, out);
     let (Some(proof), Some(manifest)) = (outcome.proof, outcome.machine.manifest()) else {
         return Err(nothing_boots(&outcome));
     };
@@ -274,7 +274,8 @@ fn nothing_boots(outcome: &Outcome<'_>) -> Failure {
         .collect();
     let all = |is: fn(&Reason) -> bool| !told.is_empty() && told.iter().all(|l| is(&l.reason));
     let advice = if all(|reason| matches!(reason, Reason::Trust(_))) {
-        "no slot verifies under these roots: check that --roots is the file of this disk's product"
+        "no slot verifies under these roots: either --roots is not the file of this disk's product, \
+         or the heads of all slots are damaged"
     } else if all(|reason| matches!(reason, Reason::Class(_))) {
         "every slot is made for another device: check --class, --revision and --arch"
     } else if all(|reason| matches!(reason, Reason::Device(_) | Reason::Unstable)) {
@@ -364,19 +365,22 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     })
 }
 
-fn report_lines(outcome: &Outcome<'_>, out: &Output) {
+fn report_lines(outcome: &Outcome<'_>, is_real: bool, out: &Output) {
     let report = outcome.machine.report();
     out.line(format_args!("boot record: {}", view::choice_text(report.record)));
     for line in &report.lines {
+        let what = match line.reason {
+            Reason::Started if !is_real => "would start".into(),
+            reason => reason.to_string(),
+        };
         out.line(format_args!(
-            "slot {} ({}): {}",
+            "slot {} ({}): {what}",
             line.candidate.slot,
             view::claim_name(line.candidate.claim),
-            line.reason
         ));
     }
     if report.floor_ignored {
-        out.line("the recorded floor is above all there is: it was ignored and will be mended");
+        out.line("the recorded floor is above all there is: it does not count and will be lowered");
     }
     if let Some(error) = report.record_write_failed {
         out.line(format_args!("the boot record could not be written: {error}"));

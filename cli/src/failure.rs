@@ -213,6 +213,11 @@ fn classify(error: &InstallError) -> (Exit, &'static str, &'static str) {
             };
             let advice = match wait {
                 Wait::Policy(Deferral::NoIdentity) => "--device-id gives it one",
+                Wait::Held | Wait::Policy(Deferral::Hold { .. }) => "`stillboot unhold` ends it",
+                Wait::Unverified(_) => {
+                    "--slot names it; for a disk at hand `stillboot boot`, with \
+                     --even-if-nothing-verifies if the roots are right, does what a boot does"
+                }
                 Wait::RecordLost => {
                     "for a disk at hand, `stillboot boot` stands in for that; where no slot \
                      verifies, with --even-if-nothing-verifies"
@@ -305,7 +310,8 @@ pub const fn trust_advice(error: &TrustError) -> &'static str {
         }
         TrustError::ManifestSignature(_) => {
             "either it was not signed by the keys that its keyset names, or a bit of it changed: \
-             fetch it again; `stillboot inspect` shows who claims to have signed it"
+             fetch it again; one for the recovery slot needs --recovery, or --slot recovery to be \
+             installed; `stillboot inspect` shows who claims to have signed it"
         }
         TrustError::StatementSignature(_) => {
             "either it was not signed by the keys that the bundle's keyset names, or a bit of it \

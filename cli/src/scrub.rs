@@ -25,7 +25,7 @@ const BUFFER_LEN: usize = 4 << 20;
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  \
     stillboot scrub --disk disk.img --roots keys/roots.toml --class model-1\n\n\
-    Exits 1 if a slot that should boot does not verify; `stillboot install --repair` mends one.")]
+    Exits 1 if a slot that should boot does not verify; `stillboot install --repair` writes the\n    running version to it again.")]
 pub struct ScrubArgs {
     #[command(flatten)]
     disk: DiskArgs,
@@ -139,9 +139,10 @@ fn report(findings: &[Finding], out: &Output) -> Result<(), Failure> {
             Exit::Failed,
             "does-not-verify",
             format_args!(
-                "slot {} should boot and does not verify; mend it with `stillboot install \
-                 --repair` while another slot runs",
-                bad.join(" and ")
+                "should boot and does not verify: slot {}; install the next release, or the \
+                 version that runs with --repair; where nothing boots any more, `stillboot boot \
+                 --even-if-nothing-verifies`, then `stillboot install --offline`",
+                bad.join(" and slot ")
             ),
         );
         failure.details = Some(json!({ "slots": values }));

@@ -353,7 +353,7 @@ impl core::fmt::Display for InstallError {
                  fallback; mark it good first",
             ),
             Self::Deferred(Wait::Held) => {
-                f.write_str("deferred: the slot to be written is held; unhold it first")
+                f.write_str("deferred: every slot that could be written is held")
             }
             Self::Deferred(Wait::Unverified(slot)) => write!(
                 f,

@@ -251,3 +251,15 @@ fn what_is_no_file_is_named_wherever_a_path_is_given() {
         assert!(run.code == 4 && run.stderr.contains("longer than"), "{command}: {run:?}");
     }
 }
+
+/// The lock of the first was waited for by the second, and another process was blamed.
+#[test]
+fn a_disk_that_is_given_twice_is_named() {
+    let world = World::running();
+    std::os::unix::fs::symlink(world.path("disk.img"), world.path("same.img")).unwrap();
+    for command in ["status", "cancel", "hold b"] {
+        let run = world.run(&format!("{command} --disk disk.img --disk same.img --json"));
+        let error = run.refused(2, "usage").json()["error"].as_str().unwrap().to_owned();
+        assert!(error.contains("disk.img and same.img are one disk"), "{error}");
+    }
+}
