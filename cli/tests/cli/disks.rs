@@ -152,6 +152,11 @@ fn a_slot_on_a_second_disk_is_installed_to_and_booted() {
     damage(&world, "one.img", (3 << 20) + 200_000, &[0x55; 4096]);
     let run = world.run(&format!("boot {both} {TRUST} --json")).expect(0);
     assert_eq!(run.json()["slot"], "recovery", "{run:?}");
+    // A second disk that nothing can be read of leaves out its own slots alone.
+    world.write("noise.img", vec![0x5a; 3 << 20]);
+    let run = world.run("status --disk one.img --disk noise.img").expect(0);
+    assert!(run.stderr.contains("noise.img") && run.stderr.contains("left out"), "{run:?}");
+    world.run(&format!("next --disk noise.img --disk one.img {TRUST}")).expect(1);
     // The order says whose record counts, and the same disk twice is in use already.
     let run = world.run("status --disk two.img --disk one.img --json").expect(0).json();
     assert_eq!(run["sequence"], 0, "{run}");

@@ -98,9 +98,16 @@ impl Disk {
     pub fn open_all(paths: &[impl AsRef<Path>], access: Access) -> Result<Self, DiskError> {
         let mut warnings = Vec::new();
         let mut opened = Vec::new();
-        for path in paths {
+        for (number, path) in paths.iter().enumerate() {
             let path = path.as_ref();
-            let (mut device, table) = open_whole(path, access)?;
+            let (mut device, table) = match open_whole(path, access) {
+                // As a loader has it: what another disk lacks is no reason to leave this one alone.
+                Err(DiskError::Table(error @ TableError::NoTable { .. })) if number > 0 => {
+                    warnings.push(format!("{error}: the disk is left out"));
+                    continue;
+                }
+                opened => opened?,
+            };
             let conflict = if table.is_backup { None } else { table::conflict(&mut device) };
             warnings.extend(conflict.map(|differs| {
                 format!(
