@@ -84,6 +84,9 @@ fn two_keys_in_one_file_are_refused() {
     world.write("roots.toml", text);
     let verify = "keyset show keys/keyset.sbk --roots roots.toml --json";
     world.run(verify).refused(1, "roots");
+    world.write("roots.toml", roots.replace("product = \"gateway\"", "product = \"\""));
+    let run = world.run(verify).refused(1, "roots");
+    assert!(run.stdout.contains("the product's name"), "{run:?}");
     world.write("both.pub.pem", both("keys/root-1.pub.pem", "other/root-1.pub.pem"));
     let signer = format!("{pack} keys/release-1.pem --signer true --public both.pub.pem");
     world.run(&signer).refused(1, "key");
