@@ -2,7 +2,7 @@
 //! `next`: the same, with all that is written kept in memory.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -19,6 +19,7 @@ use stillboot_loader::startable::{self, Target};
 
 use crate::args::{self, DeviceArgs, DiskArgs, LockArgs};
 use crate::failure::{Exit, Failure, reason_kind};
+use crate::files::Replacement;
 use crate::live::LiveArgs;
 use crate::output::Output;
 use crate::{files, overlay, record, size, view};
@@ -180,12 +181,7 @@ pub fn boot(args: &BootArgs, out: &Output) -> Result<(), Failure> {
             )
         })?,
     };
-    for (option, path) in [("--proof-out", &args.proof_out), ("--extract", &args.extract)] {
-        let Some(path) = path else { continue };
-        for disk in &args.disk.at.disk {
-            files::not_the_same(option, path, disk)?;
-        }
-    }
+    let outputs = Outputs::open(args)?;
     let Disk { devices, plan, .. } = &mut args.disk.open(out)?;
     let slots = plan.slots();
     let layout = plan.layout(&slots)?;
@@ -208,7 +204,7 @@ pub fn boot(args: &BootArgs, out: &Output) -> Result<(), Failure> {
     let (Some(proof), Some(manifest)) = (outcome.proof, outcome.machine.manifest()) else {
         return Err(nothing_boots(&outcome));
     };
-    started(args, &proof, manifest, &outcome.memory, out)?;
+    started(args, outputs, &proof, manifest, &outcome.memory, out)?;
     out.result(|| result(&proof, manifest, &outcome));
     Ok(())
 }
@@ -311,8 +307,46 @@ fn cmdline<'a>(memory: &'a Loaded, manifest: &Manifest) -> &'a [u8] {
     found.unwrap_or_default()
 }
 
+/// Files that a power-on leaves. They are opened before it: afterwards a try is spent, and the proof
+/// would be lost.
+struct Outputs {
+    proof: Option<Replacement>,
+    extracted: Vec<(Role, Replacement)>,
+}
+
+impl Outputs {
+    fn open(args: &BootArgs) -> Result<Self, Failure> {
+        let disks = args.disk.at.disk.iter().map(PathBuf::as_path);
+        let inputs: Vec<_> = disks.chain([args.power_on.device.roots.as_path()]).collect();
+        let proof = args.proof_out.as_deref();
+        let proof =
+            proof.map(|path| Replacement::open("--proof-out", path, &inputs)).transpose()?;
+        let mut extracted = Vec::new();
+        if let Some(directory) = &args.extract {
+            for input in &inputs {
+                files::not_the_same("--extract", directory, input)?;
+            }
+            fs::create_dir_all(directory)
+                .map_err(|error| Failure::system("make", directory, &error))?;
+            for role in Role::ALL {
+                let path = directory.join(role.name());
+                // Through a link it would replace a file that the user did not name.
+                if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
+                    return Err(Failure::usage(format_args!(
+                        "--extract: expected {} to be a file, or nothing yet; it is something else",
+                        path.display()
+                    )));
+                }
+                extracted.push((*role, Replacement::open("--extract", &path, &inputs)?));
+            }
+        }
+        Ok(Self { proof, extracted })
+    }
+}
+
 fn started(
     args: &BootArgs,
+    outputs: Outputs,
     proof: &BootProof,
     manifest: &Verified<Manifest>,
     memory: &Loaded,
@@ -339,30 +373,20 @@ fn started(
         attempt => out.line(format_args!("  on trial, attempt {attempt}")),
     }
     out.line(format_args!("proof {}", proof.emit()));
-    if let Some(path) = &args.proof_out {
-        write(path, format!("{}\n", proof.emit()).as_bytes())?;
+    if let Some(file) = outputs.proof {
+        file.write_all(format!("{}\n", proof.emit()).as_bytes())?;
     }
-    if let Some(directory) = &args.extract {
-        fs::create_dir_all(directory)
-            .map_err(|error| Failure::system("make", directory, &error))?;
-        for (number, component) in manifest.components_of(proof.slot) {
-            // The memory is whole blocks; the component ends before.
-            let loaded = memory
-                .0
-                .get(number)
-                .and_then(|(_, bytes)| bytes.get(..usize::try_from(component.length).ok()?));
-            if let Some(bytes) = loaded {
-                write(&directory.join(component.role.name()), bytes)?;
-            }
+    for (role, file) in outputs.extracted {
+        let mut of_role = manifest.components_of(proof.slot).filter(|(_, c)| c.role == role);
+        // The memory is whole blocks; the component ends before.
+        let loaded = of_role.find_map(|(number, component)| {
+            memory.0.get(number)?.1.get(..usize::try_from(component.length).ok()?)
+        });
+        if let Some(bytes) = loaded {
+            file.write_all(bytes)?;
         }
     }
     Ok(())
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    files::replace(path, &[], |file| {
-        file.write_all(bytes).map_err(|error| Failure::system("write", path, &error))
-    })
 }
 
 fn report_lines(outcome: &Outcome<'_>, is_real: bool, out: &Output) {

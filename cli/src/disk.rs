@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use stillboot_linux::disk::{self, Disk, Recipe};
-use stillboot_linux::table::{self, Table};
+use stillboot_linux::table::{self, Choice, Source, Table, TableError};
 use stillboot_linux::{FileDevice, OpenOptions};
 use uuid::Uuid;
 
@@ -144,6 +144,8 @@ pub fn show(args: &ShowArgs, out: &Output) -> Result<(), Failure> {
         (false, Some(device)) => table::other_fault(device),
         _ => None,
     };
+    // A backup that is another one was named when the disk was opened.
+    let conflict = devices.first_mut().and_then(table::conflict);
     let slots = plan.slots();
     let layout = plan.layout(&slots)?;
     let record::Read { choice, copies, record } = record::read(&layout, devices)?;
@@ -185,7 +187,7 @@ pub fn show(args: &ShowArgs, out: &Output) -> Result<(), Failure> {
             "guid": table.disk_guid.to_string(),
             "logical_block": table.logical_block_bytes,
             "backup_table": table.is_backup,
-            "backup_fault": backup_fault,
+            "backup_fault": backup_fault.or(conflict),
             "partitions": partitions(&table),
             "layout": slots,
             "copies": copies.iter().map(view::copy).collect::<Vec<_>>(),
@@ -202,12 +204,38 @@ pub fn show(args: &ShowArgs, out: &Output) -> Result<(), Failure> {
 #[command(after_help = "Example:\n  stillboot disk repair /dev/sda\n\n\
     Writes what is missing of the primary table, of the backup at the end of the disk (also after \
     the disk has grown) and of the protective MBR; no partition is touched. Refuses where a DOS \
-    partition table says that the disk was given another use. Exits 5 if nothing is missing.")]
+    partition table says that the disk was given another use, and where both copies are whole and \
+    differ, unless it is told which one is right. Exits 5 if nothing is missing.")]
 pub struct RepairArgs {
     #[command(flatten)]
     disk: NamedDiskArgs,
     #[command(flatten)]
     wait: WaitArgs,
+    /// The copy of the table that is right, where both are whole and differ: the other one is
+    /// overwritten
+    #[arg(long, value_name = "COPY")]
+    from: Option<CopyName>,
+    /// Overwrite the first sector where it has a DOS partition table or the start of a file system
+    #[arg(long)]
+    over_label: bool,
+}
+
+/// A copy of the partition table.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum CopyName {
+    /// The one at the start of the disk
+    Primary,
+    /// The one at its end
+    Backup,
+}
+
+impl From<CopyName> for Source {
+    fn from(name: CopyName) -> Self {
+        match name {
+            CopyName::Primary => Self::Primary,
+            CopyName::Backup => Self::Backup,
+        }
+    }
 }
 
 /// Restores a partition table.
@@ -217,8 +245,13 @@ pub fn repair(args: &RepairArgs, out: &Output) -> Result<(), Failure> {
         return Err(Failure::usage("expected one disk: each is repaired by itself"));
     };
     let options = OpenOptions { read_only: false, logical_block: None };
+    let choice = Choice { from: args.from.map(Into::into), over_label: args.over_label };
     let mut device = args.wait.locked(|| Ok(FileDevice::open(path, options)?))?;
-    let done = table::repair(&mut device)?;
+    let done = table::repair(&mut device, choice).map_err(|error| match error {
+        // What others are told to run is this.
+        TableError::NoTable { .. } => Failure::new(Exit::Failed, "table", error),
+        error => error.into(),
+    })?;
     if done.is_empty() {
         return Err(Failure::new(
             Exit::Nothing,

@@ -103,7 +103,13 @@ pub fn run(command: &DtbCommand, out: &Output) -> Result<(), Failure> {
 
 fn pack(args: &PackArgs, out: &Output) -> Result<(), Failure> {
     let bytes = build(&args.folder)?;
-    files::replace(&args.out, &[], |file| {
+    let paths = paths(&args.folder)?;
+    // What else stands in the folders is no input; an earlier set may.
+    let is_read = |path: &&PathBuf| {
+        path.extension().is_some_and(|extension| extension == "dtb" || extension == "json")
+    };
+    let inputs: Vec<_> = paths.iter().filter(is_read).map(PathBuf::as_path).collect();
+    files::replace(&args.out, &inputs, |file| {
         file.write_all(&bytes).map_err(|error| Failure::system("write", &args.out, &error))
     })?;
     tell_set(&args.out, &bytes, out)
@@ -238,12 +244,17 @@ struct Device {
     two_fields: bool,
 }
 
-fn build(args: &FolderArgs) -> Result<Vec<u8>, Failure> {
+fn paths(args: &FolderArgs) -> Result<Vec<PathBuf>, Failure> {
     let mut paths = Vec::new();
     for folder in &args.folders {
         list(folder, DEPTH_MAX, &mut paths)?;
     }
     paths.sort();
+    Ok(paths)
+}
+
+fn build(args: &FolderArgs) -> Result<Vec<u8>, Failure> {
+    let paths = paths(args)?;
     let (mut trees, mut machines) = (Vec::new(), Vec::new());
     for path in &paths {
         match path.extension().and_then(|extension| extension.to_str()) {

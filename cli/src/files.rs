@@ -4,7 +4,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, OFlags};
 use stillboot_linux::open;
@@ -15,54 +15,91 @@ use crate::failure::{Exit, Failure};
 /// Longest text file that is read whole: none of ours comes near.
 const TEXT_LEN_MAX: u64 = 1 << 20;
 
-/// Writes the file at `path` by `write`: as a file without a name first, then, once every byte is on
-/// the medium, under its name. What stood there before stays until then, and keeps its mode and
-/// owner. `inputs` are what it is made from: none of them is overwritten.
+/// Writes the file at `path` by `write`: see [`Replacement`].
 pub fn replace<T>(
     path: &Path,
     inputs: &[&Path],
     write: impl FnOnce(&mut dyn Write) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let failed = |error: io::Error| Failure::system("write", path, &error);
-    if path == Path::new("-") {
-        return Err(Failure::usage(
-            "expected a file to write to, found `-`: standard output has the result in words; `./-` \
-             is a file of that name",
-        ));
+    Replacement::open("--out", path, inputs)?.write(write)
+}
+
+/// A file that is about to be written: one without a name first, then, once every byte is on the
+/// medium, under its name. What stood there before stays until then, and keeps its mode and owner.
+pub struct Replacement {
+    /// As it was called.
+    named: PathBuf,
+    /// Where it goes.
+    path: PathBuf,
+    directory: PathBuf,
+    temporary: Unnamed,
+}
+
+impl Replacement {
+    /// Makes sure that the file can be written, and makes room for it. `option` names it, `inputs`
+    /// are all files that the command reads: none of them is overwritten.
+    pub fn open(option: &str, named: &Path, inputs: &[&Path]) -> Result<Self, Failure> {
+        let failed = |error: io::Error| Failure::system("write", named, &error);
+        if named == Path::new("-") {
+            return Err(Failure::usage(
+                "expected a file to write to, found `-`: standard output has the result in words; \
+                 `./-` is a file of that name",
+            ));
+        }
+        for input in inputs {
+            not_the_same(option, named, input)?;
+        }
+        let old = fs::metadata(named).ok();
+        if old.as_ref().is_some_and(|found| !found.is_file()) {
+            return Err(Failure::usage(format_args!(
+                "expected {} to be a file, or nothing yet; it is something else",
+                named.display()
+            )));
+        }
+        // A link stays one: what it leads to is replaced.
+        let path = match old {
+            Some(_) => fs::canonicalize(named).map_err(failed)?,
+            None => named.to_owned(),
+        };
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let temporary = Unnamed::create(&directory).map_err(failed)?;
+        if let Some(old) = &old {
+            let file = temporary.file();
+            // Only root can give files away; anybody else's new file is their own.
+            let _ = std::os::unix::fs::fchown(file, Some(old.uid()), Some(old.gid()));
+            file.set_permissions(Permissions::from_mode(old.mode() & 0o7777)).map_err(failed)?;
+        }
+        Ok(Self { named: named.to_owned(), path, directory, temporary })
     }
-    for input in inputs {
-        not_the_same("--out", path, input)?;
+
+    /// Writes it.
+    pub fn write<T>(
+        self,
+        write: impl FnOnce(&mut dyn Write) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let Self { named, path, directory, temporary } = self;
+        let failed = |error: io::Error| Failure::system("write", &named, &error);
+        let mut buffered = BufWriter::with_capacity(1 << 16, temporary.file());
+        let value = write(&mut buffered)?;
+        buffered.flush().map_err(failed)?;
+        drop(buffered);
+        temporary.file().sync_all().map_err(failed)?;
+        temporary.persist(&directory, &path).map_err(failed)?;
+        // The name itself lasts only once the directory is on the medium.
+        File::open(&directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
+        Ok(value)
     }
-    let old = fs::metadata(path).ok();
-    if old.as_ref().is_some_and(|found| !found.is_file()) {
-        return Err(Failure::usage(format_args!(
-            "expected {} to be a file, or nothing yet; it is something else",
-            path.display()
-        )));
+
+    /// Writes these bytes.
+    pub fn write_all(self, bytes: &[u8]) -> Result<(), Failure> {
+        let named = self.named.clone();
+        self.write(|file| {
+            file.write_all(bytes).map_err(|error| Failure::system("write", &named, &error))
+        })
     }
-    // A link stays one: what it leads to is replaced.
-    let path =
-        &if old.is_some() { fs::canonicalize(path).map_err(failed)? } else { path.to_owned() };
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let temporary = Unnamed::create(directory).map_err(failed)?;
-    if let Some(old) = &old {
-        let file = temporary.file();
-        // Only root can give files away; the new file of another user stays theirs.
-        let _ = std::os::unix::fs::fchown(file, Some(old.uid()), Some(old.gid()));
-        file.set_permissions(Permissions::from_mode(old.mode() & 0o7777)).map_err(failed)?;
-    }
-    let mut buffered = BufWriter::with_capacity(1 << 16, temporary.file());
-    let value = write(&mut buffered)?;
-    buffered.flush().map_err(failed)?;
-    drop(buffered);
-    temporary.file().sync_all().map_err(failed)?;
-    temporary.persist(directory, path).map_err(failed)?;
-    // The name itself lasts only once the directory is on the medium.
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
-    Ok(value)
 }
 
 /// A file that vanishes with this process, however that ends, until it is given a name.

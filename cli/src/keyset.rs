@@ -149,7 +149,8 @@ fn create(args: &CreateArgs, out: &Output) -> Result<(), Failure> {
     }
     thresholds(&mut keyset, &args.threshold)?;
     let roots = Roots::read(&args.signing.roots)?;
-    write(&args.signing, &roots, &keyset, out)
+    let keys: Vec<_> = args.key.iter().map(|key| key.file.as_path()).collect();
+    write(&args.signing, &keys, &roots, &keyset, out)
 }
 
 fn next(args: &NextArgs, out: &Output) -> Result<(), Failure> {
@@ -180,7 +181,9 @@ fn next(args: &NextArgs, out: &Output) -> Result<(), Failure> {
         add(&mut keyset, spec)?;
     }
     thresholds(&mut keyset, &args.threshold)?;
-    write(&args.signing, &roots, &keyset, out)
+    let keys = args.add.iter().map(|key| key.file.as_path());
+    let inputs: Vec<_> = keys.chain([args.file.as_path()]).collect();
+    write(&args.signing, &inputs, &roots, &keyset, out)
 }
 
 fn add(keyset: &mut Keyset, spec: &KeySpec) -> Result<(), Failure> {
@@ -237,8 +240,14 @@ fn thresholds(keyset: &mut Keyset, asked: &[(KeyRole, u8)]) -> Result<(), Failur
     Ok(())
 }
 
-/// Signs and writes a keyset.
-fn write(args: &RootArgs, roots: &Roots, keyset: &Keyset, out: &Output) -> Result<(), Failure> {
+/// Signs and writes a keyset. `more` are files that it was made from beside those of `args`.
+fn write(
+    args: &RootArgs,
+    more: &[&Path],
+    roots: &Roots,
+    keyset: &Keyset,
+    out: &Output,
+) -> Result<(), Failure> {
     let signing = args.signers.signers(&args.root, "--root")?;
     for named in &signing {
         let public = named.signer.public();
@@ -268,8 +277,9 @@ fn write(args: &RootArgs, roots: &Roots, keyset: &Keyset, out: &Output) -> Resul
     } else {
         trusted(roots, &envelope, &args.out)?;
     }
-    let keys = args.root.iter().chain(&args.signers.public).map(PathBuf::as_path);
-    let inputs: Vec<_> = keys.chain([args.roots.as_path()]).collect();
+    let named = args.root.iter().map(PathBuf::as_path).chain(args.signers.inputs());
+    let named = named.chain(more.iter().copied());
+    let inputs: Vec<_> = named.chain([args.roots.as_path()]).collect();
     files::replace(&args.out, &inputs, |file| {
         file.write_all(&bytes).map_err(|error| Failure::system("write", &args.out, &error))
     })?;

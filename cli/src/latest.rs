@@ -45,6 +45,14 @@ pub struct Promised {
 }
 
 impl LatestArgs {
+    /// Every file that these options name.
+    pub fn inputs(&self) -> impl Iterator<Item = &Path> {
+        let files = [&self.from_latest_json, &self.sig, &self.kernel_sig, &self.initramfs_sig];
+        let files = files.into_iter().flatten().map(PathBuf::as_path);
+        // A key that is given as its digits is a path to nothing.
+        files.chain(self.latest_key.as_deref().map(Path::new))
+    }
+
     /// Verifies the release, if one is given, and fills in what it says of itself. What is given by
     /// other options as well must be the same.
     pub fn lay_over(

@@ -11,7 +11,8 @@ use clap::Args;
 use serde_json::json;
 use stillboot::format::manifest::{self, CHUNK_SIZE_MAX, CHUNK_SIZE_MIN, flags};
 use stillboot::format::{
-    Channel, Epochs, FormatError, Id, KeyRole, Keyset, Load, Manifest, Risk, Role, Slot, SlotKind,
+    Architecture, Channel, Epochs, FormatError, Id, KeyRole, Keyset, Load, Manifest, Risk, Role,
+    Slot, SlotKind,
 };
 use stillboot::verify::{Device, SoftSha256, verify_head};
 use stillboot_linux::bundle::{self, Input, Part};
@@ -100,6 +101,7 @@ pub fn pack(args: &PackArgs, out: &Output) -> Result<(), Failure> {
     let mut kept = Vec::new();
     for component in &components {
         let Opened { input, len, bytes } = open(component)?;
+        warn_kernel(component, manifest.architecture, out)?;
         total += len;
         kept.push(bytes);
         parts.push(Part {
@@ -111,28 +113,26 @@ pub fn pack(args: &PackArgs, out: &Output) -> Result<(), Failure> {
     }
     check_start(&manifest, kind, &parts, &kept, args.force, out)?;
     check_odd(&manifest, args.force, out)?;
-    let (manifest, digest, len) =
-        files::replace(&args.out, &settings.inputs(args.config.as_deref()), |file| {
-            // Everything is read twice: digests stand before the bytes.
-            let mut progress = Progress::new(out, "packing", 2 * total);
-            let mut counted = Counted { file, len: 0 };
-            let (manifest, digest) = bundle::write(
-                manifest,
-                envelope,
-                &signers,
-                &mut parts,
-                &mut counted,
-                &mut |done| progress.set(done),
-            )
+    warn_slots(&parts, out);
+    let named = settings.inputs(args.config.as_deref()).into_iter();
+    let inputs: Vec<_> = named.chain(args.signers.inputs()).chain(args.latest.inputs()).collect();
+    let (manifest, digest, len) = files::replace(&args.out, &inputs, |file| {
+        // Everything is read twice: digests stand before the bytes.
+        let mut progress = Progress::new(out, "packing", 2 * total);
+        let mut counted = Counted { file, len: 0 };
+        let (manifest, digest) =
+            bundle::write(manifest, envelope, &signers, &mut parts, &mut counted, &mut |done| {
+                progress.set(done)
+            })
             .map_err(|error| explain(error, &args.out))?;
-            if let Some(promised) = &promised {
-                promised.check(&manifest)?;
-            }
-            if let Some(roots) = &roots {
-                check_head(roots, kind, envelope, &manifest, &signers)?;
-            }
-            Ok((manifest, digest, counted.len))
-        })?;
+        if let Some(promised) = &promised {
+            promised.check(&manifest)?;
+        }
+        if let Some(roots) = &roots {
+            check_head(roots, kind, envelope, &manifest, &signers)?;
+        }
+        Ok((manifest, digest, counted.len))
+    })?;
     out.line(format_args!(
         "{}: version {}, sequence {}, {}",
         args.out.display(),
@@ -186,6 +186,20 @@ fn check_start(
         Some(Trouble::NothingToStart(why)) => {
             odd(&format!("nothing would start: {why}"), force, out)
         }
+        Some(Trouble::Uneven(why)) => odd(&why, force, out),
+    }
+}
+
+/// Says for which slots a bundle is, where that is not every update slot that devices have.
+fn warn_slots(parts: &[Part<'_>], out: &Output) {
+    let started =
+        || parts.iter().filter(|part| matches!(part.role, Role::Kernel | Role::Uki | Role::Image));
+    let linked: Vec<_> = started().filter_map(|part| part.linked).collect();
+    let [only] = linked[..] else { return };
+    if started().count() == 1 && only != Slot::Recovery {
+        out.warn(format_args!(
+            "it is for slot {only} alone: a device that would install into another slot refuses it"
+        ));
     }
 }
 
@@ -533,6 +547,34 @@ fn open(component: &Component) -> Result<Opened, Failure> {
     }
     let len = bytes.len() as u64;
     Ok(Opened { input: Box::new(Cursor::new(bytes.clone())), len, bytes: Some(bytes) })
+}
+
+/// Warns of a kernel that neither firmware nor a loader would take for one.
+fn warn_kernel(
+    component: &Component,
+    architecture: Architecture,
+    out: &Output,
+) -> Result<(), Failure> {
+    let expected = match architecture {
+        Architecture::X86_64 => "an image for UEFI",
+        Architecture::Aarch64 => "an image for UEFI or an arm64 Image",
+        _ => return Ok(()),
+    };
+    let Some(path) = component.file.as_ref().filter(|_| component.role == Role::Kernel) else {
+        return Ok(());
+    };
+    let failed = |error| Failure::system("read", path, &error);
+    let mut head = Vec::new();
+    open::file(path).map_err(failed)?.take(64).read_to_end(&mut head).map_err(failed)?;
+    let is_arm64 = architecture == Architecture::Aarch64 && head.get(56..60) == Some(b"ARM\x64");
+    if !head.starts_with(b"MZ") && !is_arm64 {
+        out.warn(format_args!(
+            "{}: expected {expected}, as loaders of {} start it, found something else",
+            path.display(),
+            architecture.name()
+        ));
+    }
+    Ok(())
 }
 
 /// Rules of the manifest that are broken only once the components are measured.

@@ -44,9 +44,10 @@ struct StateArgs {
     #[arg(long, value_name = "TIME", value_parser = time::parse)]
     not_after: Option<u64>,
     /// The number of the statement, above those of its kind before it: the highest counts. By
-    /// default the time in unix seconds, or one more than the statements given
+    /// default the time in unix seconds; a promotion takes at least one more than the promotions
+    /// given. Nothing could follow the highest number of all, so it is not taken
     #[arg(long, value_name = "N",
-          value_parser = clap::value_parser!(u64).range(1..=format::statement::NUMBER_MAX))]
+          value_parser = clap::value_parser!(u64).range(1..format::statement::NUMBER_MAX))]
     number: Option<u64>,
     /// The statement to write
     #[arg(long, value_name = "FILE")]
@@ -177,7 +178,7 @@ pub fn statement(command: &StatementCommand, out: &Output) -> Result<(), Failure
                 ))
             })?,
     };
-    issue(args, &roots, &checked, &statement, out)?;
+    issue(args, &roots, &checked, &statement, &[], out)?;
     out.result(|| json!({ "file": view::path(&args.out), "statement": show(&statement) }));
     Ok(())
 }
@@ -220,7 +221,8 @@ pub fn promote(args: &PromoteArgs, out: &Output) -> Result<(), Failure> {
     for (name, path) in &sign_offs {
         out.line(format_args!("  signed off    {name}, by {}", path.display()));
     }
-    issue(state, &roots, &checked, &statement, out)?;
+    let given = args.statement.iter().chain([&args.policy]).map(PathBuf::as_path);
+    issue(state, &roots, &checked, &statement, &given.collect::<Vec<_>>(), out)?;
     out.result(|| {
         let sign_offs: Vec<_> = sign_offs.iter().map(|(name, _)| name).collect();
         json!({
@@ -237,6 +239,16 @@ fn subject(manifest: &Verified<Manifest>, channel: Channel, number: u64) -> Subj
 
 /// The number of a statement, when the highest of those before it is `before`.
 fn number(args: &StateArgs, before: u64) -> Result<u64, Failure> {
+    if before >= format::statement::NUMBER_MAX {
+        return Err(Failure::new(
+            Exit::Refused,
+            "number",
+            format_args!(
+                "a statement before this one has the number {before}, and nothing may follow it: \
+                 to promote this release, pack it again with another sequence"
+            ),
+        ));
+    }
     match (args.number, time::now()) {
         (Some(number), _) if number <= before => Err(Failure::usage(format_args!(
             "--number: expected more than {before}, which a statement before this one has, found \
@@ -470,12 +482,13 @@ fn read_policy(path: &Path) -> Result<Policy, Failure> {
     })
 }
 
-/// Signs and writes a statement.
+/// Signs and writes a statement. `more` are files that it was made from beside those of `args`.
 fn issue(
     args: &StateArgs,
     roots: &Roots,
     checked: &Checked,
     statement: &Statement,
+    more: &[&Path],
     out: &Output,
 ) -> Result<(), Failure> {
     // The kinds that are made here all have one.
@@ -510,8 +523,9 @@ fn issue(
     {
         out.warn(format_args!("the statement has expired already: {}", time::show(until)));
     }
-    let keys = args.key.iter().map(PathBuf::as_path);
-    let inputs: Vec<_> = keys.chain([args.bundle.as_path(), &args.roots]).collect();
+    let named = args.key.iter().map(PathBuf::as_path).chain(args.signers.inputs());
+    let named = named.chain([args.bundle.as_path(), &args.roots]);
+    let inputs: Vec<_> = named.chain(more.iter().copied()).collect();
     files::replace(&args.out, &inputs, |file| {
         file.write_all(&bytes).map_err(|error| Failure::system("write", &args.out, &error))
     })?;

@@ -49,6 +49,11 @@ pub struct Named {
 }
 
 impl SignerArgs {
+    /// Every file that these options name.
+    pub fn inputs(&self) -> impl Iterator<Item = &Path> {
+        self.public.iter().chain(&self.passphrase_file).map(PathBuf::as_path)
+    }
+
     /// The passphrase of the key at `path`; why its file cannot be read goes to `unread`.
     fn passphrase(
         &self,
@@ -211,8 +216,8 @@ pub fn sign(args: &SignArgs, out: &Output) -> Result<(), Failure> {
         roles.push(role);
     }
     let to = args.out.as_deref().unwrap_or(path);
-    let inputs: Vec<_> =
-        args.key.iter().chain(&args.signers.public).map(PathBuf::as_path).collect();
+    let named = args.key.iter().chain(&args.roots).map(PathBuf::as_path);
+    let inputs: Vec<_> = named.chain(args.signers.inputs()).collect();
     files::replace(to, &inputs, |target| {
         let write = |error| Failure::system("write", to, &error);
         target.write_all(&head[..range.start]).map_err(write)?;

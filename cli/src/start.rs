@@ -1,6 +1,6 @@
 //! Whether what is packed or verified will start: the loaders' own rules, asked before a device is.
 
-use stillboot::format::{Manifest, Role, SlotKind};
+use stillboot::format::{Manifest, Role, Slot, SlotKind};
 use stillboot_arm64::set::Set;
 use stillboot_loader::startable::{self, Fault, Target};
 
@@ -13,6 +13,8 @@ pub enum Trouble {
     Never(String),
     /// Nothing in it is for a loader to start, which is odd, and may be meant so.
     NothingToStart(String),
+    /// One slot would start without what another one has.
+    Uneven(String),
 }
 
 /// What keeps a bundle for slots of `kind` from starting, if anything does. `bytes` gives components
@@ -47,8 +49,24 @@ pub fn trouble<'a>(
             Some(Trouble::NothingToStart(fault.to_string()))
         }
         Some((slot, fault)) => Some(Trouble::Never(format!("in slot {slot}, {fault}"))),
-        None => None,
+        None => uneven(manifest, &slots).map(Trouble::Uneven),
     }
+}
+
+/// A role that one of `slots` has and another has not, in words. Few devices have a slot c: it counts
+/// where something is linked for it.
+fn uneven(manifest: &Manifest, slots: &[Slot]) -> Option<String> {
+    let names_c = manifest.components.iter().any(|c| c.linked == 1 + Slot::C as u8);
+    let has = |slot: Slot, role| manifest.components_of(slot).any(|(_, c)| c.role == role);
+    let slots = || slots.iter().copied().filter(|slot| *slot != Slot::C || names_c);
+    manifest.components.iter().map(|component| component.role).find_map(|role| {
+        let with = slots().find(|slot| has(*slot, role))?;
+        let without = slots().find(|slot| !has(*slot, role))?;
+        Some(format!(
+            "slot {without} would start without the {role} that slot {with} has: link one for each \
+             slot, or for none"
+        ))
+    })
 }
 
 /// The verdict on a bundle that verified: with the remark that is due, if one is.
@@ -70,6 +88,7 @@ pub fn check<'a>(
         Some(Trouble::NothingToStart(why)) => Ok(Some(format!(
             "{why}: stillboot's loaders start nothing of it, only a loader of your own may"
         ))),
+        Some(Trouble::Uneven(why)) => Ok(Some(why)),
         None => Ok(None),
     }
 }

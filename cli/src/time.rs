@@ -44,10 +44,37 @@ pub fn parse(text: &str) -> Result<u64, String> {
         }
         (None, Err(_)) => None,
     };
+    if instant.is_some() && date.is_none() {
+        if second(text).as_deref() == Some("60") {
+            return wrong(": unix time has no second 60");
+        }
+        if offset(text).is_some_and(|offset| offset.abs() > OFFSET_MAX) {
+            return wrong(": no zone is further than 14 hours from UTC");
+        }
+    }
     match instant.and_then(|instant| u64::try_from(instant.as_second()).ok()) {
-        Some(seconds) => Ok(seconds),
+        // Zero means never where it is stored.
+        Some(seconds @ 1..) => Ok(seconds),
+        Some(0) => wrong(": the start of unix time stands for no time at all"),
         None => wrong(""),
     }
+}
+
+/// How far a zone is from UTC, in seconds.
+const OFFSET_MAX: i32 = 14 * 3600;
+
+/// The offset of a time in text.
+fn offset(text: &str) -> Option<i32> {
+    let pieces = jiff::fmt::temporal::Pieces::parse(text).ok()?;
+    Some(pieces.to_numeric_offset()?.seconds())
+}
+
+/// The digits of the second of a time in text.
+fn second(text: &str) -> Option<String> {
+    let (_, time) = text.split_once(['T', 't', ' '])?;
+    let time = time.chars().take_while(|c| c.is_ascii_digit() || *c == ':');
+    let digits: String = time.filter(char::is_ascii_digit).collect();
+    digits.get(4..6).map(str::to_owned)
 }
 
 /// As [`parse`], with `forever` for what never ends.
@@ -86,6 +113,7 @@ mod tests {
         assert_eq!(parse("1735689600"), Ok(PLAUSIBLE));
         assert_eq!(parse("2025-01-01T00:00:10Z"), Ok(PLAUSIBLE + 10));
         assert_eq!(parse("2025-01-01 02:00+02:00"), Ok(PLAUSIBLE));
+        assert_eq!(parse("2025-01-01T14:00+14:00"), Ok(PLAUSIBLE));
         assert_eq!(parse_or_forever("forever"), Ok(u64::MAX));
     }
 
@@ -107,6 +135,12 @@ mod tests {
             ("2025-13-01", ""),
             ("2030-1-31", ""),
             ("31.01.2030", ""),
+            ("1970-01-01", "no time at all"),
+            ("1970-01-01T01:00:00+01:00", "no time at all"),
+            ("2030-01-31T12:00:00+25:00", "14 hours"),
+            ("2030-01-31T12:00:00-14:01", "14 hours"),
+            ("2030-01-31T12:00:60Z", "second 60"),
+            ("20300131T120060Z", "second 60"),
         ] {
             let error = parse(text).expect_err(text);
             assert!(error.contains("2030-01-31T12:00:00Z") && error.contains(hint), "{error}");

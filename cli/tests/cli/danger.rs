@@ -1,8 +1,9 @@
 //! Commands that an operator can get wrong, and what keeps them from costing a healthy device its
 //! slots: looks that write nothing, locks that readers do not take, ways back from a ban.
 
-use std::fs::File;
-use std::process::Stdio;
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::{TRUST, World, noise, tool};
@@ -29,6 +30,50 @@ fn next_says_what_would_start_and_writes_nothing() {
     let empty = world.read("empty.img");
     world.run(&next.replace("disk.img", "empty.img")).refused(1, "nothing-boots");
     assert!(empty == world.read("empty.img"));
+}
+
+/// Each of these was found out after the try was spent, or cost the disk or the roots.
+#[test]
+fn what_a_boot_leaves_is_looked_at_before_it() {
+    let world = World::running();
+    fs::create_dir(world.path("img")).unwrap();
+    fs::create_dir(world.path("links")).unwrap();
+    fs::create_dir(world.path("taken")).unwrap();
+    fs::create_dir(world.path("taken/kernel")).unwrap();
+    fs::copy(world.path("disk.img"), world.path("img/kernel")).unwrap();
+    symlink("../disk.img", world.path("links/initramfs")).unwrap();
+    symlink("../kernel", world.path("links/kernel")).unwrap();
+    fs::hard_link(world.path("keys/roots.toml"), world.path("taken/cmdline")).unwrap();
+    assert!(Command::new("mkfifo").arg(world.path("pipe")).status().unwrap().success());
+    let before = ["disk.img", "img/kernel", "keys/roots.toml", "kernel"].map(|p| world.read(p));
+    for (disk, outputs, code) in [
+        ("img/kernel", "--extract img", 2),
+        ("disk.img", "--extract links", 2),
+        ("disk.img", "--extract taken", 2),
+        ("disk.img", "--extract disk.img", 2),
+        ("disk.img", "--extract keys/roots.toml/x", 1),
+        ("disk.img", "--extract /proc/none", 1),
+        ("disk.img", "--proof-out keys/roots.toml", 2),
+        ("disk.img", "--proof-out disk.img", 2),
+        ("disk.img", "--proof-out /dev/null", 2),
+        ("disk.img", "--proof-out -", 2),
+        ("disk.img", "--proof-out img", 2),
+        ("disk.img", "--proof-out pipe", 2),
+        ("disk.img", "--proof-out /nonexistent/y", 1),
+    ] {
+        let run = world.run(&format!("boot --disk {disk} {TRUST} {outputs} --json"));
+        assert_eq!(run.code, code, "{outputs}: {run:?}");
+        let now = ["disk.img", "img/kernel", "keys/roots.toml", "kernel"].map(|p| world.read(p));
+        assert!(before == now, "{outputs}");
+    }
+    // An earlier extraction is replaced.
+    for _ in 0..2 {
+        world.run(&format!("boot --disk disk.img {TRUST} --extract out")).expect(0);
+    }
+    let names = fs::read_dir(world.path("out")).unwrap();
+    let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["cmdline", "initramfs", "kernel"]);
 }
 
 /// Under another product's roots every good slot was condemned, and its release banned.

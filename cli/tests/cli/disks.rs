@@ -126,6 +126,38 @@ fn show_names_a_backup_that_is_missing_and_repair_moves_it_to_the_new_end() {
     assert!(run.stdout.contains("DOS partition table"), "{run:?}");
 }
 
+/// The primary has lost a partition and is whole: only the user knows that the backup is right.
+#[test]
+fn of_two_tables_that_differ_none_is_overwritten_unasked() {
+    let world = World::running();
+    let whole = world.read("disk.img");
+    // The record, and slot a.
+    for index in [0, 1] {
+        let mut disk = whole.clone();
+        disk[1024 + index * 128..][..128].fill(0);
+        checksums(&mut disk);
+        world.write("disk.img", &disk);
+        let run = world.run("disk show disk.img --json");
+        for part in ["backup", "another one", "--from primary", "--from backup"] {
+            let said = [&*run.stdout, &run.stderr].concat();
+            assert!(said.contains(part), "{run:?}");
+        }
+        assert_eq!(run.code == 0, index == 1, "{run:?}");
+        let run = world.run("disk repair disk.img --json").refused(1, "table");
+        assert!(run.stdout.contains("--from backup"), "{run:?}");
+        assert!(world.read("disk.img") == disk, "nothing was written");
+        world.run("disk repair disk.img --from backup").expect(0);
+        assert!(world.read("disk.img") == whole);
+        world.run("disk repair disk.img --json").refused(5, "already");
+    }
+    // No copy at all: what is told to run is not this command.
+    let end = whole.len() as u64 - 512;
+    damage(&world, "disk.img", 600, &[1]);
+    damage(&world, "disk.img", end + 88, &[1]);
+    let run = world.run("disk repair disk.img --json").refused(1, "table");
+    assert!(!run.stdout.contains("disk repair"), "{run:?}");
+}
+
 /// A recovery slot on a disk of its own, as a loader with both disks sees it.
 #[test]
 fn a_slot_on_a_second_disk_is_installed_to_and_booted() {
@@ -173,6 +205,11 @@ fn a_slot_on_a_second_disk_is_installed_to_and_booted() {
     let install = format!("install v1.sbb --disk one.img {TRUST} --proof proof --json");
     let run = world.run(&install).refused(4, "proof");
     assert!(run.stdout.contains("none of the disks given has"), "{run:?}");
+    // A second disk that nothing can be read of leaves out its own slots alone.
+    world.write("noise.img", vec![0x5a; 3 << 20]);
+    let run = world.run("status --disk one.img --disk noise.img").expect(0);
+    assert!(run.stderr.contains("noise.img") && run.stderr.contains("left out"), "{run:?}");
+    world.run(&format!("next --disk noise.img --disk one.img {TRUST}")).expect(1);
     // The order says whose record counts, and the same disk twice is in use already.
     let run = world.run("status --disk two.img --disk one.img --json").expect(0).json();
     assert_eq!(run["sequence"], 0, "{run}");
@@ -191,17 +228,22 @@ fn a_doubled_name_leaves_out_its_slot_alone() {
     let name = |index: usize| 1024 + index * 128 + 56..1024 + (index + 1) * 128;
     let recovery = disk[name(3)].to_vec();
     disk[name(2)].copy_from_slice(&recovery);
-    let entries = crc32(&disk[1024..1024 + 128 * 128]);
-    disk[512 + 88..512 + 92].copy_from_slice(&entries.to_le_bytes());
-    disk[528..532].fill(0);
-    let header = crc32(&disk[512..604]);
-    disk[528..532].copy_from_slice(&header.to_le_bytes());
+    checksums(&mut disk);
     world.write("disk.img", &disk);
     let run = world.run("status --disk disk.img").expect(0);
     for part in ["slot recovery left out", "stillboot-recovery", "found twice"] {
         assert!(run.stderr.contains(part), "{run:?}");
     }
     world.boots("1.0.0");
+}
+
+/// Makes the checksums of the primary table right.
+fn checksums(disk: &mut [u8]) {
+    let entries = crc32(&disk[1024..1024 + 128 * 128]);
+    disk[512 + 88..512 + 92].copy_from_slice(&entries.to_le_bytes());
+    disk[528..532].fill(0);
+    let header = crc32(&disk[512..604]);
+    disk[528..532].copy_from_slice(&header.to_le_bytes());
 }
 
 /// What is not a disk, or not a file, is named and never opened: a watchdog would start to count.

@@ -84,6 +84,9 @@ fn two_keys_in_one_file_are_refused() {
     world.write("roots.toml", text);
     let verify = "keyset show keys/keyset.sbk --roots roots.toml --json";
     world.run(verify).refused(1, "roots");
+    world.write("roots.toml", roots.replace("product = \"gateway\"", "product = \"\""));
+    let run = world.run(verify).refused(1, "roots");
+    assert!(run.stdout.contains("the product's name"), "{run:?}");
     world.write("both.pub.pem", both("keys/root-1.pub.pem", "other/root-1.pub.pem"));
     let signer = format!("{pack} keys/release-1.pem --signer true --public both.pub.pem");
     world.run(&signer).refused(1, "key");
@@ -237,6 +240,67 @@ fn no_input_is_written_over() {
     assert!(
         before == (world.read("kernel"), world.read("keys/release-1.pem"), world.read("v1.sbb"))
     );
+}
+
+/// Every file that any command reads, as its output.
+#[test]
+fn no_command_writes_over_what_it_reads() {
+    let world = World::with_keys("--releases 2 --channel 1 --sign-off 1 --approver 1");
+    world.write("kernel", noise(1, 5000));
+    world.pack(1, "--kernel kernel").expect(0);
+    world.write("word", "word\n");
+    world.write("rel.toml", "[promote]\nstable = { sign_offs = [] }\n");
+    fs::create_dir(world.path("trees")).unwrap();
+    world.write("t.dts", "/dts-v1/; / { compatible = \"c\"; };");
+    let dtc = Command::new("dtc")
+        .args(["-q", "-O", "dtb", "-o", "trees/t.dtb", "t.dts"])
+        .current_dir(world.folder())
+        .status();
+    assert!(dtc.expect("dtc is there").success());
+    world.write("trees/m.json", r#"{"type": "uefi-fw", "name": "m", "compatible": "c"}"#);
+    let signer = "--signer true --public keys/release-1.pub.pem";
+    let pack = format!(
+        "pack {TRUST} --version 1.0.0 --sequence 1 --kernel kernel --keyset keys/keyset.sbk \
+         --key keys/release-1.pem --passphrase-file word"
+    );
+    let promote = "promote v1.sbb --roots keys/roots.toml --policy rel.toml --to latest/stable \
+                   --rollout 50 --key keys/channel-1.pem --passphrase-file word";
+    world.run(&format!("{promote} --out old.sbs")).expect(0);
+    let promote = promote.replace("50", "60") + " --statement old.sbs";
+    let state = |what: &str, key: &str| {
+        format!("statement {what} v1.sbb --roots keys/roots.toml --key keys/{key}-1.pem")
+    };
+    let set = "keyset create --roots keys/roots.toml --root keys/root-1.pem \
+               --passphrase-file word --key keys/release-1.pub.pem:release";
+    let next = "keyset next keys/keyset.sbk --roots keys/roots.toml --root keys/root-1.pem \
+                --add keys/root-1.pub.pem:channel";
+    let commands = [
+        (pack.clone(), &["kernel", "keys/keyset.sbk", "keys/release-1.pem", "word"][..]),
+        (pack, &["keys/roots.toml"]),
+        ("sign v1.sbb --key keys/release-2.pem --passphrase-file word".into(), &["word"]),
+        (set.into(), &["keys/root-1.pem", "word", "keys/release-1.pub.pem", "keys/roots.toml"]),
+        (next.into(), &["keys/keyset.sbk", "keys/root-1.pub.pem"]),
+        (promote, &["v1.sbb", "rel.toml", "old.sbs", "word", "keys/channel-1.pem"]),
+        (state("approve", "approver"), &["v1.sbb", "keys/roots.toml", "keys/approver-1.pem"]),
+        (state("sign-off --name t", "sign-off"), &["v1.sbb", "keys/sign-off-1.pem"]),
+        ("dtb pack trees".into(), &["trees/t.dtb", "trees/m.json"]),
+    ];
+    for (command, inputs) in commands {
+        for input in inputs {
+            let before = world.read(input);
+            let run = world.run(&format!("{command} --out {input} --json")).refused(2, "usage");
+            assert!(run.stdout.contains("expected another file"), "{command} {input}: {run:?}");
+            assert!(world.read(input) == before, "{command} {input}");
+        }
+        // It is the output alone that was wrong.
+        world.run(&format!("{command} --out new")).expect(0);
+        fs::remove_file(world.path("new")).unwrap();
+    }
+    // The public key of a program that signs.
+    let roots = format!("{set} {signer} --out keys/release-1.pub.pem --json");
+    let before = world.read("keys/release-1.pub.pem");
+    assert!(matches!(world.run(&roots).code, 1 | 2));
+    assert!(world.read("keys/release-1.pub.pem") == before);
 }
 
 /// A bundle that its owner alone could read was readable by everybody after it was signed.

@@ -182,8 +182,50 @@ fn what_no_loader_starts_is_refused_with_the_reason() {
     world.pack(1, "--kernel kernel --cmdline-file longest").expect(0);
     // A program takes what it likes.
     world.pack(1, "--image kernel --cmdline-file quote").expect(0);
+    for (options, reason) in [
+        ("--image kernel --kernel kernel --cmdline-file quote", "double quotes"),
+        ("--image kernel --kernel kernel --cmdline-file proof", "stillboot.proof="),
+    ] {
+        let run = world.pack(1, &format!("{options} --json")).refused(2, "usage");
+        assert!(run.json()["error"].as_str().unwrap().contains(reason), "{options}: {run:?}");
+    }
+    let of = |slot: &str| format!("--component role=cmdline,file=longest,slot={slot}");
+    world.pack(1, &format!("--kernel kernel {} {}", of("a"), of("b"))).expect(0);
+    let alone = "--component role=kernel,file=kernel,slot=b";
+    let run = world.pack(1, &format!("{alone} {}", of("b"))).expect(0);
+    assert!(run.stderr.contains("for slot b alone"), "{run:?}");
+    // What is plainly no kernel is said.
+    world.write("pe", [&b"MZ"[..], &[0; 100]].concat());
+    world.write("arm", [&[0; 56][..], b"ARM\x64", &[0; 100]].concat());
+    for (architecture, kernel, is_one) in [
+        ("x86_64", "pe", true),
+        ("x86_64", "arm", false),
+        ("x86_64", "kernel", false),
+        ("aarch64", "pe", true),
+        ("aarch64", "arm", true),
+        ("aarch64", "kernel", false),
+        ("riscv64", "kernel", true),
+    ] {
+        let options = format!("--kernel {kernel} --architecture {architecture}");
+        let run = world.pack(1, &options).expect(0);
+        assert_eq!(
+            !run.stderr.contains("expected an image for UEFI"),
+            is_one,
+            "{options}: {run:?}"
+        );
+    }
     // What is merely odd, for who wants it.
     for (options, reason) in [
+        ("--image kernel --architecture x86_64", "nothing would start"),
+        ("--image kernel --architecture aarch64", "nothing would start"),
+        (
+            "--kernel kernel --component role=initramfs,file=root,slot=b",
+            "slot a would start without the initramfs that slot b has",
+        ),
+        (
+            &format!("--kernel kernel {} {}", of("a"), of("c")),
+            "slot b would start without the cmdline",
+        ),
         ("--rootfs root", "nothing would start"),
         ("--data root", "nothing would start"),
         ("--kernel kernel --not-after 2025-06-01", "expired already, at 2025-06-01T00:00:00Z"),

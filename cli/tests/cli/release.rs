@@ -403,10 +403,12 @@ fn bundles_go_from_edge_to_stable_in_steps() {
     assert_eq!(made["statement"]["rollout"], 25);
     assert_eq!(made["sign_offs"], serde_json::json!(["tests"]));
     // To more devices of the same channel, then on.
-    let candidate = format!("--statement latest-candidate.sbs {beta}");
+    fs::rename(world.path("latest-candidate.sbs"), world.path("first.sbs")).unwrap();
+    let candidate = format!("--statement first.sbs {beta}");
     let same = format!("{candidate} --rollout 25");
     promote(&world, "latest/candidate", &same).refused(5, "already");
     promote(&world, "latest/candidate", &candidate).expect(0);
+    let candidate = format!("{candidate} --statement latest-candidate.sbs");
     let all = format!("{candidate} --statement certification.sbs --not-after 2090-01-01");
     let made = promote(&world, "latest/stable", &all).expect(0).json();
     assert_eq!(made["statement"]["not_after"], 3_786_912_000_u64);

@@ -99,6 +99,8 @@ fn a_number_is_above_those_before_it() {
     offer(&world, 0, 0, "two.sbs", "").refused(2, "usage");
     let most = (1_u64 << 53) - 1;
     offer(&world, most + 1, 0, "two.sbs", "").refused(2, "usage");
+    // Nothing could follow it.
+    offer(&world, most, 0, "two.sbs", "").refused(2, "usage");
     offer(&world, most - 1, 30, "two.sbs", "--statement one.sbs").expect(0);
     let by_default = |name: &str, more: &str| {
         let run = world.run(&format!(
@@ -110,6 +112,12 @@ fn a_number_is_above_those_before_it() {
     // The time, and never at or below what is known.
     assert!(by_default("three.sbs", "--statement one.sbs") > 1_700_000_000);
     assert_eq!(by_default("four.sbs", "--statement two.sbs --statement one.sbs"), most);
+    let run = world.run(
+        "promote v2.sbb --roots keys/roots.toml --policy release.toml --to latest/stable \
+         --key keys/channel-1.pem --rollout 8 --out five.sbs --statement four.sbs --json",
+    );
+    let run = run.refused(4, "number");
+    assert!(run.stdout.contains("pack it again"), "{run:?}");
 }
 
 #[test]

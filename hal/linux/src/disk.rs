@@ -89,17 +89,34 @@ impl Disk {
         Self::open_all(&[path], if read_only { Access::Read } else { Access::Write })
     }
 
-    /// Opens disks, or images of them, and locks them unless they are only looked at. The boot record
-    /// is looked for on the first one first; the others serve what the disk with the record lacks.
+    /// Opens disks, or images of them, and locks them unless they are only looked at. The boot
+    /// record is looked for on the first one first; the others serve what the disk with the record
+    /// lacks.
     ///
     /// # Errors
     /// [`DiskError`].
     pub fn open_all(paths: &[impl AsRef<Path>], access: Access) -> Result<Self, DiskError> {
         let mut warnings = Vec::new();
         let mut opened = Vec::new();
-        for path in paths {
+        for (number, path) in paths.iter().enumerate() {
             let path = path.as_ref();
-            let (mut device, table) = open_whole(path, access)?;
+            let (mut device, table) = match open_whole(path, access) {
+                // As a loader has it: what another disk lacks is no reason to leave this one alone.
+                Err(DiskError::Table(error @ TableError::NoTable { .. })) if number > 0 => {
+                    warnings.push(format!("{error}: the disk is left out"));
+                    continue;
+                }
+                opened => opened?,
+            };
+            let conflict = if table.is_backup { None } else { table::conflict(&mut device) };
+            warnings.extend(conflict.map(|differs| {
+                format!(
+                    "{}: the primary partition table is used, and the backup, which is whole too, \
+                     is another one: {differs}; `stillboot disk repair --from primary` or `--from \
+                     backup` makes both the one that is right",
+                    path.display()
+                )
+            }));
             let named = |note: &String| format!("{}: {note}", path.display());
             warnings.extend(table.notes.iter().map(named));
             if table.is_backup {
@@ -131,7 +148,8 @@ impl Disk {
             DiskError::Plan {
                 path: paths.first().map(|path| path.as_ref().to_path_buf()).unwrap_or_default(),
                 why: error.to_string(),
-                present: present.join(", "),
+                // What is missing may stand in the other copy of the table.
+                present: present.into_iter().chain(warnings.clone()).collect::<Vec<_>>().join(", "),
             }
         })?;
         warnings.extend(plan.notes.iter().cloned());

@@ -413,6 +413,9 @@ impl Roots {
         let file: RootsFile = toml::from_str(&read(path)?).map_err(|error| {
             wrong(format!("expected a file of roots as `stillboot keygen` writes it: {error}"))
         })?;
+        if file.product.is_empty() {
+            return Err(wrong("expected the product's name or UUID, found an empty one".into()));
+        }
         let mut keys = Vec::new();
         for (number, text) in file.keys.iter().enumerate() {
             let key = public_from_pem(text).ok_or_else(|| {

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 pub use create::{ALIGNMENT_BYTES, PartitionSpec, create};
 pub(crate) use read::read_file;
-pub use repair::{other_fault, repair};
+pub use repair::{Choice, Source, conflict, other_fault, repair};
 
 /// A partition table that was read and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]

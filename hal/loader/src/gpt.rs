@@ -239,8 +239,19 @@ impl Copy {
         Ok(Self { header, entries })
     }
 
-    /// The backup of a table that is damaged: where `header`, its own, is sound, the one that it
-    /// names; else the one in block `last`, or in the last one that the MBR covers.
+    /// Reads the primary table of a disk that was larger when it was partitioned. Loaders do not
+    /// use it; it may be restored.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub fn read_of_larger(device: &mut dyn BlockDevice) -> Result<Self, Fault> {
+        let header = read_header_alone(device, 1)?;
+        let entries = read_entries(device, &header)?;
+        Ok(Self { header, entries })
+    }
+
+    /// The backup of a table that is damaged: the one that `header`, its own, names if that is
+    /// sound; else the one in block `last`, or in the last one that the MBR covers.
     ///
     /// # Errors
     /// [`Fault`].
@@ -250,21 +261,30 @@ impl Copy {
         label: &Label,
         last: u64,
     ) -> Result<Self, Fault> {
-        let backup = match header {
-            Some(header) => Self::read(device, header.alternate_lba.to_u64())?,
-            // On a disk that has grown it is where the disk ended when it was partitioned.
-            None => Self::read(device, last).or_else(|fault| match label.end() {
-                Some(end) if end < last => Self::read(device, end),
-                _ => Err(fault),
-            })?,
-        };
-        if header.is_some_and(|header| { header.disk_guid } != { backup.header.disk_guid }) {
-            return Err(Fault::OtherDisk);
+        // On a disk that has grown it is where the disk ended when it was partitioned.
+        let places = [
+            header.map(|header| header.alternate_lba.to_u64()),
+            Some(last),
+            label.end().filter(|end| *end < last),
+        ];
+        let mut found = Err(Fault::Missing);
+        for lba in places.into_iter().flatten() {
+            let backup = Self::read(device, lba).and_then(|backup| match header {
+                Some(header) if { header.disk_guid } != { backup.header.disk_guid } => {
+                    Err(Fault::OtherDisk)
+                }
+                _ if label.contradicts(&backup) => Err(Fault::Contradicted),
+                _ => Ok(backup),
+            });
+            // What is wrong with the first place tells most.
+            match backup {
+                Ok(_) => return backup,
+                Err(Fault::Missing) => {}
+                Err(_) if found == Err(Fault::Missing) => found = backup,
+                Err(_) => {}
+            }
         }
-        if label.contradicts(&backup) {
-            return Err(Fault::Contradicted);
-        }
-        Ok(backup)
+        found
     }
 
     /// What it says, in a disk with blocks of that many bytes.
@@ -299,10 +319,40 @@ impl Copy {
         Ok(table)
     }
 
-    /// The last block that a partition has.
+    /// The first and the last block that partitions have, of those in the space for them.
     #[must_use]
-    pub fn last_used(&self) -> Option<u64> {
-        self.entries().map(|entry| entry.last).max()
+    pub fn used(&self) -> Option<(u64, u64)> {
+        let space = self.header.first_usable_lba.to_u64()..=self.header.last_usable_lba.to_u64();
+        self.entries()
+            .filter(|entry| entry.first <= entry.last)
+            .filter(|entry| space.contains(&entry.first) && space.contains(&entry.last))
+            .map(|entry| (entry.first, entry.last))
+            .reduce(|all, one| (all.0.min(one.0), all.1.max(one.1)))
+    }
+
+    /// The first partition that `other` has otherwise: its position, and what it is in each.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Option<(u32, [String; 2])> {
+        let entry = |copy: &Self, at: usize| -> Option<GptPartitionEntry> {
+            let bytes = copy.entries.chunks_exact(ENTRY_BYTES as usize).nth(at)?;
+            let entry: GptPartitionEntry = bytemuck::pod_read_unaligned(bytes);
+            entry.is_used().then_some(entry)
+        };
+        let most = self.entries.len().max(other.entries.len()) / ENTRY_BYTES as usize;
+        (0..most).find(|at| entry(self, *at) != entry(other, *at)).map(|at| {
+            let words = [self, other].map(|copy| {
+                entry(copy, at).map_or_else(
+                    || "unused".into(),
+                    |entry| {
+                        let name = text(&{ entry.name }.0);
+                        let (first, last) =
+                            (entry.starting_lba.to_u64(), entry.ending_lba.to_u64());
+                        format!("`{name}` in blocks {first} to {last}")
+                    },
+                )
+            });
+            (at as u32 + 1, words)
+        })
     }
 
     fn entries(&self) -> impl Iterator<Item = Entry> {
@@ -386,7 +436,8 @@ impl Label {
     }
 
     /// The last block that the protective partition covers.
-    fn end(&self) -> Option<u64> {
+    #[must_use]
+    pub fn end(&self) -> Option<u64> {
         let at = self.record.partitions.iter().find(|at| at.os_indicator == PROTECTIVE)?;
         (u64::from(at.starting_lba.to_u32()) + u64::from(at.size_in_lba.to_u32())).checked_sub(1)
     }
@@ -486,6 +537,15 @@ pub fn entries_sum(entries: &[u8]) -> u32 {
 /// # Errors
 /// [`Fault`].
 pub fn read_header(device: &mut dyn BlockDevice, lba: u64) -> Result<GptHeader, Fault> {
+    let header = read_header_alone(device, lba)?;
+    match last_block(device) {
+        Some(last) if header.last_usable_lba.to_u64() <= last => Ok(header),
+        _ => Err(Fault::Header("its space for partitions is not on the disk")),
+    }
+}
+
+/// As [`read_header`]; its space for partitions may end beyond the disk.
+fn read_header_alone(device: &mut dyn BlockDevice, lba: u64) -> Result<GptHeader, Fault> {
     let wrong = |why| Err(Fault::Header(why));
     let block = device.geometry().logical_block_bytes;
     let Some(last) = last_block(device).filter(|last| lba <= *last) else {
@@ -509,7 +569,7 @@ pub fn read_header(device: &mut dyn BlockDevice, lba: u64) -> Result<GptHeader, 
         return wrong("its entries are not on the disk");
     }
     let (first, end) = (header.first_usable_lba.to_u64(), header.last_usable_lba.to_u64());
-    if first < 2 || first > end || end > last {
+    if first < 2 || first > end {
         return wrong("its space for partitions is not on the disk");
     }
     Ok(header)

@@ -2,10 +2,11 @@
 //! tools that make and check bundles. What breaks one of them is refused before it is signed, and
 //! not only on a device.
 //!
-//! A manifest says by its roles what it is for. One with an `image`, or for a processor of a
-//! microcontroller, holds a program, and its loader has the rules of [`Target::Program`]. Any other
-//! holds a kernel or a unified image for [`Target::Uefi`], of which [`Target::Bare`] starts the
-//! kernel only.
+//! A manifest says by its processor and its roles what it is for. One for a processor of a
+//! microcontroller holds a program, and its loader has the rules of [`Target::Program`]. So does one
+//! with an `image` and nothing else to start, unless it is for a processor that only loaders of
+//! Linux run on. Any other holds a kernel or a unified image for [`Target::Uefi`], of which
+//! [`Target::Bare`] starts the kernel only.
 
 use core::fmt;
 
@@ -38,8 +39,12 @@ impl Target {
                 | Architecture::Thumbv8m
                 | Architecture::Riscv32
         );
-        let has_image = manifest.components.iter().any(|component| component.role == Role::Image);
-        if is_small || has_image { Self::Program } else { Self::Uefi }
+        let is_large =
+            matches!(manifest.architecture, Architecture::X86_64 | Architecture::Aarch64);
+        let has = |role| manifest.components.iter().any(|component| component.role == role);
+        // An image beside a kernel must not switch the rules of command lines off.
+        let is_image = has(Role::Image) && !has(Role::Kernel) && !has(Role::Uki);
+        if is_small || (is_image && !is_large) { Self::Program } else { Self::Uefi }
     }
 
     /// What it starts, in the order in which it looks for it.
@@ -238,6 +243,14 @@ mod tests {
         let ram = |role| (role, Load::Ram, None);
         assert_eq!(Target::of(&plain(&[ram(Role::Kernel)])), Target::Uefi);
         assert_eq!(Target::of(&plain(&[ram(Role::Image)])), Target::Program);
+        for role in [Role::Kernel, Role::Uki] {
+            assert_eq!(Target::of(&plain(&[ram(Role::Image), ram(role)])), Target::Uefi);
+        }
+        for architecture in [Architecture::X86_64, Architecture::Aarch64] {
+            let mut image = plain(&[ram(Role::Image)]);
+            image.architecture = architecture;
+            assert_eq!(Target::of(&image), Target::Uefi);
+        }
         // Settings for a program are bytes, not a line for a kernel.
         let settings = plain(&[ram(Role::Image), ram(Role::Cmdline)]);
         let checked = check(Target::of(&settings), &settings, Slot::A, b"\xff\"\n1");

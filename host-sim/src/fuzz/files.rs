@@ -74,14 +74,18 @@ pub fn table(data: &[u8]) {
         }
     }
     if let Ok(mut device) = FileDevice::open(file.path(), OpenOptions::default())
-        && table::repair(&mut device).is_ok()
+        && table::repair(&mut device, table::Choice::default()).is_ok()
     {
         drop(device);
         let whole = read().expect("what was repaired is read");
         assert!(!whole.is_backup);
         assert_eq!(whole.partitions, table.partitions, "a repair changes no partition");
         let mut device = FileDevice::open(file.path(), OpenOptions::default()).expect("as before");
-        assert_eq!(table::repair(&mut device).ok(), Some(vec![]), "one repair is enough");
+        assert_eq!(
+            table::repair(&mut device, table::Choice::default()).ok(),
+            Some(vec![]),
+            "one repair is enough"
+        );
     }
     for partition in table.partitions.iter().take(4) {
         let selector = Selector::PartUuid(partition.part_guid);

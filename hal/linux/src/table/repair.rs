@@ -3,6 +3,8 @@
 //! The order of the writes keeps one whole copy on the medium at every instant, and the table counts
 //! throughout if it counted before: the copy that is the source is not touched until the other one
 //! is durable.
+//!
+//! Where both copies are whole and say something else, only the user knows which one is right.
 
 use gpt_disk_types::{GptHeader, LbaLe, MasterBootRecord, U32Le};
 use stillboot::device::{BlockDevice as _, DeviceError};
@@ -11,23 +13,49 @@ use stillboot_loader::gpt::{self, Copy, Fault, Label, TableError as Reason};
 use super::{TableError, read};
 use crate::file::FileDevice;
 
+/// Which of the two copies of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The one at the start of the disk.
+    Primary,
+    /// The one at its end.
+    Backup,
+}
+
+/// What the user decided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// The copy that is right, where both are whole.
+    pub from: Option<Source>,
+    /// Whether a DOS partition table or a file system in the first sector is overwritten.
+    pub over_label: bool,
+}
+
 /// Restores what is missing of the partition table on `device`, and says what that was.
 ///
 /// # Errors
-/// [`TableError`]: no copy is whole, or a DOS partition table or a file system is where the
-/// protective MBR should be.
-pub fn repair(device: &mut FileDevice) -> Result<Vec<&'static str>, TableError> {
+/// [`TableError`]: no copy is whole, they differ and none was chosen, or a DOS partition table or a
+/// file system is where the protective MBR should be.
+pub fn repair(device: &mut FileDevice, choice: Choice) -> Result<Vec<&'static str>, TableError> {
     let path = device.path().to_path_buf();
     let refused = |why: String| TableError::NotRestored { path: path.clone(), why };
-    let whole = read::sizes(device)?;
+    let sizes = read::sizes(device)?;
     let mut found = Vec::new();
     let mut why = Vec::new();
-    for size in whole {
+    let mut undecided = None;
+    for size in sizes {
         device.set_logical_block(*size);
-        match Whole::find(device) {
+        match Whole::find(device, choice, *size) {
             Ok(whole) => found.push((*size, whole)),
-            Err(reason) => why.push(format!("for sectors of {size} bytes: {reason}")),
+            Err(NotFound::Absent(reason)) if sizes.len() == 1 => why.push(reason),
+            Err(NotFound::Absent(reason)) => {
+                why.push(format!("for sectors of {size} bytes: {reason}"));
+            }
+            Err(NotFound::Undecided(reason)) => undecided = undecided.or(Some(reason)),
         }
+    }
+    if let Some(reason) = undecided {
+        return Err(refused(reason));
     }
     if found.iter().any(|(_, whole)| whole.is_primary) {
         found.retain(|(_, whole)| whole.is_primary);
@@ -38,10 +66,6 @@ pub fn repair(device: &mut FileDevice) -> Result<Vec<&'static str>, TableError> 
         _ => return Err(TableError::TwoTables { path }),
     };
     device.set_logical_block(size);
-    whole
-        .copy
-        .table(size, !whole.is_primary)
-        .map_err(|error| refused(format!("{error}{}", read::way_out(&error))))?;
     let wanted = Wanted::new(&whole, size).map_err(refused)?;
     let done = wanted.write(device, &whole).map_err(|error| TableError::System {
         path: path.clone(),
@@ -55,18 +79,51 @@ pub fn repair(device: &mut FileDevice) -> Result<Vec<&'static str>, TableError> 
     Ok(done)
 }
 
-/// What is wrong with the copy that was not read, if anything: with the backup of a disk whose
-/// primary counts.
+/// What damage the copy has that was not read, if any: the backup of a disk whose primary counts.
 pub fn other_fault(device: &mut FileDevice) -> Option<String> {
     let last = gpt::last_block(device)?;
     match Copy::read(device, last) {
-        Ok(backup) => {
-            let primary = Copy::read(device, 1).ok()?;
-            (backup.entries != primary.entries).then(|| "it is another table".to_owned())
-        }
+        Ok(_) => None,
         Err(Fault::Missing) => Some("it is not at the end of the disk".to_owned()),
         Err(fault) => Some(fault.to_string()),
     }
+}
+
+/// In what the two copies differ, where both are whole.
+pub fn conflict(device: &mut FileDevice) -> Option<String> {
+    let primary = Copy::read(device, 1).ok()?;
+    let other = other_backup(device, &primary)?;
+    difference(&primary, &other)
+}
+
+/// A whole backup that says something else than the primary: where that says it is, or at the end.
+fn other_backup(device: &mut FileDevice, primary: &Copy) -> Option<Copy> {
+    let last = gpt::last_block(device)?;
+    let places = [primary.header.alternate_lba.to_u64(), last];
+    let mut whole = places.into_iter().filter_map(|lba| Copy::read(device, lba).ok());
+    whole.find(|copy| difference(primary, copy).is_some())
+}
+
+fn difference(primary: &Copy, backup: &Copy) -> Option<String> {
+    if let Some((index, [primary, backup])) = primary.difference(backup) {
+        return Some(if primary == backup {
+            format!(
+                "its partition {index} has another type, GUID or attributes than in the primary"
+            )
+        } else {
+            format!("its partition {index} is {backup}, in the primary it is {primary}")
+        });
+    }
+    ({ primary.header.disk_guid } != { backup.header.disk_guid })
+        .then(|| "it has another disk's GUID than the primary".to_owned())
+}
+
+/// Why there is no copy to restore from.
+enum NotFound {
+    /// None is whole.
+    Absent(String),
+    /// The user has to say something first.
+    Undecided(String),
 }
 
 /// A copy that is whole, and what else there is.
@@ -76,40 +133,113 @@ struct Whole {
     /// Where the entries of the primary are, if its header is sound.
     entries_lba: Option<u64>,
     sector: Vec<u8>,
+    /// Whether the first sector stays as it is.
     is_protected: bool,
     last: u64,
 }
 
 impl Whole {
-    fn find(device: &mut FileDevice) -> Result<Self, String> {
-        let last = gpt::last_block(device).ok_or("the disk is too small")?;
-        let mut sector = vec![0; device.geometry().logical_block_bytes as usize];
+    fn find(device: &mut FileDevice, choice: Choice, block: u32) -> Result<Self, NotFound> {
+        let absent = |why: &str| NotFound::Absent(why.to_owned());
+        let last = gpt::last_block(device).ok_or_else(|| absent("the disk is too small"))?;
+        let mut sector = vec![0; block as usize];
         if device.read(0, &mut sector).is_err() {
             // It may be written again all the same.
             sector.fill(0);
         }
         let label = Label::new(&sector);
-        let primary = Copy::read(device, 1);
         let header = gpt::read_header(device, 1).ok();
-        let (copy, is_primary) = match primary {
-            Ok(copy) => (copy, true),
-            Err(primary) => match Copy::backup(device, header.as_ref(), &label, last) {
-                Ok(copy) => (copy, false),
-                Err(backup) => {
-                    let error = Reason::Damaged { primary, backup };
-                    return Err(format!("{error}{}", read::way_out(&error)));
-                }
-            },
-        };
-        let is_protected = label.is_protective();
-        if !is_protected && (label.has_partitions() || label.is_file_system()) {
-            return Err("its first sector has a DOS partition table or a file system where the \
-                        protective MBR should be, so the disk was given another use since; if it \
-                        was not, overwrite that sector with zeros"
-                .to_owned());
+        let (copy, is_primary) = Self::source(device, choice, &label, block)?;
+        // A primary counts under any protective MBR. A backup does not where that has partitions
+        // of its own.
+        let is_protected = label.is_protective() && (is_primary || !label.contradicts(&copy));
+        let is_used = label.has_partitions() || label.is_file_system();
+        if !is_protected && is_used && !choice.over_label {
+            return Err(NotFound::Undecided(
+                "its first sector has a DOS partition table or a file system where the protective \
+                 MBR should be, so the disk was given another use since; if it was not, \
+                 --over-label overwrites that sector, and with it the DOS partition table or the \
+                 start of the file system"
+                    .to_owned(),
+            ));
         }
         let entries_lba = header.map(|header| header.partition_entry_lba.to_u64());
         Ok(Self { copy, is_primary, entries_lba, sector, is_protected, last })
+    }
+
+    /// The copy to restore from.
+    fn source(
+        device: &mut FileDevice,
+        choice: Choice,
+        label: &Label,
+        block: u32,
+    ) -> Result<(Copy, bool), NotFound> {
+        let last = gpt::last_block(device).unwrap_or_default();
+        let is_sound = |copy: &Copy, is_backup| {
+            copy.table(block, is_backup).map(|_| ()).map_err(|error| error.to_string())
+        };
+        let header = gpt::read_header(device, 1).ok();
+        let primary = Copy::read(device, 1);
+        let other = primary.as_ref().ok().and_then(|copy| other_backup(device, copy));
+        // Where a label may be overwritten it contradicts nothing.
+        let nothing = Label::new(&[0; 512]);
+        let label = if choice.over_label { &nothing } else { label };
+        let backup = match (other, &primary) {
+            (Some(other), _) => Ok(other),
+            // The user vouches for it.
+            (None, _) if choice.from == Some(Source::Backup) => {
+                Copy::backup(device, None, label, last)
+                    .or_else(|_| Copy::backup(device, header.as_ref(), label, last))
+            }
+            (None, _) => Copy::backup(device, header.as_ref(), label, last),
+        };
+        let backup_sound = backup.as_ref().is_ok_and(|copy| is_sound(copy, true).is_ok());
+        match (choice.from, primary, backup) {
+            (Some(Source::Backup), _, Ok(copy)) => match is_sound(&copy, true) {
+                Ok(()) => Ok((copy, false)),
+                Err(why) => Err(NotFound::Undecided(format!("in the backup table, {why}"))),
+            },
+            (Some(Source::Backup), Ok(_), Err(fault)) => {
+                Err(NotFound::Undecided(format!("the backup table is not whole: {fault}")))
+            }
+            (Some(Source::Primary), Err(fault), Ok(_)) => {
+                Err(NotFound::Undecided(format!("the primary table is not whole: {fault}")))
+            }
+            (from, Ok(copy), backup) => {
+                let differs = backup.ok().and_then(|backup| difference(&copy, &backup));
+                match (is_sound(&copy, false), differs) {
+                    (Err(why), Some(differs)) if backup_sound => Err(NotFound::Undecided(format!(
+                        "in the primary table, {why}; the backup is whole: {differs}; --from \
+                             backup restores the primary from it"
+                    ))),
+                    (Err(why), _) => {
+                        Err(NotFound::Undecided(format!("in the primary table, {why}")))
+                    }
+                    (Ok(()), Some(differs)) if from.is_none() => Err(NotFound::Undecided(format!(
+                        "both copies of the partition table are whole, and the backup is \
+                             another one: {differs}; expected --from primary or --from backup, \
+                             for the one that is right"
+                    ))),
+                    (Ok(()), _) => Ok((copy, true)),
+                }
+            }
+            (_, Err(_), Ok(copy)) => match is_sound(&copy, true) {
+                Ok(()) => Ok((copy, false)),
+                Err(why) => Err(NotFound::Undecided(format!("in the backup table, {why}"))),
+            },
+            (_, Err(primary), Err(Fault::Contradicted)) => Err(NotFound::Undecided(format!(
+                "the primary table is not whole: {primary}; the backup is, and {}; if it is not, \
+                 --over-label restores from it, and overwrites the partitions of the MBR",
+                Fault::Contradicted
+            ))),
+            (_, Err(primary), Err(backup)) => match Copy::read_of_larger(device) {
+                Ok(copy) if is_sound(&copy, false).is_ok() => Ok((copy, true)),
+                _ => {
+                    let error = Reason::Damaged { primary, backup };
+                    Err(NotFound::Absent(format!("{error}{}", read::way_out(&error))))
+                }
+            },
+        }
     }
 }
 
@@ -124,38 +254,50 @@ impl Wanted {
         let source = &whole.copy.header;
         let last = whole.last;
         let blocks = (whole.copy.entries.len() as u64).div_ceil(u64::from(block));
+        let (first_used, last_used) = whole.copy.used().unwrap_or((u64::MAX, 0));
         let at = match whole.is_primary {
             true => source.alternate_lba.to_u64(),
             false => source.my_lba.to_u64(),
         };
-        let end = last - blocks - 1;
+        let end =
+            last.checked_sub(blocks + 1).filter(|end| last_used <= *end).ok_or_else(|| {
+                format!(
+                    "the last partition ends in block {last_used}, the backup table needs {} \
+                     blocks after it, and the last block of the disk is {last}: the disk has \
+                     become too small",
+                    blocks + 1
+                )
+            })?;
         let last_usable = match at == last {
-            true => source.last_usable_lba.to_u64(),
-            // The disk has grown, or the table is from a larger one.
+            true => source.last_usable_lba.to_u64().min(end),
+            // The disk has grown or shrunk, or the table is from another one.
             false => end,
         };
-        let used = whole.copy.last_used().unwrap_or(0);
-        if last_usable > end || used > last_usable {
+        // A place of the entries that is in the way of a partition is none.
+        let fits =
+            |at: &u64| *at >= 2 && at.checked_add(blocks).is_some_and(|end| end <= first_used);
+        let entries_lba = whole
+            .entries_lba
+            .filter(|at| *at + blocks <= source.first_usable_lba.to_u64())
+            .filter(fits)
+            .unwrap_or(2);
+        if !fits(&entries_lba) {
             return Err(format!(
-                "the last partition ends in block {used}, and the backup table needs all from \
-                 block {} on: the disk has become too small",
-                end + 1
-            ));
-        }
-        let entries_lba = whole.entries_lba.unwrap_or(2);
-        let first_usable = source.first_usable_lba.to_u64();
-        if entries_lba < 2 || entries_lba + blocks > first_usable {
-            return Err(format!(
-                "the primary table needs blocks 2 to {}, and block {first_usable} is for \
-                 partitions already",
+                "the primary table needs blocks 2 to {}, and a partition starts in block \
+                 {first_used}",
                 1 + blocks
             ));
+        }
+        let first_usable = source.first_usable_lba.to_u64().max(entries_lba + blocks);
+        if first_usable > last_usable {
+            return Err("it has no room for partitions beside its tables".to_owned());
         }
         let header = |mine: u64, other: u64, entries: u64| {
             let mut header = *source;
             header.my_lba = LbaLe::from_u64(mine);
             header.alternate_lba = LbaLe::from_u64(other);
             header.partition_entry_lba = LbaLe::from_u64(entries);
+            header.first_usable_lba = LbaLe::from_u64(first_usable);
             header.last_usable_lba = LbaLe::from_u64(last_usable);
             let sum = gpt::header_sum(&header);
             header.header_crc32.0 = U32Le::from_u32(sum);
@@ -176,25 +318,27 @@ impl Wanted {
         let mut done = Vec::new();
         let (primary, backup) = (Copy::read(device, 1), Copy::read(device, whole.last));
         // What is not the source first.
-        if !whole.is_primary {
+        if !whole.is_primary && primary.as_ref() != Ok(&self.primary) {
             put(device, &self.primary)?;
             done.push("restored the primary table from the backup");
         }
         if backup.as_ref() != Ok(&self.backup) {
             put(device, &self.backup)?;
             done.push(match (&backup, whole.is_primary) {
-                (Ok(found), _) if found.entries != self.backup.entries => {
+                (Ok(found), _) if found.difference(&self.backup).is_some() => {
                     "replaced the backup table, which was another one"
                 }
                 _ if whole.copy.header.alternate_lba.to_u64() != whole.last && whole.is_primary => {
                     "wrote the backup table to the end of the disk"
                 }
+                (Ok(_), _) => "corrected where the backup table says things are",
                 (_, false) => "wrote the backup table to the end of the disk",
                 _ => "restored the backup table from the primary",
             });
         }
         if whole.is_primary && primary.as_ref() != Ok(&self.primary) {
-            put_header(device, &self.primary.header)?;
+            // The backup is durable by now, so the entries may move.
+            put(device, &self.primary)?;
             done.push("noted in the primary table where the backup is");
         }
         // Last: from here on both copies count.
@@ -202,6 +346,12 @@ impl Wanted {
             let mut sector = whole.sector.clone();
             let mut label: MasterBootRecord = bytemuck::pod_read_unaligned(&sector[..512]);
             let fresh = MasterBootRecord::protective_mbr(whole.last + 1);
+            let found = Label::new(&sector);
+            if found.has_partitions() || found.is_file_system() {
+                // All of it: what starts like a file system is taken for one.
+                label = fresh;
+                done.push("overwrote the other use in the first sector");
+            }
             (label.partitions, label.signature) = (fresh.partitions, fresh.signature);
             sector[..512].copy_from_slice(bytemuck::bytes_of(&label));
             device.write(0, &sector)?;

@@ -314,7 +314,10 @@ fn a_backup_that_the_mbr_contradicts_is_not_used() {
     change(&path, 478, &dos_entry(11 * MIB / 512, MIB / 512));
     let message = Table::read(&path, None).unwrap_err().to_string();
     assert!(message.contains("the MBR has a partition"), "{message}");
-    assert!(repaired(&path).is_err());
+    let message = repaired(&path).unwrap_err().to_string();
+    assert!(message.contains("--over-label"), "{message}");
+    chosen(&path, Choice { over_label: true, ..Choice::default() }).unwrap();
+    assert!(!Table::read(&path, None).unwrap().is_backup);
 }
 
 /// The disk has grown: the last block is empty, and the header still knows.
@@ -353,7 +356,15 @@ fn a_table_in_sectors_of_the_other_size_is_named() {
 }
 
 fn repaired(path: &Path) -> Result<Vec<&'static str>, TableError> {
-    repair(&mut crate::FileDevice::open(path, crate::OpenOptions::default()).unwrap())
+    chosen(path, Choice::default())
+}
+
+fn chosen(path: &Path, choice: Choice) -> Result<Vec<&'static str>, TableError> {
+    repair(&mut crate::FileDevice::open(path, crate::OpenOptions::default()).unwrap(), choice)
+}
+
+const fn from(source: Source) -> Choice {
+    Choice { from: Some(source), over_label: false }
 }
 
 /// Every kind of damage that leaves one copy: afterwards both are as they were made.
@@ -432,6 +443,147 @@ fn made_again(made: &Table, path: &Path) -> Table {
     read
 }
 
+/// Zeros an entry of the primary, with both checksums right: it is whole, and another table.
+fn drop_entry(path: &Path, index: usize) {
+    change(path, 1024 + index as u64 * 128, &[0; 128]);
+    rewrite_entry(path, index, 32, 0);
+}
+
+/// Rewrites the header of the primary, with its checksum right.
+fn rewrite_header(path: &Path, field: usize, value: &[u8]) {
+    let header = fs::read(path).unwrap()[512..1024].to_vec();
+    let header = rewritten(&header, |header| {
+        header[field..field + value.len()].copy_from_slice(value);
+    });
+    change(path, 512, &header);
+}
+
+#[test]
+fn of_two_whole_tables_that_differ_the_user_says_which_is_right() {
+    let images = Images::new();
+    let path = images.path("disk");
+    let made = make(&path, 512, &specs());
+    let whole = fs::read(&path).unwrap();
+    for index in 0..3 {
+        fs::write(&path, &whole).unwrap();
+        drop_entry(&path, index);
+        let before = fs::read(&path).unwrap();
+        let message = repaired(&path).unwrap_err().to_string();
+        for part in [&format!("partition {}", index + 1), "--from primary or --from backup"] {
+            assert!(message.contains(part), "{message}");
+        }
+        assert!(fs::read(&path).unwrap() == before, "nothing was written");
+        chosen(&path, from(Source::Backup)).unwrap();
+        assert_eq!(Table::read(&path, None).unwrap(), made);
+        assert_eq!(repaired(&path).unwrap(), [""; 0]);
+        fs::write(&path, &before).unwrap();
+        chosen(&path, from(Source::Primary)).unwrap();
+        assert_eq!(Table::read(&path, None).unwrap().partitions.len(), 2);
+        assert_eq!(repaired(&path).unwrap(), [""; 0]);
+    }
+    // A backup elsewhere, which the primary names.
+    fs::write(&path, &whole).unwrap();
+    drop_entry(&path, 1);
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(20 * MIB).unwrap();
+    assert!(repaired(&path).unwrap_err().to_string().contains("--from backup"));
+    chosen(&path, from(Source::Backup)).unwrap();
+    assert_eq!(Table::read(&path, None).unwrap().partitions, made.partitions);
+    // What was chosen is not whole.
+    change(&path, 600, &[1]);
+    let message = chosen(&path, from(Source::Primary)).unwrap_err().to_string();
+    assert!(message.contains("the primary table is not whole"), "{message}");
+}
+
+/// What is odd in a table, and no partition of ours, keeps none of them from being restored.
+#[test]
+fn repair_restores_where_only_the_tables_themselves_are_odd() {
+    let images = Images::new();
+    let foreign = PartitionSpec {
+        name: "data".into(),
+        type_guid: Uuid::from_u128(99),
+        size_bytes: MIB,
+        part_guid: None,
+    };
+    let mut all = specs();
+    all.push(foreign);
+    let path = images.path("disk");
+    let made = make(&path, 512, &all);
+    let whole = fs::read(&path).unwrap();
+    let last = 16 * MIB / 512 - 1;
+    let restored = |what: &str, choice: Choice| {
+        chosen(&path, choice).expect(what);
+        let found = Table::read(&path, None).expect(what);
+        assert_eq!(
+            (&found.partitions[..3], found.is_backup),
+            (&made.partitions[..3], false),
+            "{what}"
+        );
+        assert_eq!(repaired(&path).expect(what), [""; 0], "{what}");
+        fs::write(&path, &whole).unwrap();
+    };
+
+    // A foreign partition beyond the disk, in both copies, and no protective MBR.
+    rewrite_entry(&path, 3, 32, 1_000_000_000);
+    rewrite_entry(&path, 3, 40, 1_000_000_005);
+    chosen(&path, from(Source::Primary)).unwrap();
+    assert_eq!(repaired(&path).unwrap(), [""; 0]);
+    change(&path, 446, &[0; 66]);
+    restored("a foreign partition beyond the disk", Choice::default());
+
+    // A foreign one over slot a, in the primary.
+    rewrite_entry(&path, 3, 32, 5 * MIB / 512);
+    let message = repaired(&path).unwrap_err().to_string();
+    for part in ["overlaps partition", "--from backup"] {
+        assert!(message.contains(part), "{message}");
+    }
+    restored("a foreign partition over slot a", from(Source::Backup));
+
+    // The primary says that its backup is nowhere.
+    rewrite_header(&path, 32, &u64::MAX.to_le_bytes());
+    change(&path, 1024 + 60, &[0x5a]);
+    assert!(Table::read(&path, None).unwrap().is_backup);
+    restored("an alternate off the disk", Choice::default());
+
+    for at in [3, 40, 7000, 24_000_u64] {
+        rewrite_header(&path, 72, &at.to_le_bytes());
+        restored("entries elsewhere", Choice::default());
+    }
+    rewrite_header(&path, 48, &(last - 32).to_le_bytes());
+    restored("room for partitions where the backup is", Choice::default());
+
+    for count in [129_u32, 1000] {
+        let bytes = fs::read(&path).unwrap()[1024..][..count as usize * 128].to_vec();
+        rewrite_header(&path, 88, &crc32(&bytes).to_le_bytes());
+        rewrite_header(&path, 80, &count.to_le_bytes());
+        assert!(!Table::read(&path, None).unwrap().is_backup);
+        restored("more entries", Choice::default());
+    }
+}
+
+#[test]
+fn repair_writes_the_backup_of_a_disk_that_has_shrunk_where_there_is_room() {
+    let images = Images::new();
+    let path = images.path("disk");
+    let made = make(&path, 512, &specs());
+    let shorten = |len| fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(len);
+    shorten(16 * MIB - 40 * 512).unwrap();
+    assert!(Table::read(&path, None).is_err());
+    repaired(&path).unwrap();
+    assert_eq!(Table::read(&path, None).unwrap(), made);
+    assert_eq!(repaired(&path).unwrap(), [""; 0]);
+    // The last slot ends at 10 MiB.
+    shorten(10 * MIB + 32 * 512).unwrap();
+    let before = fs::read(&path).unwrap();
+    let message = repaired(&path).unwrap_err().to_string();
+    for part in ["ends in block 20479", "33 blocks", "is 20511", "too small"] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert!(fs::read(&path).unwrap() == before, "nothing was written");
+    shorten(10 * MIB + 33 * 512).unwrap();
+    repaired(&path).unwrap();
+    assert_eq!(Table::read(&path, None).unwrap(), made);
+}
+
 /// A disk that was given another use is not written to.
 #[test]
 fn repair_refuses_what_was_partitioned_or_formatted_again() {
@@ -449,7 +601,13 @@ fn repair_refuses_what_was_partitioned_or_formatted_again() {
         let before = fs::read(&path).unwrap();
         let message = repaired(&path).unwrap_err().to_string();
         assert!(message.contains("another use"), "{what}: {message}");
+        assert!(message.contains("--over-label overwrites"), "{what}: {message}");
         assert!(fs::read(&path).unwrap() == before, "{what}");
+        chosen(&path, Choice { over_label: true, ..Choice::default() }).unwrap();
+        let now = fs::read(&path).unwrap();
+        assert!(now[512..] == whole[512..] && now[..446] == whole[..446], "{what}");
+        assert!(!Table::read(&path, None).unwrap().is_backup, "{what}");
+        assert_eq!(repaired(&path).unwrap(), [""; 0], "{what}");
     }
     // Neither copy.
     fs::write(&path, &whole).unwrap();
