@@ -60,6 +60,17 @@ impl Disk {
         self.tool(&["status"], |command| command.arg("--disk").arg(&self.path))
     }
 
+    /// Offers an update that the tool refuses; what it says.
+    pub fn refuses(&self, bundle: &[u8], proof: &str) -> String {
+        let (bundle, proof) = (self.file("bundle", bundle), self.file("proof", proof.as_bytes()));
+        let mut command = Command::new(tool());
+        command.args(["install", "--class", CLASS, "--revision", REVISION, "--arch", "aarch64"]);
+        command.arg("--roots").arg(roots()).arg("--disk").arg(&self.path);
+        let output = command.arg("--proof").arg(proof).arg(bundle).output().expect("it starts");
+        assert_eq!(output.status.code(), Some(4), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
     /// Flips a bit of that slot, as far behind its start.
     pub fn rot(&self, slot: &str, offset: u64) {
         let file = OpenOptions::new().read(true).write(true).open(&self.path);

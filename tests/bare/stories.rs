@@ -163,8 +163,10 @@ fn what_rots_or_cannot_be_started_is_passed_over() {
     let large = set(2 * MEMORY, "large", MODEL);
     let release = Release { trees: Some((&large, false)), ..two.release(4) };
     falls_back(&release.bundle(), "slot b: its device tree has other memory than this machine");
+    // A set that is none never gets into a slot.
     let release = Release { trees: Some((b"stillDTB", false)), ..two.release(5) };
-    falls_back(&release.bundle(), "slot b: set of device trees: ");
+    let said = disk.refuses(&release.bundle(), &proof);
+    assert!(said.contains("set of device trees: "), "{said}");
 
     disk.update(&two.release(6).bundle(), &proof);
     disk.rot("b", 20 << 20);
