@@ -85,7 +85,7 @@ impl Read for Input {
 /// ever.
 ///
 /// # Errors
-/// As [`file`]; [`ErrorKind::TimedOut`] for a pipe that has no writer.
+/// As [`file()`]; [`ErrorKind::TimedOut`] for a pipe that has no writer.
 pub fn input(path: &Path) -> io::Result<Input> {
     let fits = |kind: &FileType| kind.is_file() || kind.is_fifo();
     let options = OpenOptions::new().read(true).clone();
