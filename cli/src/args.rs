@@ -24,7 +24,7 @@ pub struct DeviceArgs {
     #[arg(long, value_name = "FILE")]
     pub roots: PathBuf,
     /// The device class: a name, or its UUID
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = name)]
     pub class: String,
     /// The hardware revision within the class
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -258,6 +258,21 @@ pub fn architecture(name: &str) -> Result<Architecture, String> {
         let names: Vec<_> = Architecture::ALL.iter().map(|value| value.name()).collect();
         format!("expected one of {}, found `{name}`", names.join(", "))
     })
+}
+
+/// The name of a product, of a device class or of a device, or its UUID. A name that is shown must be
+/// the name that was typed: a control character would not be.
+pub fn name(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("expected a name or a UUID, found nothing".into());
+    }
+    match text.chars().find(|found| found.is_control()) {
+        Some(found) => Err(format!(
+            "expected a name without control characters, found `{}`",
+            found.escape_default()
+        )),
+        None => Ok(text.into()),
+    }
 }
 
 /// How often a slot may be tried.

@@ -337,6 +337,13 @@ impl Outputs {
                         path.display()
                     )));
                 }
+                // One of the two would be lost.
+                if args.proof_out.as_deref().is_some_and(|proof| files::is_one_path(proof, &path)) {
+                    return Err(Failure::usage(format_args!(
+                        "--proof-out: expected another file than {}, which --extract writes",
+                        path.display()
+                    )));
+                }
                 extracted.push((*role, Replacement::open("--extract", &path, &inputs)?));
             }
         }

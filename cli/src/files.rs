@@ -167,6 +167,16 @@ pub fn not_the_same(option: &str, output: &Path, input: &Path) -> Result<(), Fai
     Ok(())
 }
 
+/// Whether two paths lead to one file, which need not be there yet.
+pub fn is_one_path(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = fs::canonicalize(folder.unwrap_or_else(|| Path::new("."))).ok()?;
+        Some(folder.join(path.file_name()?))
+    };
+    place(one).is_some_and(|found| place(other) == Some(found))
+}
+
 /// Reads a small file whole.
 pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     read_up_to(path, TEXT_LEN_MAX)

@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::json;
 use stillboot_linux::keys::id_of;
 
+use crate::args;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::view;
@@ -14,15 +15,12 @@ use crate::view;
     The same name gives the same id on every machine. A UUID stands for itself.")]
 pub struct IdArgs {
     /// A product, a device class, or a device
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", value_parser = args::name)]
     name: String,
 }
 
 /// Shows an id.
 pub fn id(args: &IdArgs, out: &Output) -> Result<(), Failure> {
-    if args.name.trim().is_empty() {
-        return Err(Failure::usage("expected a name or a UUID, found nothing"));
-    }
     let id = view::id(&id_of(&args.name));
     out.line(&id);
     out.result(|| json!({ "name": args.name, "id": id }));

@@ -11,6 +11,7 @@ use stillboot::verify::{SoftSha256, TRUST_LEN_MAX, digest_of};
 
 use stillboot_linux::open::{self, Input};
 
+use crate::bounds;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::{view, watch};
@@ -45,9 +46,10 @@ pub fn inspect(args: &InspectArgs, out: &Output) -> Result<(), Failure> {
             Exit::Refused,
             "format",
             format_args!(
-                "{} is not a bundle: its {what} cannot be read: {error}; expected a file as \
+                "{} is not a bundle: its {what} cannot be read: {}; expected a file as \
                  `stillboot pack` writes it",
-                path.display()
+                path.display(),
+                bounds::format_error(error, &head)
             ),
         )
     };

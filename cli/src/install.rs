@@ -224,6 +224,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     } else {
         bundle.guard(kind);
     }
+    spare_rolled_back(&config, devices)?;
     let mut buffer = vec![0; BUFFER_LEN];
     // Loaders have no clock: what failed since the last look gets a time now, for the back-off.
     if let Some(now) = time::now() {
@@ -327,6 +328,44 @@ fn proof_trouble(config: &InstallConfig<'_>, devices: &mut [FileDevice]) -> Opti
         "refused: slot {slot}, which runs, was called off after it was started: restart first, so \
          that a slot runs that is good"
     ))
+}
+
+/// Refuses to replace the slot that `rollback` goes back to at the next power-on, if no slot is
+/// named: it is the system that the operator trusts more than the one that runs.
+///
+/// # Errors
+/// It is to be replaced.
+pub fn spare_rolled_back(
+    config: &InstallConfig<'_>,
+    devices: &mut [FileDevice],
+) -> Result<(), Failure> {
+    let (Running::Proof(proof), None) = (&config.running, config.target) else { return Ok(()) };
+    // What keeps the record from being read, the installation says.
+    let Ok(read) = record::read(&config.layout, devices) else { return Ok(()) };
+    let body = read.record.body;
+    let entry = body.slot(proof.slot);
+    let was_left = entry.held && entry.state == SlotState::Good && entry.digest == proof.digest;
+    let all = config.layout.slots().iter().map(|at| at.slot);
+    let may_be_replaced = |slot: &Slot| {
+        *slot != proof.slot && slot.kind() == proof.slot.kind() && !body.slot(*slot).held
+    };
+    let targets: Vec<_> = all.filter(may_be_replaced).collect();
+    // A slot that an operator holds and that still goes first was not left.
+    let goes_first = |slot: &Slot| {
+        let other = body.slot(*slot);
+        (other.state, other.suspect) == (SlotState::Good, false) && other.priority > entry.priority
+    };
+    match &targets[..] {
+        [slot] if was_left && goes_first(slot) => Err(Failure::new(
+            Exit::Deferred,
+            "rolled-back",
+            format_args!(
+                "deferred: `rollback` goes back to slot {slot} at the next power-on, and the \
+                 update would replace it; restart first, or name it with --slot {slot}"
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The slot in which an installation of the update `digest` stands half done, as the record on the

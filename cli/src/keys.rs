@@ -11,6 +11,7 @@ use stillboot_linux::bundle::sign_keyset;
 use stillboot_linux::keys::{Roots, Signer, SigningKey, public_to_pem};
 use stillboot_linux::new_file;
 
+use crate::args;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::view;
@@ -25,7 +26,7 @@ pub struct KeygenArgs {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// The product's name, or its UUID
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = args::name)]
     product: String,
     /// How many root keys
     #[arg(long, value_name = "N", default_value_t = 1,
@@ -81,9 +82,6 @@ pub fn keygen(args: &KeygenArgs, out: &Output) -> Result<(), Failure> {
             "--release-threshold {} cannot be reached with --releases {}: expected 1 to {}",
             args.release_threshold, args.releases, args.releases
         )));
-    }
-    if args.product.is_empty() {
-        return Err(Failure::usage("expected a name or a UUID after --product, found nothing"));
     }
     let counts = [
         (KeyRole::Release, "release", args.releases),

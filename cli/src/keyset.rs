@@ -10,6 +10,7 @@ use stillboot::verify::{Device, SoftSha256, verify_keyset};
 use stillboot_linux::bundle::sign_keyset;
 use stillboot_linux::keys::{Roots, Signer, read_public};
 
+use crate::bounds;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::sign::SignerArgs;
@@ -358,6 +359,7 @@ pub fn parse<'a>(bytes: &'a [u8], path: &Path) -> Result<(Envelope<'a>, Keyset),
     if envelope.payload_type() != PayloadType::Keyset {
         return Err(wrong(&format_args!("found a {} envelope", envelope.payload_type())));
     }
-    let keyset = Keyset::parse(envelope.payload()).map_err(|error| wrong(&error))?;
+    let keyset = Keyset::parse(envelope.payload())
+        .map_err(|error| wrong(&bounds::format_error(error, bytes)))?;
     Ok((envelope, keyset))
 }

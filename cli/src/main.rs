@@ -7,6 +7,7 @@
 
 mod args;
 mod boot;
+mod bounds;
 mod demo;
 mod disk;
 mod dtb;
@@ -242,6 +243,14 @@ fn usage(error: &clap::Error) -> ExitCode {
         let text = text.trim().trim_start_matches("error: ");
         return ExitCode::from(Output::new(true, true).fail(&Failure::usage(text)));
     }
-    let _ = error.print();
+    // The parser quotes arguments as they are.
+    let is_plain = |arg: std::ffi::OsString| {
+        arg.to_str().is_some_and(|arg| arg == output::harmless(arg, false))
+    };
+    if std::env::args_os().skip(1).all(is_plain) {
+        let _ = error.print();
+    } else {
+        eprintln!("{}", output::harmless(error.render().to_string().trim_end(), true));
+    }
     ExitCode::from(Exit::Usage as u8)
 }

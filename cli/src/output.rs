@@ -127,7 +127,7 @@ pub fn with_schema(mut value: serde_json::Value) -> serde_json::Value {
 
 /// `text` with characters that a terminal acts on, or that turn what is read around, written out.
 /// With `lines`, line ends stay, and what follows them is indented: a message may quote a file.
-fn harmless(text: &str, lines: bool) -> String {
+pub fn harmless(text: &str, lines: bool) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         let turns = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}')

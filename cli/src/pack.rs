@@ -26,7 +26,7 @@ use crate::output::Output;
 use crate::progress::Progress;
 use crate::sign::{Named, SignerArgs};
 use crate::start::{self, Trouble};
-use crate::{files, keyset, size, time, view};
+use crate::{args, files, keyset, size, time, view};
 use settings::Component;
 pub use settings::Settings;
 
@@ -255,7 +255,7 @@ impl std::io::Write for Counted<'_> {
 /// The manifest without its components.
 fn describe(settings: &Settings, roots: Option<&Roots>) -> Result<Manifest, Failure> {
     let product = product(settings, roots)?;
-    let class = required(settings.class.as_deref(), "class")?;
+    let class = named(required(settings.class.as_deref(), "class")?, "class")?;
     let (revision_min, revision_max) = match settings.revision.as_deref() {
         Some(text) => revisions(text)?,
         None => (0, u16::MAX),
@@ -333,7 +333,7 @@ fn product(settings: &Settings, roots: Option<&Roots>) -> Result<Id, Failure> {
                 roots.product
             )))
         }
-        (Some(name), _) => Ok(id_of(name)),
+        (Some(name), _) => named(name, "product").map(id_of),
         (None, Some(roots)) => Ok(roots.product_id()),
         (None, None) => Err(Failure::usage(
             "the product is missing: expected --product NAME, or --roots FILE to take it from",
@@ -343,6 +343,12 @@ fn product(settings: &Settings, roots: Option<&Roots>) -> Result<Id, Failure> {
 
 fn required<'a>(value: Option<&'a str>, name: &str) -> Result<&'a str, Failure> {
     value.filter(|text| !text.is_empty()).ok_or_else(|| missing(name))
+}
+
+/// A name from the file of settings; on the command line it was looked at already.
+fn named<'a>(value: &'a str, name: &str) -> Result<&'a str, Failure> {
+    args::name(value).map_err(|error| Failure::usage(format_args!("{name}: {error}")))?;
+    Ok(value)
 }
 
 fn missing(name: &str) -> Failure {

@@ -308,6 +308,7 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     let Disk { devices, plan, .. } = &mut update.disk.look(out)?;
     let slots = plan.slots();
     let config = update.config(device, plan.layout(&slots)?)?;
+    install::spare_rolled_back(&config, devices)?;
     let mut machine = Install::<SoftSha256>::new(&config);
     let mut buffer = vec![0; install::BUFFER_LEN];
     let mut host = Asker { judge, verdict: None };

@@ -19,6 +19,7 @@ use stillboot::verify::{
 use stillboot_linux::keys::{Roots, Signer};
 use stillboot_linux::statement::{self, Subject};
 
+use crate::bounds;
 use crate::failure::{Exit, Failure};
 use crate::keyset::any_device;
 use crate::output::Output;
@@ -320,9 +321,9 @@ fn read_statements(
                 Exit::Refused,
                 "statement",
                 format_args!(
-                    "{} is not a statement: expected one as `stillboot statement` writes it; \
-                     {error}",
-                    path.display()
+                    "{} is not a statement: expected one as `stillboot statement` writes it; {}",
+                    path.display(),
+                    bounds::format_error(error, &bytes)
                 ),
             )
         })?;

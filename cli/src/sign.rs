@@ -21,7 +21,7 @@ use stillboot_linux::open;
 
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
-use crate::{files, view};
+use crate::{args, bounds, files, view};
 
 /// Keys that never leave their place, such as an HSM.
 #[derive(Args, Clone, Debug, Default)]
@@ -160,7 +160,7 @@ pub struct SignArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "product")]
     roots: Option<PathBuf>,
     /// The product instead of --roots: a name, or its UUID
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = args::name)]
     product: Option<String>,
     /// Where it goes; by default it replaces the file
     #[arg(long, value_name = "FILE")]
@@ -256,14 +256,15 @@ fn read<'a>(head: &'a [u8], path: &Path) -> Result<(Range<usize>, Envelope<'a>, 
             ),
         )
     };
+    let in_words = |error| wrong(&bounds::format_error(error, head));
     let manifest = |envelope: &Envelope<'_>, keyset| -> Result<Target, Failure> {
-        let manifest = Manifest::parse(envelope.payload()).map_err(|error| wrong(&error))?;
+        let manifest = Manifest::parse(envelope.payload()).map_err(in_words)?;
         Ok(Target::Manifest { product: manifest.product, keyset })
     };
     let (first, rest) = Envelope::parse(head).map_err(|error| wrong(&error))?;
     let target = match first.payload_type() {
         PayloadType::Keyset => {
-            let keyset = Keyset::parse(first.payload()).map_err(|error| wrong(&error))?;
+            let keyset = Keyset::parse(first.payload()).map_err(in_words)?;
             if !rest.is_empty() {
                 let (second, body) = Envelope::parse(rest).map_err(|error| wrong(&error))?;
                 if second.payload_type() != PayloadType::Manifest {
@@ -278,7 +279,7 @@ fn read<'a>(head: &'a [u8], path: &Path) -> Result<(Range<usize>, Envelope<'a>, 
             return Ok((0..head.len() - rest.len(), first, manifest(&first, None)?));
         }
         PayloadType::Statement => {
-            let statement = Statement::parse(first.payload()).map_err(|error| wrong(&error))?;
+            let statement = Statement::parse(first.payload()).map_err(in_words)?;
             let role = statement.kind.role().ok_or_else(|| wrong(&FormatError::Malformed))?;
             Target::Other { product: statement.product, role }
         }

@@ -12,6 +12,7 @@ use stillboot::verify::TRUST_LEN_MAX;
 
 use stillboot_linux::open::{self, Input};
 
+use crate::bounds;
 use crate::failure::{Exit, Failure};
 use crate::start;
 use crate::watch::{self, Watch};
@@ -196,6 +197,10 @@ impl Bundle {
             {
                 watch::not_a_bundle(&self.name, head)
             }
+            InstallError::Refused(Refusal::Trust(trust)) => match bounds::value_in(trust, head) {
+                Some(found) => Failure::from(error).also(format_args!("found {found}")),
+                None => error.into(),
+            },
             InstallError::Refused(Refusal::Trailing) => {
                 let promised = self.watch.promised().unwrap_or_default();
                 let failure = Failure::from(error);

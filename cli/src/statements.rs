@@ -14,6 +14,7 @@ use stillboot::verify::{
 };
 use stillboot_linux::{open, statement};
 
+use crate::bounds;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::{files, time, view};
@@ -150,10 +151,11 @@ pub fn verify(
             Err(error) if *is_beside => standings.push(Standing {
                 path: path.clone(),
                 state: "not-trusted",
-                why: format!("not trusted: {error}"),
+                why: format!("not trusted: {}", bounds::trust_error(error, bytes)),
             }),
             Err(error) => {
-                let message = format!("{}: not trusted: {error}", path.display());
+                let why = bounds::trust_error(error, bytes);
+                let message = format!("{}: not trusted: {why}", path.display());
                 return Err(Failure::new(Exit::Refused, "statement", message));
             }
         }

@@ -33,7 +33,7 @@ pub struct VerifyArgs {
     #[arg(long)]
     recovery: bool,
     /// Also check that it is for this device class
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = args::name)]
     class: Option<String>,
     /// The hardware revision within the class
     #[arg(long, value_name = "N", default_value_t = 0, requires = "class")]

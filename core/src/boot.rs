@@ -726,6 +726,10 @@ impl<'a, H: Sha256> Boot<'a, H> {
             if Canary::ReadErrorIsBad.sings() {
                 return self.condemn(Reason::Device(error));
             }
+            if Canary::ReadErrorHolds.sings() {
+                self.record.body.slot_mut(slot).held = true;
+                self.dirty = true;
+            }
             return self.unread(Reason::Device(error));
         }
         let head = &buffer[..TRUST_LEN_MAX];

@@ -63,6 +63,8 @@ pub enum Canary {
     NewerForEver,
     /// An older recovery system replaces a newer one.
     RecoveryDowngrade,
+    /// A slot that could not be read once is held, also when the device reads it again.
+    ReadErrorHolds,
 }
 
 #[cfg(stillboot_canary)]
@@ -85,7 +87,7 @@ impl Canary {
 #[cfg(stillboot_canary)]
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::CountsAfterStart,
         Self::HeaderFirst,
         Self::NoFlushBeforeSwitch,
@@ -109,6 +111,7 @@ impl Canary {
         Self::SameOneForEver,
         Self::NewerForEver,
         Self::RecoveryDowngrade,
+        Self::ReadErrorHolds,
     ];
 
     /// Switches one bug on in the whole process, or none.

@@ -241,7 +241,7 @@ pub enum Wait {
     /// The store cannot be raised to what the update reaches: full, locked or worn out. Installed
     /// all the same, the update could never be defended against its predecessor.
     StoreFull,
-    /// Both copies of the boot record are lost: the next boot makes it anew.
+    /// Both copies of the boot record are lost: the next boot makes a new one.
     RecordLost,
 }
 
@@ -369,7 +369,7 @@ impl core::fmt::Display for InstallError {
                  reaches",
             ),
             Self::Deferred(Wait::RecordLost) => f.write_str(
-                "deferred: both copies of the boot record are lost; the next boot makes it anew",
+                "deferred: both copies of the boot record are lost; the next boot makes a new one",
             ),
             Self::Nothing(Nothing::Running) => {
                 f.write_str("nothing to do: this version runs already")

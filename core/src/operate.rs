@@ -95,9 +95,9 @@ impl core::fmt::Display for OperateError {
             Self::NoRecord(Choice::Factory) => {
                 f.write_str("there is no boot record yet; the first boot or install makes it")
             }
-            Self::NoRecord(Choice::Lost | Choice::Current { .. }) => {
-                f.write_str("both copies of the boot record are lost; the next boot makes it anew")
-            }
+            Self::NoRecord(Choice::Lost | Choice::Current { .. }) => f.write_str(
+                "both copies of the boot record are lost; the next boot makes a new one",
+            ),
             Self::OtherVersion { found: Some(found) } => {
                 write!(f, "the boot record is of format version {found}: name that version")
             }

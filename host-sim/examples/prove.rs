@@ -144,6 +144,7 @@ fn damaged_disks(sweep: &Sweep, first: u64, threads: usize, stop: &AtomicBool) -
     line("  commands after that", counts.commands);
     line("  that the power cut short", counts.cuts);
     line("  with bytes that are not read any more", counts.unread);
+    line("  with a fault of the device that ended", counts.faults);
     line("  in which nothing whole was there to start", counts.dark);
     line("  from which the next update was confirmed", counts.updated);
     line("  with a medium that keeps no update", counts.worn);

@@ -1501,7 +1501,8 @@ impl<'a> Job<'a> {
             let floors = at.truth.floors;
             at.truth = Truth { floors, record: at.truth.record, ..start.truth.clone() };
         }
-        self.power_on(&mut at, false, if keeps { all } else { promises }, None)
+        self.power_on(&mut at, false, if keeps { all } else { promises }, None)?;
+        self.finish(at, promises)
     }
 
     /// Notes how a first cut came out, for the picture.

@@ -6,6 +6,7 @@ use clap::Args;
 use serde::Deserialize;
 use stillboot::format::{Load, Role, Slot};
 
+use crate::args;
 use crate::failure::Failure;
 use crate::files;
 
@@ -15,10 +16,12 @@ use crate::files;
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
     /// The product: a name, or its UUID; by default that of --roots
-    #[arg(long, value_name = "NAME", help_heading = "What it is")]
+    #[arg(long, value_name = "NAME", help_heading = "What it is",
+          value_parser = args::name)]
     pub product: Option<String>,
     /// The device class it is for: a name, or its UUID
-    #[arg(long, value_name = "NAME", help_heading = "What it is")]
+    #[arg(long, value_name = "NAME", help_heading = "What it is",
+          value_parser = args::name)]
     pub class: Option<String>,
     /// Hardware revisions it runs on; all by default
     #[arg(long, value_name = "MIN,MAX", help_heading = "What it is")]
@@ -280,12 +283,21 @@ fn component(text: &str) -> Result<Component, String> {
         let (key, value) = part.split_once('=').ok_or_else(|| {
             format!("expected role=ROLE,file=FILE[,load=LOAD][,slot=SLOT], found `{part}`")
         })?;
+        let is_there = match key {
+            "role" => role.is_some(),
+            "file" => file.is_some(),
+            "load" => load.is_some(),
+            "slot" => slot.is_some(),
+            _ => return Err(format!("expected role, file, load or slot, found `{key}`")),
+        };
+        if is_there {
+            return Err(format!("expected {key} once, found it twice"));
+        }
         match key {
             "role" => role = Some(parse_role(value)?),
             "file" => file = Some(PathBuf::from(value)),
             "load" => load = Some(parse_load(value)?),
-            "slot" => slot = Some(super::slot(value)?),
-            _ => return Err(format!("expected role, file, load or slot, found `{key}`")),
+            _ => slot = Some(super::slot(value)?),
         }
     }
     let role = role.ok_or("expected role=ROLE, found none")?;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use stillboot::format::{Envelope, FormatError, KeyRole, Keyset, Manifest, PayloadType};
-use stillboot_linux::keys::{SigningKey, id_of, sign_envelope};
+use stillboot_linux::keys::{Signer, SigningKey, id_of, sign_envelope};
 
 use crate::support::{TRUST, World, noise};
 
@@ -47,6 +47,31 @@ fn manifest_at(bundle: &[u8]) -> (usize, usize) {
 
 fn key(world: &World, name: &str) -> SigningKey {
     SigningKey::read(&world.path(name)).unwrap()
+}
+
+#[test]
+fn names_that_cannot_be_shown_are_refused() {
+    let world = World::new();
+    let pack = "pack --roots keys/roots.toml --keyset keys/keyset.sbk --key keys/release-1.pem \
+                --version 1 --sequence 1 --kernel kernel --out v.sbb";
+    world.write("kernel", "kernel");
+    world.write("named.toml", "class = \"m\\u00071\"\n");
+    for name in ["", " ", "a\nb", "\u{1b}[31mred", "\u{9b}2J"] {
+        for command in [
+            "id",
+            "keygen --out new --product",
+            "verify v.sbb --roots keys/roots.toml --class",
+            &format!("{pack} --class"),
+        ] {
+            let mut command = crate::support::tool(world.folder(), command);
+            let ended = command.arg(name).output().unwrap();
+            let told = String::from_utf8(ended.stderr).unwrap();
+            assert_eq!(ended.status.code(), Some(2), "{name:?}: {told}");
+            assert!(!told.contains(['\u{1b}', '\u{9b}']), "{name:?}: {told:?}");
+        }
+    }
+    world.run(&format!("{pack} --config named.toml --json")).refused(2, "usage");
+    assert!(!world.path("new").exists() && !world.path("v.sbb").exists());
 }
 
 #[test]
@@ -147,6 +172,39 @@ fn unknown_component_type_is_refused_though_signed() {
     world.run("inspect bad.sbb --json").refused(4, "format");
     attack(&world, "bad.sbb", "", 4, "trust");
     attack(&world, "bad.sbb", "--stream", 4, "trust");
+}
+
+#[test]
+fn signed_field_outside_its_bounds_is_named_with_its_value() {
+    let world = World::running();
+    let bundle = world.read("v2.sbb");
+    let (start, end) = manifest_at(&bundle);
+    let (envelope, _) = Envelope::parse(&bundle[start..]).unwrap();
+    let manifest = Manifest::parse(envelope.payload()).unwrap();
+    let release = key(&world, "keys/release-1.pem");
+    // Where the byte of the field stands: there two manifests that differ in it differ.
+    let mut other = manifest.clone();
+    other.rollout = 98;
+    let mut bytes = vec![0; envelope.payload().len()];
+    assert_eq!(other.emit(&mut bytes), Ok(bytes.len()));
+    let at = (0..bytes.len()).find(|at| bytes[*at] != envelope.payload()[*at]).unwrap();
+    bytes[at] = 113;
+    let signers: [(KeyRole, &dyn Signer); 1] = [(KeyRole::Release, &release)];
+    let signed = sign_envelope(PayloadType::Manifest, &id_of("gateway"), &bytes, &signers).unwrap();
+    world.write("bad.sbb", [&bundle[..start], &signed, &bundle[end..]].concat());
+    let on = format!("bad.sbb --disk disk.img {TRUST} --proof proof");
+    for command in [
+        "inspect bad.sbb".into(),
+        "verify bad.sbb --roots keys/roots.toml".into(),
+        "sign bad.sbb --key keys/release-1.pem --roots keys/roots.toml".into(),
+        format!("install {on}"),
+        format!("install {on} --stream"),
+        format!("policy check {on}"),
+    ] {
+        let found = world.run(&format!("{command} --json")).expect(4).json();
+        let error = found["error"].as_str().unwrap();
+        assert!(error.contains("rollout, 0 to 100") && error.contains("found 113"), "{error}");
+    }
 }
 
 #[test]

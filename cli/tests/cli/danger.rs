@@ -40,6 +40,7 @@ fn what_a_boot_leaves_is_looked_at_before_it() {
     fs::create_dir(world.path("links")).unwrap();
     fs::create_dir(world.path("taken")).unwrap();
     fs::create_dir(world.path("taken/kernel")).unwrap();
+    fs::create_dir(world.path("new")).unwrap();
     fs::copy(world.path("disk.img"), world.path("img/kernel")).unwrap();
     symlink("../disk.img", world.path("links/initramfs")).unwrap();
     symlink("../kernel", world.path("links/kernel")).unwrap();
@@ -58,6 +59,8 @@ fn what_a_boot_leaves_is_looked_at_before_it() {
         ("disk.img", "--proof-out /dev/null", 2),
         ("disk.img", "--proof-out -", 2),
         ("disk.img", "--proof-out img", 2),
+        ("disk.img", "--proof-out taken/../new/kernel --extract new", 2),
+        ("disk.img", "--proof-out new/kernel --extract ./taken/../new", 2),
         ("disk.img", "--proof-out pipe", 2),
         ("disk.img", "--proof-out /nonexistent/y", 1),
     ] {

@@ -51,6 +51,11 @@ fn rollback_goes_back_and_holds_what_it_left() {
     world.run("mark-good --disk disk.img --proof proof").expect(0);
     let rolled = world.run("rollback --disk disk.img --proof proof --json").expect(0).json();
     assert_eq!(rolled["boots"], "a");
+    // Until it has booted, slot a is what the operator wants to have again.
+    let next = format!("v3.sbb --disk disk.img {TRUST} --proof proof --json");
+    world.run(&format!("install {next}")).refused(3, "rolled-back");
+    world.run(&format!("policy check {next}")).refused(3, "rolled-back");
+    world.run(&format!("policy check {next} --slot a")).expect(0);
     world.boots("1.0.0");
     assert_eq!(world.slot("b")["held"], true);
     let install = format!("install v3.sbb --disk disk.img {TRUST} --proof proof --json");

@@ -96,6 +96,16 @@ impl Statement {
         Ok(statement)
     }
 
+    /// Reads a statement without looking whether its fields keep their bounds: for tools that say what is
+    /// wrong with one that [`parse`](Self::parse) refuses.
+    ///
+    /// # Errors
+    /// [`FormatError`] for bytes that cannot be decoded.
+    pub fn parse_unchecked(bytes: &[u8]) -> Result<Self, FormatError> {
+        let mut statement = <Self as wire::Wire>::BLANK;
+        wire::parse(bytes, &mut statement).map(|()| statement)
+    }
+
     /// Writes the statement at the start of `into` and returns its length.
     ///
     /// # Errors

@@ -59,6 +59,20 @@ impl<D: BlockDevice> Faulty<D> {
         }
     }
 
+    /// A device without a fault.
+    pub fn sound(device: D) -> Self {
+        let mut sound = Self::new(device, Fault::ReadOnce(0));
+        sound.fault = None;
+        sound
+    }
+
+    /// Gives the device this fault instead of its own, with requests counted from here; `None` for
+    /// one that works again.
+    pub fn set(&mut self, fault: Option<Fault>) {
+        (self.reads, self.changes, self.answers) = (0, 0, 0);
+        (self.fault, self.hit, self.has_struck) = (fault, None, false);
+    }
+
     /// Its fault.
     pub const fn fault(&self) -> Option<Fault> {
         self.fault

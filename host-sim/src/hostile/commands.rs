@@ -7,14 +7,35 @@ use stillboot::operate::{Answer, OperateError, Request};
 use super::past::{Field, LIVED, TRIES};
 use super::unread::Unread;
 use crate::disk::{Cut, PowerCut, RamDisk, Random, Tear};
+use crate::fault::{Fault, Faulty};
 use crate::walk::chain::{LOW, OTHER_CLASS, RECOVERY};
 use crate::world::{Bytes, PowerOn, SimStore, World};
+
+/// The disk: it may fail, it may have bytes that are never read, and its power may be cut.
+pub type Disk = PowerCut<Unread<Faulty<RamDisk>>>;
+
+/// A fault of the device that begins within the next commands.
+pub fn any_fault(random: &mut Random) -> Fault {
+    // A power-on makes some twenty requests, an installation a few more changes.
+    let at = random.below(40);
+    let number = random.next_u64() % 8192;
+    match random.below(8) {
+        0 => Fault::WriteOnce(at),
+        1 => Fault::WriteAlways(at),
+        2 => Fault::ReadOnce(at),
+        3 => Fault::ReadAlways(at),
+        4 => Fault::Stuck(at),
+        5 => Fault::Misdirected(at, 1 + number % 13),
+        6 => Fault::Rot(at, number),
+        _ => Fault::Lies(at, number),
+    }
+}
 
 /// A device under the hand of an operator.
 pub struct Device<'f, 'a> {
     /// Of which kind.
     pub field: &'f Field<'a>,
-    pub(super) world: World<'a, PowerCut<Unread<RamDisk>>>,
+    pub(super) world: World<'a, Disk>,
     /// What runs.
     pub(super) running: Option<BootProof>,
     /// A proof of an earlier power-on.
@@ -27,7 +48,7 @@ impl<'f, 'a> Device<'f, 'a> {
     /// A device without power.
     pub fn new(
         field: &'f Field<'a>,
-        disk: PowerCut<Unread<RamDisk>>,
+        disk: Disk,
         store: Option<SimStore>,
         told: Vec<String>,
     ) -> Self {
@@ -40,8 +61,22 @@ impl<'f, 'a> Device<'f, 'a> {
         Self { field, world, running: None, stale: None, told }
     }
 
-    pub(super) fn disk(&self) -> &Unread<RamDisk> {
+    pub(super) fn disk(&self) -> &Unread<Faulty<RamDisk>> {
         self.world.disks[0].device()
+    }
+
+    /// What stands on the disk.
+    pub(super) fn truly(&self) -> &RamDisk {
+        self.disk().device().device()
+    }
+
+    /// The fault of the device is over, if it had one. Returns whether it had begun.
+    pub(super) fn heal(&mut self) -> bool {
+        let mut disk = self.disk().clone();
+        let has_struck = disk.device().has_struck();
+        disk.device_mut().set(None);
+        self.world.disks[0] = PowerCut::new(disk);
+        has_struck
     }
 
     /// One command of an operator who knows nothing, or a reset. Returns whether it was cut short.

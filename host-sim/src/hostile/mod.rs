@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A state follows from its seed alone: a kind of device, a moment of its past, damage by a writer of
-//! the disk ([`damage`]), perhaps bytes that the device does not read any more, and a sequence of
-//! commands of which some are cut short by the power. Then the law "no dead end" of
+//! the disk ([`damage`]), perhaps bytes that the device does not read any more or a fault of it that
+//! is over in the end, and a sequence of commands of which some are cut short by the power. Then the law "no dead end" of
 //! `docs/DESIGN.md` is held against it ([`way_out`]): a slot that is whole and reaches the floor of
 //! the store boots, and the next update can be installed, boots and is confirmed, by calls that the
 //! tool has a command for.
@@ -30,6 +30,7 @@ use std::thread;
 pub use past::Field;
 
 use crate::disk::{PowerCut, Random};
+use crate::fault::Faulty;
 use crate::oracle::Broken;
 use commands::Device;
 use unread::Unread;
@@ -52,6 +53,8 @@ pub struct Counts {
     pub dark: u64,
     /// States with bytes that the device does not read.
     pub unread: u64,
+    /// States in which the device failed, or lied, during the commands.
+    pub faults: u64,
     /// States from which the next update was installed and confirmed.
     pub updated: u64,
     /// States in which the medium under the only target, or under a copy of the record, does not
@@ -68,6 +71,7 @@ impl Counts {
         self.cuts += other.cuts;
         self.dark += other.dark;
         self.unread += other.unread;
+        self.faults += other.faults;
         self.updated += other.updated;
         self.worn += other.worn;
     }
@@ -179,18 +183,26 @@ fn run(
         counts.damages += 1;
         told.push(damage::strike(&mut random, &mut disk, &others, &field.parts, &field.digests));
     }
-    let mut disk = Unread::new(disk);
+    let mut disk = Unread::new(Faulty::sound(disk));
     if random.chance(1, 12) {
         let part = field.parts.any(&mut random);
         told.push(format!("{} cannot be read any more", part.name));
         disk.range = part.range.clone();
         counts.unread += 1;
+    } else if random.chance(1, 3) {
+        let fault = commands::any_fault(&mut random);
+        told.push(format!("the device has a fault: {fault:?}"));
+        disk.device_mut().set(Some(fault));
     }
 
     let mut device = Device::new(field, PowerCut::new(disk), moment.store.clone(), told);
     for _ in 0..random.below(6) {
         counts.commands += 1;
         counts.cuts += u64::from(device.random_command(&mut random));
+    }
+    if device.heal() {
+        counts.faults += 1;
+        device.told.push("the device works again".into());
     }
     let end = way_out::find(&mut device, &mut counts);
     if let Some(trace) = trace {

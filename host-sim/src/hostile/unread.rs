@@ -23,6 +23,11 @@ impl<D> Unread<D> {
         &self.device
     }
 
+    /// The same, to change it.
+    pub const fn device_mut(&mut self) -> &mut D {
+        &mut self.device
+    }
+
     /// Whether some of these bytes are not read.
     #[must_use]
     pub const fn meets(&self, from: u64, end: u64) -> bool {

@@ -48,7 +48,7 @@ pub fn find(device: &mut Device<'_, '_>, counts: &mut Counts) -> Result<(), Brok
         counts.dark += u64::from(on.proof.is_none() && tried.is_empty());
 
         if let Some((at, bytes)) = &only_copy
-            && device.disk().device().bytes(*at, bytes.len()) != *bytes
+            && device.truly().bytes(*at, bytes.len()) != *bytes
         {
             return broken(Promise::Boots, "the only copy of the record was written".into());
         }
@@ -169,7 +169,7 @@ fn able(device: &mut Device<'_, '_>) -> Option<(Slot, String)> {
     }
     let field = device.field;
     let disk = device.disk();
-    let scene = field.places.scene(field.chain, disk.device());
+    let scene = field.places.scene(field.chain, device.truly());
     field.slots.iter().find_map(|slot| {
         let release = &field.chain.releases[scene[*slot as usize].whole()?];
         let kept = device.world.store.as_ref().and_then(|store| store.floors[slot.kind() as usize]);
@@ -213,7 +213,7 @@ fn only_copy(device: &Device<'_, '_>) -> Option<(u64, Vec<u8>)> {
         [false, true] => places[0],
         _ => return None,
     };
-    let bytes = device.disk().device().bytes(at, LEN_MAX);
+    let bytes = device.truly().bytes(at, LEN_MAX);
     Record::parse(&bytes).is_ok().then_some((at, bytes))
 }
 
