@@ -105,7 +105,7 @@ fn a_failing_walk_is_shortened_to_what_it_needs() {
         let plain = |event: &Event| event.power.is_none() || *event == event.simplified();
         assert!(failure.events.iter().all(plain), "{:?}", failure.events);
         let lines = replay_with(&chain, &failure.id, &alarm).expect("an identity");
-        assert_eq!(lines.last().map(String::as_str), Some("BROKEN Tried: the alarm rings"));
+        assert_eq!(lines.last().map(String::as_str), Some("BROKEN tried: the alarm rings"));
         assert_eq!(replay_with(&chain, &failure.id, &alarm), Ok(lines));
         let calm = replay(&chain, &failure.id).expect("an identity");
         assert_eq!(calm.last().map(String::as_str), Some("every promise holds"));

@@ -18,6 +18,8 @@ use crate::output::Output;
 
 /// Where `dmidecode --dump-bin` puts the table behind the entry point.
 const DUMP_TABLE_AT: usize = 32;
+/// The type of the structure that says what the system is: SMBIOS 3.7, 7.2.
+const SYSTEM: u8 = 1;
 
 /// Deepest folder that is looked into.
 const DEPTH_MAX: usize = 16;
@@ -150,7 +152,16 @@ fn find(args: &MatchArgs, out: &Output) -> Result<(), Failure> {
     let smbios = args.smbios.as_deref().map(read).transpose()?;
     let mut fields = Fields::default();
     if let (Some(bytes), Some(path)) = (&smbios, &args.smbios) {
-        fields = table(bytes).map_err(|error| wrong(path, error))?.fields();
+        let table = table(bytes).map_err(|error| wrong(path, error))?;
+        // Every machine has it: without it these are other bytes.
+        if !table.structures().any(|structure| structure.kind() == SYSTEM) {
+            return Err(wrong(
+                path,
+                "expected a file of `dmidecode --dump-bin` or a bare table of SMBIOS: it has no \
+                 structure of type 1, which says what the system is",
+            ));
+        }
+        fields = table.fields();
     }
     if let Some(path) = &args.edid {
         let panel = Panel::from_edid(&read(path)?);

@@ -259,6 +259,11 @@ fn refusal_kind(refusal: &Refusal) -> (&'static str, &'static str) {
         }
         Refusal::Loader { .. } => ("loader", ""),
         Refusal::Layout(LayoutError::NoSuchSlot(_)) => ("layout", OTHER_DISK),
+        Refusal::Layout(LayoutError::NothingForSlot) => (
+            "layout",
+            "`stillboot inspect` shows for which slots it is linked; take the bundle that is \
+             linked for this slot, or restart into the other one first",
+        ),
         Refusal::Layout(_) => ("layout", "see `stillboot disk show` for what there is"),
         Refusal::CannotReadData { .. } => (
             "data-epoch",

@@ -30,6 +30,7 @@ use crate::fault::{Fault, Faulty};
 use crate::oracle::{self, Broken, Known, Promise, Promises, Set, Truth};
 use crate::picture::{self, Came, Lost, Picture, Way};
 use crate::story::{Catalogue, LATER, NEXT, Name, Step, Story, V1};
+use crate::words;
 use crate::world::{Ground, SimStore};
 
 /// Tries of a new slot in the stories.
@@ -235,7 +236,7 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {:?} broken: {}", self.id, self.broken.promise, self.broken.how)
+        write!(f, "{}: {} broken: {}", self.id, self.broken.promise.heading(), self.broken.how)
     }
 }
 
@@ -869,20 +870,7 @@ impl<'a> Job<'a> {
         let program = Program::Boot { nonce: at.nonce, watchdog_reset, returns };
         let outcome = self.run(at, &program, instants);
         let Outcome::Boot(started) = &*outcome else { unreachable!("a boot ends as a boot") };
-        self.tell(|| {
-            let lines: Vec<_> = started
-                .report
-                .lines
-                .iter()
-                .map(|line| {
-                    format!(
-                        "{:?} as {:?}: {}",
-                        line.candidate.slot, line.candidate.claim, line.reason
-                    )
-                })
-                .collect();
-            format!("power on: record {:?}; {}", started.report.record, lines.join("; "))
-        });
+        self.tell(|| words::power_on(&started.report));
         if let Some(proof) = started.proof {
             let claim = started.report.lines.last().map(|line| line.candidate.claim);
             at.running = Some((proof, claim.unwrap_or(Claim::LastResort)));
@@ -924,17 +912,7 @@ impl<'a> Job<'a> {
         let trespass = self.engine.trespass.take();
         let Outcome::Install(result) = &*outcome else { unreachable!("it ends as what it is") };
         let name = self.known.releases[release].name;
-        self.tell(|| match result {
-            Ok(done) => {
-                let again = if done.resumed { ", resumed" } else { "" };
-                let (written, reused) = (done.written, done.reused);
-                format!(
-                    "install {name}: to {}, {written} bytes written, {reused} reused{again}",
-                    done.slot
-                )
-            }
-            Err(error) => format!("install {name}: {error}"),
-        });
+        self.tell(|| words::install(name, result));
         match result {
             Ok(installed) => self.known.end_install(&mut at.truth, release, installed.slot),
             Err(InstallError::Nothing(Nothing::Ready(slot))) => {
@@ -977,23 +955,7 @@ impl<'a> Job<'a> {
         let program = Program::Operate(request);
         let outcome = self.run(at, &program, instants);
         let Outcome::Operate(result) = &*outcome else { unreachable!("it ends as what it is") };
-        self.tell(|| {
-            let asked = match request {
-                Request::MarkGood(proof) => {
-                    format!("confirm {}, attempt {}", proof.slot, proof.attempt)
-                }
-                Request::MarkBad(slot) => format!("mark {slot} bad"),
-                Request::Rollback(slot) => format!("go back from {slot}"),
-                Request::HoldSlot(slot, true) => format!("hold {slot}"),
-                Request::HoldSlot(slot, false) => format!("free {slot}"),
-                other => format!("{other:?}"),
-            };
-            match result {
-                Ok(Answer::Boots(slot)) => format!("{asked}: {slot} boots next"),
-                Ok(_) => format!("{asked}: done"),
-                Err(error) => format!("{asked}: {error}"),
-            }
-        });
+        self.tell(|| words::request(&request, result));
         *result
     }
 
@@ -1835,7 +1797,7 @@ pub fn replay(catalogue: &Catalogue, stories: &[Story], id: &str) -> Result<Vec<
     let result = job.replay(rest)?;
     job.tell(|| match result {
         Ok(()) => "every promise holds".into(),
-        Err(broken) => format!("BROKEN {:?}: {}", broken.promise, broken.how),
+        Err(broken) => format!("BROKEN {}: {}", broken.promise.heading(), broken.how),
     });
     Ok(job.trace.unwrap_or_default())
 }
@@ -1869,7 +1831,7 @@ impl Job<'_> {
         let (Some(op), Some(cut)) = (op, parts.get(1)) else {
             if let Some(text) = parts.get(1) {
                 let fault = Self::fault_named(text).ok_or_else(|| bad(text))?;
-                self.tell(|| format!("{step:?} with {fault:?}"));
+                self.tell(|| format!("{step}, in which {}", words::fault(fault)));
                 return Ok(self.fault(&at, step, fault));
             }
             return Ok(self.step(&mut at, step, plain, None));

@@ -16,6 +16,7 @@ pub mod release;
 pub mod report;
 pub mod story;
 pub mod walk;
+mod words;
 pub mod world;
 
 pub use release::{Piece, Publisher};

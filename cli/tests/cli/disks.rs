@@ -112,12 +112,22 @@ fn show_names_a_backup_that_is_missing_and_repair_moves_it_to_the_new_end() {
     disk[528..532].copy_from_slice(&header.to_le_bytes());
     world.write("disk.img", &disk);
     for (command, advice) in
-        [("disk repair disk.img", "--from backup"), ("status --disk disk.img", "correct them")]
+        [("disk repair disk.img", "--from backup"), ("status --disk disk.img", "--from backup")]
     {
         let run = world.run(command).expect(1);
         assert!(run.stderr.contains("overlaps partition"), "{command}: {run:?}");
         assert!(run.stderr.contains(advice), "{command}: {run:?}");
     }
+    // Without a backup only the user knows.
+    let odd = world.read("disk.img");
+    for at in [len - 512, len - (8 << 20) - 512] {
+        damage(&world, "disk.img", at + 40, &[9; 8]);
+    }
+    let run = world.run("status --disk disk.img").expect(1);
+    assert!(run.stderr.contains("correct them") && !run.stderr.contains("--from"), "{run:?}");
+    world.write("disk.img", &odd);
+    world.run("disk repair disk.img --from backup").expect(0);
+    world.run("status --disk disk.img").expect(0);
     world.write("disk.img", &whole);
 
     damage(&world, "disk.img", 446, &[0, 0, 0, 0, 0x83, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0]);

@@ -118,6 +118,19 @@ impl Shelf {
 }
 
 #[test]
+fn what_is_no_table_of_a_machine_is_not_taken_for_a_silent_one() {
+    let shelf = Shelf::new();
+    shelf.tree("x13s.dtb", "lenovo,thinkpad-x13s");
+    let whole = dump(&LAPTOP);
+    let noise = crate::support::noise(3, 5000);
+    let zeros = vec![0; 4096];
+    for bytes in [&b""[..], b"junk\n", &noise, &zeros, &whole[..32], &whole[..31]] {
+        shelf.0.write("machine.bin", bytes);
+        shelf.finds("--set trees").refused(1, "dtbs");
+    }
+}
+
+#[test]
 fn tables_are_read_as_dmidecode_reads_them() {
     let shelf = Shelf::new();
     shelf.tree("x13s.dtb", "lenovo,thinkpad-x13s");

@@ -9,6 +9,7 @@ use super::unread::Unread;
 use crate::disk::{Cut, PowerCut, RamDisk, Random, Tear};
 use crate::fault::{Fault, Faulty};
 use crate::walk::chain::{LOW, OTHER_CLASS, RECOVERY};
+use crate::words;
 use crate::world::{Bytes, PowerOn, SimStore, World};
 
 /// The disk: it may fail, it may have bytes that are never read, and its power may be cut.
@@ -161,11 +162,7 @@ impl<'f, 'a> Device<'f, 'a> {
         }
         self.world.watchdog_reset = watchdog;
         let on = self.world.power_on().expect("the ground is sound");
-        let line = |line: &stillboot::boot::Line| {
-            format!("{} as {:?}: {}", line.candidate.slot, line.candidate.claim, line.reason)
-        };
-        let lines: Vec<_> = on.report.lines.iter().map(line).collect();
-        self.told.push(format!("power on: record {:?}; {}", on.report.record, lines.join("; ")));
+        self.told.push(words::power_on(&on.report));
         self.running = on.proof;
         on
     }
@@ -173,7 +170,7 @@ impl<'f, 'a> Device<'f, 'a> {
     /// A request.
     pub(super) fn operate(&mut self, request: Request) -> Result<Answer, OperateError> {
         let answer = self.world.operate(request);
-        self.told.push(format!("{request:?}: {answer:?}"));
+        self.told.push(words::request(&request, &answer));
         answer
     }
 
@@ -189,7 +186,7 @@ impl<'f, 'a> Device<'f, 'a> {
         let bundle = if is_whole { release.bundle.to_vec() } else { chain.tampered(name) };
         let running = self.running.map_or(Running::Offline, Running::Proof);
         let answer = self.world.install_with(&mut Bytes::new(&bundle, usize::MAX), running, change);
-        self.told.push(format!("install {}: {answer:?}", release.name));
+        self.told.push(words::install(&release.name, &answer));
         answer
     }
 }

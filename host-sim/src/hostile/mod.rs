@@ -32,6 +32,7 @@ pub use past::Field;
 use crate::disk::{PowerCut, Random};
 use crate::fault::Faulty;
 use crate::oracle::Broken;
+use crate::words;
 use commands::Device;
 use unread::Unread;
 
@@ -191,7 +192,7 @@ fn run(
         counts.unread += 1;
     } else if random.chance(1, 3) {
         let fault = commands::any_fault(&mut random);
-        told.push(format!("the device has a fault: {fault:?}"));
+        told.push(format!("the device gets a fault: {}", words::fault(fault)));
         disk.device_mut().set(Some(fault));
     }
 

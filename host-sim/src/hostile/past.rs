@@ -75,8 +75,9 @@ impl<'a> Field<'a> {
                     let layout = ground.layout(&layouts).expect("the ground is sound");
                     let parts = Regions::new(&ground, &layout);
                     let name = format!(
-                        "{}, slots {slots:?}{}",
+                        "{}, slots {}{}",
                         medium.name,
+                        slots.iter().map(|slot| slot.name()).collect::<Vec<_>>().join(" "),
                         if has_store { ", store" } else { "" }
                     );
                     let digests = chain.releases.iter().map(|release| release.digest).collect();

@@ -109,10 +109,10 @@ pub struct Event {
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {:?}", self.number, self.what)?;
+        write!(f, "{} {}", self.number, self.what)?;
         match self.power {
             Some(PowerLoss { change, cut, loss }) => {
-                write!(f, ", power lost at change {change}: {cut:?}, of the cache {loss:?}")
+                write!(f, ", power lost at change {change}, {cut}, and {loss} of the cache")
             }
             None => Ok(()),
         }

@@ -47,6 +47,7 @@ use crate::engine::Back;
 use crate::explore::{self, Disk, Medium, RUINS, row_of_fault};
 use crate::fault::{Fault, Faulty};
 use crate::oracle::{self, Broken, Promise, Promises};
+use crate::words;
 use crate::world::{self, Bytes, Ground, SimStore, World};
 use chain::{LOW, Name, OTHER_CLASS, RECOVERY, UPDATES};
 use event::{Event, Loss, Offer, PowerLoss, What};
@@ -119,7 +120,7 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {:?} broken: {}", self.id, self.broken.promise, self.broken.how)
+        write!(f, "{}: {} broken: {}", self.id, self.broken.promise.heading(), self.broken.how)
     }
 }
 
@@ -193,7 +194,7 @@ pub fn replay_with(chain: &Chain, id: &str, alarm: Alarm<'_>) -> Result<Vec<Stri
     let mut trace = Vec::new();
     let (_, end) = Route::new(chain, medium, seed).run(&events, alarm, Some(&mut trace));
     trace.push(match end {
-        Some((_, broken)) => format!("BROKEN {:?}: {}", broken.promise, broken.how),
+        Some((_, broken)) => format!("BROKEN {}: {}", broken.promise.heading(), broken.how),
         None => "every promise holds".into(),
     });
     Ok(trace)
@@ -569,7 +570,7 @@ impl<'w, 'a> Walker<'w, 'a> {
         if self.world.disks[0].device().has_struck() {
             let fault = self.fault;
             if !self.faults.contains(&fault) {
-                self.tell(|| format!("{fault:?} has struck"));
+                self.tell(|| format!("the fault has begun: {}", words::fault(fault)));
                 self.counts.faults += 1;
                 self.faults.push(fault);
             }
@@ -692,13 +693,7 @@ impl<'w, 'a> Walker<'w, 'a> {
             return Ok(());
         };
         self.counts.power_ons += 1;
-        self.tell(|| {
-            let line = |line: &stillboot::boot::Line| {
-                format!("{} as {:?}: {}", line.candidate.slot, line.candidate.claim, line.reason)
-            };
-            let lines: Vec<_> = started.report.lines.iter().map(line).collect();
-            format!("  record {:?}; {}", started.report.record, lines.join("; "))
-        });
+        self.tell(|| format!("  {}", words::power_on(&started.report)));
         let start = self.only_verified(&mut started)?;
         if !self.is_known() {
             // Where every image comes back nothing has to run.
@@ -818,7 +813,10 @@ impl<'w, 'a> Walker<'w, 'a> {
         let answer = self.run(power, |world| world.operate(request));
         let unflushed = self.disk().pending();
         self.end(power);
-        self.tell(|| format!("  {request:?}: {answer:?}"));
+        self.tell(|| match &answer {
+            Some(answer) => format!("  {}", words::request(&request, answer)),
+            None => "  cut by the power".into(),
+        });
         let Some(answer) = answer else {
             self.states = distinct(courses.into_iter().flat_map(|course| course.states));
             return Ok(None);
@@ -922,7 +920,10 @@ impl<'w, 'a> Walker<'w, 'a> {
         });
         let unflushed = self.disk().pending();
         self.end(power);
-        self.tell(|| format!("  install {}: {answer:?}", published.name));
+        self.tell(|| match &answer {
+            Some(answer) => format!("  {}", words::install(&published.name, answer)),
+            None => "  cut by the power".into(),
+        });
         if let Some((slot, bytes)) = before
             && self.is_known()
             && self.content_of(slot) != bytes
@@ -988,7 +989,11 @@ impl<'w, 'a> Walker<'w, 'a> {
             )
             .map(|_| ())
         });
-        self.tell(|| format!("  scrub: {scrubbed:?}"));
+        self.tell(|| match &scrubbed {
+            Some(Ok(())) => "  the slot verifies".into(),
+            Some(Err(reason)) => format!("  the slot does not verify: {reason}"),
+            None => "  cut by the power".into(),
+        });
         if self.is_known() && scrubbed.is_some_and(|result| result.is_ok() != is_whole) {
             let how = format!("slot {slot} is whole: {is_whole}; the scrub says {scrubbed:?}");
             return broken(Promise::Tried, how);

@@ -69,14 +69,20 @@ pub(crate) fn read_file(
     let mut tables: Vec<Table> = Vec::new();
     let mut why = Vec::new();
     for size in sizes {
-        match gpt::read(&mut Blocks::new(file, *size, disk_bytes)) {
+        let mut blocks = Blocks::new(file, *size, disk_bytes);
+        match gpt::read(&mut blocks) {
             Ok(found) => tables.push(Table::new(path, *size, found)),
             // The other size is looked at as well.
             Err(gpt::TableError::OtherSectors { .. }) if sizes.len() > 1 => {}
-            Err(error) => why.push(match sizes.len() {
-                1 => format!("{error}{}", way_out(&error)),
-                _ => format!("for sectors of {size} bytes: {error}{}", way_out(&error)),
-            }),
+            Err(error) => {
+                let is_backup_sound = matches!(error, gpt::TableError::Partition { .. })
+                    && is_backup_sound(&mut blocks);
+                let way_out = if is_backup_sound { FROM_BACKUP } else { way_out(&error) };
+                why.push(match sizes.len() {
+                    1 => format!("{error}{way_out}"),
+                    _ => format!("for sectors of {size} bytes: {error}{way_out}"),
+                });
+            }
         }
     }
     // All primaries before any backup: at the end of an image that was grown or reused lies what
@@ -89,6 +95,20 @@ pub(crate) fn read_file(
         1 => Ok(tables.remove(0)),
         _ => Err(TableError::TwoTables { path: path.to_path_buf() }),
     }
+}
+
+/// What can be done about a primary table whose partitions cannot be.
+const FROM_BACKUP: &str = "; the backup of the table is whole, and its partitions can be: \
+                           `stillboot disk repair --from backup` restores it";
+
+/// Whether the backup is whole and what it says can be, while the primary is whole and cannot.
+fn is_backup_sound(device: &mut Blocks<'_>) -> bool {
+    let Some(last) = gpt::last_block(device) else { return false };
+    let Ok(label) = gpt::Label::read(device) else { return false };
+    let header = gpt::read_header(device, 1).ok();
+    let block = device.geometry().logical_block_bytes;
+    gpt::Copy::backup(device, header.as_ref(), &label, last)
+        .is_ok_and(|backup| backup.table(block, true).is_ok())
 }
 
 /// What can be done about a table that does not count.
