@@ -100,7 +100,8 @@ pub fn mark_bad(args: &MarkBadArgs, out: &Output) -> Result<(), Failure> {
 #[command(after_help = "Examples:\n  stillboot rollback --disk /dev/sda\n  \
     stillboot rollback --disk disk.img --slot b\n\n\
     The slot that is left stays good and is held; `stillboot unhold b` gives it free again.\n\
-    Restart before the next update: it may replace the slot that was gone back to.\n\
+    Restart before the next update: until then `stillboot install` spares the slot that was gone\n\
+    back to, unless --slot names it.\n\
     Where an update waits for its trial, that is called off and all else stays, as by\n\
     `stillboot cancel`.")]
 pub struct RollbackArgs {

@@ -218,7 +218,10 @@ impl Page<'_> {
         self.put("</thead><tbody>");
         let table = oracle::table();
         let mut rows: Vec<_> = table.iter().collect();
-        rows.sort_by_key(|(row, _)| ROWS.iter().position(|known| known == *row));
+        // Last what the stories do not try.
+        rows.sort_by_key(|(row, _)| {
+            ROWS.iter().position(|known| known == *row).unwrap_or(ROWS.len())
+        });
         for (row, promises) in rows {
             let tally = sums.get(row).copied().unwrap_or_default();
             self.add(format_args!("<tr><th scope=row>{row}<td class=n>{}", number(tally.points)));
