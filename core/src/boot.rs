@@ -314,6 +314,8 @@ pub struct Boot<'a, H = SoftSha256> {
     counted: u8,
     /// Slots of which a scan could not read all that it looks at, as bits.
     silent: u8,
+    /// A scan found a head that verifies and is for this device.
+    any_head: bool,
     /// Nothing was loaded from the candidate yet.
     first_reserve: bool,
     /// By kind of slot.
@@ -358,6 +360,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
             first_reserve: true,
             counted: 0,
             silent: 0,
+            any_head: false,
             unspent: SlotState::Empty,
             buffer_len: 0,
             report: Report {
@@ -581,6 +584,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
             (ScanPart::Head, _) => {
                 let class = self.verify(slot, buffer);
                 if read && matches!(class, Ok(Ok(()))) {
+                    self.any_head = true;
                     return self.scan_part(at, ScanPart::Commit, false);
                 }
                 self.scan(at + 1)
@@ -693,15 +697,16 @@ impl<'a, H: Sha256> Boot<'a, H> {
         let write = match self.report.record {
             // What was found bad is noted: else an installation would spare it as the good slot.
             Choice::Current { .. } => self.dirty,
-            // Both copies lost and nothing to start: without a record nothing could be installed
-            // either. What merely could not be read may still be there the next time, so it is not
-            // to be the first that is overwritten.
-            Choice::Lost => {
+            Choice::Factory if !self.any_head => false,
+            // Both copies lost, or wiped, and nothing to start: without a record nothing could be
+            // installed either. What merely could not be read may still be there the next time, so
+            // it is not to be the first that is overwritten.
+            Choice::Lost | Choice::Factory => {
                 let unseen = self.silent | self.kinds[0].unseen | self.kinds[1].unseen;
                 self.record.body.keep_unread(unseen);
                 self.dirty && !(Canary::UnreadEndsUpdates.sings() && unseen != 0)
             }
-            Choice::Factory | Choice::Newer => false,
+            Choice::Newer => false,
         };
         if write { self.write_record(State::SettleEmpty) } else { self.stop() }
     }

@@ -65,6 +65,8 @@ pub enum Canary {
     RecoveryDowngrade,
     /// A slot that could not be read once is held, also when the device reads it again.
     ReadErrorHolds,
+    /// A device whose record was wiped passes for a new one: what works is overwritten.
+    BlankIsNew,
 }
 
 #[cfg(stillboot_canary)]
@@ -87,7 +89,7 @@ impl Canary {
 #[cfg(stillboot_canary)]
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::CountsAfterStart,
         Self::HeaderFirst,
         Self::NoFlushBeforeSwitch,
@@ -112,6 +114,7 @@ impl Canary {
         Self::NewerForEver,
         Self::RecoveryDowngrade,
         Self::ReadErrorHolds,
+        Self::BlankIsNew,
     ];
 
     /// Switches one bug on in the whole process, or none.

@@ -241,7 +241,8 @@ pub enum Wait {
     /// The store cannot be raised to what the update reaches: full, locked or worn out. Installed
     /// all the same, the update could never be defended against its predecessor.
     StoreFull,
-    /// Both copies of the boot record are lost: the next boot makes a new one.
+    /// Both copies of the boot record are lost, or were wiped on a device that has a system: the next
+    /// boot makes a new one.
     RecordLost,
 }
 
@@ -369,7 +370,7 @@ impl core::fmt::Display for InstallError {
                  reaches",
             ),
             Self::Deferred(Wait::RecordLost) => f.write_str(
-                "deferred: both copies of the boot record are lost; the next boot makes a new one",
+                "deferred: the boot record is lost; the next boot makes a new one",
             ),
             Self::Nothing(Nothing::Running) => {
                 f.write_str("nothing to do: this version runs already")
@@ -544,6 +545,8 @@ struct Seen {
     silent: u8,
     /// One of them is of the target's kind.
     unread: bool,
+    /// A head verifies and is for this device.
+    any_head: bool,
     /// A slot of the target's kind has no head that verifies.
     unverified: bool,
     /// The highest floor that a head of the target's kind reaches.
@@ -981,6 +984,10 @@ impl<'a, H: Sha256> Install<'a, H> {
     fn find_running(&mut self) -> Result<Action, InstallError> {
         let layout = &self.config.layout;
         match &self.config.running {
+            // A device that has booted has a record.
+            Running::Proof(_) if !self.copies.has_current() => {
+                return Err(InstallError::Deferred(Wait::RecordLost));
+            }
             Running::Proof(proof) => {
                 let entry = self.record.body.slot(proof.slot);
                 if !layout.has(proof.slot) || entry.digest != proof.digest {
@@ -1022,8 +1029,8 @@ impl<'a, H: Sha256> Install<'a, H> {
     }
 
     /// Looks at the heads of slots from number `at` of the layout on, where the answer matters: what
-    /// would boot on a device that is offline, and what the slots of the target's kind hold where
-    /// none of them runs.
+    /// would boot on a device that is offline, what the slots of the target's kind hold where none
+    /// of them runs, and whether a device without a record is new.
     fn look(&mut self, at: usize) -> Result<Action, InstallError> {
         let kind = self.kind();
         let slots = self.config.layout.slots();
@@ -1031,7 +1038,11 @@ impl<'a, H: Sha256> Install<'a, H> {
             let slot = slots[*at].slot;
             match self.running {
                 Some(running) => slot.kind() == kind && running.kind() != kind,
-                None => slot.kind() == kind || slot.kind() == SlotKind::Update,
+                None => {
+                    slot.kind() == kind
+                        || slot.kind() == SlotKind::Update
+                        || !self.copies.has_current()
+                }
             }
         });
         match next {
@@ -1068,6 +1079,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         let seen = &mut self.seen;
         match (verified, self.manifest.take()) {
             (Ok(_), Some(manifest)) if check_class(device, &manifest).is_ok() => {
+                seen.any_head = true;
                 let is_recorded = entry.digest == *manifest.digest();
                 if is_recorded {
                     seen.as_recorded |= slot.bit();
@@ -1098,6 +1110,15 @@ impl<'a, H: Sha256> Install<'a, H> {
     /// All heads that matter were looked at.
     fn looked(&mut self) -> Result<Action, InstallError> {
         let layout = &self.config.layout;
+        if !self.copies.has_current() {
+            // The record is written before the first head. Where one stands the device is not new,
+            // its record was wiped: every slot would pass for an empty one, and the only system
+            // that works could be overwritten. The next boot rebuilds the record from the heads.
+            if self.seen.any_head && !Canary::BlankIsNew.sings() {
+                return Err(InstallError::Deferred(Wait::RecordLost));
+            }
+            self.record.body.note_unread(self.seen.silent);
+        }
         if let Running::Offline = self.config.running {
             let order = candidates(&self.record.body, Knowledge::Record, |slot| layout.has(slot));
             let good = |claim| matches!(claim, Claim::Good | Claim::Suspect);

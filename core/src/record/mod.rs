@@ -182,6 +182,11 @@ impl Copies {
         round(record::LEN_MAX, layout.unit() as u32)
     }
 
+    /// Whether a copy is true, once they were read.
+    pub(crate) const fn has_current(&self) -> bool {
+        self.current.is_some()
+    }
+
     pub(crate) fn begin_read(&mut self, layout: &Layout<'_>) -> Io {
         self.copy = 0;
         self.read(layout, Phase::Read)

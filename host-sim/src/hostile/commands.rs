@@ -3,11 +3,13 @@
 use stillboot::format::{BootProof, Hold, Slot};
 use stillboot::install::{InstallConfig, InstallError, Installed, Running};
 use stillboot::operate::{Answer, OperateError, Request};
+use stillboot::record::Choice;
 
 use super::past::{Field, LIVED, TRIES};
 use super::unread::Unread;
 use crate::disk::{Cut, PowerCut, RamDisk, Random, Tear};
 use crate::fault::{Fault, Faulty};
+use crate::oracle::{Broken, Promise};
 use crate::walk::chain::{LOW, OTHER_CLASS, RECOVERY};
 use crate::words;
 use crate::world::{Bytes, PowerOn, SimStore, World};
@@ -43,6 +45,8 @@ pub struct Device<'f, 'a> {
     stale: Option<BootProof>,
     /// What happened, for people.
     pub told: Vec<String>,
+    /// A promise that a command has broken.
+    pub(super) broken: Option<Broken>,
 }
 
 impl<'f, 'a> Device<'f, 'a> {
@@ -59,7 +63,7 @@ impl<'f, 'a> Device<'f, 'a> {
         world.store = store;
         // No power-on of the past had it.
         world.nonce = 1 << 32;
-        Self { field, world, running: None, stale: None, told }
+        Self { field, world, running: None, stale: None, told, broken: None }
     }
 
     pub(super) fn disk(&self) -> &Unread<Faulty<RamDisk>> {
@@ -185,8 +189,36 @@ impl<'f, 'a> Device<'f, 'a> {
         let release = &chain.releases[name];
         let bundle = if is_whole { release.bundle.to_vec() } else { chain.tampered(name) };
         let running = self.running.map_or(Running::Offline, Running::Proof);
+        let spared = self.unrecorded();
         let answer = self.world.install_with(&mut Bytes::new(&bundle, usize::MAX), running, change);
         self.told.push(words::install(&release.name, &answer));
+        let lost = spared.iter().find(|slot| !self.whole().contains(slot));
+        if let Some(slot) = lost {
+            let how = format!("without a record {slot} is written over, and was whole");
+            self.broken.get_or_insert(Broken { promise: Promise::Boots, how });
+        }
         answer
+    }
+
+    /// The slots that are whole while there is no record to say so. Nothing may be installed then: a
+    /// power-on, which looks at all of them, comes first.
+    fn unrecorded(&self) -> Vec<Slot> {
+        match self.world.clone().record() {
+            Ok((_, Choice::Factory | Choice::Lost, _)) => self.whole(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The slots that hold all of a release for this device, and can be read.
+    pub(super) fn whole(&self) -> Vec<Slot> {
+        let field = self.field;
+        let scene = field.places.scene(field.chain, self.truly());
+        let is_whole = |slot: &Slot| {
+            let release = scene[*slot as usize].whole().map(|name| &field.chain.releases[name]);
+            let mut stretches = field.ground.stretches(*slot).into_iter();
+            release.is_some_and(|release| release.is_ours)
+                && !stretches.any(|at| self.disk().meets(at.start, at.end))
+        };
+        field.slots.iter().copied().filter(is_whole).collect()
     }
 }

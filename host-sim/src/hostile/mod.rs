@@ -205,7 +205,10 @@ fn run(
         counts.faults += 1;
         device.told.push("the device works again".into());
     }
-    let end = way_out::find(&mut device, &mut counts);
+    let end = match device.broken.take() {
+        Some(broken) => Err(broken),
+        None => way_out::find(&mut device, &mut counts),
+    };
     if let Some(trace) = trace {
         trace.append(&mut device.told);
     }
