@@ -230,8 +230,8 @@ pub fn read_proof(path: Option<&Path>) -> Result<BootProof, Failure> {
                 refused(
                     "no boot proof found: expected `stillboot.proof=` on the kernel command line, \
                      the EFI variable StillBootProof, or /chosen/stillboot,proof in the device \
-                     tree; if nothing runs from this disk, give --offline; if a system does, give the proof \
-                     of its boot with --proof FILE"
+                     tree; if a system runs from this disk, give the proof of its boot with \
+                     --proof FILE; where nothing does, `stillboot install` takes --offline"
                         .into(),
                 )
             })?;

@@ -213,13 +213,17 @@ fn classify(error: &InstallError) -> (Exit, &'static str, &'static str) {
             };
             let advice = match wait {
                 Wait::Policy(Deferral::NoIdentity) => "--device-id gives it one",
-                Wait::Held | Wait::Policy(Deferral::Hold { .. }) => "`stillboot unhold` ends it",
+                Wait::Policy(Deferral::Hold { .. }) => "`stillboot unhold` ends it",
+                Wait::Held => {
+                    "`stillboot status` shows which slot is held, and `stillboot unhold SLOT` gives \
+                     it free"
+                }
                 Wait::Unverified(_) => {
                     "--slot names it; for a disk at hand `stillboot boot`, with \
                      --even-if-nothing-verifies if the roots are right, does what a boot does"
                 }
                 Wait::RecordLost => {
-                    "for a disk at hand, `stillboot boot` stands in for that; where no slot \
+                    "restart if a system runs from this disk; for a disk at hand, `stillboot boot` stands in for that; where no slot \
                      verifies, with --even-if-nothing-verifies"
                 }
                 Wait::Policy(

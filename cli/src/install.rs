@@ -7,7 +7,7 @@ use serde_json::json;
 use stillboot::driver::{self, InstallHost, NoStore};
 use stillboot::format::{Digest, Slot, SlotKind, SlotState};
 use stillboot::install::{
-    Install, InstallConfig, InstallError, Offer, Progress as Done, Refusal, Reuse, Running,
+    Install, InstallConfig, InstallError, Nothing, Offer, Progress as Done, Refusal, Reuse, Running,
 };
 use stillboot::layout::{Layout, LayoutError};
 use stillboot::operate::{Operate, Request};
@@ -118,6 +118,22 @@ impl UpdateArgs {
                 Some(manifest),
             ) => Some(room::too_small(&config.layout, &self.slots(&config.layout), manifest)),
             (InstallError::Refused(Refusal::Proof), _) => proof_trouble(config, devices),
+            (InstallError::Refused(Refusal::NoOtherSlot), _) if self.offline => {
+                only_slot(&self.slots(&config.layout))
+            }
+            (InstallError::Nothing(Nothing::Running), _) if self.offline => Some(Failure::new(
+                Exit::Nothing,
+                "running",
+                "nothing to do: the slot that boots holds this version already; --repair installs \
+                 it into another slot",
+            )),
+            (InstallError::Nothing(Nothing::Running), _) if self.kind() == SlotKind::Recovery => {
+                Some(Failure::new(
+                    Exit::Nothing,
+                    "running",
+                    "nothing to do: the recovery slot holds this version already",
+                ))
+            }
             _ => None,
         };
         known.unwrap_or_else(|| bundle.explain(error))
@@ -131,6 +147,7 @@ impl UpdateArgs {
             policy: self.policy.policy(out)?,
             seen: self.policy.seen(out),
             notes: false,
+            spared: None,
             out,
             statements,
             failure: None,
@@ -224,7 +241,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     } else {
         bundle.guard(kind);
     }
-    spare_rolled_back(&config, devices)?;
+    let judge = Judge { spared: spare_rolled_back(&config, devices), ..judge };
     let mut buffer = vec![0; BUFFER_LEN];
     // Loaders have no clock: what failed since the last look gets a time now, for the back-off.
     if let Some(now) = time::now() {
@@ -307,6 +324,20 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     Ok(())
 }
 
+/// The only slot there is takes an update if it is named and nothing runs from it.
+fn only_slot(slots: &[Slot]) -> Option<Failure> {
+    let [slot] = slots else { return None };
+    Some(Failure::new(
+        Exit::Refused,
+        "no-other-slot",
+        format_args!(
+            "refused: slot {slot} boots, and there is no other update slot: a partition is missing, \
+             or there is only one; where nothing runs from it, --slot {slot} installs over what it \
+             holds; `stillboot disk show` lists the partitions that were found"
+        ),
+    ))
+}
+
 /// Why the proof does not match, where the record says more than that.
 fn proof_trouble(config: &InstallConfig<'_>, devices: &mut [FileDevice]) -> Option<Failure> {
     let Running::Proof(proof) = &config.running else { return None };
@@ -320,29 +351,30 @@ fn proof_trouble(config: &InstallConfig<'_>, devices: &mut [FileDevice]) -> Opti
     }
     let body = record::read(&config.layout, devices).ok()?.record.body;
     let entry = body.slot(slot);
-    let is_called_off = entry.digest == proof.digest && entry.state == CALLED_OFF;
-    if !is_called_off {
+    if entry.digest != proof.digest {
         return None;
     }
+    let what = match entry.state {
+        CALLED_OFF => "called off",
+        SlotState::Bad { .. } => "marked bad",
+        _ => return None,
+    };
     refused(format!(
-        "refused: slot {slot}, which runs, was called off after it was started: restart first, so \
-         that a slot runs that is good"
+        "refused: slot {slot}, which runs, was {what} after it was started: restart first, so that \
+         a slot runs that is good"
     ))
 }
 
-/// Refuses to replace the slot that `rollback` goes back to at the next power-on, if no slot is
-/// named: it is the system that the operator trusts more than the one that runs.
-///
-/// # Errors
-/// It is to be replaced.
+/// Why the only slot that could be replaced is spared: the next power-on goes back to it, from what
+/// runs and is held. So `rollback` leaves it, and the operator trusts that system more than the one
+/// that runs. A slot that is named is replaced all the same.
 pub fn spare_rolled_back(
     config: &InstallConfig<'_>,
     devices: &mut [FileDevice],
-) -> Result<(), Failure> {
-    let (Running::Proof(proof), None) = (&config.running, config.target) else { return Ok(()) };
+) -> Option<Failure> {
+    let (Running::Proof(proof), None) = (&config.running, config.target) else { return None };
     // What keeps the record from being read, the installation says.
-    let Ok(read) = record::read(&config.layout, devices) else { return Ok(()) };
-    let body = read.record.body;
+    let body = record::read(&config.layout, devices).ok()?.record.body;
     let entry = body.slot(proof.slot);
     let was_left = entry.held && entry.state == SlotState::Good && entry.digest == proof.digest;
     let all = config.layout.slots().iter().map(|at| at.slot);
@@ -355,17 +387,19 @@ pub fn spare_rolled_back(
         let other = body.slot(*slot);
         (other.state, other.suspect) == (SlotState::Good, false) && other.priority > entry.priority
     };
-    match &targets[..] {
-        [slot] if was_left && goes_first(slot) => Err(Failure::new(
+    let [slot] = targets[..] else { return None };
+    (was_left && goes_first(&slot)).then(|| {
+        Failure::new(
             Exit::Deferred,
             "rolled-back",
             format_args!(
-                "deferred: `rollback` goes back to slot {slot} at the next power-on, and the \
-                 update would replace it; restart first, or name it with --slot {slot}"
+                "deferred: the next power-on starts slot {slot}, as after `rollback`: slot {}, \
+                 which runs, is held; the update would replace slot {slot}; restart first, or name \
+                 it with --slot {slot}",
+                proof.slot
             ),
-        )),
-        _ => Ok(()),
-    }
+        )
+    })
 }
 
 /// The slot in which an installation of the update `digest` stands half done, as the record on the

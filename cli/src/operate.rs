@@ -100,6 +100,8 @@ pub fn mark_bad(args: &MarkBadArgs, out: &Output) -> Result<(), Failure> {
 #[command(after_help = "Examples:\n  stillboot rollback --disk /dev/sda\n  \
     stillboot rollback --disk disk.img --slot b\n\n\
     The slot that is left stays good and is held; `stillboot unhold b` gives it free again.\n\
+    From an update on trial it goes back as well, and that update is not accepted here again until\n\
+    `stillboot forget` lifts that; `stillboot cancel` calls a trial off without a ban.\n\
     Restart before the next update: until then `stillboot install` spares the slot that was gone\n\
     back to, unless --slot names it.\n\
     Where an update waits for its trial, that is called off and all else stays, as by\n\
@@ -140,7 +142,9 @@ pub struct CancelArgs {
 
 /// Calls off what waits to be tried.
 pub fn cancel(args: &CancelArgs, out: &Output) -> Result<(), Failure> {
-    request(&args.disk, Request::Cancel, out, |_| "the update that waited is called off".into())
+    request(&args.disk, Request::Cancel, out, |_| {
+        "the update that waited or was on trial is called off; if it runs, restart".into()
+    })
 }
 
 /// Options of `forget`.

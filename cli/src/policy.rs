@@ -198,7 +198,9 @@ pub struct Judge<'a> {
     pub notes: bool,
     /// For warnings.
     pub out: &'a Output,
-    /// Why a statement was not accepted: then nothing is installed.
+    /// Why nothing may be installed whatever the policy says, if it comes to the policy.
+    pub spared: Option<Failure>,
+    /// Why it was not asked, or a statement was not accepted: then nothing is installed.
     pub failure: Option<Failure>,
     /// What each rule said.
     pub findings: Vec<(policy::Rule, Verdict)>,
@@ -209,6 +211,10 @@ pub struct Judge<'a> {
 impl Judge<'_> {
     /// The verdict on `offer`.
     pub fn judge(&mut self, offer: &Offer<'_>) -> Verdict {
+        if let Some(failure) = self.spared.take() {
+            self.failure = Some(failure);
+            return Verdict::Deferred(Deferral::NotApproved);
+        }
         let digest = offer.manifest.digest();
         let verified = statements::verify(&self.statements, &self.device, offer.head, digest);
         let statements = match verified {
@@ -308,7 +314,7 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     let Disk { devices, plan, .. } = &mut update.disk.look(out)?;
     let slots = plan.slots();
     let config = update.config(device, plan.layout(&slots)?)?;
-    install::spare_rolled_back(&config, devices)?;
+    let judge = Judge { spared: install::spare_rolled_back(&config, devices), ..judge };
     let mut machine = Install::<SoftSha256>::new(&config);
     let mut buffer = vec![0; install::BUFFER_LEN];
     let mut host = Asker { judge, verdict: None };

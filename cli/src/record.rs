@@ -107,6 +107,7 @@ pub enum RecordCommand {
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  \
     stillboot record discard --version 2 --offline --disk disk.img\n\n\
+    Also where a slot that cannot be read keeps the recorded floor in force.\n\
     For a record that a later version of this software wrote: loaders of this version only read\n\
     it, so nothing can be installed. Lost are: the tries that were spent, the list of updates that\n\
     failed, holds, suspicions, priorities, the recorded floor and the data epoch. Floor and data\n\
@@ -115,7 +116,7 @@ pub enum RecordCommand {
 pub struct DiscardArgs {
     #[command(flatten)]
     disk: LockArgs,
-    /// The format version of the record, as `stillboot status` shows it
+    /// The format version of the record, as `stillboot status` and messages show it
     #[arg(long, value_name = "NUMBER")]
     version: u16,
     /// Nothing runs from this disk

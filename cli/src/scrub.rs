@@ -51,8 +51,8 @@ pub fn scrub(args: &ScrubArgs, out: &Output) -> Result<(), Failure> {
     let layout = plan.layout(&slots)?;
     let mut buffer = vec![0; BUFFER_LEN];
     let record::Read { choice, record, .. } = record::read(&layout, devices)?;
-    // A lost record, or one that only a newer version reads, tells nothing of the slots.
-    let known = matches!(choice, Choice::Current { .. } | Choice::Factory);
+    // A lost or blank record, or one that only a newer version reads, tells nothing of the slots.
+    let known = matches!(choice, Choice::Current { .. });
     let mut body = record.body;
 
     let mut findings = Vec::new();
@@ -63,7 +63,12 @@ pub fn scrub(args: &ScrubArgs, out: &Output) -> Result<(), Failure> {
         if known && entry.state == SlotState::Empty {
             continue;
         }
-        let total = length(&device, &layout, slot, devices, &mut buffer).unwrap_or(0);
+        let total = length(&device, &layout, slot, devices, &mut buffer);
+        // Without a head that verifies it is as empty as on a new device.
+        if choice == Choice::Factory && total.is_none() {
+            continue;
+        }
+        let total = total.unwrap_or(0);
         let mut progress = Progress::new(out, format!("checking slot {slot}"), total);
         let result = driver::scrub::<SoftSha256>(
             &device,
@@ -139,8 +144,9 @@ fn report(findings: &[Finding], out: &Output) -> Result<(), Failure> {
             Exit::Failed,
             "does-not-verify",
             format_args!(
-                "should boot and does not verify: slot {}; install the next release, or the \
-                 version that runs with --repair; where nothing boots any more, `stillboot boot \
+                "should boot and does not verify: slot {}; check --roots, --class and --arch \
+                 first: if they are right, install the next release, or the version that runs with \
+                 --repair; where nothing boots any more, `stillboot boot \
                  --even-if-nothing-verifies`, then `stillboot install --offline`",
                 bad.join(" and slot ")
             ),
@@ -149,7 +155,11 @@ fn report(findings: &[Finding], out: &Output) -> Result<(), Failure> {
         return Err(failure);
     }
     if findings.is_empty() {
-        return Err(Failure::new(Exit::Nothing, "nothing", "nothing to do: every slot is empty"));
+        return Err(Failure::new(
+            Exit::Nothing,
+            "nothing",
+            "nothing to do: every slot is empty, or holds nothing that these roots trust",
+        ));
     }
     out.result(|| json!({ "slots": values }));
     Ok(())

@@ -224,7 +224,14 @@ impl Bundle {
         let found = self.len().unwrap_or(self.watch.len());
         let what = match (found, self.watch.promised()) {
             (0, _) => format!("{} is empty: expected a bundle", self.name),
-            (_, None) => format!("{} ends in its head, after {found} bytes", self.name),
+            (_, None) => match watch::lone_envelope(self.watch.head()) {
+                Some(kind) => format!(
+                    "{} is a {kind} alone, or a bundle that ends after {found} bytes, behind its \
+                     {kind}: expected a bundle as `stillboot pack` writes it",
+                    self.name
+                ),
+                None => format!("{} ends in its head, after {found} bytes", self.name),
+            },
             (_, Some(promised)) => {
                 format!("{} ends after {found} bytes: expected {promised}", self.name)
             }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use stillboot::format::manifest::flags;
-use stillboot::format::record::{Body, SlotState};
+use stillboot::format::record::{Body, SlotState, VERSION};
 use stillboot::format::{Component, Envelope, Floor, Id, KeyRole, Keyset, Manifest, Slot};
 use stillboot::json::ManifestView;
 use stillboot::layout::Layout;
@@ -208,7 +208,8 @@ impl Shown<'_> {
     /// Why nothing is known of the slots.
     const fn unknown(&self) -> Option<&'static str> {
         match self.choice {
-            Choice::Current { .. } | Choice::Factory => None,
+            Choice::Current { .. } => None,
+            Choice::Factory => Some("not known: there is no record yet"),
             Choice::Newer => Some("not known: a later version of this software keeps the record"),
             Choice::Lost => Some("not known: the record is lost"),
         }
@@ -404,9 +405,11 @@ pub const fn choice_name(choice: Choice) -> &'static str {
 /// What both copies of the record amount to, for people.
 pub fn choice_text(choice: Choice) -> String {
     match choice {
-        Choice::Current { copy } => format!("copy {copy} is in force"),
+        Choice::Current { copy } => format!("copy {copy} is in force, of format version {VERSION}"),
         Choice::Newer => "a later version of this software keeps it: it is only read".into(),
-        Choice::Factory => "never written: a new device".into(),
+        Choice::Factory => {
+            "blank: a new device, or it was wiped; the next boot looks into the slots".into()
+        }
         Choice::Lost => "both copies are lost: the next boot rebuilds it".into(),
     }
 }

@@ -122,6 +122,13 @@ impl Part {
     }
 }
 
+/// What a file is that has one envelope and nothing else: a keyset, a statement, a channel index.
+pub fn lone_envelope(bytes: &[u8]) -> Option<String> {
+    let (envelope, rest) = Envelope::parse(bytes).ok()?;
+    let is_lone = rest.is_empty() && envelope.payload_type() != PayloadType::Manifest;
+    is_lone.then(|| envelope.payload_type().to_string())
+}
+
 /// Says of something that does not begin as a bundle does what it is.
 pub fn not_a_bundle(name: impl core::fmt::Display, head: &[u8]) -> Failure {
     let found = kind_of(head);

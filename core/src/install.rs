@@ -369,9 +369,9 @@ impl core::fmt::Display for InstallError {
                 "deferred: the store of the security floor cannot be raised to what this update \
                  reaches",
             ),
-            Self::Deferred(Wait::RecordLost) => f.write_str(
-                "deferred: the boot record is lost; the next boot makes a new one",
-            ),
+            Self::Deferred(Wait::RecordLost) => {
+                f.write_str("deferred: the boot record is lost; the next boot makes a new one")
+            }
             Self::Nothing(Nothing::Running) => {
                 f.write_str("nothing to do: this version runs already")
             }

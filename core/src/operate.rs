@@ -93,7 +93,7 @@ impl core::fmt::Display for OperateError {
                 f.write_str("a newer version of this software keeps the boot record")
             }
             Self::NoRecord(Choice::Factory) => {
-                f.write_str("there is no boot record yet; the first boot or install makes it")
+                f.write_str("there is no boot record; the next boot or installation makes one")
             }
             Self::NoRecord(Choice::Lost | Choice::Current { .. }) => f.write_str(
                 "both copies of the boot record are lost; the next boot makes a new one",
@@ -358,8 +358,10 @@ impl<'a> Operate<'a> {
                 }
             }
             Request::MarkBad(slot) => {
-                body.mark_bad(slot, present).map_err(OperateError::Operator)?;
-                return self.destroy(slot, Part::Confirmed);
+                if body.mark_bad(slot, present).map_err(OperateError::Operator)? {
+                    return self.destroy(slot, Part::Confirmed);
+                }
+                false
             }
             Request::Rollback(slot) => {
                 let target = body.rollback(slot, present).map_err(OperateError::Operator)?;

@@ -318,18 +318,27 @@ impl Body {
     }
 
     /// The operator or the running system calls the update in `slot` bad, for good. `present` are the
-    /// slots that the device has, as bits.
+    /// slots that the device has, as bits. Returns whether that is new.
     ///
     /// # Errors
     /// [`OperatorRefusal`] if the slot is empty, or nothing good would be left.
-    pub fn mark_bad(&mut self, slot: Slot, present: u8) -> Result<(), OperatorRefusal> {
+    pub fn mark_bad(&mut self, slot: Slot, present: u8) -> Result<bool, OperatorRefusal> {
+        let digest = self.slot(slot).digest;
         match self.slot(slot).state {
+            SlotState::Bad { fault: Fault::MarkedBad }
+                if self
+                    .failed
+                    .iter()
+                    .any(|failed| failed.digest == digest && failed.fault == Fault::MarkedBad) =>
+            {
+                return Ok(false);
+            }
             SlotState::Empty => return Err(OperatorRefusal::NothingThere),
             // It never ran, and perhaps it is not even what it says: the slot is bad, and nothing
             // is held against the update.
             SlotState::Writing => {
                 self.slot_mut(slot).state = SlotState::Bad { fault: Fault::MarkedBad };
-                return Ok(());
+                return Ok(true);
             }
             SlotState::Good if self.other_good(slot, present).is_none() => {
                 return Err(OperatorRefusal::NothingElseGood);
@@ -340,7 +349,7 @@ impl Body {
             | SlotState::Bad { .. } => {}
         }
         self.fail(slot, Fault::MarkedBad);
-        Ok(())
+        Ok(true)
     }
 
     /// Boot step 2, last part: a watchdog ended what `candidate` started. A good slot becomes

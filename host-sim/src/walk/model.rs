@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::mem::discriminant;
 
 use stillboot::format::{
-    BootProof, Fault, Floor, SLOTS_MAX, Slot, SlotKind, SlotState,
+    BootProof, Failed, Fault, Floor, SLOTS_MAX, Slot, SlotKind, SlotState,
     record::{Body, FAILED_MAX, VERSION},
 };
 use stillboot::install::{InstallError, Nothing, Refusal, Wait};
@@ -157,7 +157,7 @@ impl Model {
     /// "The failed list."
     fn remember(&mut self, slot: Slot, fault: Fault) -> Fault {
         let digest = self.body.slot(slot).digest;
-        let mut entry = stillboot::format::Failed { digest, fault, count: 1, at: 0 };
+        let mut entry = Failed { digest, fault, count: 1, at: 0 };
         let mut list: Vec<_> = self.body.failed.iter().copied().collect();
         if let Some(at) = list.iter().position(|failed| failed.digest == digest) {
             let old = list.remove(at);
@@ -602,6 +602,14 @@ impl Model {
                 }
                 if state == SlotState::Good && self.other_good(slot).is_none() {
                     return Err(OperateError::Operator(OperatorRefusal::NothingElseGood));
+                }
+                let digest = self.body.slot(slot).digest;
+                let is_banned =
+                    |failed: &Failed| (failed.digest, failed.fault) == (digest, Fault::MarkedBad);
+                if state == (SlotState::Bad { fault: Fault::MarkedBad })
+                    && self.body.failed.iter().any(is_banned)
+                {
+                    return Ok(Answer::Already);
                 }
                 if state == SlotState::Writing {
                     self.body.slot_mut(slot).state = SlotState::Bad { fault: Fault::MarkedBad };
