@@ -171,6 +171,49 @@ fn a_lost_record_is_rebuilt_around_a_slot_that_cannot_be_read() {
 
 const TOP: Floor = Floor { keyset_version: u32::MAX, level: u32::MAX };
 
+/// A record that was wiped made whole slots pass for empty ones: an installation overwrote one, and
+/// the other was never started again.
+#[test]
+fn a_wiped_record_beside_whole_slots_is_not_a_new_device() {
+    let publisher = Publisher::new(1);
+    for (number, slots) in [(0, AB), (1, ABR), (2, AB)] {
+        for byte in [0, 0xff] {
+            let mut world = two_good(&publisher, number, slots);
+            let running = world.power_on().unwrap().proof.unwrap();
+            for copy in 0..2 {
+                let at = world.ground.record(copy).offset;
+                world.disks[0].poke(at, &[byte; LEN_MAX]);
+            }
+            let before = world.disks[0].content_hash();
+            let lost = InstallError::Deferred(Wait::RecordLost);
+            let bundle = simple(&publisher, 3);
+            assert_eq!(world.install(&bundle, None), Err(lost), "{number} {byte:#x}");
+            assert_eq!(world.install(&bundle, Some(running)), Err(lost), "{number} {byte:#x}");
+            assert_eq!(world.disks[0].content_hash(), before, "nothing was written");
+            assert_eq!(world.power_on().unwrap().slot(), Some(running.slot));
+            updated(&mut world, &bundle);
+        }
+    }
+}
+
+/// The same beside slots whose heads verify and nothing else does: the power-on that starts nothing
+/// leaves a record, and the next update gets in.
+#[test]
+fn a_wiped_record_beside_rotten_slots_leaves_a_way() {
+    let publisher = Publisher::new(1);
+    let mut world = two_good(&publisher, 0, AB);
+    rot(&mut world, Slot::A, &simple(&publisher, 1));
+    rot(&mut world, Slot::B, &simple(&publisher, 2));
+    for copy in 0..2 {
+        let at = world.ground.record(copy).offset;
+        world.disks[0].poke(at, &[0; LEN_MAX]);
+    }
+    let bundle = simple(&publisher, 3);
+    assert_eq!(world.install(&bundle, None), Err(InstallError::Deferred(Wait::RecordLost)));
+    assert_eq!(world.power_on().unwrap().proof, None);
+    updated(&mut world, &bundle);
+}
+
 /// A forged floor: recovery started every time, and its installation was refused for ever.
 #[test]
 fn a_floor_above_everything_is_set_aside_by_an_installation_of_recovery() {

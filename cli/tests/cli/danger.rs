@@ -174,6 +174,62 @@ fn what_runs_and_was_called_off_says_so() {
     assert_eq!(value["boots"], "a", "{value}");
 }
 
+/// The proof of a system that was marked bad was said to be of another disk.
+#[test]
+fn what_runs_and_was_marked_bad_says_so() {
+    for command in ["mark-bad b --disk disk.img", "rollback --disk disk.img --proof proof"] {
+        let world = World::running();
+        world.run(&format!("install v2.sbb --disk disk.img {TRUST} --proof proof")).expect(0);
+        world.boots("2.0.0");
+        world.run(command).expect(0);
+        let on_disk = format!("--disk disk.img {TRUST} --proof proof --json");
+        for command in ["install", "policy check"] {
+            let run = world.run(&format!("{command} v3.sbb {on_disk}")).refused(4, "proof");
+            let error = run.json()["error"].as_str().unwrap().to_owned();
+            assert!(error.contains("marked bad") && error.contains("restart"), "{error}");
+        }
+        // Once is enough: nothing is counted twice.
+        world.run("mark-bad b --disk disk.img --json").refused(5, "already");
+        let status = world.run("status --disk disk.img --json").expect(0).json();
+        assert_eq!(status["failed"][0]["count"], 1, "{status}");
+        // What is forgotten can be banned again.
+        let digest = status["failed"][0]["digest"].as_str().unwrap().to_owned();
+        world.run(&format!("forget {digest} --disk disk.img")).expect(0);
+        world.run("mark-bad b --disk disk.img").expect(0);
+        world.boots("1.0.0");
+        world.run(&format!("install v3.sbb {on_disk}")).expect(0);
+    }
+}
+
+/// A wiped record was taken for that of a new device, beside two whole slots.
+#[test]
+fn a_wiped_record_is_not_called_a_new_device() {
+    let world = World::running();
+    world.run(&format!("install v2.sbb --disk disk.img {TRUST} --proof proof")).expect(0);
+    world.boots("2.0.0");
+    world.run("mark-good --disk disk.img --proof proof").expect(0);
+    let shown = world.run("disk show disk.img --json").expect(0).json();
+    let record = shown["partitions"].as_array().unwrap();
+    let record = record.iter().find(|part| part["name"] == "stillboot-record").unwrap();
+    let at = record["offset"].as_u64().unwrap() as usize;
+    let len = record["length"].as_u64().unwrap() as usize;
+    let mut disk = world.read("disk.img");
+    disk[at..at + len].fill(0);
+    world.write("disk.img", &disk);
+    let on_disk = format!("--disk disk.img {TRUST} --json");
+    for command in ["install v3.sbb --offline", "install v3.sbb --proof proof"] {
+        world.run(&format!("{command} {on_disk}")).refused(3, "record-lost");
+    }
+    assert!(world.read("disk.img") == disk, "nothing was written");
+    let status = world.run("status --disk disk.img --json").expect(0).json();
+    assert_eq!(status["slots"][0]["state"], "unknown", "{status}");
+    let scrub = world.run(&format!("scrub {on_disk}")).expect(0).json();
+    assert!(scrub["slots"].as_array().unwrap().iter().all(|slot| slot["verifies"] == true));
+    world.boots("2.0.0");
+    world.run(&format!("install v3.sbb {on_disk} --proof proof")).expect(0);
+    world.boots("3.0.0");
+}
+
 /// Under other roots a sound slot was called damaged.
 #[test]
 fn what_runs_is_not_called_damaged_under_wrong_roots() {

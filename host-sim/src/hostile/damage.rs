@@ -165,10 +165,12 @@ pub fn strike<D: Raw>(
             format!("{} is wiped, manner {what}", region.name)
         }
         _ => {
+            // As rubbish, or as on a new device.
+            let byte = [0x77, 0, 0xff][random.below(3) as usize];
             for copy in 0..2 {
-                disk.put(regions.record(copy), &[0x77; 64]);
+                disk.put(regions.record(copy), &[byte; LEN_MAX]);
             }
-            "both copies of the record are destroyed".into()
+            format!("both copies of the record are filled with {byte:#04x}")
         }
     }
 }
