@@ -124,7 +124,10 @@ fn show_names_a_backup_that_is_missing_and_repair_moves_it_to_the_new_end() {
         damage(&world, "disk.img", at + 40, &[9; 8]);
     }
     let run = world.run("status --disk disk.img").expect(1);
-    assert!(run.stderr.contains("correct them") && !run.stderr.contains("--from"), "{run:?}");
+    assert!(
+        run.stderr.contains("correct the partitions") && !run.stderr.contains("--from"),
+        "{run:?}"
+    );
     world.write("disk.img", &odd);
     world.run("disk repair disk.img --from backup").expect(0);
     world.run("status --disk disk.img").expect(0);
@@ -167,6 +170,60 @@ fn of_two_tables_that_differ_none_is_overwritten_unasked() {
     damage(&world, "disk.img", end + 88, &[1]);
     let run = world.run("disk repair disk.img --json").refused(1, "table");
     assert!(!run.stdout.contains("disk repair"), "{run:?}");
+}
+
+/// Every command that opens a disk says the same of a table that is lost, and of a disk that is too
+/// small.
+#[test]
+fn the_way_out_of_a_lost_table_is_named_by_every_command() {
+    let world = World::running();
+    let whole = world.read("disk.img");
+    let len = whole.len() as u64;
+    let commands = [
+        "status --disk disk.img".to_owned(),
+        "disk show disk.img".into(),
+        "hold b --disk disk.img".into(),
+        format!("next --disk disk.img {TRUST}"),
+        format!("scrub --disk disk.img {TRUST}"),
+        format!("boot --disk disk.img {TRUST}"),
+        format!("install v2.sbb --disk disk.img {TRUST} --proof proof"),
+        format!("policy check v2.sbb --disk disk.img {TRUST} --proof proof"),
+    ];
+    let cut = |len: u64| {
+        world.write("disk.img", &whole);
+        OpenOptions::new().write(true).open(world.path("disk.img")).unwrap().set_len(len).unwrap();
+    };
+    let say = |words: &[&str]| {
+        for command in &commands {
+            let run = world.run(&format!("{command} --json")).refused(1, "table");
+            for part in words {
+                assert!(run.stdout.contains(part), "{command}: {run:?}");
+            }
+            assert!(!run.stdout.contains("neither copy"), "{command}: {run:?}");
+        }
+    };
+    // The start of the disk, and an image that became a little shorter.
+    damage(&world, "disk.img", 0, &[0; 65536]);
+    say(&["its backup is whole", "`stillboot disk repair`"]);
+    world.run("disk repair disk.img").expect(0);
+    world.run("status --disk disk.img").expect(0);
+    cut(len - 17408);
+    say(&["no partition is cut off", "`stillboot disk repair` makes the table fit"]);
+    world.run("disk repair disk.img").expect(0);
+    world.boots("1.0.0");
+    // There is no room for a backup: what is said is enough.
+    cut(len - (1 << 20));
+    say(&["too small", "no partition is cut off", "truncate -s"]);
+    let run = world.run("disk repair disk.img").expect(1);
+    let (_, size) = run.stderr.split_once("truncate -s ").unwrap();
+    let size: u64 = size.split(' ').next().unwrap().parse().unwrap();
+    cut(len - (1 << 20));
+    OpenOptions::new().write(true).open(world.path("disk.img")).unwrap().set_len(size).unwrap();
+    world.run("disk repair disk.img").expect(0);
+    world.boots("1.0.0");
+    // A part of the last slot is gone.
+    cut(len - (2 << 20));
+    say(&["too small", "copy it again in full"]);
 }
 
 /// A recovery slot on a disk of its own, as a loader with both disks sees it.

@@ -121,15 +121,15 @@ impl Disk {
             warnings.extend(table.notes.iter().map(named));
             if table.is_backup {
                 warnings.push(format!(
-                    "{}: the primary partition table is damaged, its backup is used; `stillboot \
-                     disk repair` restores it",
-                    path.display()
+                    "{}: the primary partition table is damaged, its backup is used; {}",
+                    path.display(),
+                    table::outlook(&device)
                 ));
             } else if let Some(fault) = table::other_fault(&mut device) {
                 warnings.push(format!(
-                    "{}: the backup of the partition table is damaged: {fault}; `stillboot disk \
-                     repair` restores it",
-                    path.display()
+                    "{}: the backup of the partition table is damaged: {fault}; {}",
+                    path.display(),
+                    table::outlook(&device)
                 ));
             }
             opened.push((device, table));
