@@ -229,7 +229,16 @@ impl Whole {
             (None, _) => Copy::backup(device, header.as_ref(), label, last),
         };
         let backup_sound = backup.as_ref().is_ok_and(|copy| is_sound(copy, true).is_ok());
+        // Whole but for where its space for partitions ends: the disk was longer.
+        let larger = primary.is_err().then(|| Copy::read_of_larger(device).ok()).flatten();
         let undecided = |why| Err(Refusal::Undecided(why));
+        let differing = |differs| {
+            undecided(format!(
+                "both copies of the partition table are whole, and the backup is another one: \
+                 {differs}; expected `stillboot disk repair --from primary` or `--from backup`, for \
+                 the one that is right"
+            ))
+        };
         match (choice.from, primary, backup) {
             (Some(Source::Backup), _, Ok(copy)) => match is_sound(&copy, true) {
                 Ok(()) => Ok((copy, false)),
@@ -238,9 +247,10 @@ impl Whole {
             (Some(Source::Backup), Ok(_), Err(fault)) => {
                 undecided(format!("the backup table is not whole: {fault}"))
             }
-            (Some(Source::Primary), Err(fault), Ok(_)) => {
-                undecided(format!("the primary table is not whole: {fault}"))
-            }
+            (Some(Source::Primary), Err(fault), Ok(_)) => match larger {
+                Some(copy) if is_sound(&copy, false).is_ok() => Ok((copy, true)),
+                _ => undecided(format!("the primary table is not whole: {fault}")),
+            },
             (from, Ok(copy), backup) => {
                 let differs = backup.ok().and_then(|backup| difference(&copy, &backup));
                 match (is_sound(&copy, false), differs) {
@@ -249,18 +259,19 @@ impl Whole {
                          disk repair --from backup` restores the primary from it"
                     )),
                     (Err(why), _) => undecided(format!("in the primary table, {why}; {CORRECT}")),
-                    (Ok(()), Some(differs)) if from.is_none() => undecided(format!(
-                        "both copies of the partition table are whole, and the backup is another \
-                         one: {differs}; expected `stillboot disk repair --from primary` or `--from \
-                         backup`, for the one that is right"
-                    )),
+                    (Ok(()), Some(differs)) if from.is_none() => differing(differs),
                     (Ok(()), _) => Ok((copy, true)),
                 }
             }
-            (_, Err(_), Ok(copy)) => match is_sound(&copy, true) {
-                Ok(()) => Ok((copy, false)),
-                Err(why) => undecided(format!("in the backup table, {why}; {CORRECT}")),
-            },
+            (_, Err(_), Ok(copy)) => {
+                let differs = larger.and_then(|larger| difference(&larger, &copy));
+                match (is_sound(&copy, true), differs) {
+                    (Err(why), _) => undecided(format!("in the backup table, {why}; {CORRECT}")),
+                    // It may be from before the disk was longer.
+                    (Ok(()), Some(differs)) => differing(differs),
+                    (Ok(()), None) => Ok((copy, false)),
+                }
+            }
             (_, Err(primary), Err(Fault::Contradicted)) => undecided(format!(
                 "the primary table is not whole: {primary}; the backup is, and {}; if it is not, \
                  `stillboot disk repair --over-label` restores from it, and overwrites the \
@@ -272,12 +283,10 @@ impl Whole {
                  right one, `stillboot disk repair --from backup` restores from it",
                 Fault::OtherDisk
             )),
-            (_, Err(_), Err(_)) => match Copy::read_of_larger(device) {
-                Ok(copy) => match is_sound(&copy, false) {
-                    Ok(()) => Ok((copy, true)),
-                    Err(why) => undecided(format!("in the primary table, {why}; {CORRECT}")),
-                },
-                Err(_) => Err(Refusal::Absent),
+            (_, Err(_), Err(_)) => match larger.map(|copy| (is_sound(&copy, false), copy)) {
+                Some((Ok(()), copy)) => Ok((copy, true)),
+                Some((Err(why), _)) => undecided(format!("in the primary table, {why}; {CORRECT}")),
+                None => Err(Refusal::Absent),
             },
         }
     }

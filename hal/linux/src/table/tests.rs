@@ -701,6 +701,34 @@ fn a_backup_that_has_no_place_is_said_to_have_none() {
     }
 }
 
+/// A disk that was grown, partitioned anew and cut short again ends with the backup of before.
+#[test]
+fn an_older_backup_at_the_end_of_a_shortened_disk_overwrites_no_primary_unasked() {
+    let images = Images::new();
+    let (path, old) = (images.path("disk"), images.path("old"));
+    let before = make(&old, 512, &specs()[..2]);
+    let tail = fs::read(&old).unwrap()[(15 * MIB) as usize..].to_vec();
+    let made = create(&path, 20 * MIB, 512, &specs(), Some(Uuid::from_u128(1))).unwrap();
+    change(&path, 15 * MIB, &tail);
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(16 * MIB).unwrap();
+    let cut = fs::read(&path).unwrap();
+    let disk = crate::disk::Disk::open(&path, true).unwrap();
+    let warnings = disk.warnings.join("; ");
+    drop(disk);
+    for message in [warnings, repaired(&path).unwrap_err().to_string()] {
+        for part in ["`stillboot-b` in blocks", "--from primary` or `--from backup`"] {
+            assert!(message.contains(part), "{message}");
+        }
+    }
+    assert!(fs::read(&path).unwrap() == cut, "nothing was written");
+    for (source, expected) in [(Source::Primary, made), (Source::Backup, before)] {
+        fs::write(&path, &cut).unwrap();
+        chosen(&path, from(source)).unwrap();
+        assert_eq!(Table::read(&path, None).unwrap().partitions, expected.partitions);
+        assert_eq!(repaired(&path).unwrap(), [""; 0]);
+    }
+}
+
 /// A disk that was given another use is not written to.
 #[test]
 fn repair_refuses_what_was_partitioned_or_formatted_again() {
