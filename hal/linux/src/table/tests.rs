@@ -635,7 +635,7 @@ fn the_repair_is_named_exactly_where_it_restores_the_table() {
                     else {
                         panic!("{case:?}: {error}")
                     };
-                    assert!(obstacle != "" && why.contains(obstacle), "{case:?}: {why}");
+                    assert!(!obstacle.is_empty() && why.contains(obstacle), "{case:?}: {why}");
                     assert!(message.ends_with(&why), "{case:?}: {message}; the repair: {why}");
                     // Only where there is something to be done before it.
                     let is_named = message.contains("disk repair`");
