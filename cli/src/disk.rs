@@ -227,7 +227,8 @@ fn unplanned(path: &Path, why: &str, out: &Output) -> Result<Failure, Failure> {
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  stillboot disk repair /dev/sda\n\n\
     Writes what is missing of the primary table, of the backup at the end of the disk (also after \
-    the disk has grown) and of the protective MBR; no partition is touched. Refuses where a DOS \
+    the disk has grown, or has become shorter behind its last partition) and of the protective \
+    MBR; no partition is touched. Refuses where a DOS \
     partition table says that the disk was given another use, and where both copies are whole and \
     differ, unless it is told which one is right. Exits 5 if nothing is missing.")]
 pub struct RepairArgs {

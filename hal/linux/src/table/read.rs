@@ -73,7 +73,7 @@ pub(crate) fn read_file(
     match tables.len() {
         0 => {
             let why = match repair::plan(file, disk_bytes, sizes, Choice::default()) {
-                Ok(plan) => format!("{}; {}", words(&errors), plan.promise()),
+                Ok(plan) => plan.promise(&words(&errors)),
                 Err(Refusal::Undecided(why)) => why,
                 Err(Refusal::Absent | Refusal::TwoTables) => dead_end(&errors),
             };

@@ -303,15 +303,21 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// What it does about a disk that has no table that counts.
-    pub(super) fn promise(&self) -> &'static str {
+    /// What it does about a disk that has no table that counts, for what `words` tell.
+    pub(super) fn promise(&self, words: &str) -> String {
         match self.whole.is_primary {
-            false => "its backup is whole: `stillboot disk repair` restores it from that",
-            true if self.whole.is_cut() => {
-                "the disk is shorter than its table says, and no partition is cut off: `stillboot \
-                 disk repair` makes the table fit"
-            }
-            true => "the table itself is whole: `stillboot disk repair` writes what is missing",
+            false => format!(
+                "{words}; the backup at the end of the disk is whole: `stillboot disk repair` \
+                 restores the primary from it"
+            ),
+            // By the rules of a loader it is damaged, and to a person it is not.
+            true if self.whole.is_cut() => "the disk is shorter than its table says, and no \
+                                            partition is cut off: `stillboot disk repair` makes \
+                                            the table fit"
+                .to_owned(),
+            true => format!(
+                "{words}; the table itself is whole: `stillboot disk repair` writes what is missing"
+            ),
         }
     }
 
@@ -443,16 +449,14 @@ fn too_small(last_used: u64, last: u64, backup: u64, block: u32, disk_bytes: u64
          it, and the last block of the disk is {last}: the disk has become too small, or was not \
          copied in full: it has {disk_bytes} bytes and needs {needed}"
     );
-    if last_used <= last {
-        format!(
-            "{what}; no partition is cut off: copy it to a disk of that size, or make the image that \
-             long (`truncate -s {needed} IMAGE`), and then `stillboot disk repair` makes the table fit"
-        )
-    } else {
-        format!(
-            "{what}; what is cut off is not on it: copy it again in full, to a disk of that size"
-        )
-    }
+    let loss = match last_used <= last {
+        true => "no partition is cut off",
+        false => "what is cut off of partitions is lost here, so copy it again in full if you can",
+    };
+    format!(
+        "{what}; {loss}: on a disk of that size, or in an image made that long (`truncate -s {needed} \
+         IMAGE`), `stillboot disk repair` makes the table fit"
+    )
 }
 
 /// Entries first: a header never stands before what it sums up.
