@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
-use stillboot_linux::disk::{self, Disk, Recipe};
+use stillboot_linux::disk::{self, Access, Disk, DiskError, Recipe};
 use stillboot_linux::table::{self, Choice, Source, Table, TableError};
 use stillboot_linux::{FileDevice, OpenOptions};
 use uuid::Uuid;
@@ -69,12 +69,6 @@ const SIZE_MAX: u64 = 1 << 44;
 /// What the slots of a disk are made of.
 const ERASE_BLOCK: u64 = 4096;
 
-fn opens(path: &Path) -> Result<(), Failure> {
-    let Disk { plan, .. } = Disk::open(path, true)?;
-    plan.layout(&plan.slots())?;
-    Ok(())
-}
-
 /// Creates the image of a disk.
 pub fn create(args: &CreateArgs, out: &Output) -> Result<(), Failure> {
     let sizes = [Some(args.slot_size), args.recovery_size, args.rootfs_size];
@@ -85,12 +79,20 @@ pub fn create(args: &CreateArgs, out: &Output) -> Result<(), Failure> {
             size::show(bytes)
         )));
     }
+    // What cannot be opened afterwards is not made.
+    let least = disk::slot_bytes_min();
     let named = [
-        ("--slot-size", Some(args.slot_size)),
-        ("--recovery-size", args.recovery_size),
-        ("--rootfs-size", args.rootfs_size),
+        ("--slot-size", Some(args.slot_size), least),
+        ("--recovery-size", args.recovery_size, least),
+        ("--rootfs-size", args.rootfs_size, ERASE_BLOCK),
     ];
-    for (name, bytes) in named.into_iter().filter_map(|(name, bytes)| Some((name, bytes?))) {
+    for (name, bytes, least) in named {
+        let Some(bytes) = bytes else { continue };
+        if bytes < least {
+            return Err(Failure::usage(format_args!(
+                "{name}: expected at least {least} bytes, found {bytes}"
+            )));
+        }
         if !bytes.is_multiple_of(ERASE_BLOCK) {
             return Err(Failure::usage(format_args!(
                 "{name}: expected a multiple of {ERASE_BLOCK} bytes, found {bytes}: {} would do",
@@ -107,12 +109,6 @@ pub fn create(args: &CreateArgs, out: &Output) -> Result<(), Failure> {
         guid: args.guid,
     };
     let table = disk::create(&args.file, &recipe)?;
-    // What cannot be opened is better not made.
-    if let Err(failure) = opens(&args.file) {
-        let _ = std::fs::remove_file(&args.file);
-        let what = failure.message.split(';').next().unwrap_or_default();
-        return Err(Failure::usage(format_args!("the sizes make no disk: {what}")));
-    }
     out.line(format_args!("{}: disk {}", args.file.display(), table.disk_guid));
     partition_lines(&table, out);
     out.result(|| {
@@ -138,8 +134,16 @@ pub fn show(args: &ShowArgs, out: &Output) -> Result<(), Failure> {
     let [path] = &at.disk[..] else {
         return Err(Failure::usage("expected one disk: each is shown by itself"));
     };
+    let mut disk = match Disk::open_all(&[path], Access::Look) {
+        Err(DiskError::Plan { why, warnings, .. }) => {
+            warnings.iter().for_each(|warning| out.warn(warning));
+            return Err(unplanned(path, &why, out)?);
+        }
+        opened => opened?,
+    };
+    disk.warnings.iter().for_each(|warning| out.warn(warning));
+    let Disk { devices, plan, .. } = &mut disk;
     let table = Table::read(path, None)?;
-    let Disk { devices, plan, .. } = &mut at.look(out)?;
     let backup_fault = match (table.is_backup, devices.first_mut()) {
         (false, Some(device)) => table::other_fault(device),
         _ => None,
@@ -147,14 +151,13 @@ pub fn show(args: &ShowArgs, out: &Output) -> Result<(), Failure> {
     // A backup that is another one was named when the disk was opened.
     let conflict = devices.first_mut().and_then(table::conflict);
     let slots = plan.slots();
-    let layout = plan.layout(&slots)?;
+    // Others advise this command.
+    let layout = plan
+        .layout(&slots)
+        .map_err(|error| Failure::new(Exit::Failed, "disk", DiskError::Layout(error)))?;
     let record::Read { choice, copies, record } = record::read(&layout, devices)?;
 
-    out.line(format_args!(
-        "disk {}, logical blocks of {} bytes",
-        table.disk_guid, table.logical_block_bytes
-    ));
-    partition_lines(&table, out);
+    table_lines(&table, out);
     for (number, state) in copies.iter().enumerate() {
         out.line(format_args!(
             "record copy {number}  at byte {}: {}",
@@ -199,11 +202,33 @@ pub fn show(args: &ShowArgs, out: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A disk without a record or without slots: its partitions, and what is missing.
+fn unplanned(path: &Path, why: &str, out: &Output) -> Result<Failure, Failure> {
+    let table = Table::read(path, None)?;
+    table_lines(&table, out);
+    let mut failure = Failure::new(
+        Exit::Failed,
+        "disk",
+        format_args!(
+            "{}: {why}; expected partitions as `stillboot disk create` makes them",
+            path.display()
+        ),
+    );
+    failure.details = Some(json!({
+        "guid": table.disk_guid.to_string(),
+        "logical_block": table.logical_block_bytes,
+        "backup_table": table.is_backup,
+        "partitions": partitions(&table),
+    }));
+    Ok(failure)
+}
+
 /// Options of `disk repair`.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  stillboot disk repair /dev/sda\n\n\
     Writes what is missing of the primary table, of the backup at the end of the disk (also after \
-    the disk has grown) and of the protective MBR; no partition is touched. Refuses where a DOS \
+    the disk has grown, or has become shorter behind its last partition) and of the protective \
+    MBR; no partition is touched. Refuses where a DOS \
     partition table says that the disk was given another use, and where both copies are whole and \
     differ, unless it is told which one is right. Exits 5 if nothing is missing.")]
 pub struct RepairArgs {
@@ -264,6 +289,14 @@ pub fn repair(args: &RepairArgs, out: &Output) -> Result<(), Failure> {
     }
     out.result(|| json!({ "disk": view::path(path), "done": done }));
     Ok(())
+}
+
+fn table_lines(table: &Table, out: &Output) {
+    out.line(format_args!(
+        "disk {}, logical blocks of {} bytes",
+        table.disk_guid, table.logical_block_bytes
+    ));
+    partition_lines(table, out);
 }
 
 fn partition_lines(table: &Table, out: &Output) {

@@ -12,22 +12,28 @@ use stillboot::record::{Choice, ConfirmRefusal};
 use stillboot_linux::FileDevice;
 use stillboot_linux::disk::{self, Disk};
 
-use crate::args::{self, LockArgs, NamedDiskArgs, read_proof};
+use crate::args::{self, DiskArgs, LockArgs, read_proof};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::{record, time, view};
 
 /// Options of `status`.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  stillboot status --disk disk.img --json")]
+#[command(after_help = "Examples:\n  stillboot status disk.img --json\n  \
+    stillboot status one.img two.img")]
 pub struct StatusArgs {
-    #[command(flatten)]
-    disk: NamedDiskArgs,
+    /// The disk, or the image of one. Given again: another one, for slots that the first has not
+    #[arg(value_name = "FILE", required_unless_present = "disk")]
+    file: Vec<PathBuf>,
+    /// The same, as other commands take it; these follow those without an option
+    #[arg(long, value_name = "FILE")]
+    disk: Vec<PathBuf>,
 }
 
 /// Shows the boot record.
 pub fn status(args: &StatusArgs, out: &Output) -> Result<(), Failure> {
-    let Disk { devices, plan, .. } = &mut args.disk.at().look(out)?;
+    let at = DiskArgs { disk: args.file.iter().chain(&args.disk).cloned().collect() };
+    let Disk { devices, plan, .. } = &mut at.look(out)?;
     let slots = plan.slots();
     let layout = plan.layout(&slots)?;
     let record::Read { choice, copies, record } = record::read(&layout, devices)?;

@@ -124,7 +124,10 @@ fn show_names_a_backup_that_is_missing_and_repair_moves_it_to_the_new_end() {
         damage(&world, "disk.img", at + 40, &[9; 8]);
     }
     let run = world.run("status --disk disk.img").expect(1);
-    assert!(run.stderr.contains("correct them") && !run.stderr.contains("--from"), "{run:?}");
+    assert!(
+        run.stderr.contains("correct the partitions") && !run.stderr.contains("--from"),
+        "{run:?}"
+    );
     world.write("disk.img", &odd);
     world.run("disk repair disk.img --from backup").expect(0);
     world.run("status --disk disk.img").expect(0);
@@ -169,6 +172,153 @@ fn of_two_tables_that_differ_none_is_overwritten_unasked() {
     assert!(!run.stdout.contains("disk repair"), "{run:?}");
 }
 
+/// Every command that opens a disk says the same of a table that is lost, and of a disk that is too
+/// small.
+#[test]
+fn the_way_out_of_a_lost_table_is_named_by_every_command() {
+    let world = World::running();
+    let whole = world.read("disk.img");
+    let len = whole.len() as u64;
+    let commands = [
+        "status --disk disk.img".to_owned(),
+        "disk show disk.img".into(),
+        "hold b --disk disk.img".into(),
+        format!("next --disk disk.img {TRUST}"),
+        format!("scrub --disk disk.img {TRUST}"),
+        format!("boot --disk disk.img {TRUST}"),
+        format!("install v2.sbb --disk disk.img {TRUST} --proof proof"),
+        format!("policy check v2.sbb --disk disk.img {TRUST} --proof proof"),
+    ];
+    let cut = |len: u64| {
+        world.write("disk.img", &whole);
+        OpenOptions::new().write(true).open(world.path("disk.img")).unwrap().set_len(len).unwrap();
+    };
+    let say = |words: &[&str]| {
+        for command in &commands {
+            let run = world.run(&format!("{command} --json")).refused(1, "table");
+            for part in words {
+                assert!(run.stdout.contains(part), "{command}: {run:?}");
+            }
+            assert!(!run.stdout.contains("neither copy"), "{command}: {run:?}");
+        }
+    };
+    // The start of the disk, and an image that became a little shorter.
+    damage(&world, "disk.img", 0, &[0; 65536]);
+    say(&["the backup at the end of the disk is whole", "`stillboot disk repair`"]);
+    world.run("disk repair disk.img").expect(0);
+    world.run("status --disk disk.img").expect(0);
+    cut(len - 17408);
+    say(&["no partition is cut off", "`stillboot disk repair` makes the table fit"]);
+    world.run("disk repair disk.img").expect(0);
+    world.boots("1.0.0");
+    // There is no room for a backup: what is said is enough.
+    cut(len - (1 << 20));
+    say(&["too small", "no partition is cut off", "truncate -s"]);
+    let run = world.run("disk repair disk.img").expect(1);
+    let (_, size) = run.stderr.split_once("truncate -s ").unwrap();
+    let size: u64 = size.split(' ').next().unwrap().parse().unwrap();
+    cut(len - (1 << 20));
+    OpenOptions::new().write(true).open(world.path("disk.img")).unwrap().set_len(size).unwrap();
+    world.run("disk repair disk.img").expect(0);
+    world.boots("1.0.0");
+    // A part of the last slot is gone: what is left of the disk boots.
+    cut(len - (2 << 20));
+    say(&["too small", "copy it again in full", &format!("truncate -s {size}")]);
+    OpenOptions::new().write(true).open(world.path("disk.img")).unwrap().set_len(size).unwrap();
+    world.run("disk repair disk.img").expect(0);
+    world.boots("1.0.0");
+}
+
+/// It named what was missing, listed nothing, and told to run itself.
+#[test]
+fn show_lists_the_partitions_of_any_disk_and_does_not_send_to_itself() {
+    let world = World::new();
+    world.run("disk create disk.img --slot-size 2M").expect(0);
+    let whole = world.read("disk.img");
+    // Without a record, and without slots.
+    for (dropped, missing, left) in [
+        (&[0][..], "stillboot-record", &["stillboot-a", "stillboot-b"][..]),
+        (&[1, 2], "stillboot-a and stillboot-b", &["stillboot-record"]),
+    ] {
+        let mut disk = whole.clone();
+        dropped.iter().for_each(|index| disk[1024 + index * 128..][..128].fill(0));
+        checksums(&mut disk);
+        world.write("disk.img", &disk);
+        let run = world.run("disk show disk.img").expect(1);
+        for name in left {
+            assert!(run.stdout.contains(name), "{run:?}");
+        }
+        assert!(run.stderr.contains(missing), "{run:?}");
+        assert!(!run.stderr.contains("disk show"), "{run:?}");
+        let value = world.run("disk show disk.img --json").refused(1, "disk").json();
+        let shown = value["partitions"].as_array().unwrap().iter().map(|one| &one["name"]);
+        assert!(shown.eq(left.iter()), "{value}");
+        // Others send to it.
+        let run = world.run("status --disk disk.img").expect(1);
+        assert!(run.stderr.contains("stillboot disk show"), "{run:?}");
+    }
+}
+
+/// What is no disk at all is not called empty, and every command says the same.
+#[test]
+fn a_short_file_is_named_with_its_length() {
+    let world = World::new();
+    for len in [0, 6, 511, 512, 1535] {
+        world.write("short", vec![b'x'; len]);
+        let expected = format!("short: expected a disk or the image of one, found {len} bytes");
+        for command in [
+            "status short",
+            "status --disk short",
+            "disk show short",
+            "disk repair short",
+            "hold b --disk short",
+            &format!("next --disk short {TRUST}"),
+        ] {
+            let run = world.run(command).expect(1);
+            assert_eq!(run.stderr, format!("stillboot: {expected}\n"), "{command}");
+        }
+    }
+}
+
+/// A disk that is not made leaves nothing, and the size that would do is named.
+#[test]
+fn create_names_the_least_size_and_leaves_no_file_of_its_own() {
+    let world = World::new();
+    for name in ["--slot-size", "--recovery-size"] {
+        let run = world.run(&format!("disk create d.img {name} 8K --json")).refused(2, "usage");
+        let error = run.json()["error"].as_str().unwrap().to_owned();
+        let (_, least) = error.split_once(&format!("{name}: expected at least ")).expect(&error);
+        let least: u64 = least.split(' ').next().unwrap().parse().unwrap();
+        for (size, code) in [(least - 4096, 2), (least, 0)] {
+            world.run(&format!("disk create d.img {name} {size}")).expect(code);
+            assert_eq!(world.path("d.img").exists(), code == 0);
+        }
+        let run = world.run("status d.img").expect(0);
+        assert_eq!(run.stderr, "", "no slot is left out");
+        fs::remove_file(world.path("d.img")).unwrap();
+    }
+    // A process that may not write so much is not ended without a word.
+    for trap in ["", "trap '' XFSZ; "] {
+        let run = Command::new("sh")
+            .args(["-c", &format!("{trap}ulimit -f 10; exec \"$@\""), "sh"])
+            .arg(env!("CARGO_BIN_EXE_stillboot"))
+            .args(["disk", "create", "d.img"])
+            .current_dir(world.folder())
+            .output()
+            .unwrap();
+        assert_eq!(run.status.code(), Some(1), "{run:?}");
+        assert!(String::from_utf8_lossy(&run.stderr).contains("File too large"), "{run:?}");
+        let names = fs::read_dir(world.folder()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(names.collect::<Vec<_>>(), ["keys"]);
+    }
+    world.run("disk create d.img").expect(0);
+    let run = world.run("disk create d.img --json").refused(1, "io");
+    assert!(run.stdout.contains("File exists"), "{run:?}");
+    let run = world.run("disk create none/d.img").expect(1);
+    assert!(run.stderr.starts_with("stillboot: cannot create none/d.img: No such"), "{run:?}");
+    assert!(!run.stderr.contains(".stillboot-"), "{run:?}");
+}
+
 /// A recovery slot on a disk of its own, as a loader with both disks sees it.
 #[test]
 fn a_slot_on_a_second_disk_is_installed_to_and_booted() {
@@ -205,6 +355,13 @@ fn a_slot_on_a_second_disk_is_installed_to_and_booted() {
     let shown = world.run("status --disk one.img").expect(0).stdout;
     let line = shown.lines().find(|line| line.starts_with("slot recovery")).unwrap();
     assert!(line.contains("5.0.0") && line.contains("add --disk"), "{shown}");
+    // The way that is named works, however the first disk was given.
+    for disks in ["one.img --disk two.img", "one.img two.img", "--disk two.img one.img"] {
+        let shown = world.run(&format!("status {disks}")).expect(0).stdout;
+        assert_eq!(shown, world.run(&format!("status {both}")).expect(0).stdout, "{disks}");
+        assert!(shown.contains("5.0.0") && !shown.contains("add --disk"), "{shown}");
+    }
+    world.run("status --json").refused(2, "usage");
     let value = world.run("status --disk one.img --json").expect(0).json();
     let slots = value["slots"].as_array().unwrap();
     let present: Vec<_> = slots.iter().map(|slot| (&slot["slot"], &slot["present"])).collect();

@@ -7,9 +7,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use stillboot::device::{BlockDevice, DeviceError, Partition};
+use stillboot::device::{BlockDevice, DeviceError, Geometry, Partition};
 use stillboot::format::Slot;
 use stillboot::layout::LayoutError;
+use stillboot::verify::TRUST_LEN_MAX;
 pub use stillboot_loader::plan::{Plan, RECORD_DISTANCE};
 use stillboot_loader::plan::{PlanError, Source};
 use uuid::Uuid;
@@ -29,14 +30,20 @@ pub enum DiskError {
     #[error(transparent)]
     Table(#[from] TableError),
     /// The boot record, or every slot, is missing or cannot be used.
-    #[error("{}: {why}; there is {present}", path.display())]
+    #[error(
+        "{}: {why}; there is {}",
+        path.display(),
+        [&present[..], warnings].concat().join(", ")
+    )]
     Plan {
         /// The disk.
         path: PathBuf,
         /// What is missing.
         why: String,
-        /// Which partitions there are.
-        present: String,
+        /// Which partitions there are on each disk.
+        present: Vec<String>,
+        /// What is worth a warning: what is missing may stand in the other copy of the table.
+        warnings: Vec<String>,
     },
     /// The primary table is damaged, and it was not asked for writing by the backup.
     #[error(
@@ -121,15 +128,15 @@ impl Disk {
             warnings.extend(table.notes.iter().map(named));
             if table.is_backup {
                 warnings.push(format!(
-                    "{}: the primary partition table is damaged, its backup is used; `stillboot \
-                     disk repair` restores it",
-                    path.display()
+                    "{}: the primary partition table is damaged, its backup is used; {}",
+                    path.display(),
+                    table::outlook(&device)
                 ));
             } else if let Some(fault) = table::other_fault(&mut device) {
                 warnings.push(format!(
-                    "{}: the backup of the partition table is damaged: {fault}; `stillboot disk \
-                     repair` restores it",
-                    path.display()
+                    "{}: the backup of the partition table is damaged: {fault}; {}",
+                    path.display(),
+                    table::outlook(&device)
                 ));
             }
             opened.push((device, table));
@@ -143,14 +150,11 @@ impl Disk {
                 table: &table.found,
             })
             .collect();
-        let plan = Plan::new(&sources, &[]).map_err(|error: PlanError| {
-            let present: Vec<_> = opened.iter().map(|(_, table)| table.describe()).collect();
-            DiskError::Plan {
-                path: paths.first().map(|path| path.as_ref().to_path_buf()).unwrap_or_default(),
-                why: error.to_string(),
-                // What is missing may stand in the other copy of the table.
-                present: present.into_iter().chain(warnings.clone()).collect::<Vec<_>>().join(", "),
-            }
+        let plan = Plan::new(&sources, &[]).map_err(|error: PlanError| DiskError::Plan {
+            path: paths.first().map(|path| path.as_ref().to_path_buf()).unwrap_or_default(),
+            why: error.to_string(),
+            present: opened.iter().map(|(_, table)| table.describe()).collect(),
+            warnings: warnings.clone(),
         })?;
         warnings.extend(plan.notes.iter().cloned());
         let mut opened: Vec<_> = opened.into_iter().map(|(device, _)| Some(device)).collect();
@@ -235,6 +239,13 @@ pub struct Recipe {
     pub recovery_bytes: Option<u64>,
     /// GUID of the disk; random if `None`. Those of the partitions follow from it.
     pub guid: Option<Uuid>,
+}
+
+/// What a slot of a disk has to have at least, in bytes: room for what stands before its components.
+#[must_use]
+pub fn slot_bytes_min() -> u64 {
+    let block = u64::from(Geometry::disk(512, 0).erase_block_bytes);
+    2 * block + (TRUST_LEN_MAX as u64).next_multiple_of(block)
 }
 
 /// Creates the image of a new disk at `path`, sparse, with an empty boot record.

@@ -81,10 +81,12 @@ pub enum OpenError {
         read_only: bool,
     },
     /// There is not one block on it.
-    #[error("{} is empty: expected a disk or the image of one", path.display())]
+    #[error("{}: expected a disk or the image of one, found {bytes} bytes", path.display())]
     Empty {
         /// The device.
         path: PathBuf,
+        /// Its length.
+        bytes: u64,
     },
     /// The logical block is not one that can be served.
     #[error(
@@ -154,7 +156,7 @@ impl FileDevice {
         let bytes = file.seek(SeekFrom::End(0)).map_err(failed("find the size of"))?;
         let capacity = bytes - bytes % u64::from(logical_block);
         if capacity == 0 {
-            return Err(OpenError::Empty { path: path.to_path_buf() });
+            return Err(OpenError::Empty { path: path.to_path_buf(), bytes });
         }
         if !options.read_only {
             file.sync_all().map_err(failed("flush"))?;
@@ -182,11 +184,6 @@ impl FileDevice {
     pub(crate) fn set_logical_block(&mut self, logical_block: u32) {
         let capacity = self.bytes - self.bytes % u64::from(logical_block);
         self.geometry = Geometry::disk(logical_block, capacity);
-    }
-
-    /// Whether it is the image of a disk and not a disk.
-    pub(crate) const fn is_regular(&self) -> bool {
-        self.is_regular
     }
 
     /// The file behind it.

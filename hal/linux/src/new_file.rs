@@ -7,6 +7,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+use tempfile::NamedTempFile;
 
 /// Writes `bytes` to a new file at `path` with the permissions `mode`, less the umask. A process that
 /// is killed leaves nothing: a key of no bytes would keep the next attempt from its name.
@@ -14,32 +16,68 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 /// # Errors
 /// What the system said; a file that is there already is never overwritten.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-    match rustix::fs::open(directory, flags, Mode::from_raw_mode(mode)) {
-        Ok(file) => {
-            let mut file = File::from(file);
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
-            rustix::fs::linkat(CWD, unnamed, CWD, path, AtFlags::SYMLINK_FOLLOW)?;
-        }
-        // The file system knows no files without names.
-        Err(_) => {
-            let mut file = tempfile::Builder::new()
+    let new = NewFile::beside(path, mode)?;
+    new.file().write_all(bytes)?;
+    new.name(path)
+}
+
+/// A file without a name, or with one that does not outlive this value.
+#[derive(Debug)]
+pub(crate) enum NewFile {
+    /// Without one.
+    Unnamed(File),
+    /// The file system knows no files without names.
+    Temporary(NamedTempFile),
+}
+
+impl NewFile {
+    /// Makes one in the directory of `path`.
+    pub(crate) fn beside(path: &Path, mode: u32) -> io::Result<Self> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        match rustix::fs::open(directory(path), flags, Mode::from_raw_mode(mode)) {
+            Ok(file) => Ok(Self::Unnamed(file.into())),
+            // What a name would not change; the system's words would name the temporary one.
+            Err(error @ (Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::ROFS)) => {
+                Err(error.into())
+            }
+            Err(_) => tempfile::Builder::new()
                 .prefix(".stillboot-")
                 .permissions(Permissions::from_mode(mode))
-                .tempfile_in(directory)?;
-            file.write_all(bytes)?;
-            file.as_file().sync_all()?;
-            file.persist_noclobber(path).map_err(|error| error.error)?;
+                .tempfile_in(directory(path))
+                .map(Self::Temporary),
         }
     }
-    // The name lasts only once the directory is on the medium.
-    File::open(directory).and_then(|directory| directory.sync_all()).inspect_err(|_| {
-        let _ = fs::remove_file(path);
-    })
+
+    /// The file, to be read and written.
+    pub(crate) fn file(&self) -> &File {
+        match self {
+            Self::Unnamed(file) => file,
+            Self::Temporary(file) => file.as_file(),
+        }
+    }
+
+    /// Gives it its name once it is on the medium. A file that is there already is never overwritten.
+    pub(crate) fn name(self, path: &Path) -> io::Result<()> {
+        self.file().sync_all()?;
+        match self {
+            Self::Unnamed(file) => {
+                let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+                rustix::fs::linkat(CWD, unnamed, CWD, path, AtFlags::SYMLINK_FOLLOW)?;
+            }
+            Self::Temporary(file) => {
+                file.persist_noclobber(path).map_err(|error| error.error)?;
+            }
+        }
+        // The name lasts only once the directory is on the medium.
+        File::open(directory(path)).and_then(|directory| directory.sync_all()).inspect_err(|_| {
+            let _ = fs::remove_file(path);
+        })
+    }
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 pub use create::{ALIGNMENT_BYTES, PartitionSpec, create};
 pub(crate) use read::read_file;
-pub use repair::{Choice, Source, conflict, other_fault, repair};
+pub use repair::{Choice, Source, conflict, other_fault, outlook, repair};
 
 /// A partition table that was read and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +123,14 @@ pub enum TableError {
         path: PathBuf,
         /// What is wrong with what there is.
         why: String,
+    },
+    /// It is too short for a table of any kind.
+    #[error("{}: expected a disk or the image of one, found {bytes} bytes", path.display())]
+    NoDisk {
+        /// What was given.
+        path: PathBuf,
+        /// Its length.
+        bytes: u64,
     },
     /// A table that could be restored would be written over what is in use.
     #[error("{}: {why}", path.display())]

@@ -9,9 +9,12 @@ use gpt::disk::LogicalBlockSize;
 use gpt::mbr::ProtectiveMBR;
 use gpt::partition_types::{OperatingSystem, Type};
 use gpt::{GptConfig, partition};
+use rustix::io::Errno;
+use rustix::process::Resource;
 use uuid::Uuid;
 
-use super::{Table, TableError};
+use super::{Table, TableError, read};
+use crate::new_file::NewFile;
 
 /// Partitions start at multiples of this, so that no erase block of any medium holds parts of two.
 pub const ALIGNMENT_BYTES: u64 = 1 << 20;
@@ -33,7 +36,7 @@ pub struct PartitionSpec {
 /// reads back.
 ///
 /// Given all GUIDs, equal arguments make equal bytes. The file must not exist before. It is durable
-/// when this returns, and removed again if it fails.
+/// when this returns, and not there if it fails or the process ends before.
 ///
 /// # Errors
 /// [`TableError`], which names the path.
@@ -52,23 +55,23 @@ pub fn create(
     let failed =
         |action| move |source| TableError::System { path: path.to_path_buf(), action, source };
 
-    // `create_new`: an image that exists may be the disk of a device that runs.
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(path)
-        .map_err(failed("create"))?;
-    let written = layout.write(&file, disk_guid).map_err(failed("write")).and_then(|()| {
-        file.sync_all().map_err(failed("flush"))?;
-        sync_parent(path).map_err(failed("flush the directory of"))?;
-        Table::read(path, Some(logical_block))
-    });
-    if written.is_err() {
-        // The error says why; that half an image remains as well would be no use to anybody.
-        let _ = std::fs::remove_file(path);
+    // It gets its name last, and none that is taken: an image that exists may be the disk of a device
+    // that runs.
+    let new = NewFile::beside(path, 0o666).map_err(failed("create"))?;
+    fits_limit(size_bytes).map_err(failed("write"))?;
+    layout.write(new.file(), disk_guid).map_err(failed("write"))?;
+    let table = read::read_file(new.file(), path, Some(logical_block))?;
+    new.name(path).map_err(failed("create"))?;
+    Ok(table)
+}
+
+/// A file beyond the limit of the process would end it without a word.
+fn fits_limit(size_bytes: u64) -> io::Result<()> {
+    let limit = rustix::process::getrlimit(Resource::Fsize).current;
+    if limit.is_some_and(|limit| limit < size_bytes) {
+        return Err(Errno::FBIG.into());
     }
-    written
+    Ok(())
 }
 
 /// Entries of the table, all with their place.
@@ -158,12 +161,3 @@ impl Layout {
 const ENTRIES: u64 = 128;
 const ENTRY_BYTES: u64 = 128;
 const NAME_UNITS_MAX: usize = 36;
-
-/// A new file is durable only together with its name.
-fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    File::open(parent)?.sync_all()
-}

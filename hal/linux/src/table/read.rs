@@ -10,8 +10,8 @@ use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use stillboot_loader::gpt;
 use uuid::Uuid;
 
-use super::{Partition, Table, TableError};
-use crate::file::FileDevice;
+use super::repair::{self, Refusal};
+use super::{Choice, Partition, Table, TableError};
 use crate::{file, open};
 
 impl Table {
@@ -57,106 +57,110 @@ impl Table {
 
 /// As [`Table::read`], of a file that is open.
 pub(crate) fn read_file(
-    mut file: &File,
+    file: &File,
     path: &Path,
     logical_block: Option<u32>,
 ) -> Result<Table, TableError> {
-    let failed =
-        |action| move |source| TableError::System { path: path.to_path_buf(), action, source };
-    let kind = file.metadata().map_err(failed("examine"))?.file_type();
-    let disk_bytes = file.seek(SeekFrom::End(0)).map_err(failed("find the size of"))?;
-    let sizes = sizes_of(file, path, kind.is_block_device(), logical_block)?;
-    let mut tables: Vec<Table> = Vec::new();
-    let mut why = Vec::new();
-    for size in sizes {
-        let mut blocks = Blocks::new(file, *size, disk_bytes);
-        match gpt::read(&mut blocks) {
-            Ok(found) => tables.push(Table::new(path, *size, found)),
-            // The other size is looked at as well.
-            Err(gpt::TableError::OtherSectors { .. }) if sizes.len() > 1 => {}
-            Err(error) => {
-                let is_backup_sound = matches!(error, gpt::TableError::Partition { .. })
-                    && is_backup_sound(&mut blocks);
-                let way_out = if is_backup_sound { FROM_BACKUP } else { way_out(&error) };
-                why.push(match sizes.len() {
-                    1 => format!("{error}{way_out}"),
-                    _ => format!("for sectors of {size} bytes: {error}{way_out}"),
-                });
-            }
-        }
-    }
+    let (disk_bytes, sizes) = extent(file, path, logical_block)?;
+    let (found, errors) = look(file, disk_bytes, sizes);
+    let mut tables: Vec<_> =
+        found.into_iter().map(|(size, found)| Table::new(path, size, found)).collect();
     // All primaries before any backup: at the end of an image that was grown or reused lies what
     // an earlier table left there.
     if tables.iter().any(|table| !table.is_backup) {
         tables.retain(|table| !table.is_backup);
     }
     match tables.len() {
-        0 => Err(TableError::NoTable { path: path.to_path_buf(), why: why.join("; ") }),
+        0 => {
+            let why = match repair::plan(file, disk_bytes, sizes, Choice::default()) {
+                Ok(plan) => plan.promise(&words(&errors)),
+                Err(Refusal::Undecided(why)) => why,
+                Err(Refusal::Absent | Refusal::TwoTables) => dead_end(&errors),
+            };
+            Err(TableError::NoTable { path: path.to_path_buf(), why })
+        }
         1 => Ok(tables.remove(0)),
         _ => Err(TableError::TwoTables { path: path.to_path_buf() }),
     }
 }
 
-/// What can be done about a primary table whose partitions cannot be.
-const FROM_BACKUP: &str = "; the backup of the table is whole, and its partitions can be: \
-                           `stillboot disk repair --from backup` restores it";
+/// What is found with each size of sectors.
+type Looked = (Vec<(u32, gpt::Table)>, Vec<(u32, gpt::TableError)>);
 
-/// Whether the backup is whole and what it says can be, while the primary is whole and cannot.
-fn is_backup_sound(device: &mut Blocks<'_>) -> bool {
-    let Some(last) = gpt::last_block(device) else { return false };
-    let Ok(label) = gpt::Label::read(device) else { return false };
-    let header = gpt::read_header(device, 1).ok();
-    let block = device.geometry().logical_block_bytes;
-    gpt::Copy::backup(device, header.as_ref(), &label, last)
-        .is_ok_and(|backup| backup.table(block, true).is_ok())
+/// Looks for a table with each of these sizes of sectors.
+pub(super) fn look(file: &File, disk_bytes: u64, sizes: &[u32]) -> Looked {
+    let (mut tables, mut errors) = (Vec::new(), Vec::new());
+    for size in sizes {
+        match gpt::read(&mut Blocks::new(file, *size, disk_bytes)) {
+            Ok(found) => tables.push((*size, found)),
+            // The other size is looked at as well.
+            Err(gpt::TableError::OtherSectors { .. }) if sizes.len() > 1 => {}
+            Err(error) => errors.push((*size, error)),
+        }
+    }
+    (tables, errors)
 }
 
-/// What can be done about a table that does not count.
-pub(super) const fn way_out(error: &gpt::TableError) -> &'static str {
-    match error {
-        gpt::TableError::Unprotected => "; `stillboot disk repair` writes that",
-        gpt::TableError::Partition { .. } => {
-            "; the table is whole, and its partitions cannot be: correct them with a partitioning \
-             tool"
-        }
-        gpt::TableError::Damaged { .. } => {
-            "; neither copy of the table is whole, so it cannot be restored: write it again with a \
-             partitioning tool, with the partitions at the same places"
-        }
-        gpt::TableError::Device(_)
-        | gpt::TableError::NoTable
-        | gpt::TableError::DosLabel
-        | gpt::TableError::OtherSectors { .. } => "",
+/// Why there is no table, where a repair does not know either.
+pub(super) fn dead_end(errors: &[(u32, gpt::TableError)]) -> String {
+    let is_lost = |(_, error): &(u32, gpt::TableError)| {
+        matches!(error, gpt::TableError::Damaged { .. } | gpt::TableError::Unprotected)
+    };
+    let words = words(errors);
+    if errors.iter().any(is_lost) {
+        format!(
+            "{words}; neither copy of the table is whole, so it cannot be restored: write it again \
+             with a partitioning tool, with the partitions at the same places"
+        )
+    } else {
+        words
     }
 }
 
-/// The sizes of sectors that the table of an open disk may count in.
-pub(super) fn sizes(device: &FileDevice) -> Result<&'static [u32], TableError> {
-    sizes_of(device.file(), device.path(), !device.is_regular(), None)
+fn words(errors: &[(u32, gpt::TableError)]) -> String {
+    // That nothing is there with the other size tells nobody anything.
+    let is_some = |(_, error): &&(u32, gpt::TableError)| *error != gpt::TableError::NoTable;
+    let some: Vec<_> = errors.iter().filter(is_some).collect();
+    match &some[..] {
+        [] => gpt::TableError::NoTable.to_string(),
+        [(_, only)] => only.to_string(),
+        several => {
+            let one = |(size, error): &&(u32, gpt::TableError)| {
+                format!("for sectors of {size} bytes: {error}")
+            };
+            several.iter().map(one).collect::<Vec<_>>().join("; ")
+        }
+    }
 }
 
-fn sizes_of(
-    file: &File,
+/// The length of a disk that is open, and the sizes of sectors that its table may count in.
+pub(super) fn extent(
+    mut file: &File,
     path: &Path,
-    is_block: bool,
     logical_block: Option<u32>,
-) -> Result<&'static [u32], TableError> {
+) -> Result<(u64, &'static [u32]), TableError> {
+    let failed =
+        |action| move |source| TableError::System { path: path.to_path_buf(), action, source };
+    let is_block = file.metadata().map_err(failed("examine"))?.file_type().is_block_device();
     let known = match logical_block {
-        None if is_block => {
-            Some(rustix::fs::ioctl_blksszget(file).map_err(|error| TableError::System {
-                path: path.to_path_buf(),
-                action: "ask for the logical block of",
-                source: error.into(),
-            })?)
-        }
+        None if is_block => Some(
+            rustix::fs::ioctl_blksszget(file)
+                .map_err(|error| failed("ask for the logical block of")(error.into()))?,
+        ),
         given => given,
     };
-    match known {
-        Some(512) => Ok(&[512]),
-        Some(4096) => Ok(&[4096]),
-        Some(asked) => Err(TableError::LogicalBlock { asked }),
-        None => Ok(&[512, 4096]),
+    let sizes: &[u32] = match known {
+        Some(512) => &[512],
+        Some(4096) => &[4096],
+        Some(asked) => return Err(TableError::LogicalBlock { asked }),
+        None => &[512, 4096],
+    };
+    let bytes = file.seek(SeekFrom::End(0)).map_err(failed("find the size of"))?;
+    // Three blocks: less is a slip, such as the name of another file, and no damage.
+    if bytes < 3 * u64::from(sizes[0]) {
+        return Err(TableError::NoDisk { path: path.to_path_buf(), bytes });
     }
+    Ok((bytes, sizes))
 }
 
 /// A file as a device that is only read, without a lock.

@@ -6,11 +6,14 @@
 //!
 //! Where both copies are whole and say something else, only the user knows which one is right.
 
-use gpt_disk_types::{GptHeader, LbaLe, MasterBootRecord, U32Le};
-use stillboot::device::{BlockDevice as _, DeviceError};
-use stillboot_loader::gpt::{self, Copy, Fault, Label, TableError as Reason};
+use std::fs::File;
 
-use super::{TableError, read};
+use gpt_disk_types::{GptHeader, LbaLe, MasterBootRecord, U32Le};
+use stillboot::device::{BlockDevice, DeviceError};
+use stillboot_loader::gpt::{self, Copy, Fault, Label};
+
+use super::TableError;
+use super::read::{self, Blocks};
 use crate::file::FileDevice;
 
 /// Which of the two copies of a table.
@@ -34,49 +37,85 @@ pub struct Choice {
 /// Restores what is missing of the partition table on `device`, and says what that was.
 ///
 /// # Errors
-/// [`TableError`]: no copy is whole, they differ and none was chosen, or a DOS partition table or a
-/// file system is where the protective MBR should be.
+/// [`TableError`]: no copy is whole, they differ and none was chosen, the disk has become too small,
+/// or a DOS partition table or a file system is where the protective MBR should be.
 pub fn repair(device: &mut FileDevice, choice: Choice) -> Result<Vec<&'static str>, TableError> {
     let path = device.path().to_path_buf();
     let refused = |why: String| TableError::NotRestored { path: path.clone(), why };
-    let sizes = read::sizes(device)?;
-    let mut found = Vec::new();
-    let mut why = Vec::new();
-    let mut undecided = None;
-    for size in sizes {
-        device.set_logical_block(*size);
-        match Whole::find(device, choice, *size) {
-            Ok(whole) => found.push((*size, whole)),
-            Err(NotFound::Absent(reason)) if sizes.len() == 1 => why.push(reason),
-            Err(NotFound::Absent(reason)) => {
-                why.push(format!("for sectors of {size} bytes: {reason}"));
-            }
-            Err(NotFound::Undecided(reason)) => undecided = undecided.or(Some(reason)),
+    let (disk_bytes, sizes) = read::extent(device.file(), &path, None)?;
+    let plan = plan(device.file(), disk_bytes, sizes, choice).map_err(|refusal| match refusal {
+        Refusal::Absent => {
+            let (_, errors) = read::look(device.file(), disk_bytes, sizes);
+            TableError::NoTable { path: path.clone(), why: read::dead_end(&errors) }
         }
-    }
-    if let Some(reason) = undecided {
-        return Err(refused(reason));
-    }
-    if found.iter().any(|(_, whole)| whole.is_primary) {
-        found.retain(|(_, whole)| whole.is_primary);
-    }
-    let (size, whole) = match found.len() {
-        0 => return Err(TableError::NoTable { path, why: why.join("; ") }),
-        1 => found.remove(0),
-        _ => return Err(TableError::TwoTables { path }),
-    };
-    device.set_logical_block(size);
-    let wanted = Wanted::new(&whole, size).map_err(refused)?;
-    let done = wanted.write(device, &whole).map_err(|error| TableError::System {
+        Refusal::Undecided(why) => refused(why),
+        Refusal::TwoTables => TableError::TwoTables { path: path.clone() },
+    })?;
+    device.set_logical_block(plan.block);
+    let done = plan.write(device).map_err(|error| TableError::System {
         path: path.clone(),
         action: "write the partition table of",
         source: std::io::Error::other(error),
     })?;
-    let again = read::read_file(device.file(), &path, Some(size))?;
+    let again = read::read_file(device.file(), &path, Some(plan.block))?;
     if again.is_backup {
         return Err(refused("what was written does not read back".into()));
     }
     Ok(done)
+}
+
+/// What a repair would come to, of a disk with a table that counts and a copy that does not.
+pub fn outlook(device: &FileDevice) -> String {
+    let planned = read::extent(device.file(), device.path(), None)
+        .map(|(bytes, sizes)| plan(device.file(), bytes, sizes, Choice::default()));
+    match planned {
+        Ok(Err(Refusal::Undecided(why))) => why,
+        _ => "`stillboot disk repair` restores it".to_owned(),
+    }
+}
+
+/// What a repair would do. Whoever reads a disk asks for it too, so that no message promises a repair
+/// that is refused, or keeps one back that would help.
+pub(super) fn plan(
+    file: &File,
+    disk_bytes: u64,
+    sizes: &[u32],
+    choice: Choice,
+) -> Result<Plan, Refusal> {
+    let mut found = Vec::new();
+    let mut undecided = None;
+    for size in sizes {
+        match Whole::find(&mut Blocks::new(file, *size, disk_bytes), choice, *size) {
+            Ok(whole) => found.push((*size, whole)),
+            Err(Refusal::Undecided(why)) => undecided = undecided.or(Some(why)),
+            Err(Refusal::Absent | Refusal::TwoTables) => {}
+        }
+    }
+    if let Some(why) = undecided {
+        return Err(Refusal::Undecided(why));
+    }
+    if found.iter().any(|(_, whole)| whole.is_primary) {
+        found.retain(|(_, whole)| whole.is_primary);
+    }
+    match found.pop() {
+        None => Err(Refusal::Absent),
+        Some(_) if !found.is_empty() => Err(Refusal::TwoTables),
+        Some((block, whole)) => {
+            let wanted = Wanted::new(&whole, block, disk_bytes).map_err(Refusal::Undecided)?;
+            Ok(Plan { block, whole, wanted })
+        }
+    }
+}
+
+/// Why nothing is restored.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// No copy is whole.
+    Absent,
+    /// The user has to say or do something first.
+    Undecided(String),
+    /// There is a copy for both sizes of sectors.
+    TwoTables,
 }
 
 /// What damage the copy has that was not read, if any: the backup of a disk whose primary counts.
@@ -97,7 +136,7 @@ pub fn conflict(device: &mut FileDevice) -> Option<String> {
 }
 
 /// A whole backup that says something else than the primary: where that says it is, or at the end.
-fn other_backup(device: &mut FileDevice, primary: &Copy) -> Option<Copy> {
+fn other_backup(device: &mut dyn BlockDevice, primary: &Copy) -> Option<Copy> {
     let last = gpt::last_block(device)?;
     let places = [primary.header.alternate_lba.to_u64(), last];
     let mut whole = places.into_iter().filter_map(|lba| Copy::read(device, lba).ok());
@@ -118,14 +157,6 @@ fn difference(primary: &Copy, backup: &Copy) -> Option<String> {
         .then(|| "it has another disk's GUID than the primary".to_owned())
 }
 
-/// Why there is no copy to restore from.
-enum NotFound {
-    /// None is whole.
-    Absent(String),
-    /// The user has to say something first.
-    Undecided(String),
-}
-
 /// A copy that is whole, and what else there is.
 struct Whole {
     copy: Copy,
@@ -139,9 +170,13 @@ struct Whole {
 }
 
 impl Whole {
-    fn find(device: &mut FileDevice, choice: Choice, block: u32) -> Result<Self, NotFound> {
-        let absent = |why: &str| NotFound::Absent(why.to_owned());
-        let last = gpt::last_block(device).ok_or_else(|| absent("the disk is too small"))?;
+    /// Whether its space for partitions ends past the end of the disk.
+    fn is_cut(&self) -> bool {
+        self.copy.header.last_usable_lba.to_u64() > self.last
+    }
+
+    fn find(device: &mut Blocks<'_>, choice: Choice, block: u32) -> Result<Self, Refusal> {
+        let last = gpt::last_block(device).ok_or(Refusal::Absent)?;
         let mut sector = vec![0; block as usize];
         if device.read(0, &mut sector).is_err() {
             // It may be written again all the same.
@@ -155,11 +190,11 @@ impl Whole {
         let is_protected = label.is_protective() && (is_primary || !label.contradicts(&copy));
         let is_used = label.has_partitions() || label.is_file_system();
         if !is_protected && is_used && !choice.over_label {
-            return Err(NotFound::Undecided(
-                "its first sector has a DOS partition table or a file system where the protective \
+            return Err(Refusal::Undecided(
+                "its partition table does not count: its first sector has a DOS partition table or a file system where the protective \
                  MBR should be, so the disk was given another use since; if it was not, \
-                 --over-label overwrites that sector, and with it the DOS partition table or the \
-                 start of the file system"
+                 `stillboot disk repair --over-label` overwrites that sector, and with it the DOS \
+                 partition table or the start of the file system"
                     .to_owned(),
             ));
         }
@@ -169,11 +204,11 @@ impl Whole {
 
     /// The copy to restore from.
     fn source(
-        device: &mut FileDevice,
+        device: &mut Blocks<'_>,
         choice: Choice,
         label: &Label,
         block: u32,
-    ) -> Result<(Copy, bool), NotFound> {
+    ) -> Result<(Copy, bool), Refusal> {
         let last = gpt::last_block(device).unwrap_or_default();
         let is_sound = |copy: &Copy, is_backup| {
             copy.table(block, is_backup).map(|_| ()).map_err(|error| error.to_string())
@@ -194,52 +229,100 @@ impl Whole {
             (None, _) => Copy::backup(device, header.as_ref(), label, last),
         };
         let backup_sound = backup.as_ref().is_ok_and(|copy| is_sound(copy, true).is_ok());
+        // Whole but for where its space for partitions ends: the disk was longer.
+        let larger = primary.is_err().then(|| Copy::read_of_larger(device).ok()).flatten();
+        let undecided = |why| Err(Refusal::Undecided(why));
+        let differing = |differs| {
+            undecided(format!(
+                "both copies of the partition table are whole, and the backup is another one: \
+                 {differs}; expected `stillboot disk repair --from primary` or `--from backup`, for \
+                 the one that is right"
+            ))
+        };
         match (choice.from, primary, backup) {
             (Some(Source::Backup), _, Ok(copy)) => match is_sound(&copy, true) {
                 Ok(()) => Ok((copy, false)),
-                Err(why) => Err(NotFound::Undecided(format!("in the backup table, {why}"))),
+                Err(why) => undecided(format!("in the backup table, {why}; {CORRECT}")),
             },
             (Some(Source::Backup), Ok(_), Err(fault)) => {
-                Err(NotFound::Undecided(format!("the backup table is not whole: {fault}")))
+                undecided(format!("the backup table is not whole: {fault}"))
             }
-            (Some(Source::Primary), Err(fault), Ok(_)) => {
-                Err(NotFound::Undecided(format!("the primary table is not whole: {fault}")))
-            }
+            (Some(Source::Primary), Err(fault), Ok(_)) => match larger {
+                Some(copy) if is_sound(&copy, false).is_ok() => Ok((copy, true)),
+                _ => undecided(format!("the primary table is not whole: {fault}")),
+            },
             (from, Ok(copy), backup) => {
                 let differs = backup.ok().and_then(|backup| difference(&copy, &backup));
                 match (is_sound(&copy, false), differs) {
-                    (Err(why), Some(differs)) if backup_sound => Err(NotFound::Undecided(format!(
-                        "in the primary table, {why}; the backup is whole: {differs}; --from \
-                             backup restores the primary from it"
-                    ))),
-                    (Err(why), _) => {
-                        Err(NotFound::Undecided(format!("in the primary table, {why}")))
-                    }
-                    (Ok(()), Some(differs)) if from.is_none() => Err(NotFound::Undecided(format!(
-                        "both copies of the partition table are whole, and the backup is \
-                             another one: {differs}; expected --from primary or --from backup, \
-                             for the one that is right"
-                    ))),
+                    (Err(why), Some(differs)) if backup_sound => undecided(format!(
+                        "in the primary table, {why}; the backup is whole: {differs}; `stillboot \
+                         disk repair --from backup` restores the primary from it"
+                    )),
+                    (Err(why), _) => undecided(format!("in the primary table, {why}; {CORRECT}")),
+                    (Ok(()), Some(differs)) if from.is_none() => differing(differs),
                     (Ok(()), _) => Ok((copy, true)),
                 }
             }
-            (_, Err(_), Ok(copy)) => match is_sound(&copy, true) {
-                Ok(()) => Ok((copy, false)),
-                Err(why) => Err(NotFound::Undecided(format!("in the backup table, {why}"))),
-            },
-            (_, Err(primary), Err(Fault::Contradicted)) => Err(NotFound::Undecided(format!(
-                "the primary table is not whole: {primary}; the backup is, and {}; if it is not, \
-                 --over-label restores from it, and overwrites the partitions of the MBR",
-                Fault::Contradicted
-            ))),
-            (_, Err(primary), Err(backup)) => match Copy::read_of_larger(device) {
-                Ok(copy) if is_sound(&copy, false).is_ok() => Ok((copy, true)),
-                _ => {
-                    let error = Reason::Damaged { primary, backup };
-                    Err(NotFound::Absent(format!("{error}{}", read::way_out(&error))))
+            (_, Err(_), Ok(copy)) => {
+                let differs = larger.and_then(|larger| difference(&larger, &copy));
+                match (is_sound(&copy, true), differs) {
+                    (Err(why), _) => undecided(format!("in the backup table, {why}; {CORRECT}")),
+                    // It may be from before the disk was longer.
+                    (Ok(()), Some(differs)) => differing(differs),
+                    (Ok(()), None) => Ok((copy, false)),
                 }
+            }
+            (_, Err(primary), Err(Fault::Contradicted)) => undecided(format!(
+                "the primary table is not whole: {primary}; the backup is, and {}; if it is not, \
+                 `stillboot disk repair --over-label` restores from it, and overwrites the \
+                 partitions of the MBR",
+                Fault::Contradicted
+            )),
+            (_, Err(primary), Err(Fault::OtherDisk)) => undecided(format!(
+                "the primary table is not whole: {primary}; the backup is, and {}; if it is the \
+                 right one, `stillboot disk repair --from backup` restores from it",
+                Fault::OtherDisk
+            )),
+            (_, Err(_), Err(_)) => match larger.map(|copy| (is_sound(&copy, false), copy)) {
+                Some((Ok(()), copy)) => Ok((copy, true)),
+                Some((Err(why), _)) => undecided(format!("in the primary table, {why}; {CORRECT}")),
+                None => Err(Refusal::Absent),
             },
         }
+    }
+}
+
+/// What can be done where only the user knows how it should be.
+const CORRECT: &str = "correct the partitions with a partitioning tool";
+
+/// What a repair writes, and from what.
+pub(super) struct Plan {
+    block: u32,
+    whole: Whole,
+    wanted: Wanted,
+}
+
+impl Plan {
+    /// What it does about a disk that has no table that counts, for what `words` tell.
+    pub(super) fn promise(&self, words: &str) -> String {
+        match self.whole.is_primary {
+            false => format!(
+                "{words}; the backup at the end of the disk is whole: `stillboot disk repair` \
+                 restores the primary from it"
+            ),
+            // By the rules of a loader it is damaged, and to a person it is not.
+            true if self.whole.is_cut() => "the disk is shorter than its table says, and no \
+                                            partition is cut off: `stillboot disk repair` makes \
+                                            the table fit"
+                .to_owned(),
+            true => format!(
+                "{words}; the table itself is whole: `stillboot disk repair` writes what is missing"
+            ),
+        }
+    }
+
+    fn write(&self, device: &mut FileDevice) -> Result<Vec<&'static str>, DeviceError> {
+        self.wanted.write(device, &self.whole)
     }
 }
 
@@ -250,7 +333,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn new(whole: &Whole, block: u32) -> Result<Self, String> {
+    fn new(whole: &Whole, block: u32, disk_bytes: u64) -> Result<Self, String> {
         let source = &whole.copy.header;
         let last = whole.last;
         let blocks = (whole.copy.entries.len() as u64).div_ceil(u64::from(block));
@@ -259,15 +342,10 @@ impl Wanted {
             true => source.alternate_lba.to_u64(),
             false => source.my_lba.to_u64(),
         };
-        let end =
-            last.checked_sub(blocks + 1).filter(|end| last_used <= *end).ok_or_else(|| {
-                format!(
-                    "the last partition ends in block {last_used}, the backup table needs {} \
-                     blocks after it, and the last block of the disk is {last}: the disk has \
-                     become too small",
-                    blocks + 1
-                )
-            })?;
+        let end = last
+            .checked_sub(blocks + 1)
+            .filter(|end| last_used <= *end)
+            .ok_or_else(|| too_small(last_used, last, blocks + 1, block, disk_bytes))?;
         let last_usable = match at == last {
             true => source.last_usable_lba.to_u64().min(end),
             // The disk has grown or shrunk, or the table is from another one.
@@ -360,6 +438,25 @@ impl Wanted {
         }
         Ok(done)
     }
+}
+
+/// Firmware writes a backup that is missing by itself, to where the table says: without room for one
+/// that is over the end of the last partition. So no table is written that has none.
+fn too_small(last_used: u64, last: u64, backup: u64, block: u32, disk_bytes: u64) -> String {
+    let needed = last_used.saturating_add(backup + 1).saturating_mul(u64::from(block));
+    let what = format!(
+        "the last partition ends in block {last_used}, the backup table needs {backup} blocks after \
+         it, and the last block of the disk is {last}: the disk has become too small, or was not \
+         copied in full: it has {disk_bytes} bytes and needs {needed}"
+    );
+    let loss = match last_used <= last {
+        true => "no partition is cut off",
+        false => "what is cut off of partitions is lost here, so copy it again in full if you can",
+    };
+    format!(
+        "{what}; {loss}: on a disk of that size, or in an image made that long (`truncate -s {needed} \
+         IMAGE`), `stillboot disk repair` makes the table fit"
+    )
 }
 
 /// Entries first: a header never stands before what it sums up.

@@ -179,7 +179,7 @@ fn disk_without_any_valid_table_says_why() {
     assert!(message.contains("primary") && message.contains("backup"), "{message}");
 
     fs::write(&path, b"short").unwrap();
-    assert!(matches!(Table::read(&path, None), Err(TableError::NoTable { .. })));
+    assert!(matches!(Table::read(&path, None), Err(TableError::NoDisk { bytes: 5, .. })));
     assert!(matches!(Table::read(&path, Some(8)), Err(TableError::LogicalBlock { asked: 8 })));
     let error = Table::read(images.path("none"), None).unwrap_err();
     assert!(error.to_string().contains("none"), "{error}");
@@ -469,7 +469,9 @@ fn of_two_whole_tables_that_differ_the_user_says_which_is_right() {
         drop_entry(&path, index);
         let before = fs::read(&path).unwrap();
         let message = repaired(&path).unwrap_err().to_string();
-        for part in [&format!("partition {}", index + 1), "--from primary or --from backup"] {
+        for part in
+            [&format!("partition {}", index + 1), "disk repair --from primary` or `--from backup`"]
+        {
             assert!(message.contains(part), "{message}");
         }
         assert!(fs::read(&path).unwrap() == before, "nothing was written");
@@ -584,6 +586,149 @@ fn repair_writes_the_backup_of_a_disk_that_has_shrunk_where_there_is_room() {
     assert_eq!(Table::read(&path, None).unwrap(), made);
 }
 
+/// Whoever reads a disk that has no table is told of the repair if it helps, else what the repair
+/// itself would say.
+#[test]
+fn the_repair_is_named_exactly_where_it_restores_the_table() {
+    let images = Images::new();
+    let path = images.path("disk");
+    for block in [512_u32, 4096] {
+        let at = |lba: u64| lba * u64::from(block);
+        let (all, end) = (16 * MIB, 16 * MIB - at(1));
+        // What is zeroed, how long the disk is then, and what keeps it from being restored.
+        type Damage<'a> = (&'a [(u64, u64)], u64, &'a str);
+        let cases: &[Damage<'_>] = &[
+            (&[(0, at(1))], all, ""),
+            (&[(0, at(2) + 16384)], all, ""),
+            (&[(0, 65536)], all, ""),
+            (&[(0, MIB)], all, ""),
+            (&[(446, 66)], all, ""),
+            (&[(446, 66), (end, 92)], all, ""),
+            (&[], all - at(40), ""),
+            (&[], 10 * MIB + 16384 + at(1), ""),
+            (&[], 10 * MIB + 16384, "no partition is cut off"),
+            (&[], 10 * MIB, "no partition is cut off"),
+            (&[], 9 * MIB, "copy it again in full"),
+            (&[], 6 * MIB, "copy it again in full"),
+            (&[(at(1), 92), (end, 92)], all, "no partition table"),
+            (&[(at(2), 16384), (end - 16384, 16384)], all, "neither copy"),
+            (&[(446, 66), (at(2), 16384), (end - 16384, 16384)], all, "neither copy"),
+            (&[(0, all)], all, "no partition table"),
+        ];
+        for case in cases {
+            let (zeros, len, obstacle) = *case;
+            let _ = fs::remove_file(&path);
+            let made = make(&path, block, &specs());
+            zeros.iter().for_each(|(at, len)| change(&path, *at, &vec![0; *len as usize]));
+            fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(len).unwrap();
+            let message = Table::read(&path, None).unwrap_err().to_string();
+            let before = fs::read(&path).unwrap();
+            match repaired(&path) {
+                Ok(_) => {
+                    assert_eq!(obstacle, "", "{case:?}");
+                    assert!(message.contains("`stillboot disk repair`"), "{case:?}: {message}");
+                    assert_eq!(Table::read(&path, None).unwrap().partitions, made.partitions);
+                }
+                Err(error) => {
+                    let (TableError::NoTable { why, .. } | TableError::NotRestored { why, .. }) =
+                        error
+                    else {
+                        panic!("{case:?}: {error}")
+                    };
+                    assert!(!obstacle.is_empty() && why.contains(obstacle), "{case:?}: {why}");
+                    assert!(message.ends_with(&why), "{case:?}: {message}; the repair: {why}");
+                    // Only where there is something to be done before it.
+                    let is_named = message.contains("disk repair`");
+                    assert_eq!(is_named, message.contains("truncate"), "{case:?}: {message}");
+                    assert!(fs::read(&path).unwrap() == before, "{case:?}: nothing was written");
+                }
+            }
+        }
+    }
+    // A space for partitions without an end, in both copies.
+    let _ = fs::remove_file(&path);
+    let made = make(&path, 512, &specs());
+    let bytes = fs::read(&path).unwrap();
+    for at in [512, bytes.len() - 512] {
+        let endless =
+            |header: &mut [u8]| header[48..56].copy_from_slice(&(1_u64 << 63).to_le_bytes());
+        change(&path, at as u64, &rewritten(&bytes[at..at + 512], endless));
+    }
+    let message = Table::read(&path, None).unwrap_err().to_string();
+    assert!(message.contains("`stillboot disk repair` makes the table fit"), "{message}");
+    repaired(&path).unwrap();
+    assert_eq!(Table::read(&path, None).unwrap(), made);
+}
+
+/// What is said about a disk that is too small can be done, and is enough.
+#[test]
+fn a_disk_of_the_size_that_is_named_is_restored() {
+    let images = Images::new();
+    let path = images.path("disk");
+    for block in [512_u32, 4096] {
+        let _ = fs::remove_file(&path);
+        let made = make(&path, block, &specs());
+        let resize = |len| fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(len);
+        resize(10 * MIB).unwrap();
+        let message = Table::read(&path, None).unwrap_err().to_string();
+        let (_, size) = message.split_once("truncate -s ").expect(&message);
+        let size: u64 = size.split(' ').next().unwrap().parse().unwrap();
+        resize(size - 1).unwrap();
+        assert!(repaired(&path).unwrap_err().to_string().contains("too small"));
+        resize(size).unwrap();
+        repaired(&path).unwrap();
+        assert_eq!(Table::read(&path, None).unwrap().partitions, made.partitions);
+        assert_eq!(repaired(&path).unwrap(), [""; 0]);
+    }
+}
+
+/// A table that counts, with a partition up to the end: a repair is not promised there.
+#[test]
+fn a_backup_that_has_no_place_is_said_to_have_none() {
+    let images = Images::new();
+    let path = images.path("disk");
+    let last = 16 * MIB / 512 - 1;
+    for (room, part) in [(33, "`stillboot disk repair` restores it"), (32, "too small")] {
+        let _ = fs::remove_file(&path);
+        make(&path, 512, &specs());
+        rewrite_header(&path, 48, &last.to_le_bytes());
+        rewrite_entry(&path, 2, 40, last - room);
+        change(&path, 16 * MIB - 512, &[0; 92]);
+        let disk = crate::disk::Disk::open(&path, true).unwrap();
+        assert!(disk.warnings.iter().any(|warning| warning.contains(part)), "{:?}", disk.warnings);
+        drop(disk);
+        assert_eq!(repaired(&path).is_ok(), room == 33);
+    }
+}
+
+/// A disk that was grown, partitioned anew and cut short again ends with the backup of before.
+#[test]
+fn an_older_backup_at_the_end_of_a_shortened_disk_overwrites_no_primary_unasked() {
+    let images = Images::new();
+    let (path, old) = (images.path("disk"), images.path("old"));
+    let before = make(&old, 512, &specs()[..2]);
+    let tail = fs::read(&old).unwrap()[(15 * MIB) as usize..].to_vec();
+    let made = create(&path, 20 * MIB, 512, &specs(), Some(Uuid::from_u128(1))).unwrap();
+    change(&path, 15 * MIB, &tail);
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(16 * MIB).unwrap();
+    let cut = fs::read(&path).unwrap();
+    let disk = crate::disk::Disk::open(&path, true).unwrap();
+    let warnings = disk.warnings.join("; ");
+    drop(disk);
+    for message in [warnings, repaired(&path).unwrap_err().to_string()] {
+        for part in ["`stillboot-b` in blocks", "--from primary` or `--from backup`"] {
+            assert!(message.contains(part), "{message}");
+        }
+    }
+    assert!(fs::read(&path).unwrap() == cut, "nothing was written");
+    for (source, expected) in [(Source::Primary, made), (Source::Backup, before)] {
+        fs::write(&path, &cut).unwrap();
+        chosen(&path, from(source)).unwrap();
+        assert_eq!(Table::read(&path, None).unwrap().partitions, expected.partitions);
+        assert_eq!(repaired(&path).unwrap(), [""; 0]);
+    }
+}
+
 /// A disk that was given another use is not written to.
 #[test]
 fn repair_refuses_what_was_partitioned_or_formatted_again() {
@@ -601,7 +746,7 @@ fn repair_refuses_what_was_partitioned_or_formatted_again() {
         let before = fs::read(&path).unwrap();
         let message = repaired(&path).unwrap_err().to_string();
         assert!(message.contains("another use"), "{what}: {message}");
-        assert!(message.contains("--over-label overwrites"), "{what}: {message}");
+        assert!(message.contains("--over-label` overwrites"), "{what}: {message}");
         assert!(fs::read(&path).unwrap() == before, "{what}");
         chosen(&path, Choice { over_label: true, ..Choice::default() }).unwrap();
         let now = fs::read(&path).unwrap();
