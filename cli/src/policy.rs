@@ -23,7 +23,7 @@ use crate::output::Output;
 use crate::seen::SeenFile;
 use crate::source::Bundle;
 use crate::statements::{self, Given, Standing};
-use crate::{files, time, verify, view};
+use crate::{args, files, time, verify, view};
 
 /// Longest file of a machine id that is read: it has 33 bytes.
 const MACHINE_ID_LEN_MAX: u64 = 4096;
@@ -49,7 +49,7 @@ pub struct PolicyArgs {
     window: Option<String>,
     /// What tells this device from its kind in staged rollouts: a name, or a UUID; by default the
     /// machine id. Without either, what is for a part of all devices waits
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = args::device_id)]
     device_id: Option<String>,
     /// A statement about the bundle: its channel now, an approval (repeatable). Beside a bundle
     /// update.sbb, update.sbb.sbs and update.sbb.WORD.sbs are read too
@@ -158,6 +158,9 @@ impl PolicyArgs {
         policy.postpone_max_s = file.postpone_max_days.map(|days| u64::from(days) * 86_400);
         policy.approval_required = file.approval_required;
         let machine_id = open::small_text(Path::new("/etc/machine-id"), MACHINE_ID_LEN_MAX).ok();
+        if let Some(text) = &file.device_id {
+            args::device_id(text).map_err(|error| bad("device_id", text, error))?;
+        }
         let given = self.device_id.as_deref().or(file.device_id.as_deref());
         policy.device_id = identity(given, machine_id.as_deref());
         Ok(policy)
