@@ -177,6 +177,18 @@ pub fn is_one_path(one: &Path, other: &Path) -> bool {
     place(one).is_some_and(|found| place(other) == Some(found))
 }
 
+/// Whether anything has this name, be it a link that leads nowhere.
+///
+/// # Errors
+/// It cannot be told: a folder on the way cannot be looked into.
+pub fn is_there(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Reads a small file whole.
 pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     read_up_to(path, TEXT_LEN_MAX)
@@ -192,8 +204,10 @@ pub fn read_up_to(path: &Path, len_max: u64) -> Result<Vec<u8>, Failure> {
     })
 }
 
-/// Reads a small text file whole.
+/// Reads a small text file whole, without the mark that some editors put at its start.
 pub fn read_text(path: &Path) -> Result<String, Failure> {
-    String::from_utf8(read(path)?)
-        .map_err(|_| Failure::usage(format_args!("{} is not text: expected UTF-8", path.display())))
+    let text = String::from_utf8(read(path)?).map_err(|_| {
+        Failure::usage(format_args!("{} is not text: expected UTF-8", path.display()))
+    })?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }

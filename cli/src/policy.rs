@@ -15,7 +15,7 @@ use stillboot::policy::{self, Clock, Deferral, Facts, Policy, Verdict};
 use stillboot::verify::{Device, SoftSha256, Verified};
 use stillboot_linux::disk::{self, Disk};
 use stillboot_linux::keys::id_of;
-use stillboot_linux::open;
+use stillboot_linux::{open, settings};
 
 use crate::failure::{Exit, Failure};
 use crate::install::{self, UpdateArgs};
@@ -96,14 +96,15 @@ impl File {
     fn read(path: &Path, out: &Output) -> Result<Self, Failure> {
         let text = files::read_text(path)?;
         if path.extension().is_some_and(|extension| extension == "conf") {
-            return Ok(Self::from_conf(&text, path, out));
+            return Self::from_conf(&text, path, out);
         }
-        toml::from_str(&text).map_err(|error| wrong(path, error))
+        toml::from_str(&text).map_err(|error| wrong(path, settings::trouble(&text, &error)))
     }
 
     /// The `key=value` form; what it says beside the policy is another program's business.
-    fn from_conf(text: &str, path: &Path, out: &Output) -> Self {
+    fn from_conf(text: &str, path: &Path, out: &Output) -> Result<Self, Failure> {
         let mut file = Self::default();
+        let mut keys: Vec<&str> = Vec::new();
         for line in text.lines() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
@@ -112,7 +113,13 @@ impl File {
             let (key, value) = line.split_once('=').unwrap_or((line, ""));
             let value = value.trim().trim_matches('"');
             let given = (!value.is_empty()).then(|| value.to_owned());
-            match key.trim() {
+            let key = key.trim();
+            if keys.contains(&key) {
+                // The last one would win, and an empty one switch the rule off.
+                return Err(wrong(path, format_args!("expected `{key}` once, found it twice")));
+            }
+            keys.push(key);
+            match key {
                 "channel" => file.channel = given,
                 "maintenance_window" => file.apply_window = given,
                 other if OTHER_KEYS.contains(&other) => {}
@@ -120,7 +127,16 @@ impl File {
                 other => out.warn(format_args!("{}: unknown key `{other}`", path.display())),
             }
         }
-        file
+        Ok(file)
+    }
+}
+
+/// The file at `path`, unless there is nothing of that name. A link that leads nowhere, or a folder
+/// that cannot be looked into, is no device without a policy: its rules would be off, unnoticed.
+fn if_there(path: &Path) -> Result<Option<PathBuf>, Failure> {
+    match files::is_there(path) {
+        Ok(is_there) => Ok(is_there.then(|| path.to_owned())),
+        Err(error) => Err(Failure::system("read", path, &error)),
     }
 }
 
@@ -135,8 +151,10 @@ fn bad(what: &str, text: &str, error: impl core::fmt::Display) -> Failure {
 impl PolicyArgs {
     /// The policy that file and flags make together.
     pub fn policy(&self, out: &Output) -> Result<Policy, Failure> {
-        let named = self.policy.clone();
-        let path = named.or_else(|| Path::new(DEFAULT_FILE).exists().then(|| DEFAULT_FILE.into()));
+        let path = match &self.policy {
+            Some(named) => Some(named.clone()),
+            None => if_there(Path::new(DEFAULT_FILE))?,
+        };
         let file = path.map(|path| File::read(&path, out)).transpose()?.unwrap_or_default();
         let mut policy = Policy { force: self.force, ..Policy::default() };
         if let Some(text) = self.channel.as_ref().or(file.channel.as_ref()) {

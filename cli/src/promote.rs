@@ -17,6 +17,7 @@ use stillboot::verify::{
     Authority, SoftSha256, TrustError, Verified, verify_keyset, verify_statement,
 };
 use stillboot_linux::keys::{Roots, Signer};
+use stillboot_linux::settings;
 use stillboot_linux::statement::{self, Subject};
 
 use crate::bounds;
@@ -478,8 +479,10 @@ fn check_gate<'a>(
 }
 
 fn read_policy(path: &Path) -> Result<Policy, Failure> {
-    toml::from_str(&files::read_text(path)?).map_err(|error| {
-        Failure::usage(format_args!("{}: expected a release policy: {error}", path.display()))
+    let text = files::read_text(path)?;
+    toml::from_str(&text).map_err(|error| {
+        let trouble = settings::trouble(&text, &error);
+        Failure::usage(format_args!("{}: expected a release policy: {trouble}", path.display()))
     })
 }
 
