@@ -243,8 +243,8 @@ impl Judge<'_> {
                 return Verdict::Deferred(Deferral::NotApproved);
             }
         };
-        for standing in self.standings.iter().filter(|standing| standing.is_to_be_told()) {
-            self.out.warn(format_args!("{standing}; it does not count"));
+        for what in statements::told(&self.standings) {
+            self.out.warn(format_args!("{what}; it does not count"));
         }
         // Before anything follows from it: a power cut must not make the device forget a halt.
         if let Some(seen) = self.seen.as_mut().filter(|_| self.notes) {
@@ -278,8 +278,7 @@ pub fn with_standings(mut failure: Failure, standings: &[Standing]) -> Failure {
         let all: Vec<_> = standings.iter().map(Standing::json).collect();
         failure.details = Some(json!({ "statements": all }));
     }
-    let worth = standings.iter().filter(|standing| standing.is_to_be_told());
-    worth.fold(failure, |failure, standing| failure.also(standing))
+    statements::told(standings).iter().fold(failure, Failure::also)
 }
 
 /// What can be asked of the policy.
