@@ -411,3 +411,23 @@ fn closed_pipes_are_no_failure() {
     let mut command = crate::support::tool(Path::new(world.folder()), "inspect v2.sbb");
     assert_eq!(command.stdout(full).status().unwrap().code(), Some(1));
 }
+
+/// An odd character in a wrong command line, and nobody to tell: that was a panic.
+#[test]
+fn usage_errors_that_nobody_can_read_are_no_panic() {
+    let world = World::new();
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    for arguments in [&["nosuch\u{1b}"][..], &["--nosuch", "\u{9b}"], &["nosuch"]] {
+        let mut command = crate::support::tool(world.folder(), "");
+        let command = command.args(arguments);
+        assert_eq!(command.stderr(full()).status().unwrap().code(), Some(2), "{arguments:?}");
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(command.stderr(writer).status().unwrap().code(), Some(2), "{arguments:?}");
+    }
+    // Help that did not get out is no help.
+    for arguments in ["--help", "--version", "pack --help"] {
+        let mut command = crate::support::tool(world.folder(), arguments);
+        assert_eq!(command.stdout(full()).status().unwrap().code(), Some(1), "{arguments}");
+    }
+}
