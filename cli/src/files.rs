@@ -49,6 +49,13 @@ impl Replacement {
         for input in inputs {
             not_the_same(option, named, input)?;
         }
+        if leads_to_open_file(named) {
+            return Err(Failure::usage(format_args!(
+                "expected a file to write to, found `{}`, which stands for a file that this \
+                 process has open: give the file's own name",
+                named.display()
+            )));
+        }
         let old = fs::metadata(named).ok();
         if old.as_ref().is_some_and(|found| !found.is_file()) {
             return Err(Failure::usage(format_args!(
@@ -88,9 +95,18 @@ impl Replacement {
         drop(buffered);
         temporary.file().sync_all().map_err(failed)?;
         temporary.persist(&directory, &path).map_err(failed)?;
-        // The name itself lasts only once the directory is on the medium.
-        File::open(&directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
+        sync(&directory).map_err(failed)?;
         Ok(value)
+    }
+
+    /// Leaves nothing under its name, not what stood there before either.
+    pub fn remove(self) -> Result<(), Failure> {
+        let failed = |error: io::Error| Failure::system("remove", &self.named, &error);
+        match fs::remove_file(&self.path) {
+            Ok(()) => sync(&self.directory).map_err(failed),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
     }
 
     /// Writes these bytes.
@@ -100,6 +116,11 @@ impl Replacement {
             file.write_all(bytes).map_err(|error| Failure::system("write", &named, &error))
         })
     }
+}
+
+/// A name, or that it is gone, lasts only once the directory is on the medium.
+fn sync(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
 }
 
 /// A file that vanishes with this process, however that ends, until it is given a name.
@@ -167,9 +188,31 @@ pub fn not_the_same(option: &str, output: &Path, input: &Path) -> Result<(), Fai
     Ok(())
 }
 
+/// Whether a path leads through /proc to what a process has open, as /dev/stdout does. That it is a
+/// regular file just now is no reason to replace it: who redirected it holds on to the old one.
+fn leads_to_open_file(path: &Path) -> bool {
+    let mut path = path.to_owned();
+    // As many links as Linux follows.
+    for _ in 0..40 {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let Ok(folder) = fs::canonicalize(folder.unwrap_or_else(|| Path::new("."))) else { break };
+        if folder.starts_with("/proc") {
+            return true;
+        }
+        let Some(name) = path.file_name() else { break };
+        let Ok(target) = fs::read_link(folder.join(name)) else { break };
+        path = folder.join(target);
+    }
+    false
+}
+
 /// Whether two paths lead to one file, which need not be there yet.
 pub fn is_one_path(one: &Path, other: &Path) -> bool {
     let place = |path: &Path| {
+        // A link to a file leads there; one that leads nowhere is replaced itself.
+        if let Ok(found) = fs::canonicalize(path) {
+            return Some(found);
+        }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = fs::canonicalize(folder.unwrap_or_else(|| Path::new("."))).ok()?;
         Some(folder.join(path.file_name()?))
