@@ -136,7 +136,7 @@ enum Command {
     /// Asks the policy about a bundle
     #[command(
         subcommand,
-        after_help = "Example:\n  stillboot policy check update.sbb --disk disk.img \
+        after_help = "Example:\n  stillboot policy check update.sbb --disk disk.img \\\n    \
             --roots keys/roots.toml --class model-1 --offline"
     )]
     Policy(policy::PolicyCommand),

@@ -290,7 +290,7 @@ pub enum PolicyCommand {
 
 /// Options of `policy check`.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  stillboot policy check update.sbb --disk disk.img \
+#[command(after_help = "Example:\n  stillboot policy check update.sbb --disk disk.img \\\n    \
     --roots roots.toml --class model-1 --offline\n\n\
     Exits 0 if the update would be installed now, 3 if it would wait, 4 if it would be refused,\n\
     5 if it is installed: then `reboot` says whether the restart into it is allowed now.")]
