@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, OFlags};
+use rustix::io::Errno;
 use stillboot_linux::open;
 use tempfile::NamedTempFile;
 
@@ -136,8 +137,13 @@ impl Unnamed {
         // 0666 less the umask, as if it had been created in place.
         let mode = rustix::fs::Mode::from_raw_mode(0o666);
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-        if let Ok(file) = rustix::fs::open(directory, flags, mode) {
-            return Ok(Self::Truly(file.into()));
+        match rustix::fs::open(directory, flags, mode) {
+            Ok(file) => return Ok(Self::Truly(file.into())),
+            // Nor would there be room for another file: that one's name would be in the message.
+            Err(error @ (Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::ROFS)) => {
+                return Err(error.into());
+            }
+            Err(_) => {}
         }
         let builder = tempfile::Builder::new()
             .prefix(PREFIX)
@@ -162,7 +168,7 @@ impl Unnamed {
         let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
         let link = |to: &Path| rustix::fs::linkat(CWD, &unnamed, CWD, to, AtFlags::SYMLINK_FOLLOW);
         match link(path) {
-            Err(rustix::io::Errno::EXIST) => {}
+            Err(Errno::EXIST) => {}
             result => return Ok(result?),
         }
         let temporary = tempfile::Builder::new()

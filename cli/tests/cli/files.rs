@@ -440,3 +440,13 @@ fn standard_output_is_no_file_to_write_to() {
         assert_eq!(world.read("log"), b"earlier\n", "{command}");
     }
 }
+
+/// The message had the name of a file in it that the tool meant to make on the way.
+#[test]
+fn an_output_in_no_folder_is_named_as_it_was_given() {
+    let world = World::running();
+    for out in ["none/proof", "kernel/proof", "none/further/proof"] {
+        let run = world.run(&format!("boot --disk disk.img {TRUST} --proof-out {out}")).expect(1);
+        assert!(run.stderr.contains(out) && !run.stderr.contains(".stillboot-"), "{out}: {run:?}");
+    }
+}
