@@ -14,7 +14,7 @@ use stillboot_linux::proof;
 
 use crate::failure::{Exit, Failure};
 use crate::files;
-use crate::output::Output;
+use crate::output::{Output, is_unseen};
 
 /// Which device this is, and whom it trusts.
 #[derive(Args, Debug)]
@@ -27,7 +27,7 @@ pub struct DeviceArgs {
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub class: String,
     /// The hardware revision within the class
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u16>)]
     pub revision: u16,
     /// What the device can run, such as x86_64 or aarch64; by default any, and where the running
     /// system is updated, what it runs on
@@ -148,7 +148,7 @@ impl NamedDiskArgs {
 #[derive(Args, Debug)]
 pub struct WaitArgs {
     /// How long to wait for another process that has the disk, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = whole::<u64>)]
     wait: u64,
 }
 
@@ -261,18 +261,37 @@ pub fn architecture(name: &str) -> Result<Architecture, String> {
 }
 
 /// The name of a product, of a device class or of a device, or its UUID. A name that is shown must be
-/// the name that was typed: a control character would not be.
+/// the name that was typed: with blanks around it, or with characters that are not seen, it would be
+/// another one.
 pub fn name(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
         return Err("expected a name or a UUID, found nothing".into());
     }
-    match text.chars().find(|found| found.is_control()) {
-        Some(found) => Err(format!(
-            "expected a name without control characters, found `{}`",
+    if let Some(found) = text.chars().find(|found| is_unseen(*found)) {
+        return Err(format!(
+            "expected a name without control characters and others that are not seen, found `{}` \
+             in it",
             found.escape_default()
-        )),
-        None => Ok(text.into()),
+        ));
     }
+    if text.trim() != text {
+        return Err(format!("expected a name without blanks around it, found `{text}`"));
+    }
+    Ok(text.into())
+}
+
+/// What tells a device from its kind: as [`name`], or nothing, which is no identity.
+pub fn device_id(text: &str) -> Result<String, String> {
+    if text.is_empty() { Ok(String::new()) } else { name(text) }
+}
+
+/// A whole number of a type, with the bound named where it is passed.
+pub fn whole<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    let most = u64::MAX >> (64 - 8 * size_of::<T>());
+    let number = Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    number
+        .and_then(|text| T::try_from(text.parse::<u64>().ok()?).ok())
+        .ok_or_else(|| format!("expected a whole number from 0 to {most}, found `{text}`"))
 }
 
 /// How often a slot may be tried.

@@ -50,7 +50,8 @@ pub struct BootArgs {
     /// Write the boot proof to this file
     #[arg(long, value_name = "FILE")]
     proof_out: Option<PathBuf>,
-    /// Write the components that were loaded into this directory
+    /// Write the components that were loaded into this directory, each in a file named for its role;
+    /// files of roles that this boot has not are removed from there
     #[arg(long, value_name = "DIR")]
     extract: Option<PathBuf>,
 }
@@ -98,8 +99,10 @@ impl PowerOnArgs {
 }
 
 fn parse_nonce(text: &str) -> Result<u64, String> {
-    u64::from_str_radix(text, 16)
-        .map_err(|_| format!("expected up to 16 hexadecimal digits, found `{text}`"))
+    // The parser of the library takes a sign too.
+    let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = u64::from_str_radix(text, 16).ok().filter(|_| is_hex);
+    number.ok_or_else(|| format!("expected up to 16 hexadecimal digits, found `{text}`"))
 }
 
 /// The memory that components are loaded into: a buffer each, as long as it has to be.
@@ -318,9 +321,6 @@ impl Outputs {
     fn open(args: &BootArgs) -> Result<Self, Failure> {
         let disks = args.disk.at.disk.iter().map(PathBuf::as_path);
         let inputs: Vec<_> = disks.chain([args.power_on.device.roots.as_path()]).collect();
-        let proof = args.proof_out.as_deref();
-        let proof =
-            proof.map(|path| Replacement::open("--proof-out", path, &inputs)).transpose()?;
         let mut extracted = Vec::new();
         if let Some(directory) = &args.extract {
             for input in &inputs {
@@ -347,6 +347,10 @@ impl Outputs {
                 extracted.push((*role, Replacement::open("--extract", &path, &inputs)?));
             }
         }
+        // Last: it may be in the directory that was made just now.
+        let proof = args.proof_out.as_deref();
+        let proof =
+            proof.map(|path| Replacement::open("--proof-out", path, &inputs)).transpose()?;
         Ok(Self { proof, extracted })
     }
 }
@@ -389,8 +393,11 @@ fn started(
         let loaded = of_role.find_map(|(number, component)| {
             memory.0.get(number)?.1.get(..usize::try_from(component.length).ok()?)
         });
-        if let Some(bytes) = loaded {
-            file.write_all(bytes)?;
+        // What an earlier boot left under a role that this one has not was never signed to go
+        // together with these.
+        match loaded {
+            Some(bytes) => file.write_all(bytes)?,
+            None => file.remove()?,
         }
     }
     Ok(())

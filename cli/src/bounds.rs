@@ -14,8 +14,21 @@ pub fn format_error(error: FormatError, bytes: &[u8]) -> String {
     }
 }
 
+/// As [`format_error`], of bytes that were to be a statement: what else of ours they are.
+pub fn statement_error(error: FormatError, bytes: &[u8]) -> String {
+    match Envelope::parse(bytes).map(|(envelope, rest)| (envelope.payload_type(), rest.len())) {
+        Ok((PayloadType::Keyset, 0)) => "found a keyset".into(),
+        Ok((PayloadType::Keyset | PayloadType::Manifest, _)) => "found a bundle".into(),
+        Ok((PayloadType::ChannelIndex, _)) => "found a channel index".into(),
+        _ => format_error(error, bytes),
+    }
+}
+
 /// As [`format_error`], of what a signature covers.
 pub fn trust_error(error: TrustError, bytes: &[u8]) -> String {
+    if let TrustError::Statement(error) = error {
+        return format!("statement: {}", statement_error(error, bytes));
+    }
     match value_in(error, bytes) {
         Some(found) => format!("{error}: found {found}"),
         None => error.to_string(),

@@ -173,6 +173,10 @@ fn find(args: &MatchArgs, out: &Output) -> Result<(), Failure> {
         _ => None,
     };
     let decision = choose(&set, &fields, firmware.as_ref());
+    // Before anything is said: a tree that is damaged is none that the machine gets.
+    if let Decision::Tree(entry, _) = &decision {
+        set.fdt(entry).map_err(|error| wrong(&args.set, error))?;
+    }
     out.line(format_args!("tree         {decision}"));
     for kind in Kind::BY_PRIORITY {
         if let Some(chid) = kind.chid(&fields) {
@@ -199,13 +203,10 @@ fn find(args: &MatchArgs, out: &Output) -> Result<(), Failure> {
             "text": decision.to_string(),
         })
     });
-    match decision {
-        Decision::Tree(entry, _) => set.fdt(&entry).map(|_| ()).map_err(|e| wrong(&args.set, e)),
-        Decision::Left(_) => {
-            out.told(Exit::Nothing);
-            Ok(())
-        }
+    if let Decision::Left(_) = decision {
+        out.told(Exit::Nothing);
     }
+    Ok(())
 }
 
 /// The table of a dump, or one without an entry point.

@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, OFlags};
+use rustix::io::Errno;
 use stillboot_linux::open;
 use tempfile::NamedTempFile;
 
@@ -49,6 +50,13 @@ impl Replacement {
         for input in inputs {
             not_the_same(option, named, input)?;
         }
+        if leads_to_open_file(named) {
+            return Err(Failure::usage(format_args!(
+                "expected a file to write to, found `{}`, which stands for a file that this \
+                 process has open: give the file's own name",
+                named.display()
+            )));
+        }
         let old = fs::metadata(named).ok();
         if old.as_ref().is_some_and(|found| !found.is_file()) {
             return Err(Failure::usage(format_args!(
@@ -88,9 +96,18 @@ impl Replacement {
         drop(buffered);
         temporary.file().sync_all().map_err(failed)?;
         temporary.persist(&directory, &path).map_err(failed)?;
-        // The name itself lasts only once the directory is on the medium.
-        File::open(&directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
+        sync(&directory).map_err(failed)?;
         Ok(value)
+    }
+
+    /// Leaves nothing under its name, not what stood there before either.
+    pub fn remove(self) -> Result<(), Failure> {
+        let failed = |error: io::Error| Failure::system("remove", &self.named, &error);
+        match fs::remove_file(&self.path) {
+            Ok(()) => sync(&self.directory).map_err(failed),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
     }
 
     /// Writes these bytes.
@@ -100,6 +117,11 @@ impl Replacement {
             file.write_all(bytes).map_err(|error| Failure::system("write", &named, &error))
         })
     }
+}
+
+/// A name, or that it is gone, lasts only once the directory is on the medium.
+fn sync(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
 }
 
 /// A file that vanishes with this process, however that ends, until it is given a name.
@@ -115,8 +137,13 @@ impl Unnamed {
         // 0666 less the umask, as if it had been created in place.
         let mode = rustix::fs::Mode::from_raw_mode(0o666);
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-        if let Ok(file) = rustix::fs::open(directory, flags, mode) {
-            return Ok(Self::Truly(file.into()));
+        match rustix::fs::open(directory, flags, mode) {
+            Ok(file) => return Ok(Self::Truly(file.into())),
+            // Nor would there be room for another file: that one's name would be in the message.
+            Err(error @ (Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::ROFS)) => {
+                return Err(error.into());
+            }
+            Err(_) => {}
         }
         let builder = tempfile::Builder::new()
             .prefix(PREFIX)
@@ -141,7 +168,7 @@ impl Unnamed {
         let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
         let link = |to: &Path| rustix::fs::linkat(CWD, &unnamed, CWD, to, AtFlags::SYMLINK_FOLLOW);
         match link(path) {
-            Err(rustix::io::Errno::EXIST) => {}
+            Err(Errno::EXIST) => {}
             result => return Ok(result?),
         }
         let temporary = tempfile::Builder::new()
@@ -167,14 +194,48 @@ pub fn not_the_same(option: &str, output: &Path, input: &Path) -> Result<(), Fai
     Ok(())
 }
 
+/// Whether a path leads through /proc to what a process has open, as /dev/stdout does. That it is a
+/// regular file just now is no reason to replace it: who redirected it holds on to the old one.
+fn leads_to_open_file(path: &Path) -> bool {
+    let mut path = path.to_owned();
+    // As many links as Linux follows.
+    for _ in 0..40 {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let Ok(folder) = fs::canonicalize(folder.unwrap_or_else(|| Path::new("."))) else { break };
+        if folder.starts_with("/proc") {
+            return true;
+        }
+        let Some(name) = path.file_name() else { break };
+        let Ok(target) = fs::read_link(folder.join(name)) else { break };
+        path = folder.join(target);
+    }
+    false
+}
+
 /// Whether two paths lead to one file, which need not be there yet.
 pub fn is_one_path(one: &Path, other: &Path) -> bool {
     let place = |path: &Path| {
+        // A link to a file leads there; one that leads nowhere is replaced itself.
+        if let Ok(found) = fs::canonicalize(path) {
+            return Some(found);
+        }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = fs::canonicalize(folder.unwrap_or_else(|| Path::new("."))).ok()?;
         Some(folder.join(path.file_name()?))
     };
     place(one).is_some_and(|found| place(other) == Some(found))
+}
+
+/// Whether anything has this name, be it a link that leads nowhere.
+///
+/// # Errors
+/// It cannot be told: a folder on the way cannot be looked into.
+pub fn is_there(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Reads a small file whole.
@@ -192,8 +253,10 @@ pub fn read_up_to(path: &Path, len_max: u64) -> Result<Vec<u8>, Failure> {
     })
 }
 
-/// Reads a small text file whole.
+/// Reads a small text file whole, without the mark that some editors put at its start.
 pub fn read_text(path: &Path) -> Result<String, Failure> {
-    String::from_utf8(read(path)?)
-        .map_err(|_| Failure::usage(format_args!("{} is not text: expected UTF-8", path.display())))
+    let text = String::from_utf8(read(path)?).map_err(|_| {
+        Failure::usage(format_args!("{} is not text: expected UTF-8", path.display()))
+    })?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }

@@ -44,6 +44,7 @@ mod verify;
 mod view;
 mod watch;
 
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -135,7 +136,7 @@ enum Command {
     /// Asks the policy about a bundle
     #[command(
         subcommand,
-        after_help = "Example:\n  stillboot policy check update.sbb --disk disk.img \
+        after_help = "Example:\n  stillboot policy check update.sbb --disk disk.img \\\n    \
             --roots keys/roots.toml --class model-1 --offline"
     )]
     Policy(policy::PolicyCommand),
@@ -233,9 +234,13 @@ fn run(command: &Command, out: &Output) -> Result<(), Failure> {
 /// case, so it is looked for by hand.
 fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        // Who closed the pipe has read enough.
-        let _ = error.print();
-        return ExitCode::SUCCESS;
+        return match error.print() {
+            // Who closed the pipe has read enough.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                ExitCode::from(Exit::Failed as u8)
+            }
+            _ => ExitCode::SUCCESS,
+        };
     }
     let json = std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json");
     if json {
@@ -250,7 +255,9 @@ fn usage(error: &clap::Error) -> ExitCode {
     if std::env::args_os().skip(1).all(is_plain) {
         let _ = error.print();
     } else {
-        eprintln!("{}", output::harmless(error.render().to_string().trim_end(), true));
+        let text = error.render().to_string();
+        // Where standard error is closed there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "{}", output::harmless(text.trim_end(), true));
     }
     ExitCode::from(Exit::Usage as u8)
 }

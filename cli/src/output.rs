@@ -36,7 +36,7 @@ impl Output {
     /// The result for scripts; nothing without `--json`. Called once by a command that succeeds.
     pub fn result(&self, value: impl FnOnce() -> serde_json::Value) {
         if self.json {
-            self.write(&with_schema(value()));
+            self.write(&plain(&with_schema(value())));
         }
     }
 
@@ -71,7 +71,7 @@ impl Output {
                     object.entry(key).or_insert(detail);
                 }
             }
-            self.write(&with_schema(value));
+            self.write(&plain(&with_schema(value)));
         } else {
             let _ = writeln!(io::stderr(), "stillboot: {}", harmless(&failure.message, true));
         }
@@ -125,16 +125,37 @@ pub fn with_schema(mut value: serde_json::Value) -> serde_json::Value {
     value
 }
 
+/// A value as JSON that may be shown on a terminal: the format itself lets these characters stand,
+/// and they are in texts alone.
+pub fn plain(value: &serde_json::Value) -> String {
+    let mut out = String::new();
+    for character in value.to_string().chars() {
+        match character {
+            '\u{7f}'..='\u{9f}' => out += &format!("\\u{:04x}", u32::from(character)),
+            character => out.push(character),
+        }
+    }
+    out
+}
+
+/// Whether a character is not seen where it stands, or turns what is read around: with one in it a
+/// name looks like another name.
+pub fn is_unseen(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{2069}' | '\u{feff}'
+    ) || character.is_control()
+}
+
 /// `text` with characters that a terminal acts on, or that turn what is read around, written out.
 /// With `lines`, line ends stay, and what follows them is indented: a message may quote a file.
 pub fn harmless(text: &str, lines: bool) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
-        let turns = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}')
-            || matches!(character, '\u{2028}' | '\u{2029}' | '\u{2066}'..='\u{2069}');
         match character {
             '\n' if lines => out.push_str("\n  "),
-            character if character.is_control() || turns => out.extend(character.escape_default()),
+            character if is_unseen(character) => out.extend(character.escape_default()),
             character => out.push(character),
         }
     }
@@ -154,6 +175,7 @@ mod tests {
             ("a\rb\tc", "a\\rb\\tc"),
             ("\u{9b}2J", "\\u{9b}2J"),
             ("\u{202e}evil", "\\u{202e}evil"),
+            ("a\u{200b}b\u{feff}", "a\\u{200b}b\\u{feff}"),
             ("h\u{e9}llo", "h\u{e9}llo"),
         ] {
             assert_eq!(harmless(text, false), shown);

@@ -46,11 +46,13 @@ const CHUNK_SIZE: u64 = 256 << 10;
     stillboot pack --from-latest-json latest.json --sig latest.json.sig --latest-key os.pub \\\n    \
       --kernel vmlinuz --initramfs kubesolo-os.gz --class model-1 --sequence 12 \\\n    \
       --roots keys/roots.toml --keyset keys/keyset.sbk --key keys/release-1.pem --out os.sbb\n\n\
-    The configuration file has the same names as the options, without the dashes:\n  \
+    The configuration file has the names of these options, without the dashes before them:\n  \
     product = \"gateway\"\n  class = \"model-1\"\n  version = \"1.2.0\"\n  sequence = 12\n  \
     keyset = \"keys/keyset.sbk\"\n  key = [\"keys/release-1.pem\"]\n  \
     [[component]]\n  role = \"kernel\"\n  file = \"vmlinuz\"\n\n\
-    Files named in it are looked for beside it. Options override it.\n\n\
+    Files named in it are looked for beside it. Options override it. On the command\n\
+    line alone are --config, --force, --json, --out, --quiet, --signer, --public,\n\
+    --passphrase-file, --from-latest-json, --sig, --latest-key, --kernel-sig, --initramfs-sig.\n\n\
     For machines with Secure Boot, sign the kernel before it is packed:\n  \
     sbsign --key db.key --cert db.pem --output vmlinuz.signed vmlinuz")]
 pub struct PackArgs {
@@ -257,7 +259,7 @@ fn describe(settings: &Settings, roots: Option<&Roots>) -> Result<Manifest, Fail
     let product = product(settings, roots)?;
     let class = named(required(settings.class.as_deref(), "class")?, "class")?;
     let (revision_min, revision_max) = match settings.revision.as_deref() {
-        Some(text) => revisions(text)?,
+        Some(text) => range("revision", text)?,
         None => (0, u16::MAX),
     };
     // Not every version is a semantic one: updates are ordered by their sequence.
@@ -266,7 +268,10 @@ fn describe(settings: &Settings, roots: Option<&Roots>) -> Result<Manifest, Fail
     if !min_from.is_empty() {
         compared(min_from, version)?;
     }
-    let (reads_min, reads_max) = settings.reads_epochs.as_deref().map_or(Ok((0, 0)), revisions)?;
+    let (reads_min, reads_max) = match settings.reads_epochs.as_deref() {
+        Some(text) => range("reads-epochs", text)?,
+        None => (0, 0),
+    };
     let chunk_size = settings.chunk_size.as_deref().map_or(Ok(CHUNK_SIZE), size::parse);
     let chunk_size = chunk_size.map_err(|error| Failure::usage(format!("chunk-size: {error}")))?;
     let allowed = u64::from(CHUNK_SIZE_MIN)..=u64::from(CHUNK_SIZE_MAX);
@@ -394,10 +399,10 @@ fn label<T: std::str::FromStr>(text: &str, name: &str, most: usize) -> Result<T,
 }
 
 /// `MIN,MAX` or one number for both.
-fn revisions(text: &str) -> Result<(u16, u16), Failure> {
+fn range(name: &str, text: &str) -> Result<(u16, u16), Failure> {
     let wrong = || {
         Failure::usage(format_args!(
-            "expected MIN,MAX or one number, each 0 to 65535 and MIN not above MAX, found `{text}`"
+            "{name}: expected MIN,MAX or one number, each 0 to 65535 and MIN not above MAX, found `{text}`"
         ))
     };
     let (min, max) = text.split_once(',').unwrap_or((text, text));

@@ -15,7 +15,7 @@ use stillboot::policy::{self, Clock, Deferral, Facts, Policy, Verdict};
 use stillboot::verify::{Device, SoftSha256, Verified};
 use stillboot_linux::disk::{self, Disk};
 use stillboot_linux::keys::id_of;
-use stillboot_linux::open;
+use stillboot_linux::{open, settings};
 
 use crate::failure::{Exit, Failure};
 use crate::install::{self, UpdateArgs};
@@ -23,7 +23,7 @@ use crate::output::Output;
 use crate::seen::SeenFile;
 use crate::source::Bundle;
 use crate::statements::{self, Given, Standing};
-use crate::{files, time, verify, view};
+use crate::{args, files, time, verify, view};
 
 /// Longest file of a machine id that is read: it has 33 bytes.
 const MACHINE_ID_LEN_MAX: u64 = 4096;
@@ -49,7 +49,7 @@ pub struct PolicyArgs {
     window: Option<String>,
     /// What tells this device from its kind in staged rollouts: a name, or a UUID; by default the
     /// machine id. Without either, what is for a part of all devices waits
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = args::device_id)]
     device_id: Option<String>,
     /// A statement about the bundle: its channel now, an approval (repeatable). Beside a bundle
     /// update.sbb, update.sbb.sbs and update.sbb.WORD.sbs are read too
@@ -96,14 +96,15 @@ impl File {
     fn read(path: &Path, out: &Output) -> Result<Self, Failure> {
         let text = files::read_text(path)?;
         if path.extension().is_some_and(|extension| extension == "conf") {
-            return Ok(Self::from_conf(&text, path, out));
+            return Self::from_conf(&text, path, out);
         }
-        toml::from_str(&text).map_err(|error| wrong(path, error))
+        toml::from_str(&text).map_err(|error| wrong(path, settings::trouble(&text, &error)))
     }
 
     /// The `key=value` form; what it says beside the policy is another program's business.
-    fn from_conf(text: &str, path: &Path, out: &Output) -> Self {
+    fn from_conf(text: &str, path: &Path, out: &Output) -> Result<Self, Failure> {
         let mut file = Self::default();
+        let mut keys: Vec<&str> = Vec::new();
         for line in text.lines() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
@@ -112,7 +113,13 @@ impl File {
             let (key, value) = line.split_once('=').unwrap_or((line, ""));
             let value = value.trim().trim_matches('"');
             let given = (!value.is_empty()).then(|| value.to_owned());
-            match key.trim() {
+            let key = key.trim();
+            if keys.contains(&key) {
+                // The last one would win, and an empty one switch the rule off.
+                return Err(wrong(path, format_args!("expected `{key}` once, found it twice")));
+            }
+            keys.push(key);
+            match key {
                 "channel" => file.channel = given,
                 "maintenance_window" => file.apply_window = given,
                 other if OTHER_KEYS.contains(&other) => {}
@@ -120,7 +127,16 @@ impl File {
                 other => out.warn(format_args!("{}: unknown key `{other}`", path.display())),
             }
         }
-        file
+        Ok(file)
+    }
+}
+
+/// The file at `path`, unless there is nothing of that name. A link that leads nowhere, or a folder
+/// that cannot be looked into, is no device without a policy: its rules would be off, unnoticed.
+fn if_there(path: &Path) -> Result<Option<PathBuf>, Failure> {
+    match files::is_there(path) {
+        Ok(is_there) => Ok(is_there.then(|| path.to_owned())),
+        Err(error) => Err(Failure::system("read", path, &error)),
     }
 }
 
@@ -135,8 +151,10 @@ fn bad(what: &str, text: &str, error: impl core::fmt::Display) -> Failure {
 impl PolicyArgs {
     /// The policy that file and flags make together.
     pub fn policy(&self, out: &Output) -> Result<Policy, Failure> {
-        let named = self.policy.clone();
-        let path = named.or_else(|| Path::new(DEFAULT_FILE).exists().then(|| DEFAULT_FILE.into()));
+        let path = match &self.policy {
+            Some(named) => Some(named.clone()),
+            None => if_there(Path::new(DEFAULT_FILE))?,
+        };
         let file = path.map(|path| File::read(&path, out)).transpose()?.unwrap_or_default();
         let mut policy = Policy { force: self.force, ..Policy::default() };
         if let Some(text) = self.channel.as_ref().or(file.channel.as_ref()) {
@@ -158,6 +176,9 @@ impl PolicyArgs {
         policy.postpone_max_s = file.postpone_max_days.map(|days| u64::from(days) * 86_400);
         policy.approval_required = file.approval_required;
         let machine_id = open::small_text(Path::new("/etc/machine-id"), MACHINE_ID_LEN_MAX).ok();
+        if let Some(text) = &file.device_id {
+            args::device_id(text).map_err(|error| bad("device_id", text, error))?;
+        }
         let given = self.device_id.as_deref().or(file.device_id.as_deref());
         policy.device_id = identity(given, machine_id.as_deref());
         Ok(policy)
@@ -228,8 +249,8 @@ impl Judge<'_> {
                 return Verdict::Deferred(Deferral::NotApproved);
             }
         };
-        for standing in self.standings.iter().filter(|standing| standing.is_to_be_told()) {
-            self.out.warn(format_args!("{standing}; it does not count"));
+        for what in statements::told(&self.standings) {
+            self.out.warn(format_args!("{what}; it does not count"));
         }
         // Before anything follows from it: a power cut must not make the device forget a halt.
         if let Some(seen) = self.seen.as_mut().filter(|_| self.notes) {
@@ -263,8 +284,7 @@ pub fn with_standings(mut failure: Failure, standings: &[Standing]) -> Failure {
         let all: Vec<_> = standings.iter().map(Standing::json).collect();
         failure.details = Some(json!({ "statements": all }));
     }
-    let worth = standings.iter().filter(|standing| standing.is_to_be_told());
-    worth.fold(failure, |failure, standing| failure.also(standing))
+    statements::told(standings).iter().fold(failure, Failure::also)
 }
 
 /// What can be asked of the policy.
@@ -276,7 +296,7 @@ pub enum PolicyCommand {
 
 /// Options of `policy check`.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  stillboot policy check update.sbb --disk disk.img \
+#[command(after_help = "Example:\n  stillboot policy check update.sbb --disk disk.img \\\n    \
     --roots roots.toml --class model-1 --offline\n\n\
     Exits 0 if the update would be installed now, 3 if it would wait, 4 if it would be refused,\n\
     5 if it is installed: then `reboot` says whether the restart into it is allowed now.")]

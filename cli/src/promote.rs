@@ -17,6 +17,7 @@ use stillboot::verify::{
     Authority, SoftSha256, TrustError, Verified, verify_keyset, verify_statement,
 };
 use stillboot_linux::keys::{Roots, Signer};
+use stillboot_linux::settings;
 use stillboot_linux::statement::{self, Subject};
 
 use crate::bounds;
@@ -179,7 +180,8 @@ pub fn statement(command: &StatementCommand, out: &Output) -> Result<(), Failure
                 ))
             })?,
     };
-    issue(args, &roots, &checked, &statement, &[], out)?;
+    let signed_by = issue(args, &roots, &checked, &statement, &[], out)?;
+    tell(args, &statement, &signed_by, out);
     out.result(|| json!({ "file": view::path(&args.out), "statement": show(&statement) }));
     Ok(())
 }
@@ -218,12 +220,13 @@ pub fn promote(args: &PromoteArgs, out: &Output) -> Result<(), Failure> {
     let number = number(state, promotions.map(|valid| valid.statement.number).max().unwrap_or(0))?;
     let statement =
         subject(manifest, to.clone(), number).offered(args.rollout, state.not_after.unwrap_or(0));
+    let given: Vec<_> = args.statement.iter().chain([&args.policy]).map(PathBuf::as_path).collect();
+    let signed_by = issue(state, &roots, &checked, &statement, &given, out)?;
     out.line(format_args!("{}: from {from} to {to}", state.bundle.display()));
     for (name, path) in &sign_offs {
         out.line(format_args!("  signed off    {name}, by {}", path.display()));
     }
-    let given = args.statement.iter().chain([&args.policy]).map(PathBuf::as_path);
-    issue(state, &roots, &checked, &statement, &given.collect::<Vec<_>>(), out)?;
+    tell(state, &statement, &signed_by, out);
     out.result(|| {
         let sign_offs: Vec<_> = sign_offs.iter().map(|(name, _)| name).collect();
         json!({
@@ -323,7 +326,7 @@ fn read_statements(
                 format_args!(
                     "{} is not a statement: expected one as `stillboot statement` writes it; {}",
                     path.display(),
-                    bounds::format_error(error, &bytes)
+                    bounds::statement_error(error, &bytes)
                 ),
             )
         })?;
@@ -478,12 +481,15 @@ fn check_gate<'a>(
 }
 
 fn read_policy(path: &Path) -> Result<Policy, Failure> {
-    toml::from_str(&files::read_text(path)?).map_err(|error| {
-        Failure::usage(format_args!("{}: expected a release policy: {error}", path.display()))
+    let text = files::read_text(path)?;
+    toml::from_str(&text).map_err(|error| {
+        let trouble = settings::trouble(&text, &error);
+        Failure::usage(format_args!("{}: expected a release policy: {trouble}", path.display()))
     })
 }
 
-/// Signs and writes a statement. `more` are files that it was made from beside those of `args`.
+/// Signs and writes a statement, and gives the ids of those who signed. `more` are files that it was
+/// made from beside those of `args`.
 fn issue(
     args: &StateArgs,
     roots: &Roots,
@@ -491,7 +497,7 @@ fn issue(
     statement: &Statement,
     more: &[&Path],
     out: &Output,
-) -> Result<(), Failure> {
+) -> Result<Vec<String>, Failure> {
     // The kinds that are made here all have one.
     let role = statement.kind.role().unwrap_or(KeyRole::Channel);
     let signing = args.signers.signers(&args.key, "--key")?;
@@ -530,6 +536,11 @@ fn issue(
     files::replace(&args.out, &inputs, |file| {
         file.write_all(&bytes).map_err(|error| Failure::system("write", &args.out, &error))
     })?;
+    Ok(view::signers(&envelope))
+}
+
+/// Says what was stated, once it is.
+fn tell(args: &StateArgs, statement: &Statement, signed_by: &[String], out: &Output) {
     out.line(format_args!("{}: {}", args.out.display(), statement.kind));
     out.line(format_args!("  digest        {}", view::hex(&statement.digest)));
     out.line(format_args!("  number        {}", statement.number));
@@ -547,8 +558,7 @@ fn issue(
         0 => out.line("  not after     never expires"),
         until => out.line(format_args!("  not after     {}", time::show(until))),
     }
-    out.line(format_args!("  signed by     {}", view::signers(&envelope).join(", ")));
-    Ok(())
+    out.line(format_args!("  signed by     {}", signed_by.join(", ")));
 }
 
 /// A statement for scripts.

@@ -13,7 +13,6 @@
 //! warning; it is whole or not there, for it is written aside first.
 
 use std::fmt::Write as _;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use stillboot::format::{Digest, StatementKind, statement};
@@ -47,10 +46,11 @@ impl SeenFile {
     /// Reads the file in `folder`, or in the usual one; `None` where there is no such folder. Before
     /// the first statement there is no file.
     pub fn open(folder: Option<&Path>, out: &Output) -> Option<Self> {
-        let named = folder.is_some();
+        let is_wanted = folder.is_some();
         let folder = folder.unwrap_or_else(|| Path::new(DEFAULT_FOLDER));
         if !folder.is_dir() {
-            if named {
+            // A link that leads nowhere was meant to lead to one.
+            if is_wanted || !matches!(files::is_there(folder), Ok(false)) {
                 out.warn(format_args!(
                     "{} is no folder: which statements were seen is not kept",
                     folder.display()
@@ -68,7 +68,7 @@ impl SeenFile {
                     path.display()
                 )),
             },
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(_) if matches!(files::is_there(&path), Ok(false)) => {}
             Err(error) => out.warn(format_args!("cannot read {}: {error}", path.display())),
         }
         Some(Self { path, entries, changed: false })

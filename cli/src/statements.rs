@@ -4,6 +4,7 @@
 //! else of a file's name counts: which of several statements is the latest is under the signature.
 
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -19,8 +20,14 @@ use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::{files, time, view};
 
-/// Most files beside a bundle that are read: a folder that others can fill must not mean work without an end.
+/// Most statements beside a bundle that are verified, and most files there that are looked into for
+/// them: a folder that others can fill must not mean work without an end. Files that are no
+/// statements take no place of one, or whoever may add files could bury a halt under them.
 const BESIDE_MAX: usize = 64;
+const FILES_MAX: usize = 4096;
+
+/// Most of them that are named where they do not count.
+const TOLD_MAX: usize = 64;
 
 /// A file that may hold a statement.
 #[derive(Debug)]
@@ -34,16 +41,14 @@ pub struct Given {
 }
 
 /// The files that were named, and those beside `bundle`.
+///
+/// # Errors
+/// A file that was named cannot be read, or one beside the bundle that may be the statement that
+/// counts; there are more than are looked into.
 pub fn find(named: &[PathBuf], bundle: &Path, out: &Output) -> Result<Vec<Given>, Failure> {
     let mut given = Vec::new();
-    for path in beside(bundle) {
-        if given.len() == BESIDE_MAX {
-            out.warn(format_args!(
-                "more than {BESIDE_MAX} files of statements are beside {}: the rest is passed over",
-                bundle.display()
-            ));
-            break;
-        }
+    let mut statements = 0;
+    for path in beside(bundle, out)? {
         // Not a pipe, which may wait for ever, and no longer than a statement can be.
         let read = open::file(&path).and_then(|file| {
             use std::io::Read as _;
@@ -52,8 +57,24 @@ pub fn find(named: &[PathBuf], bundle: &Path, out: &Output) -> Result<Vec<Given>
             Ok(bytes)
         });
         match read {
-            Ok(bytes) => given.push(Given { path, bytes, is_beside: true }),
-            Err(error) => out.warn(format_args!("{} is passed over: {error}", path.display())),
+            Ok(bytes) => {
+                if statement::parse(&bytes).is_ok() {
+                    statements += 1;
+                }
+                if statements > BESIDE_MAX {
+                    return Err(too_many(BESIDE_MAX, "statements", bundle));
+                }
+                given.push(Given { path, bytes, is_beside: true });
+            }
+            Err(error) if is_nothing_to_read(&error) => {
+                out.warn(format_args!("{} is passed over: {error}", path.display()));
+            }
+            Err(error) => {
+                return Err(Failure::system("read", &path, &error).also(
+                    "by its name it is a statement about the bundle, and it may be the one that \
+                     counts: make it readable, or remove it",
+                ));
+            }
         }
     }
     for path in named {
@@ -71,23 +92,64 @@ fn is_same(one: &Path, other: &Path) -> bool {
     }
 }
 
+/// A directory, a pipe, a device, a link that leads nowhere: whatever is done about the file, there
+/// is no statement in it.
+fn is_nothing_to_read(error: &io::Error) -> bool {
+    let is_loop = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+    let kinds = [ErrorKind::InvalidInput, ErrorKind::NotFound, ErrorKind::NotADirectory];
+    is_loop || kinds.contains(&error.kind())
+}
+
+/// One that is left out may be the halt, so nothing is decided without it.
+fn too_many(most: usize, what: &str, bundle: &Path) -> Failure {
+    Failure::new(
+        Exit::Deferred,
+        "statements",
+        format_args!(
+            "expected at most {most} {what} beside {}, found more: remove those that are not \
+             needed, or give the bundle in a folder of its own",
+            bundle.display()
+        ),
+    )
+}
+
 /// The files beside `bundle` whose names say that they are about it, in the order of their names.
-fn beside(bundle: &Path) -> Vec<PathBuf> {
+fn beside(bundle: &Path, out: &Output) -> Result<Vec<PathBuf>, Failure> {
     let (Some(folder), Some(name)) = (bundle.parent(), bundle.file_name()) else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
     if bundle == Path::new("-") {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut found: Vec<_> = entries
-        .map(|entry| entry.file_name())
-        .filter(|file| is_about(file.as_bytes(), name.as_bytes()))
-        .map(|file| folder.join(file))
-        .collect();
+    let mut found = Vec::new();
+    let mut list = || -> io::Result<()> {
+        for entry in fs::read_dir(folder)? {
+            let file = entry?.file_name();
+            if is_about(file.as_bytes(), name.as_bytes()) {
+                found.push(folder.join(file));
+            }
+            if found.len() > FILES_MAX {
+                break;
+            }
+        }
+        Ok(())
+    };
+    match list() {
+        Ok(()) => {}
+        // Then the bundle is not there either, and that is said.
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => out.warn(format_args!(
+            "cannot list the folder {}: {error}; statements beside the bundle do not count, unless \
+             --statement names them",
+            folder.display()
+        )),
+    }
+    if found.len() > FILES_MAX {
+        return Err(too_many(FILES_MAX, "files with names of statements", bundle));
+    }
     found.sort();
-    found
+    Ok(found)
 }
 
 /// Whether a file of this name speaks of the bundle `name`: `update` has nothing to do with
@@ -130,6 +192,17 @@ impl core::fmt::Display for Standing {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "{}: {}", self.path.display(), self.why)
     }
+}
+
+/// Those of `standings` that are to be told, in words. Of many the first are enough.
+pub fn told(standings: &[Standing]) -> Vec<String> {
+    let all = standings.iter().filter(|standing| standing.is_to_be_told());
+    let count = all.clone().count();
+    let mut lines: Vec<_> = all.take(TOLD_MAX).map(Standing::to_string).collect();
+    if count > TOLD_MAX {
+        lines.push(format!("{} more files beside the bundle", count - TOLD_MAX));
+    }
+    lines
 }
 
 /// Those of `given` that are signed by whom the keyset in `head` names, and what became of each.
@@ -193,10 +266,11 @@ fn check(
     device: &Device<'_>,
     head: &[u8],
 ) -> Result<Verified<Statement>, TrustError> {
-    let (keyset, _) = stillboot::format::Envelope::parse(head).map_err(TrustError::Keyset)?;
-    let keyset = verify_keyset::<SoftSha256>(device, &keyset)?;
+    // Junk costs no signature to be checked.
     let (envelope, _) =
         statement::parse(bytes).map_err(|error: FormatError| TrustError::Statement(error))?;
+    let (keyset, _) = stillboot::format::Envelope::parse(head).map_err(TrustError::Keyset)?;
+    let keyset = verify_keyset::<SoftSha256>(device, &keyset)?;
     verify_statement::<SoftSha256>(device, &keyset, &envelope)
 }
 

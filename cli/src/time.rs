@@ -52,10 +52,16 @@ pub fn parse(text: &str) -> Result<u64, String> {
             return wrong(": no zone is further than 14 hours from UTC");
         }
     }
-    match instant.and_then(|instant| u64::try_from(instant.as_second()).ok()) {
+    let is_date = || jiff::fmt::temporal::Pieces::parse(text).is_ok();
+    match instant.map(|instant| u64::try_from(instant.as_second())) {
         // Zero means never where it is stored.
-        Some(seconds @ 1..) => Ok(seconds),
-        Some(0) => wrong(": the start of unix time stands for no time at all"),
+        Some(Ok(seconds @ 1..)) => Ok(seconds),
+        Some(Ok(0)) => wrong(": the start of unix time stands for no time at all"),
+        Some(Err(_)) => wrong(": no time before 1970 is kept"),
+        // It is written as one, and lies in the last hours of the last year.
+        None if text.starts_with("9999-12-3") && is_date() => {
+            wrong(": the latest time that is kept is 9999-12-30T22:00:00Z")
+        }
         None => wrong(""),
     }
 }
@@ -114,6 +120,7 @@ mod tests {
         assert_eq!(parse("2025-01-01T00:00:10Z"), Ok(PLAUSIBLE + 10));
         assert_eq!(parse("2025-01-01 02:00+02:00"), Ok(PLAUSIBLE));
         assert_eq!(parse("2025-01-01T14:00+14:00"), Ok(PLAUSIBLE));
+        assert_eq!(parse("9999-12-30T22:00:00Z"), Ok(253_402_207_200));
         assert_eq!(parse_or_forever("forever"), Ok(u64::MAX));
     }
 
@@ -130,7 +137,9 @@ mod tests {
             ("20300131T120000Z!", ""),
             ("", ""),
             ("yesterday", ""),
-            ("1900-01-01", ""),
+            ("1900-01-01", "before 1970"),
+            ("9999-12-31", "9999-12-30T22:00:00Z"),
+            ("9999-12-31T00:00:00Z", "9999-12-30T22:00:00Z"),
             ("-5", ""),
             ("2025-13-01", ""),
             ("2030-1-31", ""),

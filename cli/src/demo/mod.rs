@@ -98,7 +98,7 @@ pub fn run(options: &Options) -> Result<bool> {
             "seconds": seconds,
             "folder": place.as_deref().map(crate::view::path),
         }));
-        timeline.print(&report.to_string());
+        timeline.print(&crate::output::plain(&report));
     }
     timeline.say(&format!("\n{}", table(&promises, style)));
     let broken = promises.iter().filter(|promise| !promise.kept).count() as u64;

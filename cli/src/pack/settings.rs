@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Deserialize;
 use stillboot::format::{Load, Role, Slot};
+use stillboot_linux::settings;
 
 use crate::args;
 use crate::failure::Failure;
@@ -30,10 +31,12 @@ pub struct Settings {
     #[arg(long, value_name = "VERSION", help_heading = "What it is")]
     pub version: Option<String>,
     /// Its number: higher than that of every earlier release
-    #[arg(long, value_name = "N", help_heading = "What it is")]
+    #[arg(long, value_name = "N", help_heading = "What it is",
+          value_parser = args::whole::<u64>)]
     pub sequence: Option<u64>,
     /// Security level: raise it to keep older releases from coming back [default: 0]
-    #[arg(long, value_name = "N", help_heading = "What it is")]
+    #[arg(long, value_name = "N", help_heading = "What it is",
+          value_parser = args::whole::<u32>)]
     pub level: Option<u32>,
     /// The oldest version that may be updated directly
     #[arg(long, value_name = "VERSION", help_heading = "What it is")]
@@ -54,11 +57,13 @@ pub struct Settings {
     #[serde(alias = "reads_epochs")]
     pub reads_epochs: Option<String>,
     /// The data epoch it writes; by default the newest it reads
-    #[arg(long, value_name = "N", help_heading = "What it is")]
+    #[arg(long, value_name = "N", help_heading = "What it is",
+          value_parser = args::whole::<u16>)]
     #[serde(alias = "writes_epoch")]
     pub writes_epoch: Option<u16>,
     /// Percentage of devices that may take it [default: 100]
-    #[arg(long, value_name = "PERCENT", help_heading = "What it is")]
+    #[arg(long, value_name = "PERCENT", help_heading = "What it is",
+          value_parser = args::whole::<u8>)]
     pub rollout: Option<u8>,
     /// It closes a security hole
     #[arg(long, help_heading = "What it is")]
@@ -146,8 +151,9 @@ pub struct Component {
 /// Reads the file at `path`; the files it names are looked for beside it.
 pub fn read(path: &Path) -> Result<Settings, Failure> {
     let text = files::read_text(path)?;
-    let mut settings: Settings = toml::from_str(&text)
-        .map_err(|error| Failure::usage(format_args!("{}: {error}", path.display())))?;
+    let mut settings: Settings = toml::from_str(&text).map_err(|error| {
+        Failure::usage(format_args!("{}: {}", path.display(), settings::trouble(&text, &error)))
+    })?;
     if settings.cmdline.is_some() && settings.cmdline_file.is_some() {
         return Err(Failure::usage(format_args!(
             "{}: expected `cmdline` or `cmdline-file`, found both",

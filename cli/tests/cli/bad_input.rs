@@ -56,21 +56,39 @@ fn names_that_cannot_be_shown_are_refused() {
                 --version 1 --sequence 1 --kernel kernel --out v.sbb";
     world.write("kernel", "kernel");
     world.write("named.toml", "class = \"m\\u00071\"\n");
-    for name in ["", " ", "a\nb", "\u{1b}[31mred", "\u{9b}2J"] {
+    let unseen =
+        ["m1 ", " m1", "\u{a0}m1", "\u{200b}", "evil\u{202e}gnp", "m\u{feff}1", "m\u{2066}1"];
+    let shown = ["", " ", "a\nb", "\u{1b}[31mred", "\u{9b}2J"];
+    for name in shown.into_iter().chain(unseen) {
         for command in [
             "id",
             "keygen --out new --product",
             "verify v.sbb --roots keys/roots.toml --class",
             &format!("{pack} --class"),
+            &format!("policy check v.sbb --disk d.img {TRUST} --offline --device-id"),
         ] {
+            // No name is no identity.
+            if name.is_empty() && command.ends_with("--device-id") {
+                continue;
+            }
             let mut command = crate::support::tool(world.folder(), command);
             let ended = command.arg(name).output().unwrap();
             let told = String::from_utf8(ended.stderr).unwrap();
             assert_eq!(ended.status.code(), Some(2), "{name:?}: {told}");
-            assert!(!told.contains(['\u{1b}', '\u{9b}']), "{name:?}: {told:?}");
+            let acts = ['\u{1b}', '\u{9b}', '\u{200b}', '\u{202e}', '\u{2066}', '\u{feff}'];
+            assert!(!told.contains(acts), "{name:?}: {told:?}");
         }
     }
     world.run(&format!("{pack} --config named.toml --json")).refused(2, "usage");
+    for name in ["a\\u0007b", "m1 ", "a\\u202eb"] {
+        world.write("policy.toml", format!("device_id = \"{name}\"\n"));
+        let check = format!("policy check v.sbb --disk d.img {TRUST} --offline --json");
+        let run = world.run(&format!("{check} --policy policy.toml")).refused(2, "policy");
+        assert!(run.stdout.contains("device_id"), "{run:?}");
+    }
+    for name in ["m 1", "Müller", "模型"] {
+        world.run_exact(&["id", name]).expect(0);
+    }
     assert!(!world.path("new").exists() && !world.path("v.sbb").exists());
 }
 
@@ -392,4 +410,24 @@ fn closed_pipes_are_no_failure() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let mut command = crate::support::tool(Path::new(world.folder()), "inspect v2.sbb");
     assert_eq!(command.stdout(full).status().unwrap().code(), Some(1));
+}
+
+/// An odd character in a wrong command line, and nobody to tell: that was a panic.
+#[test]
+fn usage_errors_that_nobody_can_read_are_no_panic() {
+    let world = World::new();
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    for arguments in [&["nosuch\u{1b}"][..], &["--nosuch", "\u{9b}"], &["nosuch"]] {
+        let mut command = crate::support::tool(world.folder(), "");
+        let command = command.args(arguments);
+        assert_eq!(command.stderr(full()).status().unwrap().code(), Some(2), "{arguments:?}");
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(command.stderr(writer).status().unwrap().code(), Some(2), "{arguments:?}");
+    }
+    // Help that did not get out is no help.
+    for arguments in ["--help", "--version", "pack --help"] {
+        let mut command = crate::support::tool(world.folder(), arguments);
+        assert_eq!(command.stdout(full()).status().unwrap().code(), Some(1), "{arguments}");
+    }
 }

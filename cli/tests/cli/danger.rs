@@ -41,6 +41,9 @@ fn what_a_boot_leaves_is_looked_at_before_it() {
     fs::create_dir(world.path("taken")).unwrap();
     fs::create_dir(world.path("taken/kernel")).unwrap();
     fs::create_dir(world.path("new")).unwrap();
+    fs::create_dir(world.path("linked")).unwrap();
+    world.write("linked/kernel", "");
+    symlink("linked/kernel", world.path("to-kernel")).unwrap();
     fs::copy(world.path("disk.img"), world.path("img/kernel")).unwrap();
     symlink("../disk.img", world.path("links/initramfs")).unwrap();
     symlink("../kernel", world.path("links/kernel")).unwrap();
@@ -62,6 +65,8 @@ fn what_a_boot_leaves_is_looked_at_before_it() {
         ("disk.img", "--proof-out taken/../new/kernel --extract new", 2),
         ("disk.img", "--proof-out new/kernel --extract ./taken/../new", 2),
         ("disk.img", "--proof-out pipe", 2),
+        // A link to a file that is there already.
+        ("disk.img", "--proof-out to-kernel --extract linked", 2),
         ("disk.img", "--proof-out /nonexistent/y", 1),
     ] {
         let run = world.run(&format!("boot --disk {disk} {TRUST} {outputs} --json"));
@@ -77,6 +82,39 @@ fn what_a_boot_leaves_is_looked_at_before_it() {
     let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, ["cmdline", "initramfs", "kernel"]);
+    // The proof may go where the components go.
+    world.run(&format!("boot --disk disk.img {TRUST} --extract made --proof-out made/p")).expect(0);
+    world.run("mark-good --disk disk.img --proof made/p").expect(0);
+}
+
+/// The initramfs and command line of an earlier release lay beside the kernel of this one.
+#[test]
+fn an_extraction_mixes_no_releases() {
+    let world = World::running();
+    let boot = format!("boot --disk disk.img {TRUST} --extract out --proof-out proof");
+    world.run(&boot).expect(0);
+    world.write("out/notes", "mine");
+    world.write("out/data", "of a role that is not loaded");
+    world.write("kernel", noise(7, 9000));
+    world.pack(2, "--kernel kernel").expect(0);
+    world.run(&format!("install v2.sbb --disk disk.img {TRUST} --proof proof")).expect(0);
+    world.run(&boot).expect(0);
+    let names = fs::read_dir(world.path("out")).unwrap();
+    let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["kernel", "notes"]);
+    assert!(world.read("out/kernel") == world.read("kernel"));
+}
+
+#[test]
+fn a_nonce_is_digits_alone() {
+    let world = World::running();
+    for nonce in ["+5", "-5", "0x5", "", "11112222333344445", "5g"] {
+        let boot = format!("boot --disk disk.img {TRUST} --json --nonce={nonce}");
+        let run = world.run(&boot).refused(2, "usage");
+        assert!(run.stdout.contains("hexadecimal digits"), "{run:?}");
+    }
+    world.run(&format!("boot --disk disk.img {TRUST} --nonce 1111222233334444")).expect(0);
 }
 
 /// Under another product's roots every good slot was condemned, and its release banned.

@@ -305,3 +305,29 @@ fn damaged_files_are_named_and_never_a_panic() {
     shelf.0.run("dtb lint trees --json").refused(1, "dtbs");
     shelf.0.run("dtb lint nowhere --json").expect(1);
 }
+
+/// The tree that was chosen was looked at after the result was printed: two objects.
+#[test]
+fn a_match_of_a_damaged_tree_is_one_object() {
+    let shelf = Shelf::new();
+    shelf.tree("one.dtb", "vendor,one");
+    shelf.0.run("dtb pack trees --out set.bin").expect(0);
+    let set = shelf.0.read("set.bin");
+    let command = "dtb match --firmware trees/one.dtb --set bad.bin";
+    let mut refused = 0;
+    for at in 0..set.len() {
+        let mut bad = set.clone();
+        bad[at] ^= 1;
+        shelf.0.write("bad.bin", bad);
+        let run = shelf.0.run(&format!("{command} --json"));
+        // One object, whatever it says.
+        run.json();
+        if run.code == 1 {
+            refused += 1;
+            if refused % 16 == 1 {
+                assert_eq!(shelf.0.run(command).expect(1).stdout, "");
+            }
+        }
+    }
+    assert!(refused > 4, "{refused}");
+}

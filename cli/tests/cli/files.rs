@@ -401,3 +401,52 @@ fn every_disk_that_is_made_can_be_opened() {
     }
     world.run("disk create d.img --slot-size 1M").expect(0);
 }
+
+/// The file that standard output went to was replaced, and all that was in it gone.
+#[test]
+fn standard_output_is_no_file_to_write_to() {
+    let world = World::running();
+    let pack = format!(
+        "pack {TRUST} --version 9.0.0 --sequence 9 --kernel kernel --keyset keys/keyset.sbk \
+         --key keys/release-1.pem --out"
+    );
+    symlink("/dev/stdout", world.path("link")).unwrap();
+    let boot = format!("boot --disk disk.img {TRUST}");
+    for command in [
+        &pack,
+        &format!("{boot} --proof-out"),
+        "keyset next keys/keyset.sbk --roots keys/roots.toml --root keys/root-1.pem \
+         --threshold release=1 --out",
+        "simulate --story mark-bad --media block512 --report",
+    ] {
+        for out in ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "/proc/thread-self/fd/1", "link"]
+        {
+            world.write("log", "earlier\n");
+            let before = world.read("disk.img");
+            let log = fs::OpenOptions::new().append(true).open(world.path("log")).unwrap();
+            let mut run = tool(world.folder(), &format!("{command} {out}"));
+            let run = run.stdout(log).output().unwrap();
+            assert_eq!(run.status.code(), Some(2), "{command} {out}: {run:?}");
+            assert_eq!(world.read("log"), b"earlier\n", "{command} {out}");
+            assert!(String::from_utf8_lossy(&run.stderr).contains(out), "{command}: {run:?}");
+            assert!(world.read("disk.img") == before, "{command} {out}");
+        }
+    }
+    for command in ["disk create /dev/stdout", "keygen --product p --out /dev/stdout"] {
+        world.write("log", "earlier\n");
+        let log = fs::OpenOptions::new().append(true).open(world.path("log")).unwrap();
+        let run = tool(world.folder(), command).stdout(log).output().unwrap();
+        assert_eq!(run.status.code(), Some(1), "{command}: {run:?}");
+        assert_eq!(world.read("log"), b"earlier\n", "{command}");
+    }
+}
+
+/// The message had the name of a file in it that the tool meant to make on the way.
+#[test]
+fn an_output_in_no_folder_is_named_as_it_was_given() {
+    let world = World::running();
+    for out in ["none/proof", "kernel/proof", "none/further/proof"] {
+        let run = world.run(&format!("boot --disk disk.img {TRUST} --proof-out {out}")).expect(1);
+        assert!(run.stderr.contains(out) && !run.stderr.contains(".stillboot-"), "{out}: {run:?}");
+    }
+}

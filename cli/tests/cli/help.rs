@@ -76,3 +76,42 @@ fn every_command_of_the_list_is_tested_for_help() {
         }
     }
 }
+
+/// "The same names as the options", it said, and a third of them was refused.
+#[test]
+fn help_of_pack_says_which_options_a_file_has_not() {
+    let world = World::new();
+    let help = world.run("pack --help").expect(0).stdout;
+    let (options, notes) = help.split_once("Examples:").unwrap();
+    let alone =
+        notes.split("command\nline alone are ").nth(1).unwrap().split(".\n").next().unwrap();
+    let alone: Vec<_> = alone.split([',', '\n', ' ']).filter(|name| !name.is_empty()).collect();
+    let mut number = 0;
+    for line in options.lines().map(str::trim_start).filter(|line| line.starts_with('-')) {
+        let Some(at) = line.find("--") else { continue };
+        let name = line[at + 2..].split([' ', '=']).next().unwrap();
+        if name == "help" {
+            continue;
+        }
+        number += 1;
+        world.write("pack.toml", format!("{name} = 2030-01-31\n"));
+        let run = world.run("pack --config pack.toml --out v.sbb").expect(2);
+        let is_refused = run.stderr.contains("unknown key");
+        let is_named = alone.contains(&format!("--{name}").as_str());
+        assert_eq!(is_refused, is_named, "{name}: {}", run.stderr);
+    }
+    assert!(number > 40, "{number}");
+}
+
+/// An example that broke a line without saying so ran without its last option.
+#[test]
+fn examples_can_be_pasted() {
+    let world = World::new();
+    for command in ["policy", "policy check"] {
+        let help = world.run(&format!("{command} --help")).expect(0).stdout;
+        let example = help.split("Example:\n").nth(1).unwrap();
+        let mut lines = example.lines().take_while(|line| !line.is_empty());
+        let line = lines.find(|line| line.contains("--disk")).unwrap();
+        assert!(line.ends_with('\\') && lines.next().unwrap().contains("--offline"), "{example}");
+    }
+}

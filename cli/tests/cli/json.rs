@@ -255,3 +255,18 @@ fn files_take_dashes_and_underscores() {
         world.run(&format!("{check} --policy policy.toml")).expect(0);
     }
 }
+
+/// The format lets DEL and the C1 control characters stand as they are; a terminal acts on them.
+#[test]
+fn control_characters_are_escaped_in_json() {
+    let world = World::new();
+    let name = "d\u{9b}2J\u{7f}é.img";
+    for code in [0, 1] {
+        // The second time it is there already.
+        let run = world.run_exact(&["disk", "create", name, "--slot-size", "1M", "--json"]);
+        let run = run.expect(code);
+        assert!(run.stdout.contains(r"d\u009b2J\u007fé.img"), "{}", run.stdout);
+        assert!(!run.stdout.trim_end().contains(char::is_control), "{}", run.stdout);
+        assert!(run.json().to_string().contains(name), "it is the same text");
+    }
+}

@@ -901,3 +901,21 @@ fn options_that_contradict_the_release_are_usage() {
     repack(&world, "").refused(2, "usage");
     repack(&world, "--channel lts/stable").expect(0);
 }
+
+/// Success was told before the key was looked at, and a keyset called a type that is unknown.
+#[test]
+fn a_promotion_is_told_once_it_is_made() {
+    let world = releasable();
+    let promote = "promote v.sbb --roots k/roots.toml --policy release.toml --to latest/beta";
+    let run = world.run(&format!("{promote} --key k/release-1.pem --out p.sbs")).expect(1);
+    assert_eq!(run.stdout, "", "{run:?}");
+    let made = world.run(&format!("{promote} --key k/channel-1.pem --out p.sbs")).expect(0).stdout;
+    let (step, file) = (made.find("to latest/beta").unwrap(), made.find("p.sbs: ").unwrap());
+    assert!(step < file, "{made}");
+    for (file, found) in [("k/keyset.sbk", "found a keyset"), ("v.sbb", "found a bundle")] {
+        let given =
+            format!("{promote} --key k/channel-1.pem --out q.sbs --json --statement {file}");
+        let run = world.run(&given).refused(4, "statement");
+        assert!(run.stdout.contains(found) && !run.stdout.contains("unknown"), "{run:?}");
+    }
+}

@@ -1,10 +1,10 @@
 //! Statements beside a bundle: which files are read, which of them counts, and what a device keeps.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Command;
 
-use crate::support::{Run, TRUST, World};
+use crate::support::{Run, TRUST, World, unprivileged};
 
 fn install(world: &World, more: &str) -> Run {
     world.run(&format!("install v2.sbb --disk disk.img {TRUST} --proof proof --json {more}"))
@@ -242,4 +242,83 @@ fn names_in_help_are_those_that_are_read() {
         let rest = out.strip_prefix("update.sbb.").and_then(|rest| rest.strip_suffix(".sbs"));
         assert!(rest.is_some_and(|word| !word.contains('.')), "{command}: {out}");
     }
+}
+
+/// Who could only add files revived an update that was halted: junk took the places of statements.
+#[test]
+fn junk_does_not_bury_a_halt() {
+    let world = world();
+    offer(&world, 6, 0, "v2.sbb.zz.sbs", "").expect(0);
+    let before = world.read("disk.img");
+    for number in 0..200 {
+        world.write(&format!("v2.sbb.a{number}.sbs"), "junk");
+    }
+    install(&world, "").refused(3, "rollout");
+    let run = check(&world, "").expect(3);
+    assert!(run.stderr.contains("136 more files"), "not a line for each: {}", run.stderr);
+    for number in 200..4096 {
+        world.write(&format!("v2.sbb.a{number}.sbs"), "");
+    }
+    let run = install(&world, "").refused(3, "statements");
+    assert!(run.stdout.contains("4096") && run.stdout.contains("remove those"), "{run:?}");
+    check(&world, "").refused(3, "statements");
+    for number in 0..4096 {
+        fs::remove_file(world.path(&format!("v2.sbb.a{number}.sbs"))).unwrap();
+    }
+    // More statements than are verified: none is left out.
+    offer(&world, 5, 100, "old.sbs", "").expect(0);
+    for number in 0..64 {
+        fs::copy(world.path("old.sbs"), world.path(&format!("v2.sbb.a{number}.sbs"))).unwrap();
+    }
+    let run = install(&world, "").refused(3, "statements");
+    assert!(run.stdout.contains("at most 64 statements"), "{run:?}");
+    fs::remove_file(world.path("v2.sbb.a0.sbs")).unwrap();
+    install(&world, "").refused(3, "rollout");
+    assert!(world.read("disk.img") == before);
+}
+
+/// A halt that could not be read was passed over, and the update installed.
+#[test]
+fn a_statement_that_cannot_be_read_stops_the_installation() {
+    let world = world();
+    let before = world.read("disk.img");
+    // A file whose reads fail, for root too.
+    symlink("/proc/self/mem", world.path("v2.sbb.broken.sbs")).unwrap();
+    let run = install(&world, "").refused(1, "io");
+    assert!(
+        run.stdout.contains("v2.sbb.broken.sbs") && run.stdout.contains("remove it"),
+        "{run:?}"
+    );
+    check(&world, "").refused(1, "io");
+    fs::remove_file(world.path("v2.sbb.broken.sbs")).unwrap();
+    offer(&world, 6, 0, "v2.sbb.halt.sbs", "").expect(0);
+    fs::set_permissions(world.path("v2.sbb.halt.sbs"), fs::Permissions::from_mode(0o000)).unwrap();
+    let arguments = format!("install v2.sbb --disk disk.img {TRUST} --proof proof --json");
+    let run = Run::new(unprivileged(world.folder(), &arguments).output().unwrap());
+    let run = run.refused(1, "io");
+    assert!(run.stdout.contains("v2.sbb.halt.sbs"), "{run:?}");
+    assert!(world.read("disk.img") == before);
+    // What is no file holds no statement, whatever it leads to.
+    fs::remove_file(world.path("v2.sbb.halt.sbs")).unwrap();
+    symlink("v2.sbb.loop.sbs", world.path("v2.sbb.loop.sbs")).unwrap();
+    symlink("v2.sbb/none", world.path("v2.sbb.through.sbs")).unwrap();
+    let run = install(&world, "").expect(0);
+    for name in ["v2.sbb.loop.sbs", "v2.sbb.through.sbs"] {
+        assert!(run.stderr.contains(name), "{run:?}");
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_listed_is_named() {
+    let world = world();
+    fs::create_dir(world.path("shut")).unwrap();
+    fs::copy(world.path("v2.sbb"), world.path("shut/v2.sbb")).unwrap();
+    fs::set_permissions(world.path("shut"), fs::Permissions::from_mode(0o311)).unwrap();
+    let arguments =
+        format!("policy check shut/v2.sbb --disk disk.img {TRUST} --proof proof --json");
+    let run = Run::new(unprivileged(world.folder(), &arguments).output().unwrap());
+    fs::set_permissions(world.path("shut"), fs::Permissions::from_mode(0o711)).unwrap();
+    assert!(run.stderr.contains("cannot list the folder shut"), "{run:?}");
+    assert!(run.stderr.contains("--statement"), "{run:?}");
+    run.json();
 }

@@ -18,7 +18,7 @@ pub struct Run {
 }
 
 impl Run {
-    fn new(output: Output) -> Self {
+    pub fn new(output: Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let run = Self {
             // Ended by a signal: panics abort in release builds.
@@ -59,6 +59,20 @@ impl Run {
 /// The tool, with `arguments` split at spaces.
 pub fn tool(folder: &Path, arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stillboot"));
+    command.args(arguments.split_whitespace()).current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+/// As [`tool`], without the right that root has to read what its mode forbids.
+pub fn unprivileged(folder: &Path, arguments: &str) -> Command {
+    let setpriv = ["--bounding-set=-dac_override,-dac_read_search"];
+    // Who is not root has neither that right nor the one to drop it.
+    let can_drop = Command::new("setpriv").args(setpriv).arg("true").output();
+    let mut command = match can_drop.is_ok_and(|done| done.status.success()) {
+        true => Command::new("setpriv"),
+        false => return tool(folder, arguments),
+    };
+    command.args(setpriv).arg(env!("CARGO_BIN_EXE_stillboot"));
     command.args(arguments.split_whitespace()).current_dir(folder).stdin(Stdio::null());
     command
 }

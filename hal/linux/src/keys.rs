@@ -16,7 +16,7 @@ use stillboot::format::{Envelope, Id, KeyRole, PayloadType, envelope};
 use stillboot::verify::{SoftSha256, Trust, digest_of, key_id, verify_signature};
 use uuid::Uuid;
 
-use crate::{new_file, open};
+use crate::{new_file, open, settings};
 
 /// Why keys could not be read, written or used.
 #[derive(Debug, thiserror::Error)]
@@ -410,8 +410,10 @@ impl Roots {
     /// number.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
         let wrong = |reason: String| KeyError::Roots { path: path.to_path_buf(), reason };
-        let file: RootsFile = toml::from_str(&read(path)?).map_err(|error| {
-            wrong(format!("expected a file of roots as `stillboot keygen` writes it: {error}"))
+        let text = read(path)?;
+        let file: RootsFile = toml::from_str(&text).map_err(|error| {
+            let trouble = settings::trouble(&text, &error);
+            wrong(format!("expected a file of roots as `stillboot keygen` writes it: {trouble}"))
         })?;
         if file.product.is_empty() {
             return Err(wrong("expected the product's name or UUID, found an empty one".into()));

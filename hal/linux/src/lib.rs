@@ -15,6 +15,7 @@ pub mod new_file;
 pub mod open;
 pub mod pe;
 pub mod proof;
+pub mod settings;
 pub mod statement;
 pub mod table;
 
