@@ -134,8 +134,10 @@ impl From<DiskError> for Failure {
         match error {
             DiskError::Open(error) => error.into(),
             DiskError::Table(error) => error.into(),
-            DiskError::BackupTable { .. } => Self::new(Exit::Failed, "table", error)
-                .also("`stillboot disk repair` restores it; --backup-table writes all the same"),
+            DiskError::BackupTable { .. } => Self::new(Exit::Failed, "table", error).also(
+                "`stillboot disk repair` restores it, or says what it needs to know first; \
+                     --backup-table writes all the same",
+            ),
             error => Self::new(Exit::Failed, "disk", error).also(
                 "expected a disk as `stillboot disk create` makes it; see `stillboot disk show`",
             ),

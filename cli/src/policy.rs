@@ -114,7 +114,9 @@ impl File {
             let value = value.trim().trim_matches('"');
             let given = (!value.is_empty()).then(|| value.to_owned());
             let key = key.trim();
-            if keys.contains(&key) {
+            // Other programs may have lists in keys of their own.
+            let is_ours = ["channel", "maintenance_window"].contains(&key);
+            if is_ours && keys.contains(&key) {
                 // The last one would win, and an empty one switch the rule off.
                 return Err(wrong(path, format_args!("expected `{key}` once, found it twice")));
             }

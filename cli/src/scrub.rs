@@ -25,7 +25,8 @@ const BUFFER_LEN: usize = 4 << 20;
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  \
     stillboot scrub --disk disk.img --roots keys/roots.toml --class model-1\n\n\
-    Exits 1 if a slot that should boot does not verify; `stillboot install --repair` writes the\n    running version to it again.")]
+    Exits 1 if a slot that should boot does not verify; `stillboot install --repair` writes\n\
+    the running version to it again.")]
 pub struct ScrubArgs {
     #[command(flatten)]
     disk: DiskArgs,
