@@ -18,7 +18,7 @@ use stillboot_linux::keys::Roots;
 use stillboot_loader::startable::{self, Target};
 
 use crate::args::{self, DeviceArgs, DiskArgs, LockArgs};
-use crate::failure::{Exit, Failure, reason_kind};
+use crate::failure::{Exit, Failure, reason_kind, reason_text};
 use crate::files::Replacement;
 use crate::live::LiveArgs;
 use crate::output::Output;
@@ -287,7 +287,7 @@ fn nothing_boots(outcome: &Outcome<'_>) -> Failure {
     let reasons: Vec<_> = report
         .lines
         .iter()
-        .map(|line| format!("slot {}: {}", line.candidate.slot, line.reason))
+        .map(|line| format!("slot {}: {}", line.candidate.slot, reason_text(&line.reason)))
         .chain(outcome.faults.iter().cloned())
         .collect();
     let mut message = "nothing can be started".to_owned();
@@ -409,7 +409,7 @@ fn report_lines(outcome: &Outcome<'_>, is_real: bool, out: &Output) {
     for line in &report.lines {
         let what = match line.reason {
             Reason::Started if !is_real => "would start".into(),
-            reason => reason.to_string(),
+            reason => reason_text(&reason),
         };
         out.line(format_args!(
             "slot {} ({}): {what}",
@@ -437,7 +437,7 @@ fn report_value(report: &Report) -> Value {
                 "slot": line.candidate.slot.name(),
                 "claim": view::claim_name(line.candidate.claim),
                 "reason": reason_kind(&line.reason),
-                "text": line.reason.to_string(),
+                "text": reason_text(&line.reason),
             })
         })
         .collect();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use stillboot::boot::Reason;
 use stillboot::device::DeviceError;
-use stillboot::format::{Fault, SlotState};
+use stillboot::format::{Fault, FormatError, SlotState};
 use stillboot::install::{InstallError, Nothing, Refusal, Wait};
 use stillboot::layout::LayoutError;
 use stillboot::operate::OperateError;
@@ -389,6 +389,17 @@ impl From<OperateError> for Failure {
             Exit::Refused => failure.also("`stillboot status` shows every slot"),
             _ => failure,
         }
+    }
+}
+
+/// A reason of the boot report for people.
+pub fn reason_text(reason: &Reason) -> String {
+    match reason {
+        // The place of a head on a disk, not a file that somebody gave.
+        Reason::Trust(
+            TrustError::Keyset(FormatError::Magic) | TrustError::Manifest(FormatError::Magic),
+        ) => "holds no head: nothing was installed there, or its start was overwritten".into(),
+        reason => reason.to_string(),
     }
 }
 

@@ -165,6 +165,7 @@ pub fn statement(command: &StatementCommand, out: &Output) -> Result<(), Failure
     };
     let roots = Roots::read(&args.roots)?;
     let checked = check(&args.bundle, command, &roots, out)?;
+    verify::warn_expired(&checked.manifest, out);
     let number = number(args, 0)?;
     let subject = subject(&checked.manifest, checked.manifest.channel.clone(), number);
     let not_after = args.not_after.unwrap_or(0);

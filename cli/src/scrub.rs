@@ -13,7 +13,7 @@ use stillboot_linux::FileDevice;
 use stillboot_linux::disk::{self, Disk};
 
 use crate::args::{DeviceArgs, DiskArgs};
-use crate::failure::{Exit, Failure, reason_kind};
+use crate::failure::{Exit, Failure, reason_kind, reason_text};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::{record, view};
@@ -94,7 +94,7 @@ pub fn scrub(args: &ScrubArgs, out: &Output) -> Result<(), Failure> {
             continue;
         }
         let problem = match result {
-            Err(reason) => Some((reason_kind(&reason), reason.to_string())),
+            Err(reason) => Some((reason_kind(&reason), reason_text(&reason))),
             Ok(manifest) if known && *manifest.digest() != entry.digest => {
                 let reason = Reason::OtherManifest;
                 Some((reason_kind(&reason), "holds another manifest than the record says".into()))

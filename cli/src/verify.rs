@@ -13,7 +13,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::source::Bundle;
-use crate::{args, start, view};
+use crate::{args, start, time, view};
 
 /// Bytes read at a time: each is hashed twice, so they had better stay in the processor's cache.
 const BUFFER_LEN: usize = 256 << 10;
@@ -57,6 +57,7 @@ pub fn verify(args: &VerifyArgs, out: &Output) -> Result<(), Failure> {
     let kind = if args.recovery { SlotKind::Recovery } else { SlotKind::Update };
     let mut bundle = Bundle::open(&args.bundle, "verify")?;
     let manifest = whole(&device, kind, &mut bundle, out)?;
+    warn_expired(&manifest, out);
     let names: Vec<_> = std::iter::once(&*roots.product).chain(args.class.as_deref()).collect();
     if args.class.is_some() {
         for_device(&device, &names, &manifest)?;
@@ -98,6 +99,16 @@ pub fn whole(
     let remark = start::check(&manifest, kind, &|part| bundle.watch().component(part))?;
     remark.iter().for_each(|remark| out.warn(remark));
     Ok(manifest)
+}
+
+/// Says that a bundle has expired, where it verifies all the same: devices with a clock refuse it.
+pub fn warn_expired(manifest: &Manifest, out: &Output) {
+    if let (until @ 1.., Some(now)) = (manifest.not_after, time::now())
+        && now > until
+    {
+        let until = time::show(until);
+        out.warn(format_args!("it has expired, on {until}: devices with a clock refuse it"));
+    }
 }
 
 /// Checks that a bundle is for `device`, naming both sides; `names` are those of product and class
