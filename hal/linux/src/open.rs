@@ -48,7 +48,7 @@ pub fn file(path: &Path) -> io::Result<File> {
 /// Opens a regular file or a block device with these options.
 ///
 /// # Errors
-/// As [`file`].
+/// As [`file()`].
 pub fn disk(path: &Path, options: &OpenOptions) -> io::Result<(File, Metadata)> {
     let fits = |kind: &FileType| kind.is_file() || kind.is_block_device();
     open(path, options, fits, "a disk or the image of one")
