@@ -450,6 +450,6 @@ mod tests {
     fn a_slot_is_named_in_the_words_of_status() {
         let refusal = ConfirmRefusal::NotOnTrial(SlotState::Ready { tries: 3 });
         let failure = Failure::from(OperateError::Confirm(refusal));
-        assert!(failure.message.contains("but ready: 3 tries left"), "{}", failure.message);
+        assert!(failure.message.contains("but ready, tries left: 3"), "{}", failure.message);
     }
 }

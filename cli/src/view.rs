@@ -340,7 +340,7 @@ pub fn record_lines(out: &Output, shown: &Shown<'_>) {
     }
     for failed in &body.failed {
         out.line(format_args!(
-            "failed here    {} ({}, {} times{})",
+            "failed here    {} ({}, count {}{})",
             hex(&failed.digest),
             failed.fault,
             failed.count,

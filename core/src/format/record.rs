@@ -96,9 +96,9 @@ impl core::fmt::Display for SlotState {
         match self {
             Self::Empty => f.write_str("empty"),
             Self::Writing => f.write_str("writing: an install is under way or was cut short"),
-            Self::Ready { tries } => write!(f, "ready: {tries} tries left"),
+            Self::Ready { tries } => write!(f, "ready, tries left: {tries}"),
             Self::Trying { left, attempt, .. } => {
-                write!(f, "on trial: attempt {attempt}, {left} tries left")
+                write!(f, "on trial, attempt {attempt}, tries left: {left}")
             }
             Self::Good => f.write_str("good"),
             Self::Bad { fault: Fault::Superseded } => {

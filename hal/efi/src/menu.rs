@@ -147,7 +147,7 @@ fn state_text(state: &SlotState) -> String {
         SlotState::Writing => "installation cut short".into(),
         SlotState::Ready { tries } => format!("ready, {tries} tries"),
         SlotState::Trying { left, attempt, .. } => {
-            format!("on trial, attempt {attempt}, {left} tries left")
+            format!("on trial, attempt {attempt}, tries left: {left}")
         }
         SlotState::Good => "good".into(),
         SlotState::Bad { fault } => format!("bad: {fault}"),
