@@ -201,8 +201,11 @@ impl<'f, 'a> Device<'f, 'a> {
     }
 
     /// The slots that are whole while there is no record to say so. Nothing may be installed then: a
-    /// power-on, which looks at all of them, comes first.
+    /// power-on, which looks at all of them, comes first. A device that fails may not show its heads.
     fn unrecorded(&self) -> Vec<Slot> {
+        if self.disk().device().fault().is_some() {
+            return Vec::new();
+        }
         match self.world.clone().record() {
             Ok((_, Choice::Factory | Choice::Lost, _)) => self.whole(),
             _ => Vec::new(),
