@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, OFlags};
 use rustix::io::Errno;
+use stillboot_linux::new_file::directory;
 use stillboot_linux::open;
 use tempfile::NamedTempFile;
 
@@ -69,10 +70,7 @@ impl Replacement {
             Some(_) => fs::canonicalize(named).map_err(failed)?,
             None => named.to_owned(),
         };
-        let directory = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
+        let directory = directory(&path).to_owned();
         let temporary = Unnamed::create(&directory).map_err(failed)?;
         if let Some(old) = &old {
             let file = temporary.file();
@@ -200,8 +198,7 @@ fn leads_to_open_file(path: &Path) -> bool {
     let mut path = path.to_owned();
     // As many links as Linux follows.
     for _ in 0..40 {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let Ok(folder) = fs::canonicalize(folder.unwrap_or_else(|| Path::new("."))) else { break };
+        let Ok(folder) = fs::canonicalize(directory(&path)) else { break };
         if folder.starts_with("/proc") {
             return true;
         }
@@ -219,9 +216,7 @@ pub fn is_one_path(one: &Path, other: &Path) -> bool {
         if let Ok(found) = fs::canonicalize(path) {
             return Some(found);
         }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = fs::canonicalize(folder.unwrap_or_else(|| Path::new("."))).ok()?;
-        Some(folder.join(path.file_name()?))
+        Some(fs::canonicalize(directory(path)).ok()?.join(path.file_name()?))
     };
     place(one).is_some_and(|found| place(other) == Some(found))
 }

@@ -256,7 +256,7 @@ fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
     } else {
         let text = error.render().to_string();
-        // Where standard error is closed there is nobody to tell.
+        // Where standard error is closed nothing can be told.
         let _ = writeln!(std::io::stderr(), "{}", output::harmless(text.trim_end(), true));
     }
     ExitCode::from(Exit::Usage as u8)

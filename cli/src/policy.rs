@@ -115,12 +115,13 @@ impl File {
             let given = (!value.is_empty()).then(|| value.to_owned());
             let key = key.trim();
             // Other programs may have lists in keys of their own.
-            let is_ours = ["channel", "maintenance_window"].contains(&key);
-            if is_ours && keys.contains(&key) {
+            if ["channel", "maintenance_window"].contains(&key) {
                 // The last one would win, and an empty one switch the rule off.
-                return Err(wrong(path, format_args!("expected `{key}` once, found it twice")));
+                if keys.contains(&key) {
+                    return Err(wrong(path, format_args!("expected `{key}` once, found it twice")));
+                }
+                keys.push(key);
             }
-            keys.push(key);
             match key {
                 "channel" => file.channel = given,
                 "maintenance_window" => file.apply_window = given,

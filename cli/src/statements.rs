@@ -13,6 +13,7 @@ use stillboot::format::{FormatError, Statement, envelope};
 use stillboot::verify::{
     Device, SoftSha256, TrustError, Verified, verify_keyset, verify_statement,
 };
+use stillboot_linux::new_file::directory;
 use stillboot_linux::{open, statement};
 
 use crate::bounds;
@@ -22,7 +23,7 @@ use crate::{files, time, view};
 
 /// Most statements beside a bundle that are verified, and most files there that are looked into for
 /// them: a folder that others can fill must not mean work without an end. Files that are no
-/// statements take no place of one, or whoever may add files could bury a halt under them.
+/// statements take no place of one, or anyone who may add files could bury a halt under them.
 const BESIDE_MAX: usize = 64;
 const FILES_MAX: usize = 4096;
 
@@ -115,13 +116,11 @@ fn too_many(most: usize, what: &str, bundle: &Path) -> Failure {
 
 /// The files beside `bundle` whose names say that they are about it, in the order of their names.
 fn beside(bundle: &Path, out: &Output) -> Result<Vec<PathBuf>, Failure> {
-    let (Some(folder), Some(name)) = (bundle.parent(), bundle.file_name()) else {
-        return Ok(Vec::new());
-    };
+    let Some(name) = bundle.file_name() else { return Ok(Vec::new()) };
     if bundle == Path::new("-") {
         return Ok(Vec::new());
     }
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let folder = directory(bundle);
     let mut found = Vec::new();
     let mut list = || -> io::Result<()> {
         for entry in fs::read_dir(folder)? {

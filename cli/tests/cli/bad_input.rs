@@ -412,7 +412,7 @@ fn closed_pipes_are_no_failure() {
     assert_eq!(command.stdout(full).status().unwrap().code(), Some(1));
 }
 
-/// An odd character in a wrong command line, and nobody to tell: that was a panic.
+/// An odd character in a wrong command line, and a standard error that takes nothing: that was a panic.
 #[test]
 fn usage_errors_that_nobody_can_read_are_no_panic() {
     let world = World::new();

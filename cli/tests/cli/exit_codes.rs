@@ -81,7 +81,7 @@ fn expired_and_other_revisions_are_refused() {
     let disk = format!("--disk disk.img {TRUST} --proof proof --json");
     world.pack(4, "--kernel kernel --force --not-after 2025-06-01").expect(0);
     world.run(&format!("install v4.sbb {disk}")).refused(4, "expired");
-    // Every byte is what was signed, and nobody is to be surprised.
+    // Every byte is what was signed, and devices refuse it all the same.
     let run = world.run("verify v4.sbb --roots keys/roots.toml").expect(0);
     assert!(run.stderr.contains("has expired, on "), "{run:?}");
     world.pack(5, "--kernel kernel --revision 2,3").expect(0);

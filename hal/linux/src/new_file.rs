@@ -75,7 +75,9 @@ impl NewFile {
     }
 }
 
-fn directory(path: &Path) -> &Path {
+/// The directory that a path without one means, too.
+#[must_use]
+pub fn directory(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

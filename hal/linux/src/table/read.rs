@@ -118,7 +118,7 @@ pub(super) fn dead_end(errors: &[(u32, gpt::TableError)]) -> String {
 }
 
 fn words(errors: &[(u32, gpt::TableError)]) -> String {
-    // That nothing is there with the other size tells nobody anything.
+    // That nothing is there with the other size is no news.
     let is_some = |(_, error): &&(u32, gpt::TableError)| *error != gpt::TableError::NoTable;
     let some: Vec<_> = errors.iter().filter(is_some).collect();
     match &some[..] {

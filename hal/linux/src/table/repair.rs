@@ -74,7 +74,7 @@ pub fn outlook(device: &FileDevice) -> String {
     }
 }
 
-/// What a repair would do. Whoever reads a disk asks for it too, so that no message promises a repair
+/// What a repair would do. The code that reads a disk asks for it too, so that no message promises a repair
 /// that is refused, or keeps one back that would help.
 pub(super) fn plan(
     file: &File,

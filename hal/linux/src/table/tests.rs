@@ -586,7 +586,7 @@ fn repair_writes_the_backup_of_a_disk_that_has_shrunk_where_there_is_room() {
     assert_eq!(Table::read(&path, None).unwrap(), made);
 }
 
-/// Whoever reads a disk that has no table is told of the repair if it helps, else what the repair
+/// A reader of a disk that has no table is told of the repair if it helps, else what the repair
 /// itself would say.
 #[test]
 fn the_repair_is_named_exactly_where_it_restores_the_table() {
@@ -701,7 +701,7 @@ fn a_backup_that_has_no_place_is_said_to_have_none() {
     }
 }
 
-/// A disk that was grown, partitioned anew and cut short again ends with the backup of before.
+/// A disk that was grown, partitioned again and cut short again ends with the backup of before.
 #[test]
 fn an_older_backup_at_the_end_of_a_shortened_disk_overwrites_no_primary_unasked() {
     let images = Images::new();
