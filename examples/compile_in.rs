@@ -47,18 +47,20 @@ pub fn trust(os: &str, chore: &str) -> Result<()> {
     };
 
     let is_test = |key: &[u8; 32]| TEST_KEY_IDS.contains(&key_id::<SoftSha256>(key));
+    let keys: Vec<_> = roots.keys.iter().map(|key| key.name).collect();
     let code = format!(
-        "pub const ROOTS: &[[u8; 32]] = &{:?};\n\
+        "pub const ROOTS: [[u8; 32]; {}] = {:?};\n\
          pub const THRESHOLD: u8 = {};\n\
          pub const PRODUCT: [u8; 16] = {:?};\n\
          pub const CLASS: [u8; 16] = {:?};\n\
          pub const REVISION: u16 = {revision};\n\
          pub const TEST_ROOTS: bool = {};\n",
-        roots.keys,
+        keys.len(),
+        keys,
         roots.threshold,
         roots.product_id(),
         id_of(&class),
-        roots.keys.iter().any(is_test),
+        keys.iter().any(is_test),
     );
     let out = env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?;
     fs::write(Path::new(&out).join("trust.rs"), code)?;

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
-use stillboot::format::{Envelope, Keyset, Manifest, PayloadType, Record, Statement};
+use stillboot::format::{Envelope, Keyset, Manifest, PayloadType, Record, Signature, Statement};
+use stillboot::json::index::INDEX_LEN_MAX;
+use stillboot::json::latest::DOCUMENT_LEN_MAX;
 use stillboot::json::{ChannelIndex, Latest};
 use stillboot::verify::SoftSha256;
 use stillboot_linux::keys::{Roots, Signer as _, SigningKey};
@@ -89,7 +91,7 @@ fn every_target_holds_on_seeds_that_are_changed_at_random() {
 fn the_canary_crashes() {
     let envelope = |payload: &[u8]| {
         let mut bytes = vec![0; 1024];
-        let signatures = [([1; 8], [2; 64])];
+        let signatures = [Signature::ed25519(&[1; 32], &[2; 64])];
         let len = Envelope::emit(PayloadType::Manifest, &signatures, payload, &mut bytes).unwrap();
         bytes.truncate(len);
         bytes
@@ -116,11 +118,26 @@ fn depth_and_length_bombs_are_refused_on_a_small_stack() {
         const DEPTH: usize = 100_000;
         let key = SigningKey::from_seed([9; 32]);
         let mut count = 0;
-        for open in ["[", "{\"a\":", "[{\"a\":", "{\"offers\":[", "{\"components\":["] {
-            for bomb in [open.repeat(DEPTH), format!("{{\"version\":{}", open.repeat(DEPTH))] {
+        let product = "00".repeat(16);
+        let index = format!(
+            "{{\"schema\":1,\"product\":\"{product}\",\"track\":\"latest\",\"issue\":1,\"until\":0,\
+             \"offers\":["
+        );
+        ChannelIndex::parse(format!("{index}],\"patches\":[]}}").as_bytes()).unwrap();
+        for open in
+            ["[", "{\"a\":", "[{\"a\":", "{\"offers\":[", "{\"patches\":[", "{\"components\":["]
+        {
+            for bomb in [
+                open.repeat(DEPTH),
+                format!("{{\"version\":{}", open.repeat(DEPTH)),
+                // Where an index has its lists.
+                format!("{index}{}", open.repeat(DEPTH)),
+                format!("{index}],\"patches\":[{}", open.repeat(DEPTH)),
+            ] {
                 let bomb = bomb.as_bytes();
                 // As long as it is, and as long as it would be looked at.
-                for bomb in [bomb, &bomb[..bomb.len().min(8 << 10)], &bomb[..1024]] {
+                for len in [bomb.len(), INDEX_LEN_MAX, DOCUMENT_LEN_MAX, 1024] {
+                    let bomb = &bomb[..len];
                     assert!(ChannelIndex::parse(bomb).is_err());
                     let signature = key.sign(bomb).unwrap();
                     assert!(Latest::verify::<SoftSha256>(bomb, &signature, &key.public()).is_err());

@@ -1,12 +1,12 @@
 //! Bugs that were found in the core, each with the story that showed it.
 
 use stillboot::boot::Reason;
-use stillboot::device::{DeviceError, Geometry};
+use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use stillboot::format;
 use stillboot::format::record::SEQUENCE_MAX;
-use stillboot::format::{Epochs, Load, Role, Slot, SlotEntry, SlotKind, SlotState};
+use stillboot::format::{Epochs, Load, Manifest, Role, Slot, SlotEntry, SlotKind, SlotState};
 use stillboot::install::{InstallError, Refusal, Running, Wait};
-use stillboot::layout::LayoutError;
+use stillboot::layout::{LayoutError, Part, Region};
 use stillboot::operate::{Answer, OperateError, Request};
 use stillboot::policy::Deferral;
 use stillboot::record::{Choice, OperatorRefusal};
@@ -15,8 +15,8 @@ use stillboot_sim::fault::{Fault, Faulty};
 use stillboot_sim::release::content;
 use stillboot_sim::world::Bytes;
 use stillboot_sim::{Ground, Piece, Publisher, World};
-use stillboot_tests::forge::{forge_record, lose_record};
-use stillboot_tests::{RamWorld, blank, boot, commission, confirm, media, state};
+use stillboot_tests::forge::{forge_record, lose_record, payload};
+use stillboot_tests::{RamWorld, blank, boot, commission, component, confirm, media, part, state};
 
 const AB: &[Slot] = &[Slot::A, Slot::B];
 
@@ -34,10 +34,12 @@ fn slot_without_a_component_of_its_own_never_starts() {
     let piece = Piece { role: Role::Image, load: Load::Xip, linked: Some(Slot::A), bytes: &image };
     let bundle = publisher.bundle(publisher.manifest(1), SlotKind::Update, &[piece]).unwrap();
     commission(&mut world, &bundle);
-    let slots: Vec<_> = world.ground.slots().iter().map(|s| s.regions[0].region).collect();
-    let head = world.disks[0].bytes(slots[0].offset + 2 * 2048, 4096);
-    world.disks[0].poke(slots[1].offset + 2 * 2048, &head);
-    world.disks[0].poke(slots[0].offset + 5 * 2048 + 2048 + 10, &[0xee; 64]);
+    let [a, b] = [Slot::A, Slot::B].map(|slot| part(&world, slot, Part::Trust));
+    let head = world.disks[0].bytes(a.offset, a.len as usize);
+    world.disks[0].poke(b.offset, &head);
+    let manifest = Manifest::parse(&payload(&bundle)).unwrap();
+    let image = component(&world, Slot::A, &manifest, 0);
+    world.disks[0].poke(image.offset + 10, &[0xee; 64]);
     let power_on = world.power_on().unwrap();
     assert_eq!(power_on.proof, None, "{:?}", power_on.report.lines);
     let b = power_on.report.lines.iter().find(|line| line.candidate.slot == Slot::B).unwrap();
@@ -277,8 +279,9 @@ fn damage_to_a_trial_is_not_held_against_the_update() {
     let proof = commission(&mut world, &simple(&publisher, 1));
     let update = simple(&publisher, 2);
     world.install(&update, Some(proof)).unwrap();
-    let b = world.ground.slots()[1].regions[0].region;
-    world.disks[0].poke(b.offset + 6 * 4096 + 10, &[0xee; 8]);
+    let manifest = Manifest::parse(&payload(&update)).unwrap();
+    let kernel = component(&world, Slot::B, &manifest, 0);
+    world.disks[0].poke(kernel.offset + 10, &[0xee; 8]);
     assert_eq!(boot(&mut world).slot, Slot::A);
     assert_eq!(state(&mut world, Slot::B), SlotState::Bad { fault: format::Fault::Corrupt });
     world.install(&update, Some(proof)).unwrap();
@@ -448,14 +451,39 @@ fn a_floor_is_not_ignored_while_a_slot_cannot_be_read() {
 /// counted again at every power-on, and an update that crashes was started without an end.
 #[test]
 fn a_try_that_the_device_does_not_keep_is_not_made() {
+    /// Says that all is well, and keeps nothing in these places.
+    struct Worn(RamDisk, Vec<Region>);
+    impl Worn {
+        fn keeps(&self, offset: u64) -> bool {
+            !self.1.iter().any(|place| (place.offset..place.offset + place.len).contains(&offset))
+        }
+    }
+    impl BlockDevice for Worn {
+        fn geometry(&self) -> Geometry {
+            self.0.geometry()
+        }
+        fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError> {
+            self.0.read(offset, into)
+        }
+        fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+            if self.keeps(offset) { self.0.write(offset, bytes) } else { Ok(()) }
+        }
+        fn erase(&mut self, offset: u64, len: u64) -> Result<(), DeviceError> {
+            if self.keeps(offset) { self.0.erase(offset, len) } else { Ok(()) }
+        }
+        fn flush(&mut self) -> Result<(), DeviceError> {
+            self.0.flush()
+        }
+    }
+
     let publisher = Publisher::new(1);
     for medium in [media()[0].1, media()[3].1] {
         let mut sound = blank(&publisher, medium, AB);
         let proof = commission(&mut sound, &simple(&publisher, 1));
         sound.install(&simple(&publisher, 2), Some(proof)).unwrap();
-        // From the first change on, the copy that would take the try keeps what it holds.
-        let worn = sound.disks.iter().map(|disk| Faulty::new(disk.fork(), Fault::Stuck(0)));
-        let mut world = World::new(publisher.device(), sound.ground.clone(), worn.collect());
+        let places = sound.ground.places().to_vec();
+        let worn = Worn(sound.disks[0].fork(), places.clone());
+        let mut world = World::new(publisher.device(), sound.ground.clone(), vec![worn]);
         world.nonce = sound.nonce;
         for _ in 0..5 {
             let power_on = world.power_on().unwrap();
@@ -463,6 +491,32 @@ fn a_try_that_the_device_does_not_keep_is_not_made() {
             let failed = power_on.report.record_write_failed;
             assert_eq!(failed, Some(DeviceError::NotKept));
         }
+        // As long as one place beside the true copy is left, tries are counted, and end.
+        for left in &places {
+            let worn = places.iter().copied().filter(|place| place != left).collect();
+            let worn = Worn(sound.disks[0].fork(), worn);
+            let mut world = World::new(publisher.device(), sound.ground.clone(), vec![worn]);
+            world.nonce = sound.nonce;
+            let (_, choice, _) = world.record().unwrap();
+            let number = places.iter().position(|place| place == left).unwrap();
+            let slots: Vec<_> = (0..5).map(|_| world.power_on().unwrap().slot()).collect();
+            if choice == (Choice::Current { copy: number as u8 }) {
+                // It is never written to, so there is none.
+                assert_eq!(slots, [Some(Slot::A); 5]);
+            } else {
+                // The first try takes it; then it is the true copy, and there is none again.
+                assert_eq!(slots[0], Some(Slot::B));
+                assert_eq!(slots[1..], [Some(Slot::A); 4]);
+            }
+        }
+        // One worn place costs nothing.
+        let worn = sound.disks.iter().map(|disk| Faulty::new(disk.fork(), Fault::Stuck(0)));
+        let mut world = World::new(publisher.device(), sound.ground.clone(), worn.collect());
+        world.nonce = sound.nonce;
+        for slot in [Slot::B, Slot::B, Slot::B, Slot::A, Slot::A] {
+            assert_eq!(world.power_on().unwrap().slot(), Some(slot));
+        }
+        assert!(world.disks[0].has_struck());
     }
 }
 

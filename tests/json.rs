@@ -1,21 +1,24 @@
 //! The JSON side: one encoding of an index, and every hole of `latest.json` closed, a test each.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use proptest::prelude::*;
 use stillboot::format::manifest::{self, COMPONENTS_MAX};
 use stillboot::format::{
-    Architecture, Channel, Component, Envelope, Epochs, Key, KeyRole, Keyset, Load, Manifest,
-    PayloadType, Risk, Role, keyset,
+    Architecture, Channel, Component, Encryption, Envelope, Epochs, Key, KeyKind, KeyRole, Keyset,
+    Load, Manifest, PayloadType, Risk, Role, Rule, keyset,
 };
-use stillboot::json::index::{OFFERS_MAX, SCHEMA};
+use stillboot::json::index::{INDEX_LEN_MAX, OFFERS_MAX, PATCHES_MAX, SCHEMA};
 use stillboot::json::latest::{DOCUMENT_LEN_MAX, key_from_hex};
 use stillboot::json::view::VIEW_LEN_MAX;
 use stillboot::json::{
-    ChannelIndex, IndexError, Latest, LatestError, NUMBER_MAX, Offer, TextFault, verify_index,
-    view_manifest,
+    ChannelIndex, Found, IndexError, IndexHead, Latest, LatestError, NUMBER_MAX, NotCurrent, Offer,
+    Patch, TextFault, verify_index, view_manifest,
 };
-use stillboot::verify::{Device, SignatureError, SoftSha256, Trust, TrustError};
+use stillboot::verify::{
+    Device, RootKey, SignatureError, SoftSha256, Trust, TrustError, digest_of,
+};
 use stillboot_linux::keys::{Signer as _, SigningKey, sign_envelope};
 
 const PRODUCT: [u8; 16] = *b"example gateway\0";
@@ -42,99 +45,338 @@ fn offer(risk: Risk, branch: &str) -> Offer {
     }
 }
 
-fn index(offers: &[Offer]) -> ChannelIndex {
-    ChannelIndex {
-        schema: SCHEMA,
-        product: PRODUCT,
-        track: "latest".parse().unwrap(),
-        offers: offers.iter().cloned().collect(),
+fn patch(from: u8, to: u8) -> Patch {
+    Patch {
+        from: [from; 32],
+        to: [to; 32],
+        size: 512,
+        url: "https://example.org/a/1.2.3.sbd".parse().unwrap(),
     }
 }
 
-fn emitted(index: &ChannelIndex) -> String {
-    let mut bytes = [0; 1024];
-    let len = index.emit(&mut bytes).unwrap();
-    String::from_utf8(bytes[..len].to_vec()).unwrap()
+const HEAD: IndexHead = IndexHead {
+    schema: SCHEMA,
+    product: PRODUCT,
+    track: heapless::String::new(),
+    issue: 7,
+    until: 1_798_761_600,
+};
+
+fn head() -> IndexHead {
+    IndexHead { track: "latest".parse().unwrap(), ..HEAD }
+}
+
+fn emit(head: &IndexHead, offers: &[Offer], patches: &[Patch]) -> Result<String, IndexError> {
+    let mut bytes = vec![0xff; INDEX_LEN_MAX + 1000];
+    let len = head.emit(offers, patches, &mut bytes)?;
+    // Nothing behind the end.
+    assert!(bytes[len..].iter().all(|byte| *byte == 0xff));
+    bytes.truncate(len);
+    Ok(String::from_utf8(bytes).unwrap())
+}
+
+fn emitted(offers: &[Offer], patches: &[Patch]) -> String {
+    emit(&head(), offers, patches).unwrap()
+}
+
+/// What an index that was read encodes to.
+fn again(index: &ChannelIndex<'_>) -> String {
+    let mut bytes = vec![0; INDEX_LEN_MAX];
+    let len = index.head().emit(index.offers(), index.patches(), &mut bytes).unwrap();
+    bytes.truncate(len);
+    String::from_utf8(bytes).unwrap()
+}
+
+fn parse(text: &str) -> Result<ChannelIndex<'_>, IndexError> {
+    ChannelIndex::parse(text.as_bytes())
+}
+
+/// Where the entries of a list stand.
+fn inside(text: &str, list: &str) -> Range<usize> {
+    let name = format!("\"{list}\":[");
+    let start = text.find(&name).unwrap() + name.len();
+    start..start + text[start..].find(']').unwrap()
+}
+
+/// Checks that `text` is read as just these values, and is their encoding.
+fn holds(text: &str, head: &IndexHead, offers: &[Offer], patches: &[Patch]) {
+    let index = parse(text).unwrap();
+    assert_eq!(index.head(), head);
+    assert!(index.offers().eq(offers.iter().cloned()));
+    assert!(index.patches().eq(patches.iter().cloned()));
+    assert_eq!(again(&index), text);
 }
 
 fn sample() -> String {
-    emitted(&index(&[offer(Risk::Stable, ""), offer(Risk::Edge, "fix-1")]))
+    emitted(
+        &[offer(Risk::Stable, ""), offer(Risk::Edge, "fix-1")],
+        &[patch(0xcd, 0xef), patch(0xdc, 0xef)],
+    )
 }
 
 #[test]
 fn index_has_golden_bytes() {
+    let (offers, patches) = ([offer(Risk::Stable, "")], [patch(0xcd, 0xef)]);
+    let text = emitted(&offers, &patches);
     assert_eq!(
-        emitted(&index(&[offer(Risk::Stable, "")])),
+        text,
         format!(
             "{{\"schema\":1,\"product\":\"6578616d706c65206761746577617900\",\"track\":\"latest\",\
+             \"issue\":7,\"until\":1798761600,\
              \"offers\":[{{\"risk\":\"stable\",\"branch\":\"\",\"digest\":\"{}\",\
              \"version\":\"1.2.3-rc.1+b\",\"size\":4096,\
-             \"url\":\"https://example.org/a/1.2.3.sbb?x=1&y=2#z\",\"since\":1,\"until\":0}}]}}",
-            "ab".repeat(32)
+             \"url\":\"https://example.org/a/1.2.3.sbb?x=1&y=2#z\",\"since\":1,\"until\":0}}],\
+             \"patches\":[{{\"from\":\"{}\",\"to\":\"{}\",\"size\":512,\
+             \"url\":\"https://example.org/a/1.2.3.sbd\"}}]}}",
+            "ab".repeat(32),
+            "cd".repeat(32),
+            "ef".repeat(32),
         )
     );
-    let nothing = emitted(&index(&[]));
-    assert_eq!(ChannelIndex::parse(nothing.as_bytes()), Ok(index(&[])));
+    holds(&text, &head(), &offers, &patches);
+    let index = parse(&text).unwrap();
+    assert_eq!((index.schema(), index.product(), index.track().as_str()), (1, &PRODUCT, "latest"));
+    assert_eq!((index.issue(), index.until()), (7, 1_798_761_600));
+    // Each list may be empty.
+    for (offers, patches) in [(&offers[..0], &patches[..0]), (&offers, &[]), (&[], &patches)] {
+        holds(&emitted(offers, patches), &head(), offers, patches);
+    }
+    // What was read of an index outlives it, but not the bytes.
+    let mut left = parse(&text).unwrap().offers();
+    assert_eq!(left.next(), Some(offer(Risk::Stable, "")));
+    assert_eq!((left.next(), left.next()), (None, None));
+}
+
+/// Lists of `count` entries, all different, in their order.
+fn full(count: usize) -> (Vec<Offer>, Vec<Patch>) {
+    let digest = |at: usize| {
+        let mut digest = [0xab; 32];
+        digest[..2].copy_from_slice(&(at as u16).to_be_bytes());
+        digest
+    };
+    let offers = (0..count).map(|at| Offer {
+        digest: digest(at % 32),
+        ..offer(Risk::ALL[(at / 32).min(3)], if at < 128 { "" } else { "z" })
+    });
+    let patches = (0..count).map(|at| Patch {
+        from: digest(1000 - at % 2),
+        to: digest(at / 2),
+        ..patch(0, 0)
+    });
+    let mut patches: Vec<_> = patches.collect();
+    patches.sort_by_key(|patch| (patch.to, patch.from));
+    (offers.collect(), patches)
 }
 
 #[test]
-fn four_offers_of_usual_length_fit() {
-    let all = index(&Risk::ALL.iter().map(|risk| offer(*risk, "")).collect::<Vec<_>>());
-    let text = emitted(&all);
-    assert_eq!(ChannelIndex::parse(text.as_bytes()), Ok(all.clone()));
-    assert_eq!(all.offers.len(), OFFERS_MAX);
-    // What does not fit is said, not cut.
-    let mut short = [0; 900];
-    assert!(matches!(all.emit(&mut short), Err(IndexError::Text(TextFault::TooLong { .. }))));
-    let mut long = all;
-    for offer in &mut long.offers {
-        offer.url = format!("https://{}", "a".repeat(180)).parse().unwrap();
+fn both_lists_hold_128_and_no_more() {
+    assert_eq!((OFFERS_MAX, PATCHES_MAX), (128, 128));
+    let (offers, patches) = full(128);
+    let text = emitted(&offers, &patches);
+    println!("{} bytes", text.len());
+    holds(&text, &head(), &offers, &patches);
+    // One more is refused by name, when it is written and when it is read.
+    let (more_offers, more_patches) = full(129);
+    let many = |field| IndexError::TooMany { field, max: 128 };
+    assert_eq!(emit(&head(), &more_offers, &[]), Err(many("offers")));
+    assert_eq!(emit(&head(), &[], &more_patches), Err(many("patches")));
+    for (list, text, more) in [
+        ("offers", emitted(&more_offers[..128], &[]), emitted(&more_offers[128..], &[])),
+        ("patches", emitted(&[], &more_patches[..128]), emitted(&[], &more_patches[128..])),
+    ] {
+        let (end, more) = (inside(&text, list).end, &more[inside(&more, list)]);
+        let text = format!("{},{more}{}", &text[..end], &text[end..]);
+        let error = parse(&text).unwrap_err();
+        assert_eq!(error, many(list));
+        assert!(error.to_string().contains(&format!("at most 128 {list}")), "{error}");
     }
-    let mut room = [0; 4096];
-    assert!(matches!(long.emit(&mut room), Err(IndexError::Text(TextFault::TooLong { .. }))));
+    // Without an end, too.
+    let endless = std::iter::repeat_with(|| more_offers.clone()).flatten();
+    let sorted = endless.enumerate().map(|(at, offer)| {
+        let mut digest = [0; 32];
+        digest[..8].copy_from_slice(&(at as u64).to_be_bytes());
+        Offer { digest, risk: Risk::Stable, branch: "".parse().unwrap(), ..offer }
+    });
+    let none: [Patch; 0] = [];
+    assert_eq!(head().emit(sorted, none, &mut []), Err(many("offers")));
+}
+
+#[test]
+fn index_has_at_most_65536_bytes() {
+    assert_eq!(INDEX_LEN_MAX, 65536);
+    let (mut offers, mut patches) = full(128);
+    let text = emitted(&offers, &patches);
+    let mut room = vec![0; text.len()];
+    assert_eq!(head().emit(&offers, &patches, &mut room), Ok(text.len()));
+    // What does not fit is said, not cut.
+    let max = text.len() - 1;
+    assert_eq!(
+        head().emit(&offers, &patches, &mut room[..max]),
+        Err(IndexError::Text(TextFault::TooLong { max, found: text.len() }))
+    );
+    // Up to the last byte, by the length of URLs.
+    let url = |len: usize| format!("https://{}", "a".repeat(len - 8)).parse().unwrap();
+    let mut missing = INDEX_LEN_MAX - text.len();
+    let urls = offers.iter_mut().map(|offer| &mut offer.url);
+    for place in urls.chain(patches.iter_mut().map(|patch| &mut patch.url)) {
+        let more = missing.min(192 - place.len());
+        *place = url(place.len() + more);
+        missing -= more;
+    }
+    let text = emitted(&offers, &patches);
+    assert_eq!(text.len(), INDEX_LEN_MAX);
+    holds(&text, &head(), &offers, &patches);
+    let last = patches.last_mut().unwrap();
+    last.url = url(last.url.len() + 1);
+    let too_long = TextFault::TooLong { max: INDEX_LEN_MAX, found: INDEX_LEN_MAX + 1 };
+    assert_eq!(emit(&head(), &offers, &patches), Err(IndexError::Text(too_long)));
+    assert_eq!(parse(&format!("{text} ")), Err(IndexError::Text(too_long)));
+}
+
+#[test]
+fn the_longest_entries_have_room() {
+    let label = |len| "~".repeat(len);
+    let url = "u".repeat(192);
+    let offers = [Offer {
+        risk: Risk::Candidate,
+        branch: label(16).parse().unwrap(),
+        digest: [0xff; 32],
+        version: label(32).parse().unwrap(),
+        size: NUMBER_MAX,
+        url: url.parse().unwrap(),
+        since: NUMBER_MAX - 1,
+        until: NUMBER_MAX,
+    }];
+    let patches = [Patch { size: NUMBER_MAX, url: url.parse().unwrap(), ..patch(0xfe, 0xff) }];
+    let head = IndexHead {
+        track: label(16).parse().unwrap(),
+        product: [0xff; 16],
+        issue: NUMBER_MAX,
+        until: NUMBER_MAX,
+        ..HEAD
+    };
+    let text = emit(&head, &offers, &patches).unwrap();
+    holds(&text, &head, &offers, &patches);
+    let entries: Vec<_> = text.split(['{', '}']).map(|part| part.len() + 2).collect();
+    assert_eq!(entries.iter().max(), Some(&444));
+}
+
+#[test]
+fn an_index_is_a_small_value() {
+    // It borrows its bytes: neither a list nor a text of 64 KiB stands on the stack.
+    assert!(size_of::<ChannelIndex<'_>>() < 256, "{}", size_of::<ChannelIndex<'_>>());
+    assert!(size_of::<Offer>() < 512 && size_of::<Patch>() < 512);
+    let (offers, patches) = full(128);
+    let text = emitted(&offers, &patches);
+    // Half of its length holds everything, the test's own values included.
+    let reader = std::thread::Builder::new().stack_size(32 << 10).spawn(move || {
+        let index = parse(&text).unwrap();
+        let mut sizes = 0;
+        for offer in index.offers() {
+            sizes += offer.size;
+        }
+        for patch in index.patches() {
+            sizes += patch.size;
+        }
+        sizes
+    });
+    assert_eq!(reader.unwrap().join().unwrap(), 128 * 4096 + 128 * 512);
 }
 
 #[test]
 fn index_is_refused_unless_it_is_the_one_encoding() {
     let good = sample();
-    ChannelIndex::parse(good.as_bytes()).unwrap();
+    parse(&good).unwrap();
     let swap = |from: &str, to: &str| {
         assert!(good.contains(from), "{from}");
         good.replacen(from, to, 1)
     };
-    let upper = good.replacen(&"ab".repeat(32), &"AB".repeat(32), 1);
-    let other = swap("\"schema\":1", "\"schema\":2");
+    // The same values, written in another way: in the fields before the lists, in an offer, in a
+    // patch.
     let not_canonical = [
-        swap(":[", ":[,"),
-        swap("{\"schema\"", "{ \"schema\""),
-        swap("\"schema\":1,", ""),
-        swap("\"since\":1,\"until\":0", "\"until\":0,\"since\":1"),
-        format!("{good} "),
-        format!(" {good}"),
-        upper,
+        (swap("6d706c", "6D706c"), "D706c"),
+        (good.replacen(&"ab".repeat(32), &"AB".repeat(32), 1), "ABAB"),
+        (good.replacen(&"cd".repeat(32), &"cD".repeat(32), 1), "DcDc"),
+        (good.replacen(&"ef".repeat(32), &"eF".repeat(32), 1), "FeFe"),
+        (swap("{\"risk\":", "{ \"risk\":"), " \"risk"),
+        (swap("\"risk\":", "\"risk\": "), " \"stable"),
+        (swap(",\"branch\"", " ,\"branch\""), " ,\"branch"),
+        (swap("\"size\":4096", "\"size\": 4096"), " 4096"),
+        (swap("\"since\":1,\"until\":0", "\"until\":0,\"since\":1"), "until\":0,\"since"),
+        (swap("\"until\":0}", "\"until\":0 }"), " }"),
+        (swap("{\"from\":", "{ \"from\":"), " \"from"),
+        (swap("\"size\":512", "\"size\":512 "), " ,\"url"),
     ];
-    for text in &not_canonical {
-        let error = ChannelIndex::parse(text.as_bytes()).unwrap_err();
-        let expected = matches!(error, IndexError::NotCanonical | IndexError::Malformed);
-        assert!(expected, "{text}: {error:?}");
+    for (text, from) in &not_canonical {
+        let at = text.find(from).unwrap();
+        assert_eq!(parse(text), Err(IndexError::NotCanonical { at }), "{text}");
     }
+    let digests = format!("\"from\":\"{}\",\"to\":\"{}\"", "cd".repeat(32), "ef".repeat(32));
+    let turned = format!("\"to\":\"{}\",\"from\":\"{}\"", "ef".repeat(32), "cd".repeat(32));
+    let text = swap(&digests, &turned);
+    let at = text.find("to\":").unwrap();
+    assert_eq!(parse(&text), Err(IndexError::NotCanonical { at }));
+
     let malformed = [
+        swap(":[", ":[,"),
+        swap(":[", ": ["),
+        swap(":[", ":[ "),
+        swap("{\"schema\"", "{ \"schema\""),
+        swap("\"schema\":1", "\"schema\": 1"),
+        swap("\"schema\":1,", ""),
         swap("\"schema\":1", "\"schema\":01"),
         swap("\"schema\":1", "\"schema\":1.0"),
+        swap("\"schema\":1", "\"schema\":+1"),
         swap("\"schema\":1", "\"schema\":\"1\""),
         swap("\"schema\":1", "\"schema\":1,\"schema\":1"),
         swap("\"schema\":1", "\"schema\":1,\"more\":1"),
         swap("\"schema\":1", "\"schema\":1,\"more\":!! not json"),
+        swap("\"product\":\"65", "\"product\":\""),
+        swap("\"product\":\"65", "\"product\":\"6565"),
+        swap("\"product\":\"65", "\"product\":\"x5"),
         swap("\"track\":\"latest\"", "\"track\":null"),
+        swap("\"issue\":7,\"until\":1798761600", "\"until\":1798761600,\"issue\":7"),
+        swap("\"issue\":7", "\"issue\":07"),
+        swap("\"issue\":7", "\"issue\":7e0"),
+        swap("\"issue\":7", "\"issue\":-7"),
+        swap("\"issue\":7,", ""),
+        swap("\"until\":1798761600", "\"until\":01798761600"),
+        swap("\"until\":1798761600,", ""),
         swap("\"branch\":\"\",", ""),
+        swap("\"branch\":\"\",", "\"branch\":\"\",\"branch\":\"\","),
+        swap("\"branch\":\"\",", "\"branch\":\"\",\"more\":\"\","),
+        swap("\"size\":4096", "\"size\":04096"),
         swap("\"size\":4096", "\"size\":-1"),
         swap("\"size\":4096", "\"size\":4e3"),
         swap("\"size\":4096", "\"size\":18446744073709551616"),
+        swap("\"size\":512", "\"size\":0512"),
+        swap("\"size\":512,", ""),
+        swap("\"size\":512,", "\"size\":512,\"size\":512,"),
+        swap("\"size\":512,", "\"size\":512,\"more\":1,"),
+        swap("\"size\":512,", "\"size\":512,\"more\":{},"),
+        swap("\"since\":1,", "\"since\":01,"),
         swap("\"digest\":\"ab", "\"digest\":\"a"),
         swap("\"digest\":\"ab", "\"digest\":\"abab"),
         swap("\"digest\":\"ab", "\"digest\":\"xy"),
+        swap("\"from\":\"cd", "\"from\":\""),
+        swap("\"to\":\"ef", "\"to\":\"efef"),
+        swap("},{", "}{"),
+        swap("},{", "}, {"),
+        swap("},{", "} ,{"),
+        swap("},{", "},,{"),
+        swap("},{", "},null,{"),
+        swap("],\"patches\"", ",],\"patches\""),
+        swap("],\"patches\"", " ],\"patches\""),
+        swap("],\"patches\"", "],\"patches\":[],\"patches\""),
+        swap("],\"patches\"", "],\"offers\":[],\"patches\""),
+        swap("],\"patches\"", "], \"patches\""),
+        good[..good.find(",\"patches\"").unwrap()].to_owned() + "}",
         good.replace("]}", ",]}"),
+        good.replace("]}", "],\"more\":1}"),
+        good.replace("]}", "] }"),
         good[..good.len() - 1].to_owned(),
+        format!("{good} "),
+        format!(" {good}"),
         format!("{good}{{}}"),
         format!("{good}0"),
         String::new(),
@@ -143,44 +385,218 @@ fn index_is_refused_unless_it_is_the_one_encoding() {
         "{}".into(),
     ];
     for text in &malformed {
-        assert_eq!(ChannelIndex::parse(text.as_bytes()), Err(IndexError::Malformed), "{text}");
+        let error = parse(text);
+        assert!(matches!(error, Err(IndexError::Malformed { .. })), "{text}: {error:?}");
     }
-    assert_eq!(ChannelIndex::parse(other.as_bytes()), Err(IndexError::Schema { found: 2 }));
-    for (text, field) in [
-        (swap("\"latest\"", "\"\""), "track"),
-        (swap("\"latest\"", "\"la test\""), "track"),
-        (swap("\"latest\"", "\"a-track-too-long-\""), "track"),
-        (swap("\"stable\"", "\"daring\""), "risk"),
-        (swap("\"stable\"", "\"unknown\""), "risk"),
-        (swap("\"branch\":\"\"", "\"branch\":\"/\""), "branch"),
-        (swap("1.2.3-rc.1+b", ""), "version"),
-        (swap("1.2.3-rc.1+b", "1 2"), "version"),
-        (swap("\"size\":4096", "\"size\":0"), "size"),
-        (swap("\"size\":4096", "\"size\":9007199254740992"), "size"),
-        (swap("\"since\":1", "\"since\":9007199254740992"), "until"),
-        (swap("\"until\":0", "\"until\":1"), "until"),
-        (swap("https://example.org/a/1.2.3.sbb?x=1&y=2#z", ""), "url"),
-        (swap("https://example.org/a", "https://example.org/ a"), "url"),
-    ] {
-        let error = ChannelIndex::parse(text.as_bytes());
-        assert_eq!(error, Err(IndexError::Bounds { field }), "{text}");
+    // The text up to any byte is no index.
+    for len in 0..good.len() {
+        let error = parse(&good[..len]);
+        assert!(matches!(error, Err(IndexError::Malformed { .. })), "{len}: {error:?}");
     }
     for text in ["\\u0076", "\u{7f}", "\n", "\0", "é"] {
         let text = swap("latest", text);
-        let error = ChannelIndex::parse(text.as_bytes());
+        let error = parse(&text);
         assert!(matches!(error, Err(IndexError::Text(_))), "{text}: {error:?}");
     }
 }
 
 #[test]
-fn offers_stand_in_one_order_and_once() {
-    let emit = |offers: &[Offer]| index(offers).emit(&mut [0; 1024]);
+fn an_index_of_another_schema_is_named_by_its_number() {
+    let good = sample();
+    for (number, found) in
+        [("2", 2), ("0", 0), ("255", 255), ("300", 300), ("9007199254740992", 9007199254740992)]
+    {
+        let other = good.replacen("\"schema\":1", &format!("\"schema\":{number}"), 1);
+        assert_eq!(parse(&other), Err(IndexError::Schema { found }));
+        // Whatever that schema is.
+        let other = format!("{{\"schema\":{number},\"more\":\"\\n\"{}", " ".repeat(INDEX_LEN_MAX));
+        let error = parse(&other).unwrap_err();
+        assert_eq!(error, IndexError::Schema { found });
+        assert!(error.to_string().ends_with(&format!("found schema {number}")), "{error}");
+        assert_eq!(parse(&format!("{{\"schema\":{number}}}")), Err(IndexError::Schema { found }));
+    }
+    let head = IndexHead { schema: 2, ..head() };
+    assert_eq!(emit(&head, &[], &[]), Err(IndexError::Schema { found: 2 }));
+}
+
+#[test]
+fn fields_of_an_index_have_bounds() {
+    use Found::{Character, Length, Number};
+    let good = sample();
+    let other = |words| Found::Other(words);
+    let url = "https://example.org/a/1.2.3.sbb?x=1&y=2#z";
+    for (from, to, field, found) in [
+        ("\"latest\"", "\"\"", "track", Length(0)),
+        ("\"latest\"", "\"la test\"", "track", Character(' ')),
+        ("\"latest\"", "\"a-track-too-long-\"", "track", Length(17)),
+        ("\"issue\":7", "\"issue\":0", "issue", Number(0)),
+        ("\"issue\":7", "\"issue\":9007199254740992", "issue", Number(NUMBER_MAX + 1)),
+        ("\"issue\":7", "\"issue\":18446744073709551616", "issue", Length(20)),
+        (":1798761600", ":9007199254740992", "until", Number(NUMBER_MAX + 1)),
+        ("\"stable\"", "\"daring\"", "offers.risk", other("another word")),
+        ("\"stable\"", "\"unknown\"", "offers.risk", other("another word")),
+        ("\"branch\":\"\"", "\"branch\":\"/\"", "offers.branch", Character('/')),
+        ("\"branch\":\"\"", "\"branch\":\"a-branch-too-long\"", "offers.branch", Length(17)),
+        ("1.2.3-rc.1+b", "", "offers.version", Length(0)),
+        ("1.2.3-rc.1+b", "1 2", "offers.version", Character(' ')),
+        ("\"size\":4096", "\"size\":0", "offers.size", Number(0)),
+        ("\"size\":4096", "\"size\":9007199254740992", "offers.size", Number(NUMBER_MAX + 1)),
+        ("\"since\":1", "\"since\":9007199254740992", "offers.since", Number(NUMBER_MAX + 1)),
+        ("\"until\":0", "\"until\":1", "offers.until", Number(1)),
+        ("\"until\":0", "\"until\":9007199254740992", "offers.until", Number(NUMBER_MAX + 1)),
+        (url, "", "offers.url", Length(0)),
+        (url, "https://example.org/ a", "offers.url", Character(' ')),
+        // A bracket in a string ends no object.
+        (url, "https://example.org/}", "offers.url", Character('}')),
+        (url, "{", "offers.url", Character('{')),
+        (url, &"u".repeat(193), "offers.url", Length(193)),
+        ("\"size\":512", "\"size\":0", "patches.size", Number(0)),
+        ("\"size\":512", "\"size\":9007199254740992", "patches.size", Number(NUMBER_MAX + 1)),
+        ("https://example.org/a/1.2.3.sbd", "", "patches.url", Length(0)),
+        ("1.2.3.sbd", "]}", "patches.url", Character('}')),
+        ("1.2.3.sbd", &"u".repeat(193), "patches.url", Length(215)),
+        (&"cd".repeat(32), &"ef".repeat(32), "patches.to", other("the same digest")),
+    ] {
+        let text = good.replacen(from, to, 1);
+        assert_ne!(text, good, "{from}");
+        let error = parse(&text).unwrap_err();
+        let IndexError::Bounds { field: told, at, found: seen, .. } = error else {
+            panic!("{text}: {error:?}");
+        };
+        assert_eq!((told, seen), (field, found), "{text}");
+        // The object that has the field: the index, or the first one of a list.
+        let start = field.split_once('.').map_or(0, |(list, _)| inside(&text, list).start);
+        assert_eq!(at, start, "{text}");
+        let message = error.to_string();
+        let parts = [field, "expected", &format!("found {found}")];
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    }
+    // What is written keeps to the same rules.
+    let refused = |result: Result<String, IndexError>, expected: &str| match result {
+        Err(IndexError::Bounds { field, .. }) => assert_eq!(field, expected),
+        other => panic!("{expected}: {other:?}"),
+    };
+    type All = (IndexHead, Offer, Patch);
+    type Spoil = fn(&mut All);
+    let good = || (head(), offer(Risk::Stable, ""), patch(1, 2));
+    let write = |(head, offer, patch): &All| {
+        emit(head, std::slice::from_ref(offer), std::slice::from_ref(patch))
+    };
+    write(&good()).unwrap();
+    let wrong: [(Spoil, &str); 20] = [
+        (|(head, ..)| head.track.clear(), "track"),
+        (|(head, ..)| head.track = "/".parse().unwrap(), "track"),
+        (|(head, ..)| head.issue = 0, "issue"),
+        (|(head, ..)| head.issue = NUMBER_MAX + 1, "issue"),
+        (|(head, ..)| head.until = u64::MAX, "until"),
+        (|(_, offer, _)| offer.risk = Risk::from_code(9), "offers.risk"),
+        (|(_, offer, _)| offer.branch = "\"".parse().unwrap(), "offers.branch"),
+        (|(_, offer, _)| offer.version.clear(), "offers.version"),
+        (|(_, offer, _)| offer.version = "é".parse().unwrap(), "offers.version"),
+        (|(_, offer, _)| offer.size = 0, "offers.size"),
+        (|(_, offer, _)| offer.size = NUMBER_MAX + 1, "offers.size"),
+        (|(_, offer, _)| offer.url.clear(), "offers.url"),
+        (|(_, offer, _)| offer.url = "a\\".parse().unwrap(), "offers.url"),
+        (|(_, offer, _)| offer.since = NUMBER_MAX + 1, "offers.since"),
+        (|(_, offer, _)| offer.until = 1, "offers.until"),
+        (|(_, offer, _)| offer.until = NUMBER_MAX + 1, "offers.until"),
+        (|(.., patch)| patch.to = patch.from, "patches.to"),
+        (|(.., patch)| patch.size = 0, "patches.size"),
+        (|(.., patch)| patch.url.clear(), "patches.url"),
+        (|(.., patch)| patch.url = "a b".parse().unwrap(), "patches.url"),
+    ];
+    for (spoil, field) in wrong {
+        let mut value = good();
+        spoil(&mut value);
+        refused(write(&value), field);
+    }
+}
+
+#[test]
+fn lists_stand_in_one_order_and_once() {
     let (stable, edge) = (offer(Risk::Stable, ""), offer(Risk::Edge, ""));
-    emit(&[stable.clone(), edge.clone()]).unwrap();
-    emit(&[edge.clone(), offer(Risk::Edge, "fix")]).unwrap();
-    assert_eq!(emit(&[edge.clone(), stable.clone()]), Err(IndexError::Order));
-    assert_eq!(emit(&[stable.clone(), stable]), Err(IndexError::Order));
-    assert_eq!(emit(&[offer(Risk::Edge, "fix"), edge]), Err(IndexError::Order));
+    let later = Offer { digest: [0xac; 32], ..stable.clone() };
+    let fix = offer(Risk::Edge, "fix");
+    let written = |offers: &[&Offer]| {
+        let offers: Vec<_> = offers.iter().map(|offer| (*offer).clone()).collect();
+        emit(&head(), &offers, &[])
+    };
+    written(&[&stable, &edge]).unwrap();
+    written(&[&edge, &fix]).unwrap();
+    // Two releases for the same devices, such as of two hardware classes.
+    written(&[&stable, &later, &edge, &fix]).unwrap();
+    for wrong in [
+        [&edge, &stable],
+        [&stable, &stable],
+        [&fix, &edge],
+        [&later, &stable],
+        [&fix, &offer(Risk::Edge, "FIX")],
+    ] {
+        let error = written(&wrong).unwrap_err();
+        let IndexError::Order { field: "offers", at, .. } = error else { panic!("{error:?}") };
+        // Read, it is told in the same words.
+        let [one, two] = wrong.map(|offer| {
+            let text = emitted(std::slice::from_ref(offer), &[]);
+            text[inside(&text, "offers")].to_owned()
+        });
+        let list = format!("\"offers\":[{one},{two}]");
+        let text = emitted(&[], &[]).replacen("\"offers\":[]", &list, 1);
+        assert_eq!(parse(&text), Err(error));
+        assert!(text[at..].starts_with("{\"risk\""), "{error}");
+    }
+    // Other fields than those of the order make no second offer.
+    let twin = Offer { size: 1, url: "b".parse().unwrap(), ..stable.clone() };
+    assert!(matches!(written(&[&stable, &twin]), Err(IndexError::Order { .. })));
+
+    let written = |patches: &[Patch]| emit(&head(), &[], patches);
+    written(&[patch(1, 2), patch(3, 2), patch(1, 4), patch(2, 4)]).unwrap();
+    for wrong in [
+        [patch(1, 2), patch(1, 2)],
+        [patch(3, 2), patch(1, 2)],
+        [patch(1, 3), patch(2, 1)],
+        [patch(1, 2), Patch { size: 1, ..patch(1, 2) }],
+    ] {
+        let error = written(&wrong).unwrap_err();
+        let expected = matches!(error, IndexError::Order { field: "patches", .. });
+        assert!(expected, "{wrong:?}: {error:?}");
+    }
+    let text = sample();
+    // The two patches, turned around.
+    let Range { start, end } = inside(&text, "patches");
+    let (one, two) = text[start..end].split_once("},").unwrap();
+    let turned = format!("{}{two},{one}}}{}", &text[..start], &text[end..]);
+    let at = start + two.len() + 1;
+    let error = parse(&turned).unwrap_err();
+    assert_eq!(error, IndexError::Order { field: "patches", at, expected: "to and from" });
+}
+
+#[test]
+fn an_index_is_judged_by_its_issue_and_its_end() {
+    let judge = |issue, until, now, seen| {
+        let text = emit(&IndexHead { issue, until, ..head() }, &[], &[]).unwrap();
+        parse(&text).unwrap().stands(now, seen)
+    };
+    // A number below the highest one that was seen.
+    assert_eq!(judge(7, 0, None, 0), Ok(()));
+    assert_eq!(judge(7, 0, None, 6), Ok(()));
+    assert_eq!(judge(7, 0, None, 7), Ok(()));
+    let old = NotCurrent::Superseded { issue: 7, seen: 8 };
+    assert_eq!(judge(7, 0, None, 8), Err(old));
+    assert_eq!(judge(7, 20, Some(20), 8), Err(old));
+    assert!(judge(NUMBER_MAX, 0, None, u64::MAX).is_err());
+    assert!(old.to_string().contains("issue 8 ") && old.to_string().contains("issue 7"));
+    // The end.
+    assert_eq!(judge(7, 20, Some(19), 7), Ok(()));
+    for now in [20, 21, u64::MAX] {
+        let error = NotCurrent::Expired { until: 20, now };
+        assert_eq!(judge(7, 20, Some(now), 7), Err(error));
+        assert!(error.to_string().contains(&format!("before 20, at which it ends, found {now}")));
+    }
+    // Without an end at any time, and without a clock only then.
+    for now in [Some(0), Some(u64::MAX), None] {
+        assert_eq!(judge(7, 0, now, 7), Ok(()));
+    }
+    assert_eq!(judge(7, 20, None, 7), Err(NotCurrent::NoClock { until: 20 }));
 }
 
 #[test]
@@ -202,15 +618,22 @@ fn depth_bombs_end_at_their_first_byte() {
         .stack_size(128 << 10)
         .spawn(|| {
             let good = sample();
-            for open in ["[", "{\"a\":", "{\"offers\":[", "{\"track\":"] {
-                let bomb = open.repeat(1024);
+            for open in ["[", "{\"a\":", "{\"offers\":[", "{\"patches\":[", "{\"track\":"] {
+                let bomb = open.repeat(INDEX_LEN_MAX / open.len());
+                // As much as there is room for in an index.
+                let part = &bomb[..INDEX_LEN_MAX - 2000];
                 for text in [
-                    bomb[..1024].to_owned(),
-                    good.replacen("\"offers\":[", &format!("\"offers\":{}", &bomb[..300]), 1),
-                    good.replacen("\"latest\"", &bomb[..300], 1),
-                    good.replacen("\"schema\":1", &format!("\"x\":{}", &bomb[..300]), 1),
+                    bomb.clone(),
+                    good.replacen("\"offers\":[", &format!("\"offers\":{part}"), 1),
+                    good.replacen("\"offers\":[", &format!("\"offers\":[{part}"), 1),
+                    good.replacen("\"patches\":[", &format!("\"patches\":[{part}"), 1),
+                    good.replacen("\"latest\"", part, 1),
+                    good.replacen("\"size\":4096", &format!("\"size\":{part}"), 1),
+                    good.replacen("\"size\":512", &format!("\"size\":{part}"), 1),
+                    good.replacen("\"schema\":1", &format!("\"x\":{part}"), 1),
                 ] {
-                    assert!(ChannelIndex::parse(text.as_bytes()).is_err(), "{text}");
+                    assert!(text.len() <= INDEX_LEN_MAX);
+                    assert!(parse(&text).is_err(), "{}", &text[..100]);
                 }
                 let bomb = open.repeat(DOCUMENT_LEN_MAX / open.len());
                 assert!(release(&bomb).is_err());
@@ -228,14 +651,33 @@ fn label() -> impl Strategy<Value = String> {
     "[a-zA-Z0-9][a-zA-Z0-9.+_~-]{0,15}"
 }
 
+fn url() -> impl Strategy<Value = String> {
+    "https://[a-z0-9./?&=#%-]{1,184}"
+}
+
+fn heads() -> impl Strategy<Value = IndexHead> {
+    let times = prop_oneof![Just(0), 0..=NUMBER_MAX];
+    (any::<[u8; 16]>(), label(), 1..=NUMBER_MAX, times).prop_map(
+        |(product, track, issue, until)| {
+            let track = track.parse().unwrap();
+            IndexHead { schema: SCHEMA, product, track, issue, until }
+        },
+    )
+}
+
+/// Digests of which some are alike.
+fn digests() -> impl Strategy<Value = [u8; 32]> {
+    prop_oneof![(0..4_u8).prop_map(|byte| [byte; 32]), any::<[u8; 32]>()]
+}
+
 fn offers() -> impl Strategy<Value = Vec<Offer>> {
     let one = (
         0..4_usize,
         prop_oneof![Just(String::new()), label()],
-        any::<[u8; 32]>(),
+        digests(),
         (0..1000_u64, 0..1000_u64, 0..1000_u64),
         1..=NUMBER_MAX,
-        "https://[a-z0-9./?&=#%-]{1,40}",
+        url(),
         0..NUMBER_MAX,
         any::<bool>(),
     );
@@ -249,10 +691,25 @@ fn offers() -> impl Strategy<Value = Vec<Offer>> {
         since,
         until: if ends { since + 1 } else { 0 },
     });
-    prop::collection::vec(one, 0..4).prop_map(|mut offers| {
-        offers.sort_by(|a, b| (a.risk.code(), &a.branch).cmp(&(b.risk.code(), &b.branch)));
-        offers.dedup_by(|a, b| (a.risk, &a.branch) == (b.risk, &b.branch));
+    prop::collection::vec(one, 0..6).prop_map(|mut offers| {
+        let key = |offer: &Offer| (offer.risk.code(), offer.branch.clone(), offer.digest);
+        offers.sort_by_key(key);
+        offers.dedup_by_key(|offer| key(offer));
         offers
+    })
+}
+
+fn patches() -> impl Strategy<Value = Vec<Patch>> {
+    let one = (digests(), digests(), 1..=NUMBER_MAX, url());
+    let one = one.prop_filter("a patch leads elsewhere", |(from, to, ..)| from != to);
+    let one = one.prop_map(|(from, to, size, url)| {
+        let url = url.parse().unwrap();
+        Patch { from, to, size, url }
+    });
+    prop::collection::vec(one, 0..6).prop_map(|mut patches| {
+        patches.sort_by_key(|patch| (patch.to, patch.from));
+        patches.dedup_by_key(|patch| (patch.to, patch.from));
+        patches
     })
 }
 
@@ -260,26 +717,23 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn index_round_trips(track in label(), offers in offers()) {
-        let value = ChannelIndex { track: track.parse().unwrap(), ..index(&offers) };
-        let mut bytes = [0; 1024];
-        if let Ok(len) = value.emit(&mut bytes) {
-            prop_assert_eq!(ChannelIndex::parse(&bytes[..len]), Ok(value));
-        }
+    fn index_round_trips(head in heads(), offers in offers(), patches in patches()) {
+        let text = emit(&head, &offers, &patches).unwrap();
+        holds(&text, &head, &offers, &patches);
     }
 
     /// Whatever is accepted is the one encoding of its value.
     #[test]
     fn accepted_index_encodes_to_the_same_bytes(
+        head in heads(),
         offers in offers(),
+        patches in patches(),
         edits in prop::collection::vec(
             (any::<prop::sample::Index>(), 0..3_u8, prop::sample::select(b" ,:{}[]\"\\0189aAfFn.-e\n".to_vec())),
             0..3,
         ),
     ) {
-        let mut bytes = [0; 1024];
-        let Ok(len) = index(&offers).emit(&mut bytes) else { return Ok(()) };
-        let mut bytes = bytes[..len].to_vec();
+        let mut bytes = emit(&head, &offers, &patches).unwrap().into_bytes();
         for (at, kind, byte) in edits {
             let at = at.index(bytes.len());
             match kind {
@@ -288,11 +742,29 @@ proptest! {
                 _ => { bytes.remove(at); }
             }
         }
-        if let Ok(value) = ChannelIndex::parse(&bytes) {
-            let mut again = [0; 1024];
-            let len = value.emit(&mut again).unwrap();
-            prop_assert_eq!(&again[..len], &bytes[..]);
+        if let Ok(index) = ChannelIndex::parse(&bytes) {
+            prop_assert_eq!(again(&index).into_bytes(), bytes);
         }
+    }
+
+    /// Lists in any order, with entries that are alike: what is written is what is read.
+    #[test]
+    fn order_is_checked_alike_by_both_sides(
+        offers in offers(),
+        patches in patches(),
+        swaps in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..2),
+    ) {
+        let (mut mixed_offers, mut mixed_patches) = (offers.clone(), patches.clone());
+        for (one, other) in swaps {
+            if !offers.is_empty() {
+                mixed_offers.swap(one.index(offers.len()), other.index(offers.len()));
+            }
+            if !patches.is_empty() {
+                mixed_patches.swap(one.index(patches.len()), other.index(patches.len()));
+            }
+        }
+        let is_same = mixed_offers == offers && mixed_patches == patches;
+        prop_assert_eq!(emit(&head(), &mixed_offers, &mixed_patches).is_ok(), is_same);
     }
 
     #[test]
@@ -306,13 +778,14 @@ proptest! {
 /// A keyset in which key 1 may make indexes, and key 2 releases.
 fn index_keys() -> Keyset {
     let key = |number, role: KeyRole| Key {
-        public: SigningKey::test(number).public(),
+        kind: KeyKind::Ed25519,
+        name: SigningKey::test(number).public(),
         roles: role.bit(),
     };
     Keyset {
         schema: keyset::SCHEMA,
         version: 7,
-        thresholds: [1, 0, 0, 1, 0, 0],
+        rules: [1, 0, 0, 1, 0, 0].map(Rule::ed25519),
         keys: [key(1, KeyRole::Channel), key(2, KeyRole::Release)].into_iter().collect(),
     }
 }
@@ -324,30 +797,31 @@ fn verify_signed(
     role: KeyRole,
     product: &[u8; 16],
     payload: &[u8],
-) -> Result<(u32, ChannelIndex), IndexError> {
+) -> Result<(u32, String), IndexError> {
     let bytes =
         sign_envelope(kind, product, payload, &[(role, &SigningKey::test(signer))]).unwrap();
     let (envelope, _) = Envelope::parse(&bytes).unwrap();
-    let roots = [[0; 32]];
+    let roots = [RootKey::ed25519([0; 32])];
     let device = Device {
-        trust: Trust::Roots { keys: &roots, threshold: 1 },
+        trust: Trust::Roots { keys: &roots, rule: Rule::ed25519(1) },
         product: PRODUCT,
         class: [0; 16],
         revision: 0,
         architecture: Architecture::Any,
     };
     let verified = verify_index::<SoftSha256>(&device, keyset, &envelope)?;
-    Ok((verified.keyset_version(), (*verified).clone()))
+    assert_eq!(*verified.digest(), digest_of::<SoftSha256>(payload));
+    Ok((verified.keyset_version(), again(&verified)))
 }
 
 #[test]
 fn index_is_signed_by_channel_keys_only() {
     use KeyRole::{Channel, Release};
-    let (keyset, good) = (index_keys(), sample());
+    let (keyset, good) = (index_keys(), emitted(&[offer(Risk::Stable, "")], &[patch(1, 2)]));
     let good = good.as_bytes();
     let index_type = PayloadType::ChannelIndex;
     let (version, value) = verify_signed(&keyset, index_type, 1, Channel, &PRODUCT, good).unwrap();
-    assert_eq!((version, emitted(&value).as_bytes()), (7, good));
+    assert_eq!((version, value.as_bytes()), (7, good));
     let refused = |result: Result<_, IndexError>, expected: IndexError| {
         assert_eq!(result.map(|_| ()), Err(expected));
     };
@@ -370,22 +844,34 @@ fn index_is_signed_by_channel_keys_only() {
         }),
     );
     // Signed for this product, and speaking of another one.
-    let foreign = emitted(&ChannelIndex { product: [1; 16], ..index(&[]) });
+    let foreign = emit(&IndexHead { product: [1; 16], ..head() }, &[], &[]).unwrap();
     refused(
         verify_signed(&keyset, index_type, 1, Channel, &PRODUCT, foreign.as_bytes()),
         IndexError::Trust(TrustError::WrongProduct),
     );
-    // Signed, and not canonical.
-    let spaced = format!("{} ", sample());
+    // Signed, and not canonical; or of a later schema.
+    let nothing = emitted(&[], &[]);
+    let upper = nothing.replacen("6d", "6D", 1);
+    let at = nothing.find("6d").unwrap() + 1;
     refused(
-        verify_signed(&keyset, index_type, 1, Channel, &PRODUCT, spaced.as_bytes()),
-        IndexError::NotCanonical,
+        verify_signed(&keyset, index_type, 1, Channel, &PRODUCT, upper.as_bytes()),
+        IndexError::NotCanonical { at },
     );
-    // Nobody has the role.
-    let mut nobody = keyset;
-    nobody.thresholds = [1, 0, 0, 0, 0, 0];
+    let later = nothing.replacen(":1,", ":2,", 1);
     refused(
-        verify_signed(&nobody, index_type, 1, Channel, &PRODUCT, good),
+        verify_signed(&keyset, index_type, 1, Channel, &PRODUCT, later.as_bytes()),
+        IndexError::Schema { found: 2 },
+    );
+    // What is wrong with bytes without a signature is not told.
+    refused(
+        verify_signed(&keyset, index_type, 3, Channel, &PRODUCT, upper.as_bytes()),
+        IndexError::Signature(missing),
+    );
+    // No rule names a key for the role.
+    let mut unruled = keyset;
+    unruled.rules = [1, 0, 0, 0, 0, 0].map(Rule::ed25519);
+    refused(
+        verify_signed(&unruled, index_type, 1, Channel, &PRODUCT, good),
         IndexError::Signature(SignatureError::NoSuchRole { role: Channel }),
     );
 }
@@ -398,6 +884,7 @@ fn view_of_the_longest_manifest_has_room() {
         role,
         load: Load::Late,
         linked,
+        encryption: Encryption::None,
         length: 1,
         index_root: [0xff; 32],
         sha256: [0xff; 32],

@@ -1,10 +1,12 @@
 //! Stories: what happens to a device from the factory on, on every kind of medium.
 
 use stillboot::boot::{self as power_on, Action, Boot, BootConfig, Event, Reason};
-use stillboot::device::BlockDevice;
+use stillboot::device::{BlockDevice, Geometry};
 use stillboot::driver;
 use stillboot::format::manifest::flags;
-use stillboot::format::{Epochs, Fault, Floor, Hold, Load, Role, Slot, SlotKind, SlotState};
+use stillboot::format::{
+    Epochs, Fault, Floor, Hold, Load, Role, Slot, SlotKind, SlotState, record,
+};
 use stillboot::install::{InstallError, Nothing, Refusal, Reuse, Running, Wait};
 use stillboot::io::Io;
 use stillboot::operate::{Answer, OperateError, Request};
@@ -16,7 +18,7 @@ use stillboot_sim::disk::RamDisk;
 use stillboot_sim::release::content;
 use stillboot_sim::world::{Bytes, SimStore};
 use stillboot_sim::{Ground, Piece, Publisher, World};
-use stillboot_tests::forge::forge_record;
+use stillboot_tests::forge::{forge_record, poke_records};
 use stillboot_tests::{RamWorld, blank, boot, commission, confirm, media, state};
 
 const AB: &[Slot] = &[Slot::A, Slot::B];
@@ -255,7 +257,7 @@ fn corrupt_good_slot_falls_back_and_the_same_update_is_the_repair() {
     let manifest = world.power_on().unwrap().manifest.unwrap();
     let ground = world.ground.clone();
     let slots = ground.slots();
-    let (_, data) = ground.layout(&slots).unwrap().component(Slot::B, &manifest, 0).unwrap();
+    let data = ground.layout(&slots).unwrap().component(Slot::B, &manifest, 0).unwrap();
     let byte = world.disks[0].bytes(data.offset + 77, 1)[0];
     world.disks[0].poke(data.offset + 77, &[byte ^ 4]);
     let power_on = world.power_on().unwrap();
@@ -281,7 +283,7 @@ fn both_slots_bad_end_in_recovery_and_without_one_in_the_report() {
         let manifest = world.power_on().unwrap().manifest.unwrap();
         let ground = world.ground.clone();
         let slots = ground.slots();
-        let (_, data) = ground.layout(&slots).unwrap().component(Slot::A, &manifest, 1).unwrap();
+        let data = ground.layout(&slots).unwrap().component(Slot::A, &manifest, 1).unwrap();
         world.disks[0].poke(data.offset, &[0; 512]);
         let power_on = world.power_on().unwrap();
         assert_eq!(power_on.slot(), recovery.then_some(Slot::Recovery), "{:?}", power_on.report);
@@ -315,18 +317,15 @@ fn lost_record_is_made_anew_from_the_slots() {
     let publisher = Publisher::new(1);
     let (mut world, proof) = running(&publisher, AB);
     world.install(&bundle(&publisher, 2), Some(proof)).unwrap();
-    for copy in 0..2 {
-        let region = world.ground.record(copy);
-        world.disks[0].poke(region.offset, b"garbage");
-    }
+    poke_records(&mut world, b"garbage");
     let power_on = world.power_on().unwrap();
     assert_eq!(power_on.report.record, Choice::Lost);
     // The confirmed slot, not the one that was only committed.
     assert_eq!(power_on.slot(), Some(Slot::A));
     let (record, choice, copies) = world.record().unwrap();
     assert_eq!(choice, Choice::Current { copy: 0 });
-    // The other copy stays as evidence until something is confirmed.
-    assert_eq!(copies[1], CopyState::Invalid);
+    // The others stay as evidence until more is written.
+    assert_eq!(copies[1..], [CopyState::Invalid; 2]);
     assert_eq!(record.body.slot(Slot::A).state, SlotState::Good);
     assert_eq!(record.body.slot(Slot::B).state, SlotState::Ready { tries: 3 });
     assert_eq!(confirm(&mut world).slot, Slot::B);
@@ -337,10 +336,7 @@ fn lost_record_is_made_anew_from_the_slots() {
 fn installing_without_a_record_waits_for_a_boot() {
     let publisher = Publisher::new(1);
     let (mut world, proof) = running(&publisher, AB);
-    for copy in 0..2 {
-        let region = world.ground.record(copy);
-        world.disks[0].poke(region.offset, b"garbage");
-    }
+    poke_records(&mut world, b"garbage");
     let update = bundle(&publisher, 2);
     let waits = Err(InstallError::Deferred(Wait::RecordLost));
     assert_eq!(world.install(&update, Some(proof)), waits);
@@ -353,10 +349,9 @@ fn record_of_a_later_format_is_obeyed_read_only() {
     let publisher = Publisher::new(1);
     let (mut world, proof) = running(&publisher, AB);
     world.install(&bundle(&publisher, 2), Some(proof)).unwrap();
-    // Both copies in turn carry a later version and a checksum that fits.
-    for copy in 0..2 {
-        let region = world.ground.record(copy);
-        let mut bytes = world.disks[0].bytes(region.offset, 1024);
+    // All copies carry a later version and a checksum that fits.
+    for region in world.ground.places() {
+        let mut bytes = world.disks[0].bytes(region.offset, record::LEN_MAX);
         let len = 16 + usize::from(u16::from_le_bytes([bytes[6], bytes[7]]));
         bytes[4..6].copy_from_slice(&2_u16.to_le_bytes());
         let crc = crc32(&bytes[..len]);
@@ -374,6 +369,56 @@ fn record_of_a_later_format_is_obeyed_read_only() {
         Err(InstallError::Refused(Refusal::NewerRecord))
     );
     assert_eq!(world.install(&bundle(&publisher, 3), None), refused);
+}
+
+/// The same in a log: an entry that this build does not know is sound, so a later version made it.
+#[test]
+fn a_log_with_an_entry_of_a_later_version_is_obeyed_read_only() {
+    use stillboot::format::log::{self, Cell, EntryKind};
+    let publisher = Publisher::new(1);
+    for (name, geometry) in [media()[2], media()[3], media()[4]] {
+        let blocks = 3;
+        let block = u64::from(geometry.erase_block_bytes).max(16 << 10);
+        let ground = Ground::log(geometry, blocks, block, AB, 128 << 10);
+        let geometry = ground.geometries()[0];
+        let disk = RamDisk::new(geometry, geometry.erased.unwrap_or(0));
+        let mut world = World::new(publisher.device(), ground, vec![disk]);
+        let proof = commission(&mut world, &bundle(&publisher, 1));
+        world.install(&bundle(&publisher, 2), Some(proof)).expect(name);
+        // The first free cell of the block that counts.
+        let cell_len = u64::from(geometry.write_granule_bytes).max(log::CELL_LEN as u64);
+        let generation = |number: u64| {
+            log::parse_header(&world.disks[0].bytes(number * block, log::HEADER_LEN)).unwrap_or(0)
+        };
+        let newest = (0..blocks).max_by_key(|number| generation(*number)).unwrap();
+        let generation = generation(newest);
+        let is_free =
+            |at: &u64| world.disks[0].bytes(*at, cell_len as usize).iter().all(|b| *b == 0xff);
+        let header = (log::HEADER_LEN as u64).next_multiple_of(cell_len);
+        let mut cells = (newest * block + header..).step_by(cell_len as usize);
+        let free = cells.find(is_free).unwrap();
+        assert!(generation > 0 && free < newest * block + block / 8 - header, "{name}");
+        let before = world.disks[0].fork();
+        let write = |world: &mut RamWorld<'_>, kind, generation| {
+            let cell = Cell { kind, slot: 0, component: 0, offset: 0, cells: 0 };
+            world.disks[0].poke(free, &cell.emit(generation));
+        };
+        write(&mut world, EntryKind::Unknown(77), generation);
+        let written = world.disks[0].content_hash();
+        let power_on = world.power_on().unwrap();
+        assert_eq!(power_on.report.record, Choice::Newer, "{name}");
+        assert_eq!(power_on.slot(), Some(Slot::A), "{name}");
+        let refused = Err(InstallError::Refused(Refusal::NewerRecord));
+        assert_eq!(world.install(&bundle(&publisher, 3), Some(proof)), refused, "{name}");
+        assert_eq!(world.install(&bundle(&publisher, 3), None), refused, "{name}");
+        let refused = OperateError::NoRecord(Choice::Newer);
+        assert_eq!(world.operate(Request::Cancel), Err(refused), "{name}");
+        assert_eq!(world.disks[0].content_hash(), written, "{name}");
+        // Of another generation it is what an earlier one left: no entry.
+        world.disks = vec![before];
+        write(&mut world, EntryKind::Unknown(77), generation + 1);
+        assert_eq!(confirm(&mut world).slot, Slot::B, "{name}");
+    }
 }
 
 /// Bit by bit, apart from the core's.
@@ -394,10 +439,10 @@ fn slot_with_another_manifest_than_recorded_waits_behind_the_good_ones() {
     let other_proof = commission(&mut other, &bundle(&publisher, 1));
     other.install(&bundle(&publisher, 9), Some(other_proof)).unwrap();
     // The whole of slot B comes from another device of the same kind.
-    let ground = world.ground.clone();
-    let b = ground.slots()[1].regions[0].region;
-    let bytes = other.disks[0].bytes(b.offset, b.len as usize);
-    world.disks[0].poke(b.offset, &bytes);
+    for b in world.ground.stretches(Slot::B) {
+        let bytes = other.disks[0].bytes(b.start, (b.end - b.start) as usize);
+        world.disks[0].poke(b.start, &bytes);
+    }
     let power_on = world.power_on().unwrap();
     assert_eq!(power_on.report.lines[0].reason, Reason::OtherManifest);
     assert_eq!(power_on.slot(), Some(Slot::A));
@@ -666,8 +711,9 @@ fn reuse_takes_equal_chunks_from_the_running_slot() {
     }
 }
 
-/// How often the machine of a power-on reads before it asks for a component: record and heads.
-fn reads_to_decide(world: &mut RamWorld<'_>) -> usize {
+/// How often the machine of a power-on reads before it asks for a component: what decides, and what
+/// it wrote itself, to see that the try that it counted is on the medium.
+fn reads_to_decide(world: &mut RamWorld<'_>) -> (usize, usize) {
     let ground = world.ground.clone();
     let slots = ground.slots();
     let layout = ground.layout(&slots).unwrap();
@@ -684,17 +730,25 @@ fn reads_to_decide(world: &mut RamWorld<'_>) -> usize {
     let mut buffer = vec![0; Boot::<SoftSha256>::buffer_len_min(&layout)];
     let mut devices: Vec<&mut dyn BlockDevice> =
         world.disks.iter_mut().map(|disk| disk as &mut dyn BlockDevice).collect();
-    let (mut event, mut reads) = (power_on::Event::Start, 0);
+    let (mut event, mut reads, mut checks) = (power_on::Event::Start, 0, 0);
+    let mut written = Vec::new();
     loop {
         match machine.step(event, &mut buffer) {
             Action::Io(io) => {
-                reads += usize::from(matches!(io, Io::Read { .. }));
+                match &io {
+                    Io::Write { device, offset, .. } => written.push((*device, *offset)),
+                    Io::Read { device, offset, .. } if written.contains(&(*device, *offset)) => {
+                        checks += 1;
+                    }
+                    Io::Read { .. } => reads += 1,
+                    Io::Erase { .. } | Io::Flush { .. } => {}
+                }
                 event = match driver::carry_out(&io, &mut devices, &mut buffer) {
                     Ok(()) => power_on::Event::Done,
                     Err(error) => power_on::Event::Failed(error),
                 };
             }
-            Action::Reserve { .. } => return reads,
+            Action::Reserve { .. } => return (reads, checks),
             other => panic!("nothing is loaded: {other:?}"),
         }
     }
@@ -707,10 +761,44 @@ fn a_decision_takes_four_reads_at_most() {
         let release = |number| publisher.simple(number, SlotKind::Update).unwrap();
         let mut world = blank(&publisher, geometry, &[Slot::A, Slot::B]);
         let proof = commission(&mut world, &release(1));
-        // Both copies of the record, and the head of the good slot.
-        assert_eq!(reads_to_decide(&mut world), 3, "{medium}");
+        // All places of the record, and the head of the good slot.
+        assert_eq!(reads_to_decide(&mut world), (4, 0), "{medium}");
         world.install(&release(2), Some(proof)).unwrap();
         // And the record once more, to see that the try is on the medium.
-        assert_eq!(reads_to_decide(&mut world), 4, "{medium}");
+        assert_eq!(reads_to_decide(&mut world), (4, 1), "{medium}");
+    }
+}
+
+#[test]
+fn a_decision_takes_eight_reads_at_most_with_a_log() {
+    for (blocks, block_bytes) in [(2, 128 << 10), (2, 8 << 10), (3, 8 << 10), (4, 8 << 10)] {
+        let geometry = Geometry {
+            logical_block_bytes: 1,
+            write_granule_bytes: 32,
+            erase_block_bytes: block_bytes,
+            capacity_bytes: 0,
+            erased: Some(0xff),
+        };
+        let slot_bytes = (128 << 10).max(2 * u64::from(block_bytes));
+        let slots = [Slot::A, Slot::B];
+        let ground = Ground::log(geometry, blocks, block_bytes.into(), &slots, slot_bytes);
+        let disks = ground.geometries().iter().map(|g| RamDisk::new(*g, 0xff)).collect();
+        let publisher = Publisher::new(1);
+        let mut world: RamWorld<'_> = World::new(publisher.device(), ground, disks);
+        let release = |number| publisher.simple(number, SlotKind::Update).unwrap();
+        let mut proof = commission(&mut world, &release(1));
+        let mut most = (0, 0);
+        // The small ones are full after two updates: each block has been the one that counts.
+        for number in 2..12 {
+            world.install(&release(number), Some(proof)).unwrap();
+            let trial = reads_to_decide(&mut world);
+            proof = confirm(&mut world);
+            let good = reads_to_decide(&mut world);
+            for (reads, checks) in [trial, good] {
+                most = (most.0.max(reads), most.1.max(checks));
+            }
+        }
+        println!("log of {blocks} blocks of {block_bytes} bytes: at most {most:?} reads");
+        assert!(most.0 <= 8, "{blocks} blocks of {block_bytes}: {most:?}");
     }
 }

@@ -1,14 +1,19 @@
 //! Random sequences of public calls against a reference state machine: each answer and the whole
 //! body of the record after each call are what [`model`](stillboot_sim::walk::model) says, which is
 //! written from `docs/BOOT_PROTOCOL.md`. Nothing fails here; what fails is in `walks.rs`.
+//!
+//! The notes in the record are no part of that protocol: loaders do not read them. What becomes of
+//! them is told here.
 
 use std::sync::OnceLock;
 
 use proptest::prelude::*;
 use proptest::sample::select;
+use stillboot::format::notes::{Notes, Past};
+use stillboot::format::record::Body;
 use stillboot::format::{BootProof, Hold, Slot};
 use stillboot::install::{InstallError, Running};
-use stillboot::operate::Request;
+use stillboot::operate::{Answer, Request};
 use stillboot::record::Choice;
 use stillboot_sim::disk::RamDisk;
 use stillboot_sim::engine::Back;
@@ -113,6 +118,7 @@ struct Both {
     places: Places,
     world: World<'static, RamDisk>,
     model: Model,
+    notes: Notes,
     running: Option<BootProof>,
     stale: Option<BootProof>,
 }
@@ -133,7 +139,8 @@ impl Both {
         world.tries = TRIES;
         world.store = has_store.then(SimStore::default);
         let model = Model::new(slots, TRIES, has_store);
-        Self { chain, places, world, model, running: None, stale: None }
+        let notes = Notes::default();
+        Self { chain, places, world, model, notes, running: None, stale: None }
     }
 
     fn scene(&self) -> Scene {
@@ -185,7 +192,12 @@ impl Both {
             Choice::Lost | Choice::Newer => Kept::Lost,
         };
         prop_assert_eq!(kept, self.model.kept);
-        prop_assert_eq!(&record.body, &self.model.body);
+        let notes = Notes::parse(&record.body.notes);
+        // None were ever written, or these.
+        let none = record.body.notes.is_empty() && self.notes == Notes::default();
+        prop_assert!(none || notes.as_ref() == Ok(&self.notes), "{:?}: {:?}", notes, self.notes);
+        let same = self.model.body.notes.clone();
+        prop_assert_eq!(&Body { notes: same, ..record.body }, &self.model.body);
         Ok(())
     }
 
@@ -250,7 +262,32 @@ impl Both {
 
     fn operate(&mut self, request: Request) -> Result<(), TestCaseError> {
         let course = self.model.operate(request);
-        prop_assert_eq!(self.world.operate(request), course.answer);
+        let mut answer = course.answer;
+        match request {
+            Request::MarkGood(proof) if answer == Ok(Answer::Done) => {
+                let version = self.model.body.slot(proof.slot).version.clone();
+                let last = self.notes.history.last().cloned();
+                let keyset_version = proof.keyset_version;
+                let past = Past { version, keyset_version, sequence: 0, at: 0 };
+                if last.is_none_or(|last| Past { at: 0, ..last } != past) {
+                    if self.notes.history.is_full() {
+                        self.notes.history.remove(0);
+                    }
+                    self.notes.history.push(past).expect("room");
+                }
+            }
+            // The clock came after them, or it went back.
+            Request::NoteTime(now) if self.model.kept == Kept::Record => {
+                for past in &mut self.notes.history {
+                    if past.at == 0 || past.at > now {
+                        past.at = now;
+                        answer = Ok(Answer::Done);
+                    }
+                }
+            }
+            _ => {}
+        }
+        prop_assert_eq!(self.world.operate(request), answer);
         self.model = course.end().clone();
         Ok(())
     }

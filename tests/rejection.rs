@@ -12,7 +12,8 @@ use stillboot::boot::Reason;
 use stillboot::driver::verify_bundle;
 use stillboot::format::record::Body;
 use stillboot::format::{
-    Architecture, BootProof, Epochs, KeyRole, Load, PayloadType, Risk, Role, Slot, SlotKind,
+    Architecture, BootProof, Encryption, Epochs, KeyRole, Load, PayloadType, Risk, Role, Slot,
+    SlotKind,
 };
 use stillboot::install::{InstallConfig, InstallError, Reuse, Running};
 use stillboot::operate::Request;
@@ -26,7 +27,7 @@ use stillboot_tests::forge::{
     counted, find_digest, forge_record, lose_record, payload, plant, raw, recommend, signed_as,
     split, with_manifest,
 };
-use stillboot_tests::{RamWorld, blank, boot, commission, media};
+use stillboot_tests::{RamWorld, blank, boot, commission, media, wipe};
 
 const AB: &[Slot] = &[Slot::A, Slot::B];
 
@@ -216,7 +217,7 @@ fn cases(vendor: &Vendor) -> Vec<Case> {
     let by = |role, signer: &dyn Signer| signed_as(publisher, &good, &payload(&good), role, signer);
     let zeroed = {
         let mut bytes = good.clone();
-        bytes[keyset.len() + 20..keyset.len() + 84].fill(0);
+        bytes[keyset.len() + 48 + 33..keyset.len() + 48 + 33 + 64].fill(0);
         bytes
     };
     let uncounted = {
@@ -462,10 +463,20 @@ fn cases(vendor: &Vendor) -> Vec<Case> {
             true,
         ),
     ]);
+    // What no release key may sign for.
+    cases.push(head(
+        "with a loader",
+        with(&|m| m.components[1].role = Role::Loader),
+        "Refused(Trust(LoaderRole",
+        "Trust(LoaderRole",
+        true,
+        true,
+    ));
     // What this build does not know.
-    let unknown: [(_, Forgery<'_>); 8] = [
-        ("unknown role", &|m| m.components[0].role = Role::Unknown(8)),
+    let unknown: [(_, Forgery<'_>); 9] = [
+        ("unknown role", &|m| m.components[0].role = Role::Unknown(10)),
         ("unknown load class", &|m| m.components[0].load = Load::Unknown(3)),
+        ("encrypted", &|m| m.components[0].encryption = Encryption::Aes256Ctr),
         ("unknown slot", &|m| m.components[0].linked = 5),
         ("unknown flag", &|m| m.flags = 1 << 2),
         ("unknown risk", &|m| m.channel.risk = Risk::Unknown(4)),
@@ -479,7 +490,7 @@ fn cases(vendor: &Vendor) -> Vec<Case> {
     }
     // Where it ends.
     for (name, len) in
-        [("empty", 0), ("cut in the first header", 11), ("cut in the manifest", start - 1)]
+        [("empty", 0), ("cut in the first header", 47), ("cut in the manifest", start - 1)]
     {
         cases.push(head(name, cut(len), "Refused(Ended", "Trust(", true, true));
     }
@@ -580,8 +591,9 @@ fn install(
 /// Only the record and slot b may have been changed.
 fn only_the_target(world: &CountedWorld<'_>, since: usize, context: &str) {
     let ground = &world.ground;
-    let b = ground.slots()[1].regions[0].region;
-    let allowed = [ground.record(0), ground.record(1), b];
+    let slot = ground.slots()[1];
+    let of_slot = [slot.head.unwrap(), slot.regions[0].region];
+    let allowed = [ground.places(), &of_slot].concat();
     for change in &world.disks[0].trace()[since..] {
         let (Change::Write { offset, len } | Change::Erase { offset, len }) = *change else {
             continue;
@@ -744,8 +756,7 @@ fn planted<'a>(start: &RamWorld<'a>, bundle: &[u8], way: &str) -> RamWorld<'a> {
         }
         "without a record" => lose_record(&mut world),
         _ => {
-            let slot_a = world.ground.slots()[0].regions[0].region;
-            world.disks[0].poke(slot_a.offset, &vec![0; slot_a.len as usize]);
+            wipe(&mut world, Slot::A);
             forge_record(&mut world, |record| all_empty(&mut record.body));
         }
     }
@@ -836,7 +847,7 @@ impl Table {
         match device.trust {
             Trust::Roots { keys, .. } => {
                 self.text("roots");
-                self.bytes(&keys[0]);
+                self.bytes(&keys[0].name);
             }
             Trust::Key(key) => {
                 self.text("key");
@@ -849,10 +860,8 @@ impl Table {
         self.number(device.revision.into());
         assert_eq!(device.architecture, Architecture::X86_64);
         let slots = ground.slots();
-        let regions = [ground.record(0), ground.record(1)]
-            .into_iter()
-            .chain(slots.iter().map(|slot| slot.regions[0].region));
-        for region in regions {
+        let of_slots = slots.iter().flat_map(|slot| [slot.head.unwrap(), slot.regions[0].region]);
+        for region in ground.places().iter().copied().chain(of_slots) {
             self.number(region.offset);
             self.number(region.len);
         }

@@ -3,17 +3,19 @@
 use stillboot::driver::{Source, SourceError, verify_bundle};
 use stillboot::format::manifest::{CHUNKS_MAX, COMPONENT_LEN_MAX};
 use stillboot::format::{
-    BootProof, Envelope, Field, FormatError, Key, KeyRole, Keyset, Load, Manifest, PayloadType,
-    Role, Slot, SlotKind, SlotState, envelope,
+    BootProof, Envelope, Field, FormatError, Key, KeyKind, KeyRole, Keyset, Load, Manifest,
+    PayloadType, Role, Rule, Signature, Slot, SlotKind, SlotState, envelope,
 };
 use stillboot::install::{InstallError, Refusal, Running};
 use stillboot::verify::{
-    Device, SignatureError, SoftSha256, TRUST_LEN_MAX, Trust, TrustError, verify_head,
+    Device, HEAD_LEN_MAX, ROOTS_MAX, RootKey, SignatureError, SoftSha256, Trust, TrustError,
+    verify_head,
 };
 use stillboot_linux::keys::{Signer, SigningKey, sign_envelope};
 use stillboot_sim::release::content;
 use stillboot_sim::world::Bytes;
 use stillboot_sim::{Piece, Publisher};
+use stillboot_tests::forge::{Foreign, with_signatures};
 use stillboot_tests::{RamWorld, blank, boot, commission, media};
 
 const AB: &[Slot] = &[Slot::A, Slot::B];
@@ -141,12 +143,12 @@ fn endless_stream_costs_one_byte_more_than_the_bundle() {
     let result = world.install_with(&mut source, Running::Proof(proof), |_| {});
     assert_eq!(result, Err(InstallError::Refused(Refusal::Trailing)));
     assert_eq!(source.taken, bundle.len() as u64 + 1);
-    // Nothing but zeros: twelve bytes tell.
+    // Nothing but zeros: the header tells.
     let mut source = Endless { bundle: &[], taken: 0 };
     let result = world.install_with(&mut source, Running::Proof(proof), |_| {});
     let magic = TrustError::Keyset(FormatError::Magic);
     assert_eq!(result, Err(InstallError::Refused(Refusal::Trust(magic))));
-    assert_eq!(source.taken, 12);
+    assert_eq!(source.taken, envelope::HEADER_LEN as u64);
 }
 
 #[test]
@@ -172,57 +174,211 @@ fn source_that_fails_or_lies_is_an_error() {
 
 #[test]
 fn envelope_bounds() {
-    use FormatError::{Bounds, Magic, Unknown, Version};
+    use FormatError::{Bounds, Magic, Short, Unknown, Version};
     let sound = {
         let mut bytes = vec![0; envelope::LEN_MAX];
-        let signature = ([1; 8], [2; 64]);
+        let made = [2; 64];
+        let signature = Signature::ed25519(&[1; 32], &made);
         let len = Envelope::emit(PayloadType::Manifest, &[signature], b"payload", &mut bytes);
         bytes.truncate(len.unwrap());
-        bytes.resize(envelope::LEN_MAX + 4, 0xee);
+        bytes.resize(envelope::LEN_MAX + envelope::INDEX_LEN_MAX + 4, 0xee);
         bytes
     };
-    let with = |at: usize, bytes: &[u8]| {
+    let changed = |changes: &[(usize, &[u8])]| {
         let mut changed = sound.clone();
-        changed[at..at + bytes.len()].copy_from_slice(bytes);
+        for (at, bytes) in changes {
+            changed[*at..at + bytes.len()].copy_from_slice(bytes);
+        }
         Envelope::parse(&changed).map(|(envelope, _)| envelope.payload().len())
     };
+    let with = |at: usize, bytes: &[u8]| changed(&[(at, bytes)]);
     assert_eq!(with(0, b"SBEN"), Ok(7));
     assert_eq!(with(0, b"SBEM"), Err(Magic));
     for version in [0, 2, 255] {
         assert_eq!(with(4, &[version]), Err(Version { found: version.into() }));
     }
-    for payload_type in [0, 5, 255] {
+    for payload_type in [0, 6, 255] {
         let code = payload_type.into();
         assert_eq!(with(5, &[payload_type]), Err(Unknown { field: Field::PayloadType, code }));
     }
-    for count in [0, 5, 255] {
+    for count in [0, 9, 255] {
         assert_eq!(with(6, &[count]), Err(Bounds(Field::SignatureCount)), "{count}");
     }
-    for len in [0, 1025, u16::MAX] {
-        assert_eq!(with(8, &len.to_le_bytes()), Err(Bounds(Field::PayloadLen)), "{len}");
+    assert_eq!(with(7, &[1]), Err(Bounds(Field::Reserved)));
+    // Each type has its cap; only that of channel indexes is a higher one.
+    for payload_type in PayloadType::ALL {
+        let of_type = |len: u32| changed(&[(5, &[payload_type.code()]), (8, &len.to_le_bytes())]);
+        let most = if *payload_type == PayloadType::ChannelIndex { 65536 } else { 1024 };
+        assert_eq!(payload_type.payload_len_max(), most as usize);
+        assert_eq!(of_type(1), Ok(1));
+        assert_eq!(of_type(most), Ok(most as usize));
+        for len in [0, most + 1, most << 8, u32::MAX] {
+            assert_eq!(of_type(len), Err(Bounds(Field::PayloadLen)), "{payload_type}: {len}");
+        }
     }
-    assert_eq!(with(8, &1024_u16.to_le_bytes()), Ok(1024));
-    for at in [7, 10, 11] {
-        assert_eq!(with(at, &[1]), Err(Bounds(Field::Reserved)));
+    // The signatures fill their bytes exactly, and their number is exact too.
+    for len in [0_u32, 32, 33, 96, 98, 194, 11_000, 12_288, 12_289, u32::MAX - 7, u32::MAX] {
+        assert_eq!(with(12, &len.to_le_bytes()), Err(Bounds(Field::SignatureLen)), "{len}");
     }
-    assert_eq!(Envelope::parse(&sound[..11]).map(|_| ()), Err(FormatError::Short));
-    assert_eq!(Envelope::parse(&sound[..90]).map(|_| ()), Err(FormatError::Short));
+    for count in 2..=8 {
+        assert_eq!(with(6, &[count]), Err(Bounds(Field::SignatureLen)), "{count}");
+    }
+    // A kind whose signatures are longer than what is left.
+    for kind in &KeyKind::ALL[1..] {
+        assert_eq!(with(48, &[kind.code()]), Err(Bounds(Field::SignatureLen)), "{kind}");
+    }
+    for len in 0..48 + 97 + 7 {
+        assert_eq!(Envelope::parse(&sound[..len]).map(|_| ()), Err(Short), "{len}");
+    }
+    // Another digest is no matter of the frame, but it is another message.
+    let mut other = sound.clone();
+    other[16] ^= 1;
+    assert!(!Envelope::parse(&other).unwrap().0.has_its_payload::<SoftSha256>());
+    assert!(Envelope::parse(&sound).unwrap().0.has_its_payload::<SoftSha256>());
+}
+
+#[test]
+fn the_longest_envelopes_are_read_and_one_byte_more_is_refused() {
+    // Signatures and payload as long as they may be together: 12288 bytes, 65536 more with an index.
+    let kinds = [KeyKind::LmsH20, KeyKind::MlDsa44, KeyKind::MlDsa65];
+    let all: Vec<_> = kinds.iter().map(|kind| Foreign::new(*kind, 1)).collect();
+    let signatures: Vec<_> = all.iter().map(Foreign::signature).collect();
+    let signed: usize = kinds.iter().map(|kind| kind.entry_len()).sum();
+    let left = envelope::LEN_MAX - envelope::HEADER_LEN - signed;
+    for (payload_type, most) in [
+        (PayloadType::Manifest, left.min(1024)),
+        (PayloadType::ChannelIndex, left + envelope::INDEX_LEN_MAX - 1024),
+    ] {
+        let most = most.min(payload_type.payload_len_max());
+        let mut bytes = vec![0; 2 * envelope::INDEX_LEN_MAX];
+        let mut emit =
+            |len: usize| Envelope::emit(payload_type, &signatures, &vec![1; len], &mut bytes);
+        assert_eq!(emit(most), Ok(envelope::HEADER_LEN + signed + most), "{payload_type}");
+        assert!(matches!(emit(most + 1), Err(FormatError::Bounds(_))), "{payload_type}");
+    }
 }
 
 #[test]
 fn signatures_out_of_order_or_doubled_are_refused() {
     let mut bytes = vec![0; envelope::LEN_MAX];
-    let signature = |id| ([id; 8], [2; 64]);
-    let mut emit = |ids: &[u8]| {
-        let signatures: Vec<_> = ids.iter().map(|id| signature(*id)).collect();
+    let made = [2; 64];
+    let mut emit = |names: &[u8]| {
+        let signatures: Vec<_> =
+            names.iter().map(|name| Signature::ed25519(&[*name; 32], &made)).collect();
         Envelope::emit(PayloadType::Keyset, &signatures, b"x", &mut bytes).map(|_| ())
     };
     assert_eq!(emit(&[1, 2, 3, 4]), Ok(()));
-    for ids in [&[2, 1][..], &[1, 1], &[1, 3, 2], &[1, 2, 3, 3]] {
-        assert_eq!(emit(ids), Err(FormatError::Bounds(Field::SignatureOrder)), "{ids:?}");
+    for names in [&[2, 1][..], &[1, 1], &[1, 3, 2], &[1, 2, 3, 3]] {
+        assert_eq!(emit(names), Err(FormatError::Bounds(Field::SignatureOrder)), "{names:?}");
     }
-    assert_eq!(emit(&[1, 2, 3, 4, 5]), Err(FormatError::Bounds(Field::SignatureCount)));
+    assert_eq!(emit(&[1, 2, 3, 4, 5]), Err(FormatError::TooMany { kind: KeyKind::Ed25519 }));
     assert_eq!(emit(&[]), Err(FormatError::Bounds(Field::SignatureCount)));
+}
+
+/// Made-up signatures of these kinds and names.
+fn made_up(kinds: &[(KeyKind, u8)]) -> Result<usize, FormatError> {
+    let parts: Vec<_> = kinds
+        .iter()
+        .map(|(kind, _)| {
+            let public = if *kind == KeyKind::Ed25519 { 0 } else { kind.public_len() };
+            (vec![3; public], vec![4; kind.signature_len()])
+        })
+        .collect();
+    let signatures: Vec<_> = kinds
+        .iter()
+        .zip(&parts)
+        .map(|((kind, name), (public, bytes))| Signature {
+            kind: *kind,
+            name: [*name; 32],
+            public,
+            bytes,
+        })
+        .collect();
+    Envelope::emit(PayloadType::Manifest, &signatures, b"x", &mut vec![0; 4 * envelope::LEN_MAX])
+}
+
+#[test]
+fn each_kind_has_a_most_of_signatures_in_one_envelope() {
+    for (kind, most) in KeyKind::ALL.iter().zip([4, 2, 2, 2, 2, 2, 1]) {
+        assert_eq!(kind.count_max(), most);
+        let of = |count: u8| made_up(&(0..count).map(|name| (*kind, name)).collect::<Vec<_>>());
+        let len = envelope::HEADER_LEN + 1;
+        for count in 1..=most {
+            assert_eq!(of(count), Ok(len + usize::from(count) * kind.entry_len()), "{kind}");
+        }
+        // One more of the long ones has no room anyway.
+        let is_long = usize::from(most + 1) * kind.entry_len() + len > envelope::LEN_MAX;
+        let is_so = match is_long {
+            true => FormatError::Bounds(Field::SignatureLen),
+            false => FormatError::TooMany { kind: *kind },
+        };
+        assert_eq!(of(most + 1), Err(is_so), "{kind}");
+    }
+    // The most of one kind does not count against another.
+    use KeyKind::{Ed25519, LmsH10, LmsH20};
+    let mut mixed: Vec<_> = (0..4).map(|name| (Ed25519, name)).collect();
+    mixed.extend([(LmsH10, 0), (LmsH10, 1), (LmsH20, 0), (LmsH20, 1)]);
+    assert!(made_up(&mixed).is_ok());
+    mixed.insert(6, (LmsH10, 2));
+    assert_eq!(made_up(&mixed), Err(FormatError::Bounds(Field::SignatureCount)), "nine");
+    mixed.truncate(7);
+    let three = FormatError::TooMany { kind: LmsH10 };
+    assert_eq!(made_up(&mixed), Err(three), "three of a kind");
+    let text = three.to_string();
+    assert!(text.contains("lms-h10 (kind 2): expected at most 2, found 3"), "{text}");
+}
+
+#[test]
+fn signatures_stand_in_the_order_of_kind_then_name() {
+    use KeyKind::{Ed25519, LmsH10, MlDsa44};
+    assert!(made_up(&[(Ed25519, 9), (LmsH10, 1), (MlDsa44, 0)]).is_ok());
+    // The same name under two kinds is two keys.
+    assert!(made_up(&[(Ed25519, 5), (LmsH10, 5)]).is_ok());
+    for wrong in [
+        &[(LmsH10, 5), (Ed25519, 5)][..],
+        &[(LmsH10, 1), (Ed25519, 9)],
+        &[(Ed25519, 1), (MlDsa44, 2), (LmsH10, 3)],
+        &[(LmsH10, 2), (LmsH10, 1)],
+        &[(LmsH10, 2), (LmsH10, 2)],
+        &[(Ed25519, 1), (LmsH10, 0), (Ed25519, 2)],
+    ] {
+        let found = made_up(wrong);
+        assert_eq!(found, Err(FormatError::Bounds(Field::SignatureOrder)), "{wrong:?}");
+    }
+}
+
+/// A head is read as it comes, one signature after the other: what the frame alone refuses must be
+/// refused there as well, whatever the frame is changed to.
+#[test]
+fn what_is_no_envelope_is_no_head_either() {
+    let publisher = Publisher::new(1);
+    let bundle = small(&publisher, 2);
+    let (_, rest) = Envelope::parse(&bundle).unwrap();
+    let keyset = with_signatures(
+        &bundle[..bundle.len() - rest.len()],
+        &[Foreign::new(KeyKind::LmsH10, 1), Foreign::new(KeyKind::Ed25519, 2)],
+    );
+    let sound = [&keyset, rest].concat();
+    let check =
+        |head: &[u8]| verify_head::<SoftSha256>(&publisher.device(), SlotKind::Update, head);
+    check(&sound).unwrap();
+    let mut refused = 0;
+    for at in (0..keyset.len()).filter(|at| *at < 48 + 3 * 97 || at % 101 == 0) {
+        for value in [0, 1, 2, 5, 7, 8, 0x80, 0xff, sound[at] ^ 1, sound[at].wrapping_add(1)] {
+            let mut bad = sound.clone();
+            bad[at] = value;
+            if let Err(error) = Envelope::parse(&bad) {
+                match check(&bad) {
+                    // For the same reason, unless a signature before it is wrong.
+                    Err(TrustError::Keyset(found)) => assert_eq!(found, error, "{at}: {value}"),
+                    Err(TrustError::KeysetSignature(_)) => {}
+                    other => panic!("{at}: {value}: {other:?}"),
+                }
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 100, "{refused}");
 }
 
 // Manifests.
@@ -301,8 +457,8 @@ fn manifest_bounds() {
         Ok(())
     );
     assert_eq!(
-        with(&|m| m.components[0].role = Role::Unknown(8)),
-        unknown(Field::ComponentRole, 8)
+        with(&|m| m.components[0].role = Role::Unknown(10)),
+        unknown(Field::ComponentRole, 10)
     );
     assert_eq!(
         with(&|m| m.components[0].load = Load::Unknown(3)),
@@ -334,7 +490,8 @@ fn manifest_bounds() {
 
 #[test]
 fn keyset_bounds() {
-    use FormatError::Bounds;
+    use FormatError::{Bounds, Unknown};
+    let wrong = |role, found| Err(FormatError::Rule { role, found });
     let publisher = Publisher::new(1);
     let with = |change: &dyn Fn(&mut Keyset)| {
         let mut keyset = publisher.keyset();
@@ -350,15 +507,85 @@ fn keyset_bounds() {
     assert_eq!(with(&|k| k.version = 0), Err(Bounds(Field::KeysetVersion)));
     assert_eq!(with(&|k| k.version = u32::MAX), Err(Bounds(Field::KeysetVersion)));
     assert_eq!(with(&|k| k.keys.clear()), Err(Bounds(Field::KeyCount)));
-    assert_eq!(with(&|k| k.thresholds[0] = 0), Err(Bounds(Field::Threshold)));
-    assert_eq!(with(&|k| k.thresholds[0] = 2), Err(Bounds(Field::Threshold)));
-    assert_eq!(with(&|k| k.thresholds[5] = 1), Err(Bounds(Field::Threshold)));
-    assert_eq!(with(&|k| k.thresholds[0] = 255), Err(Bounds(Field::Threshold)));
+    let ed25519 = KeyKind::Ed25519.code();
+    for (role, rule) in [
+        // No rule for a role that a key has, and a rule for one that none has.
+        (0, [0, 0, 0, 0]),
+        (5, [ed25519, 1, 0, 0]),
+        // A threshold of nothing, or of more than there are keys.
+        (0, [ed25519, 0, 0, 0]),
+        (0, [ed25519, 2, 0, 0]),
+        (0, [ed25519, 255, 0, 0]),
+        // Parts that are alike, out of order, or without keys of their kind.
+        (0, [ed25519, 1, ed25519, 1]),
+        (0, [7, 1, ed25519, 1]),
+        (0, [ed25519, 1, 7, 1]),
+        (0, [7, 1, 0, 0]),
+        // Half a part.
+        (0, [0, 1, 0, 0]),
+        (0, [0, 0, ed25519, 1]),
+        (0, [ed25519, 1, 0, 1]),
+        (0, [ed25519, 1, 7, 0]),
+    ] {
+        let found = with(&|k| k.rules[role] = Rule(rule));
+        assert_eq!(found, wrong(KeyRole::OF_KEYSETS[role], Rule(rule)), "{role}: {rule:?}");
+    }
+    // Kinds that are unknown are told before all else that may be wrong with a rule.
+    for (rule, code) in [
+        ([9, 1, 5, 1], 9),
+        ([ed25519, 1, 200, 1], 200),
+        ([ed25519, 9, 200, 0], 200),
+        ([0, 0, 200, 1], 200),
+        ([8, 0, 9, 0], 8),
+    ] {
+        let unknown = Err(Unknown { field: Field::KeyKind, code });
+        assert_eq!(with(&|k| k.rules[5] = Rule(rule)), unknown, "{rule:?}");
+        let both = with(&|k| {
+            k.rules[0] = Rule::NONE;
+            k.rules[5] = Rule(rule);
+            k.keys[0].kind = KeyKind::Unknown(99);
+        });
+        assert_eq!(both, unknown, "{rule:?}");
+        assert_eq!(Rule(rule).check(|_| 9), unknown, "{rule:?}");
+    }
+    // A key that its role's rule does not name would count for nothing.
+    let found = with(&|k| k.keys[0].kind = KeyKind::MlDsa87);
+    assert_eq!(found, wrong(KeyRole::Release, Rule::ed25519(1)));
+    assert_eq!(
+        with(&|k| {
+            k.keys[0].kind = KeyKind::MlDsa87;
+            k.rules[0] = Rule::of(KeyKind::MlDsa87, 1);
+        }),
+        Ok(())
+    );
+    // The most of a kind in one envelope is the highest threshold.
+    let many = |k: &mut Keyset, threshold: u8| {
+        k.keys.truncate(1);
+        for name in 1..6 {
+            k.keys.push(Key { name: [name; 32], ..k.keys[0] }).unwrap();
+        }
+        k.rules = [Rule::NONE; 6];
+        k.rules[0] = Rule::ed25519(threshold);
+    };
+    assert_eq!(with(&|k| many(k, 4)), Ok(()));
+    assert_eq!(with(&|k| many(k, 5)), wrong(KeyRole::Release, Rule::ed25519(5)));
     assert_eq!(with(&|k| k.keys[0].roles = 0), Err(Bounds(Field::KeyRoles)));
-    assert_eq!(with(&|k| k.keys[0].roles = 0x40), Err(Bounds(Field::KeyRoles)));
+    for roles in [0x40, 0x41, 0xff] {
+        let unknown = Unknown { field: Field::KeyRoles, code: roles.into() };
+        assert_eq!(with(&|k| k.keys[0].roles = roles), Err(unknown));
+    }
+    let unkind = Unknown { field: Field::KeyKind, code: 99 };
+    for roles in [0, 0x40] {
+        let found = with(&|k| k.keys[0] = Key { kind: KeyKind::Unknown(99), roles, ..k.keys[0] });
+        assert_eq!(found, Err(unkind));
+    }
+    let text = Unknown { field: Field::KeyRoles, code: 0x41 }.to_string();
+    assert!(text.contains("0x41") && text.ends_with("0x40"), "{text}");
+    let text = FormatError::Rule { role: KeyRole::Approver, found: Rule([1, 9, 7, 1]) }.to_string();
+    assert!(text.contains("approver") && text.contains("9 of kind 1 and 1 of kind 7"), "{text}");
     let both = KeyRole::Release.bit() | KeyRole::EdgeRelease.bit();
     assert_eq!(with(&|k| k.keys[0].roles = both), Err(Bounds(Field::KeyRoles)));
-    let doubled = |k: &mut Keyset| k.keys[1].public = k.keys[0].public;
+    let doubled = |k: &mut Keyset| k.keys[1].name = k.keys[0].name;
     assert_eq!(with(&doubled), Err(FormatError::Duplicate(Field::Key)));
 }
 
@@ -373,8 +600,8 @@ impl Hand {
     fn signers(&self, which: &[usize], role: KeyRole) -> Vec<(KeyRole, &dyn Signer)> {
         which.iter().map(|at| (role, &self.keys[*at] as &dyn Signer)).collect()
     }
-    fn publics(&self) -> Vec<[u8; 32]> {
-        self.keys.iter().map(Signer::public).collect()
+    fn roots(&self) -> Vec<RootKey> {
+        self.keys.iter().map(|key| RootKey::ed25519(key.public())).collect()
     }
 }
 
@@ -382,7 +609,7 @@ impl Hand {
 fn roots_are_counted_by_key_and_must_reach_the_threshold() {
     let publisher = Publisher::new(1);
     let hand = Hand::new(5);
-    let publics = hand.publics();
+    let roots = hand.roots();
     let mut keyset = vec![0; 1024];
     let len = publisher.keyset().emit(&mut keyset).unwrap();
     let keyset = &keyset[..len];
@@ -398,16 +625,18 @@ fn roots_are_counted_by_key_and_must_reach_the_threshold() {
         head.extend_from_slice(&manifest_part);
         head
     };
-    let check = |keys: &[[u8; 32]], threshold, head: &[u8]| {
-        let trust = Trust::Roots { keys, threshold };
+    let check_rule = |keys: &[RootKey], rule, head: &[u8]| {
+        let trust = Trust::Roots { keys, rule };
         let device = Device { trust, ..publisher.device() };
         verify_head::<SoftSha256>(&device, SlotKind::Update, head).map(|_| ())
     };
+    let check =
+        |keys: &[RootKey], threshold, head: &[u8]| check_rule(keys, Rule::ed25519(threshold), head);
     let root = KeyRole::Root;
     let missing = |needed, found| {
         Err(TrustError::KeysetSignature(SignatureError::Missing { role: root, needed, found }))
     };
-    let four = &publics[..4];
+    let four = &roots[..4];
     assert_eq!(check(four, 1, &head(&[2], root)), Ok(()));
     assert_eq!(check(four, 2, &head(&[2], root)), missing(2, 1));
     assert_eq!(check(four, 2, &head(&[2, 0], root)), Ok(()));
@@ -419,11 +648,42 @@ fn roots_are_counted_by_key_and_must_reach_the_threshold() {
     // Signed in another role: a wrong signature in the name of a known key.
     let wrong = Err(TrustError::KeysetSignature(SignatureError::Wrong { role: root }));
     assert_eq!(check(four, 1, &head(&[0], KeyRole::Release)), wrong);
+    // With the fifth it is a root, though no rule may ask for five.
+    assert_eq!(check(&roots, 1, &head(&[4], root)), Ok(()));
     // No trust at all is never "no check".
-    for (keys, threshold) in [(&[][..], 1), (four, 0), (four, 5), (&publics[..], 1)] {
+    let many: Vec<_> = (0..=ROOTS_MAX as u8).map(|n| RootKey::ed25519([n; 32])).collect();
+    let doubled = [roots[0], roots[0]];
+    for (keys, threshold) in
+        [(&[][..], 1), (four, 0), (four, 5), (&roots, 5), (&many, 1), (&doubled, 2)]
+    {
         assert_eq!(check(keys, threshold, &head(&[0], root)), Err(TrustError::NoTrust));
     }
-    assert_eq!(check(&[publics[0], publics[0]], 2, &head(&[0], root)), Err(TrustError::NoTrust));
+    for rule in [
+        [1, 1, 1, 1],
+        [0, 1, 0, 0],
+        [0, 0, 1, 1],
+        [1, 0, 0, 0],
+        [1, 1, 7, 1],
+        [7, 1, 0, 0],
+        [8, 1, 0, 0],
+        [1, 1, 0, 1],
+    ] {
+        let found = check_rule(four, Rule(rule), &head(&[0], root));
+        assert_eq!(found, Err(TrustError::NoTrust), "{rule:?}");
+    }
+    // With two kinds of roots, a rule for one of them may be met; the other's are passed over.
+    let long = RootKey { kind: KeyKind::MlDsa87, name: [9; 32] };
+    let mixed = [roots[0], long];
+    assert_eq!(check(&mixed, 1, &head(&[0], root)), Ok(()));
+    // A rule that asks for what this build cannot check is never met, and the kind is named: the
+    // part that it can check would be the weaker one.
+    let kind = KeyKind::MlDsa87;
+    let named = Err(TrustError::KeysetSignature(SignatureError::Kind { role: root, kind }));
+    for rule in [Rule::ed25519(1).and(kind, 1), Rule::of(kind, 1)] {
+        let found = check_rule(&mixed, rule, &head(&[0], root));
+        assert_eq!(found, named, "{rule}");
+        assert!(found.unwrap_err().to_string().contains("ml-dsa-87 (kind 7)"));
+    }
 }
 
 #[test]
@@ -466,7 +726,8 @@ fn weak_keys_are_refused_when_the_keyset_is_loaded() {
     // The identity: every signature of a certain form would verify under it.
     let mut weak = [0; 32];
     weak[0] = 1;
-    keyset.keys.push(Key { public: weak, roles: KeyRole::Channel.bit() }).unwrap();
+    let kind = KeyKind::Ed25519;
+    keyset.keys.push(Key { kind, name: weak, roles: KeyRole::Channel.bit() }).unwrap();
     let mut head = publisher.signed_keyset(&keyset).unwrap();
     let bundle = small(&publisher, 2);
     let (_, rest) = Envelope::parse(&bundle).unwrap();
@@ -574,5 +835,7 @@ fn too_small_a_slot_or_buffer_is_refused_before_a_byte_is_written() {
     let result = world.install(&bundle, Some(proof));
     assert!(matches!(result, Err(InstallError::Refused(Refusal::Layout(_)))), "{result:?}");
     assert_eq!(world.disks[0].content_hash(), before);
-    const { assert!(TRUST_LEN_MAX <= 4096) };
+    // What stands on disks: 24 KiB for a head, of which one with Ed25519 signatures alone takes a
+    // block.
+    const { assert!(HEAD_LEN_MAX == 24 << 10 && 2 * envelope::ED25519_LEN_MAX <= 4096) };
 }

@@ -11,6 +11,7 @@ use stillboot::device::BlockDevice;
 use stillboot::driver::{self, Memory, NoStore};
 use stillboot::format::{BootProof, Manifest, Role};
 use stillboot::layout::Layout;
+use stillboot::record::{Choice, CopyState};
 use stillboot::select::Claim;
 use stillboot::verify::{SoftSha256, TrustError, Verified};
 use stillboot_linux::disk::{self, Disk};
@@ -188,7 +189,8 @@ pub fn boot(args: &BootArgs, out: &Output) -> Result<(), Failure> {
     let Disk { devices, plan, .. } = &mut args.disk.open(out)?;
     let slots = plan.slots();
     let layout = plan.layout(&slots)?;
-    args.live.check(&args.disk.at.disk, &record::read(&layout, devices)?.record.body)?;
+    let record::Read { copies, record, .. } = record::read(&layout, devices)?;
+    args.live.check(&args.disk.at.disk, &record.body)?;
     let config = args.power_on.config(&roots, layout, nonce);
     // A loader has its roots built in and condemns what does not verify under them. Here they may
     // be another product's: then every good slot would be bad, and its release banned.
@@ -203,7 +205,7 @@ pub fn boot(args: &BootArgs, out: &Output) -> Result<(), Failure> {
         ));
     }
     let outcome = power_on(&config, devices);
-    report_lines(&outcome, true, out);
+    report_lines(&outcome, &copies, true, out);
     let (Some(proof), Some(manifest)) = (outcome.proof, outcome.machine.manifest()) else {
         return Err(nothing_boots(&outcome));
     };
@@ -219,11 +221,11 @@ pub fn next(args: &NextArgs, out: &Output) -> Result<(), Failure> {
     let slots = plan.slots();
     let layout = plan.layout(&slots)?;
     // Waits until no process is in the middle of a write of it.
-    record::read(&layout, devices)?;
+    let copies = record::read(&layout, devices)?.copies;
     // The nonce stays in memory, with the record that would have it.
     let config = args.power_on.config(&roots, layout, 1);
     let outcome = power_on(&config, &mut overlay::over(devices));
-    report_lines(&outcome, false, out);
+    report_lines(&outcome, &copies, false, out);
     let (Some(proof), Some(manifest)) = (outcome.proof, outcome.machine.manifest()) else {
         return Err(nothing_boots(&outcome));
     };
@@ -403,9 +405,17 @@ fn started(
     Ok(())
 }
 
-fn report_lines(outcome: &Outcome<'_>, is_real: bool, out: &Output) {
+fn report_lines(outcome: &Outcome<'_>, copies: &[CopyState], is_real: bool, out: &Output) {
     let report = outcome.machine.report();
-    out.line(format_args!("boot record: {}", view::choice_text(report.record)));
+    let record = match report.record {
+        Choice::Lost if record::all_dead(copies).is_none() => format!(
+            "all copies are lost: it {} rebuilt from the slots; {}",
+            if is_real { "is" } else { "would be" },
+            record::GONE
+        ),
+        choice => view::choice_text(choice, copies),
+    };
+    out.line(format_args!("boot record: {record}"));
     for line in &report.lines {
         let what = match line.reason {
             Reason::Started if !is_real => "would start".into(),

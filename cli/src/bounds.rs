@@ -1,8 +1,10 @@
 //! The value of a signed field that is outside its bounds: the core names the field and the bounds.
 
-use stillboot::format::manifest::COMPONENT_LEN_MAX;
+use stillboot::format::envelope::{HEADER_LEN, Header};
+use stillboot::format::manifest::{COMPONENT_LEN_MAX, flags};
 use stillboot::format::{
-    Channel, Envelope, Field, FormatError, Keyset, Manifest, PayloadType, Statement,
+    Channel, Encryption, Envelope, Field, FormatError, KeyRole, Keyset, Manifest, PayloadType,
+    Rule, Statement,
 };
 use stillboot::verify::TrustError;
 
@@ -14,14 +16,36 @@ pub fn format_error(error: FormatError, bytes: &[u8]) -> String {
     }
 }
 
+/// The name of something that has a number and a name, and that this build refuses all the same.
+fn reserved(field: Field, code: u64) -> Option<&'static str> {
+    match field {
+        Field::Encryption => {
+            let encryption = Encryption::from_code(u8::try_from(code).ok()?);
+            encryption.is_known().then(|| encryption.name())
+        }
+        Field::Flags => (code & u64::from(flags::ENCRYPTED) != 0).then_some("encrypted"),
+        _ => None,
+    }
+}
+
 /// As [`format_error`], of bytes that were to be a statement: what else of ours they are.
 pub fn statement_error(error: FormatError, bytes: &[u8]) -> String {
-    match Envelope::parse(bytes).map(|(envelope, rest)| (envelope.payload_type(), rest.len())) {
-        Ok((PayloadType::Keyset, 0)) => "found a keyset".into(),
-        Ok((PayloadType::Keyset | PayloadType::Manifest, _)) => "found a bundle".into(),
-        Ok((PayloadType::ChannelIndex, _)) => "found a channel index".into(),
-        _ => format_error(error, bytes),
-    }
+    // Also of one that is longer than what was read: its header names it.
+    let header = bytes.first_chunk::<HEADER_LEN>().map(Header::parse);
+    let Some(Ok(Header { payload_type, .. })) = header else { return format_error(error, bytes) };
+    let is_alone = Envelope::parse(bytes).is_ok_and(|(_, rest)| rest.is_empty());
+    let found = match payload_type {
+        PayloadType::Keyset if is_alone => "a keyset",
+        PayloadType::Keyset | PayloadType::Manifest => "a bundle",
+        PayloadType::ChannelIndex => "a channel index",
+        PayloadType::LoaderRelease => "a release of the loader",
+        PayloadType::Statement | PayloadType::Unknown(_) => return format_error(error, bytes),
+    };
+    format!(
+        "expected a statement (payload type {}), found {found} (payload type {})",
+        PayloadType::Statement.code(),
+        payload_type.code()
+    )
 }
 
 /// As [`format_error`], of what a signature covers.
@@ -47,9 +71,19 @@ pub fn value_in(error: TrustError, bytes: &[u8]) -> Option<String> {
 
 /// The value that `error` is about, in the first of these envelopes that has this error.
 fn value(error: FormatError, mut bytes: &[u8]) -> Option<String> {
-    let FormatError::Bounds(field) = error else { return None };
+    let field = match error {
+        FormatError::Bounds(field) => field,
+        FormatError::Unknown { field, code } => {
+            return reserved(field, code.into()).map(|name| format!("`{name}`, which is reserved"));
+        }
+        _ => return None,
+    };
     loop {
-        let (envelope, rest) = Envelope::parse(bytes).ok()?;
+        let (envelope, rest) = match Envelope::parse(bytes) {
+            Ok(parsed) => parsed,
+            Err(found) if found == error => return of_header(bytes.first_chunk()?, field),
+            Err(_) => return None,
+        };
         let payload = envelope.payload();
         let is_it = |found: Option<FormatError>| found == Some(error);
         let found = match envelope.payload_type() {
@@ -69,6 +103,24 @@ fn value(error: FormatError, mut bytes: &[u8]) -> Option<String> {
             None => bytes = rest,
         }
     }
+}
+
+fn of_header(header: &[u8; HEADER_LEN], field: Field) -> Option<String> {
+    let number = |at: usize| {
+        let bytes = header.get(at..at + 4)?.first_chunk()?;
+        Some(u32::from_le_bytes(*bytes))
+    };
+    let (payload, signatures) = (number(8)?, number(12)?);
+    Some(match field {
+        Field::PayloadLen => payload.to_string(),
+        Field::SignatureCount => header[6].to_string(),
+        Field::SignatureLen => format!(
+            "{signatures} bytes for {} signatures, beside a payload of {payload}",
+            header[6]
+        ),
+        Field::Reserved => header[7].to_string(),
+        _ => return None,
+    })
 }
 
 fn of_manifest(manifest: &Manifest, field: Field) -> Option<String> {
@@ -104,9 +156,16 @@ fn of_keyset(keyset: &Keyset, field: Field) -> Option<String> {
     Some(match field {
         Field::KeysetVersion => keyset.version.to_string(),
         Field::KeyCount => keyset.keys.len().to_string(),
-        Field::Threshold => format!("thresholds {:?}", keyset.thresholds),
+        Field::Threshold => {
+            let rule = |role: &KeyRole| format!("{role}: {}", rule(keyset.rule(*role)));
+            KeyRole::OF_KEYSETS.iter().map(rule).collect::<Vec<_>>().join(", ")
+        }
         _ => return None,
     })
+}
+
+fn rule(rule: Rule) -> String {
+    if rule.is_none() { "none".into() } else { rule.to_string() }
 }
 
 fn of_statement(statement: &Statement, field: Field) -> Option<String> {
@@ -114,7 +173,13 @@ fn of_statement(statement: &Statement, field: Field) -> Option<String> {
         Field::StatementNumber => statement.number.to_string(),
         Field::Channel => channel(&statement.channel),
         Field::Rollout => statement.rollout.to_string(),
-        Field::Name => text(&statement.name),
+        Field::Name => format!(
+            "{} of {} characters in a statement of kind {}; a sign-off has a name of 1 to 16 \
+             letters, digits and .-+_~, every other statement has none",
+            text(&statement.name),
+            statement.name.chars().count(),
+            statement.kind
+        ),
         _ => return None,
     })
 }

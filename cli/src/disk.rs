@@ -19,7 +19,7 @@ use crate::{record, size, view};
 pub enum DiskCommand {
     /// Creates the image of a disk with empty slots
     Create(CreateArgs),
-    /// Shows partitions, slots and both copies of the boot record
+    /// Shows partitions, slots and all copies of the boot record
     Show(ShowArgs),
     /// Restores the partition table from the copy of it that is whole
     Repair(RepairArgs),
@@ -158,14 +158,14 @@ pub fn show(args: &ShowArgs, out: &Output) -> Result<(), Failure> {
     let record::Read { choice, copies, record } = record::read(&layout, devices)?;
 
     table_lines(&table, out);
-    for (number, state) in copies.iter().enumerate() {
+    for (number, (state, place)) in copies.iter().zip(layout.places()).enumerate() {
         out.line(format_args!(
             "record copy {number}  at byte {}: {}",
-            layout.record(number).offset,
+            place.offset,
             view::copy_text(state)
         ));
     }
-    out.line(format_args!("boot record    {}", view::choice_text(choice)));
+    out.line(format_args!("boot record    {}", view::choice_text(choice, &copies)));
     let shown = view::Shown { body: &record.body, layout: &layout, choice };
     view::record_lines(out, &shown);
     out.result(|| {
@@ -183,7 +183,9 @@ pub fn show(args: &ShowArgs, out: &Output) -> Result<(), Failure> {
                         })
                     })
                     .collect();
-                json!({ "slot": slot.slot.name(), "regions": regions })
+                let head =
+                    slot.head.map(|head| json!({ "offset": head.offset, "length": head.len }));
+                json!({ "slot": slot.slot.name(), "head": head, "regions": regions })
             })
             .collect();
         json!({
@@ -195,7 +197,7 @@ pub fn show(args: &ShowArgs, out: &Output) -> Result<(), Failure> {
             "layout": slots,
             "copies": copies.iter().map(view::copy).collect::<Vec<_>>(),
             "choice": view::choice_name(choice),
-            "sequence": record.sequence,
+            "sequence": view::sequence(choice, &record),
             "record": view::record(&shown),
         })
     });

@@ -11,7 +11,7 @@ use stillboot::layout::LayoutError;
 use stillboot::operate::OperateError;
 use stillboot::policy::{Deferral, Objection};
 use stillboot::record::{Choice, ConfirmRefusal};
-use stillboot::verify::TrustError;
+use stillboot::verify::{SignatureError, TrustError};
 use stillboot_linux::OpenError;
 use stillboot_linux::bundle::BundleError;
 use stillboot_linux::disk::DiskError;
@@ -315,6 +315,12 @@ fn refusal_kind(refusal: &Refusal) -> (&'static str, &'static str) {
 /// What to do about something that is not trusted: as far as its bytes can tell what happened.
 pub const fn trust_advice(error: &TrustError) -> &'static str {
     match error {
+        TrustError::KeysetSignature(SignatureError::Kind { .. })
+        | TrustError::ManifestSignature(SignatureError::Kind { .. })
+        | TrustError::StatementSignature(SignatureError::Kind { .. })
+        | TrustError::LoaderSignature(SignatureError::Kind { .. }) => {
+            "update this software, or use a keyset without that kind"
+        }
         TrustError::KeysetSignature(_) => {
             "either its keyset is not of the roots in --roots, or a bit of it changed: check \
              --roots, and fetch it again"
@@ -333,6 +339,9 @@ pub const fn trust_advice(error: &TrustError) -> &'static str {
         }
         TrustError::WrongPayload { .. } => {
             "a bundle has a keyset first and then a manifest, as `stillboot pack` writes it"
+        }
+        TrustError::LoaderRole | TrustError::LoaderContent { .. } => {
+            "pack it again; `stillboot pack --loader-release` packs a release of the loader"
         }
         TrustError::EdgeOnly => "`stillboot sign` adds the signature of a release key",
         TrustError::WrongProduct | TrustError::NoTrust => {
@@ -355,6 +364,10 @@ pub const CALLED_OFF: SlotState = SlotState::Bad { fault: Fault::Superseded };
 
 /// Where a slot may be that the disks have not.
 pub const OTHER_DISK: &str = "if it is on another disk, give that as a second --disk";
+
+/// What is wrong where a proof names the update in a slot, and the record has no boot of it.
+pub const UNKNOWN_BOOT: &str = "the boot record does not know of the boot that the proof is of: its \
+                                newest copy may be lost; restart, and confirm then";
 
 impl From<OperateError> for Failure {
     fn from(error: OperateError) -> Self {
@@ -379,8 +392,21 @@ impl From<OperateError> for Failure {
                  off may be installed again",
             );
         }
+        if let OperateError::Confirm(ConfirmRefusal::NotOnTrial(
+            SlotState::Ready { .. } | SlotState::Writing,
+        )) = error
+        {
+            return Self::new(exit, kind, error).also(UNKNOWN_BOOT);
+        }
         let failure = Self::new(exit, kind, error);
         match exit {
+            Exit::Refused
+                if matches!(error, OperateError::Confirm(ConfirmRefusal::OtherAttempt)) =>
+            {
+                failure.also(format_args!(
+                    "give the proof of the boot that runs now; if it is that, {UNKNOWN_BOOT}"
+                ))
+            }
             Exit::Refused if kind == "no-such-slot" => failure.also(OTHER_DISK),
             Exit::Refused if kind == "confirm" => failure.also(
                 "give the proof of the boot that runs now; `stillboot status` shows \
@@ -399,6 +425,12 @@ pub fn reason_text(reason: &Reason) -> String {
         Reason::Trust(
             TrustError::Keyset(FormatError::Magic) | TrustError::Manifest(FormatError::Magic),
         ) => "holds no head: nothing was installed there, or its start was overwritten".into(),
+        // It may have some that the next stage would check.
+        Reason::Layout(LayoutError::NothingForSlot) => {
+            "has no component for this slot that a loader checks or starts: expected a kernel, a \
+             uki or an image"
+                .into()
+        }
         reason => reason.to_string(),
     }
 }
@@ -444,6 +476,45 @@ mod tests {
             let failure = Failure::from(KeyError::System { path: "key".into(), action, source });
             assert_eq!(failure.exit, exit, "{action}");
         }
+    }
+
+    /// It was told to give the proof of the boot that runs, and that was the one it had.
+    #[test]
+    fn a_boot_that_the_record_does_not_know_of_is_confirmed_after_a_restart() {
+        for refusal in [
+            ConfirmRefusal::NotOnTrial(SlotState::Ready { tries: 3 }),
+            ConfirmRefusal::NotOnTrial(SlotState::Writing),
+            ConfirmRefusal::OtherAttempt,
+        ] {
+            let failure = Failure::from(OperateError::Confirm(refusal));
+            let text = failure.message;
+            for part in ["does not know of the boot", "newest copy may be lost", "restart"] {
+                assert!(text.contains(part), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_kind_that_this_build_lacks_has_advice_of_its_own() {
+        let kind = SignatureError::Kind {
+            role: stillboot::format::KeyRole::Release,
+            kind: stillboot::format::KeyKind::MlDsa65,
+        };
+        for error in [
+            TrustError::KeysetSignature(kind),
+            TrustError::ManifestSignature(kind),
+            TrustError::StatementSignature(kind),
+            TrustError::LoaderSignature(kind),
+        ] {
+            let advice = trust_advice(&error);
+            assert_eq!(advice, "update this software, or use a keyset without that kind");
+        }
+    }
+
+    #[test]
+    fn a_slot_with_nothing_to_start_is_not_called_empty() {
+        let text = reason_text(&Reason::Layout(LayoutError::NothingForSlot));
+        assert!(text.contains("that a loader checks or starts"), "{text}");
     }
 
     #[test]

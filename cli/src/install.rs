@@ -4,10 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
+use stillboot::boot::Boot;
 use stillboot::driver::{self, InstallHost, NoStore};
+use stillboot::format::notes::SeenNumber;
 use stillboot::format::{Digest, Slot, SlotKind, SlotState};
 use stillboot::install::{
-    Install, InstallConfig, InstallError, Nothing, Offer, Progress as Done, Refusal, Reuse, Running,
+    Install, InstallConfig, InstallError, Nothing, Offer, Progress as Done, Refusal, Reuse,
+    Running, Wait,
 };
 use stillboot::layout::{Layout, LayoutError};
 use stillboot::operate::{Operate, Request};
@@ -18,13 +21,13 @@ use stillboot_linux::disk::{self, Disk};
 use stillboot_linux::keys::Roots;
 
 use crate::args::{self, DeviceArgs, DiskArgs, WriteArgs, read_proof};
-use crate::failure::{CALLED_OFF, Exit, Failure, OTHER_DISK};
+use crate::failure::{CALLED_OFF, Exit, Failure, OTHER_DISK, UNKNOWN_BOOT};
 use crate::live::LiveArgs;
 use crate::output::Output;
 use crate::policy::{Judge, PolicyArgs, with_standings};
 use crate::progress::Progress;
 use crate::source::Bundle;
-use crate::{record, room, size, time, verify, view};
+use crate::{operate, record, room, size, time, verify, view};
 
 /// The work buffer in bytes: the largest chunk, entries of its index, and room to read back in
 /// large pieces.
@@ -116,7 +119,12 @@ impl UpdateArgs {
             (
                 InstallError::Refused(Refusal::Layout(LayoutError::TooSmall { .. })),
                 Some(manifest),
-            ) => Some(room::too_small(&config.layout, &self.slots(&config.layout), manifest)),
+            ) => room::too_small(&config.layout, &self.slots(&config.layout), manifest),
+            // The core, which sees no difference, promises a new record.
+            (InstallError::Deferred(Wait::RecordLost), _) => {
+                record::all_dead_on(&config.layout, devices)
+                    .map(|dead| Failure::new(Exit::Deferred, "record-lost", dead))
+            }
             (InstallError::Refused(Refusal::Proof), _) => proof_trouble(config, devices),
             (InstallError::Refused(Refusal::NoOtherSlot), _) if self.offline => {
                 only_slot(&self.slots(&config.layout))
@@ -153,6 +161,7 @@ impl UpdateArgs {
             failure: None,
             findings: Vec::new(),
             standings: Vec::new(),
+            went_by: Vec::new(),
         })
     }
 }
@@ -272,7 +281,9 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
         return Err(failure);
     }
     let standings = std::mem::take(&mut host.judge.standings);
+    let went_by = std::mem::take(&mut host.judge.went_by);
     drop(host);
+    note_statements(&config.layout, devices, &went_by, out);
     let digest = machine.manifest().map(|manifest| *manifest.digest());
     let installed = result.map_err(|error| {
         let failure = update.explain(error, &config, &names, devices, &mut bundle);
@@ -288,14 +299,34 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
             && let Some(trouble) = record::trouble_on(&config.layout, devices)
         {
             failure = failure.also(trouble);
+        } else if let InstallError::Record(_) = error
+            && let Some(places) = record::not_written_on(&config.layout, devices)
+        {
+            failure = failure.also(places);
         }
-        match digest.and_then(|digest| begun(&config.layout, devices, &digest)) {
-            Some(slot) => failure.also(format_args!(
+        match digest.and_then(|digest| begun(&config, devices, &digest)) {
+            // To go on with it, the record would have to be written too.
+            Some((slot, _)) if matches!(error, InstallError::Record(_)) => {
+                failure.also(format_args!("slot {slot} is incomplete and is not started"))
+            }
+            Some((slot, true)) => failure.also(format_args!(
                 "slot {slot} is incomplete and is not started; `stillboot resume` goes on with it"
+            )),
+            Some((slot, false)) => failure.also(format_args!(
+                "slot {slot} is incomplete and is not started; `stillboot install` begins it again \
+                 from the start"
             )),
             None => failure,
         }
     })?;
+    // Another place of the record took what one did not.
+    if let Some((path, error)) = disk::last_error(devices) {
+        out.warn(format_args!(
+            "{}: a request to the disk failed, and the installation is complete all the same: \
+             {error}; replace the medium when that can be done",
+            path.display()
+        ));
+    }
     out.line(format_args!(
         "version {version} is {} in slot {}",
         if installed.resumed { "complete" } else { "installed" },
@@ -322,6 +353,26 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
         })
     });
     Ok(())
+}
+
+/// Notes the numbers of the statements that the installation went by in the boot record, beside the
+/// file of those that were seen: not every device has a folder for that. They are noted also if the
+/// installation was cut short, which may be resumed.
+fn note_statements(
+    layout: &Layout<'_>,
+    devices: &mut [FileDevice],
+    went_by: &[SeenNumber],
+    out: &Output,
+) {
+    for seen in went_by {
+        let mut note = Operate::new(layout, Request::NoteStatement(*seen));
+        if let Err(failure) = operate::run(&mut note, layout, devices) {
+            out.warn(format_args!(
+                "{} statement number {} is not noted in the boot record: {}",
+                seen.kind, seen.number, failure.message
+            ));
+        }
+    }
 }
 
 /// The only slot there is takes an update if it is named and nothing runs from it.
@@ -353,6 +404,9 @@ fn proof_trouble(config: &InstallConfig<'_>, devices: &mut [FileDevice]) -> Opti
     let entry = body.slot(slot);
     if entry.digest != proof.digest {
         return None;
+    }
+    if let SlotState::Ready { .. } | SlotState::Writing = entry.state {
+        return refused(format!("refused: slot {slot} is {}; {UNKNOWN_BOOT}", entry.state));
     }
     let what = match entry.state {
         CALLED_OFF => "called off",
@@ -403,12 +457,22 @@ pub fn spare_rolled_back(
 }
 
 /// The slot in which an installation of the update `digest` stands half done, as the record on the
-/// disks has it now.
-fn begun(layout: &Layout<'_>, devices: &mut [FileDevice], digest: &Digest) -> Option<Slot> {
+/// disks has it now, and whether it has its head: without that there is nothing to go on with.
+fn begun(
+    config: &InstallConfig<'_>,
+    devices: &mut [FileDevice],
+    digest: &Digest,
+) -> Option<(Slot, bool)> {
+    let layout = &config.layout;
     let body = record::read(layout, devices).ok()?.record.body;
     let mut slots = layout.slots().iter().map(|at| at.slot);
-    slots.find(|slot| {
+    let slot = slots.find(|slot| {
         let entry = body.slot(*slot);
         entry.state == SlotState::Writing && entry.digest == *digest
-    })
+    })?;
+    let mut buffer = vec![0; Boot::<SoftSha256>::buffer_len_min(layout)];
+    let lent = &mut disk::lent(devices);
+    let head =
+        driver::verify_slot_head::<SoftSha256>(&config.device, layout, slot, lent, &mut buffer);
+    Some((slot, head.is_ok_and(|manifest| manifest.digest() == digest)))
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 use stillboot::format::keyset::{self, KEYS_MAX};
-use stillboot::format::{Key, KeyRole, Keyset};
+use stillboot::format::{Key, KeyKind, KeyRole, Keyset, Rule};
+use stillboot::verify::RootKey;
 use stillboot_linux::bundle::sign_keyset;
 use stillboot_linux::keys::{Roots, Signer, SigningKey, public_to_pem};
 use stillboot_linux::new_file;
@@ -109,18 +110,24 @@ pub fn keygen(args: &KeygenArgs, out: &Output) -> Result<(), Failure> {
     let roots = Roots {
         product: args.product.clone(),
         threshold: args.threshold,
-        keys: of_role(KeyRole::Root).map(|new| new.key.public()).collect(),
+        keys: of_role(KeyRole::Root).map(|new| RootKey::ed25519(new.key.public())).collect(),
     };
     let members = keys.iter().filter(|new| new.role != KeyRole::Root);
     let first = Keyset {
         schema: keyset::SCHEMA,
         version: 1,
         // One of each suffices but for releases; `stillboot keyset next` changes that.
-        thresholds: counts.map(|(role, _, count)| match role {
-            KeyRole::Release => args.release_threshold,
-            _ => count.min(1),
+        rules: counts.map(|(role, _, count)| match role {
+            KeyRole::Release => Rule::ed25519(args.release_threshold),
+            _ => Rule::ed25519(count.min(1)),
         }),
-        keys: members.map(|new| Key { public: new.key.public(), roles: new.role.bit() }).collect(),
+        keys: members
+            .map(|new| Key {
+                kind: KeyKind::Ed25519,
+                name: new.key.public(),
+                roles: new.role.bit(),
+            })
+            .collect(),
     };
     let signers: Vec<&dyn Signer> =
         of_role(KeyRole::Root).map(|new| &new.key as &dyn Signer).collect();

@@ -1,20 +1,22 @@
 //! `keyset`: who may sign what, in the words of the roots.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use serde::Deserialize;
 use serde_json::json;
 use stillboot::format::keyset::{self, KEYS_MAX};
-use stillboot::format::{Architecture, Envelope, Key, KeyRole, Keyset, PayloadType};
-use stillboot::verify::{Device, SoftSha256, verify_keyset};
+use stillboot::format::{Architecture, Envelope, Key, KeyKind, KeyRole, Keyset, PayloadType, Rule};
+use stillboot::verify::{Device, RootKey, SoftSha256, verify_keyset};
 use stillboot_linux::bundle::sign_keyset;
 use stillboot_linux::keys::{Roots, Signer, read_public};
 
 use crate::bounds;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
-use crate::sign::SignerArgs;
-use crate::{files, view};
+use crate::sign::{SignerArgs, key_in};
+use crate::{files, statements, view};
 
 /// Commands about keysets.
 #[derive(Subcommand, Debug)]
@@ -66,9 +68,10 @@ pub struct CreateArgs {
     /// A public key and its roles; several may be given
     #[arg(long, value_name = "FILE:ROLE[,ROLE]", value_parser = key_spec, required = true)]
     key: Vec<KeySpec>,
-    /// How many keys of a role must agree [default: 1]
+    /// How many keys of a role must agree [default: 1]: a number means so many Ed25519 keys.
+    /// `ROLE={ ed25519 = 1 }` says the kind; keys of other kinds cannot be made yet
     #[arg(long, value_name = "ROLE=N", value_parser = threshold)]
-    threshold: Vec<(KeyRole, u8)>,
+    threshold: Vec<(KeyRole, Rule)>,
 }
 
 /// Options of `keyset next`.
@@ -90,9 +93,11 @@ pub struct NextArgs {
     /// The id of a key to remove; several may be given
     #[arg(long, value_name = "ID")]
     remove: Vec<String>,
-    /// How many keys of a role must agree; by default as many as before, and 1 for a new role
+    /// How many keys of a role must agree; by default as many as before, and 1 for a new role. A
+    /// number means so many Ed25519 keys. `ROLE={ ed25519 = 1, ml-dsa-65 = 1 }` asks for so many of
+    /// each kind in a keyset that has such keys; this tool makes none of other kinds yet
     #[arg(long, value_name = "ROLE=N", value_parser = threshold)]
-    threshold: Vec<(KeyRole, u8)>,
+    threshold: Vec<(KeyRole, Rule)>,
 }
 
 /// Options of `keyset show`.
@@ -127,11 +132,65 @@ fn key_spec(text: &str) -> Result<KeySpec, String> {
     Ok(KeySpec { file: file.into(), roles: bits })
 }
 
-fn threshold(text: &str) -> Result<(KeyRole, u8), String> {
-    let wrong = || format!("expected ROLE=N with N from 0 to 4, found `{text}`");
-    let (name, number) = text.split_once('=').ok_or_else(wrong)?;
-    let number = number.parse().ok().filter(|n| *n <= keyset::THRESHOLD_MAX).ok_or_else(wrong)?;
-    Ok((role(name)?, number))
+/// A number, which means so many Ed25519 keys, or a table of numbers by kinds.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Thresholds {
+    Ed25519(i64),
+    Kinds(BTreeMap<String, i64>),
+}
+
+fn threshold(text: &str) -> Result<(KeyRole, Rule), String> {
+    let wrong = || {
+        format!(
+            "expected ROLE=N with N from 0 to {}, or ROLE={{ KIND = N, KIND = N }}, found `{text}`",
+            KeyKind::Ed25519.count_max()
+        )
+    };
+    let (name, value) = text.split_once('=').ok_or_else(wrong)?;
+    let role = role(name)?;
+    let mut parsed: BTreeMap<String, toml::Value> = toml::from_str(&format!("rule = {value}"))
+        .map_err(|error| match error.message().contains("duplicate key") {
+            true => format!("expected each kind once, found one twice in `{text}`"),
+            false => wrong(),
+        })?;
+    let thresholds = parsed.remove("rule").filter(|_| parsed.is_empty()).ok_or_else(wrong)?;
+    let kinds = match thresholds.try_into().map_err(|_| wrong())? {
+        Thresholds::Ed25519(number) => {
+            let few = u8::try_from(number).ok();
+            let few = few.filter(|number| *number <= KeyKind::Ed25519.count_max());
+            return few.map(|number| (role, Rule::ed25519(number))).ok_or_else(wrong);
+        }
+        Thresholds::Kinds(kinds) => kinds,
+    };
+    let mut parts = Vec::new();
+    for (name, number) in kinds {
+        let kind = kind(&name)?;
+        let few = u8::try_from(number).ok();
+        let Some(number) = few.filter(|number| (1..=kind.count_max()).contains(number)) else {
+            return Err(format!(
+                "{kind}: expected a threshold of 1 to {}, the most signatures of that kind in one \
+                 envelope, found {number}",
+                kind.count_max()
+            ));
+        };
+        parts.push((kind, number));
+    }
+    // A rule has one order.
+    parts.sort_unstable_by_key(|(kind, _)| kind.code());
+    match parts[..] {
+        [(one, number)] => Ok((role, Rule::of(one, number))),
+        [(one, first), (two, second)] => Ok((role, Rule::of(one, first).and(two, second))),
+        _ => Err(format!("expected one or two kinds of keys, found {} in `{text}`", parts.len())),
+    }
+}
+
+/// A kind of keys.
+fn kind(name: &str) -> Result<KeyKind, String> {
+    KeyKind::from_name(name).ok_or_else(|| {
+        let names: Vec<_> = KeyKind::ALL.iter().map(|kind| kind.name()).collect();
+        format!("expected a kind of keys ({}), found `{name}`", names.join(", "))
+    })
 }
 
 /// A role that keys of keysets have.
@@ -143,12 +202,16 @@ fn role(name: &str) -> Result<KeyRole, String> {
 }
 
 fn create(args: &CreateArgs, out: &Output) -> Result<(), Failure> {
-    let mut keyset =
-        Keyset { schema: keyset::SCHEMA, version: 1, thresholds: [0; 6], keys: Default::default() };
+    let mut keyset = Keyset {
+        schema: keyset::SCHEMA,
+        version: 1,
+        rules: [Rule::NONE; 6],
+        keys: Default::default(),
+    };
     for spec in &args.key {
         add(&mut keyset, spec)?;
     }
-    thresholds(&mut keyset, &args.threshold)?;
+    set_rules(&mut keyset, &args.threshold, out)?;
     let roots = Roots::read(&args.signing.roots)?;
     let keys: Vec<_> = args.key.iter().map(|key| key.file.as_path()).collect();
     write(&args.signing, &keys, &roots, &keyset, out)
@@ -166,11 +229,25 @@ fn next(args: &NextArgs, out: &Output) -> Result<(), Failure> {
     // What the roots never signed is nothing to go on from.
     trusted(&roots, &envelope, &args.file)?;
     // The highest number is left out by the format, for nothing could follow it.
-    keyset.version = keyset.version.saturating_add(1);
+    let last = u32::MAX - 1;
+    if keyset.version >= last {
+        return Err(Failure::new(
+            Exit::Refused,
+            "version",
+            format_args!(
+                "{}: expected a keyset of a version below {last}, the highest there is, found \
+                 version {}: none can follow it, and devices that have taken it stay with its keys",
+                args.file.display(),
+                keyset.version
+            ),
+        ));
+    }
+    keyset.version += 1;
     for id in &args.remove {
-        let found = keyset.keys.iter().position(|key| view::key(&key.public) == *id);
+        let found = keyset.keys.iter().position(|key| view::key_of(key.kind, &key.name) == *id);
         let Some(at) = found else {
-            let known: Vec<_> = keyset.keys.iter().map(|key| view::key(&key.public)).collect();
+            let known = keyset.keys.iter().map(|key| view::key_of(key.kind, &key.name));
+            let known: Vec<_> = known.collect();
             return Err(Failure::usage(format_args!(
                 "--remove: expected the id of a key of the keyset ({}), found `{id}`",
                 known.join(", ")
@@ -181,7 +258,7 @@ fn next(args: &NextArgs, out: &Output) -> Result<(), Failure> {
     for spec in &args.add {
         add(&mut keyset, spec)?;
     }
-    thresholds(&mut keyset, &args.threshold)?;
+    set_rules(&mut keyset, &args.threshold, out)?;
     let keys = args.add.iter().map(|key| key.file.as_path());
     let inputs: Vec<_> = keys.chain([args.file.as_path()]).collect();
     write(&args.signing, &inputs, &roots, &keyset, out)
@@ -189,7 +266,7 @@ fn next(args: &NextArgs, out: &Output) -> Result<(), Failure> {
 
 fn add(keyset: &mut Keyset, spec: &KeySpec) -> Result<(), Failure> {
     let public = read_public(&spec.file)?;
-    if keyset.keys.iter().any(|key| key.public == public) {
+    if key_in(keyset, &public).is_some() {
         return Err(Failure::usage(format_args!(
             "{}: key {} is there already: expected each key once, with all of its roles",
             spec.file.display(),
@@ -205,40 +282,98 @@ fn add(keyset: &mut Keyset, spec: &KeySpec) -> Result<(), Failure> {
     }
     keyset
         .keys
-        .push(Key { public, roles: spec.roles })
+        .push(Key { kind: KeyKind::Ed25519, name: public, roles: spec.roles })
         .map_err(|_| Failure::usage(format_args!("expected at most {KEYS_MAX} keys, found more")))
 }
 
-/// Lays the thresholds that were asked for over those of the keyset, and checks that each can be
-/// reached.
-fn thresholds(keyset: &mut Keyset, asked: &[(KeyRole, u8)]) -> Result<(), Failure> {
+/// Lays the rules that were asked for over those of the keyset, and checks that each can be met.
+fn set_rules(keyset: &mut Keyset, asked: &[(KeyRole, Rule)], out: &Output) -> Result<(), Failure> {
     for (at, role) in KeyRole::OF_KEYSETS.into_iter().enumerate() {
-        let holders = keyset.keys.iter().filter(|key| key.roles & role.bit() != 0).count();
-        let given: Vec<u8> = asked.iter().filter(|(r, _)| *r == role).map(|(_, n)| *n).collect();
-        let threshold = &mut keyset.thresholds[at];
-        match given[..] {
-            [] => {}
-            [number] => *threshold = number,
+        let holders = |kind: KeyKind| {
+            let of_kind = keyset.keys.iter().filter(|key| key.kind == kind);
+            of_kind.filter(|key| key.roles & role.bit() != 0).count()
+        };
+        let given: Vec<Rule> = asked.iter().filter(|(r, _)| *r == role).map(|(_, n)| *n).collect();
+        let rule = match given[..] {
+            [] if keyset.rules[at].is_none() && holders(KeyKind::Ed25519) > 0 => Rule::ed25519(1),
+            [] => keyset.rules[at],
+            [rule] => rule,
             _ => {
                 return Err(Failure::usage(format_args!(
                     "expected one --threshold for {role}, found {}",
                     given.len()
                 )));
             }
+        };
+        for kind in KeyKind::ALL.iter().copied() {
+            let (holders, threshold) = (holders(kind), rule.threshold(kind));
+            let most = holders.min(kind.count_max().into());
+            if usize::from(threshold) <= most && (threshold > 0 || holders == 0) {
+                continue;
+            }
+            let keys = match holders {
+                1 => "1 key of that kind has the role".to_owned(),
+                more => format!("{more} keys of that kind have the role"),
+            };
+            let bounds = if most == 1 { "1".to_owned() } else { format!("1 to {most}") };
+            let advice = option(role, keyset);
+            return Err(Failure::usage(match (holders, threshold) {
+                (0, _) => format!(
+                    "{role}: expected a key of {kind} with the role, for {threshold} must sign, \
+                     found none: give it to such a key, or give {advice}"
+                ),
+                (_, 0) => format!(
+                    "{role}: expected a threshold of {bounds} for {kind}, for {keys} and would count \
+                     for nothing, found {}: give {advice}, or leave that key out",
+                    if rule.is_none() { "0".into() } else { format!("a rule of {rule}") }
+                ),
+                _ => format!(
+                    "{role}: expected a threshold of {bounds} for {kind}, for {keys}, found \
+                     {threshold}: leave more keys in it, or give {advice}"
+                ),
+            }));
         }
-        if *threshold == 0 && holders > 0 && given.is_empty() {
-            *threshold = 1;
+        if let Some(kind) = unsupported(rule) {
+            out.warn(format_args!(
+                "{role} keys must sign with {rule}: devices of this version refuse what is signed \
+                 under this keyset in that role, for they cannot check {kind} (kind {})",
+                kind.code()
+            ));
         }
-        if usize::from(*threshold) > holders || (*threshold == 0 && holders > 0) {
-            return Err(Failure::usage(format_args!(
-                "{role}: expected a threshold of {} to {}, for as many keys have the role, found \
-                 {threshold}: leave more keys in it, or give --threshold {role}=N",
-                usize::from(holders > 0),
-                holders.min(keyset::THRESHOLD_MAX.into()),
-            )));
-        }
+        keyset.rules[at] = rule;
     }
     Ok(())
+}
+
+/// The option that gives a rule which the keys of `role` can meet.
+fn option(role: KeyRole, keyset: &Keyset) -> String {
+    let mut parts = Vec::new();
+    for kind in KeyKind::ALL.iter().copied() {
+        let of_role = |key: &&Key| key.kind == kind && key.roles & role.bit() != 0;
+        match keyset.keys.iter().filter(of_role).count().min(kind.count_max().into()) {
+            0 => {}
+            1 => parts.push((kind, "1".to_owned())),
+            most => parts.push((kind, format!("1 to {most}"))),
+        }
+    }
+    match &parts[..] {
+        [] => format!("--threshold {role}=0"),
+        [(KeyKind::Ed25519, number)] => format!("--threshold {role}=N with an N of {number}"),
+        _ => {
+            let parts: Vec<_> = parts.iter().map(|(kind, _)| format!("{kind} = N")).collect();
+            format!("--threshold '{role}={{ {} }}'", parts.join(", "))
+        }
+    }
+}
+
+/// A kind of keys that `rule` asks for and this build cannot check, and so not sign with either.
+pub fn unsupported(rule: Rule) -> Option<KeyKind> {
+    rule.parts().map(|(kind, _)| kind).find(|kind| !kind.is_supported())
+}
+
+/// How many signatures `rule` asks for that this build can make.
+pub fn needed(rule: Rule) -> u8 {
+    rule.threshold(KeyKind::Ed25519)
 }
 
 /// Signs and writes a keyset. `more` are files that it was made from beside those of `args`.
@@ -252,7 +387,7 @@ fn write(
     let signing = args.signers.signers(&args.root, "--root")?;
     for named in &signing {
         let public = named.signer.public();
-        if !roots.keys.contains(&public) {
+        if !roots.keys.contains(&RootKey::ed25519(public)) {
             return Err(Failure::new(
                 Exit::Failed,
                 "key",
@@ -286,11 +421,11 @@ fn write(
     })?;
     out.line(format_args!("{}:", args.out.display()));
     view::keyset_lines(out, keyset);
-    out.line(format_args!("  signed by     {}", view::signers(&envelope).join(", ")));
+    out.line(format_args!("  signed by     {}", view::signers_text(&envelope)));
     out.result(|| {
         json!({
             "file": view::path(&args.out), "keyset": view::keyset(keyset), "signers": view::signers(&envelope),
-            "complete": signing.len() >= needed,
+            "signatures": view::signatures(&envelope), "complete": signing.len() >= needed,
         })
     });
     Ok(())
@@ -307,11 +442,11 @@ fn show(args: &ShowArgs, out: &Output) -> Result<(), Failure> {
         out.line("NOT VERIFIED: this is what the file claims. --roots FILE verifies it.");
     }
     view::keyset_lines(out, &found);
-    out.line(format_args!("  signed by     {}", view::signers(&envelope).join(", ")));
+    out.line(format_args!("  signed by     {}", view::signers_text(&envelope)));
     out.result(|| {
         json!({
             "verified": args.roots.is_some(), "keyset": view::keyset(&found),
-            "signers": view::signers(&envelope),
+            "signers": view::signers(&envelope), "signatures": view::signatures(&envelope),
         })
     });
     Ok(())
@@ -324,7 +459,11 @@ fn trusted(roots: &Roots, envelope: &Envelope<'_>, path: &Path) -> Result<(), Fa
         Failure::new(
             Exit::Refused,
             "trust",
-            format_args!("{} is not trusted: {error}", path.display()),
+            format_args!(
+                "{} is not trusted: {error}{}",
+                path.display(),
+                statements::advice(&error)
+            ),
         )
     })
 }
@@ -352,7 +491,8 @@ pub fn parse<'a>(bytes: &'a [u8], path: &Path) -> Result<(Envelope<'a>, Keyset),
             ),
         )
     };
-    let (envelope, rest) = Envelope::parse(bytes).map_err(|error| wrong(&error))?;
+    let (envelope, rest) =
+        Envelope::parse(bytes).map_err(|error| wrong(&bounds::format_error(error, bytes)))?;
     if !rest.is_empty() {
         return Err(wrong(&format_args!("{} bytes follow its end", rest.len())));
     }

@@ -37,15 +37,16 @@ pub fn status(args: &StatusArgs, out: &Output) -> Result<(), Failure> {
     let slots = plan.slots();
     let layout = plan.layout(&slots)?;
     let record::Read { choice, copies, record } = record::read(&layout, devices)?;
-    if !matches!(choice, Choice::Current { .. }) {
-        out.line(format_args!("boot record    {}", view::choice_text(choice)));
+    let trouble = record::trouble(choice, &copies);
+    // Where no place can be read, the one says what the other does.
+    if !matches!(choice, Choice::Current { .. }) && record::all_dead(&copies).is_none() {
+        out.line(format_args!("boot record    {}", view::choice_text(choice, &copies)));
     }
-    let trouble = record::trouble(&copies);
     if let Some(trouble) = &trouble {
         out.line(format_args!("boot record    {trouble}"));
     }
-    if let Some(damaged) = record::damaged_copy(choice, &copies) {
-        out.line(format_args!("boot record    {damaged}"));
+    for remark in record::remarks(choice, &copies) {
+        out.line(format_args!("boot record    {remark}"));
     }
     let shown = view::Shown { body: &record.body, layout: &layout, choice };
     view::record_lines(out, &shown);
@@ -53,7 +54,7 @@ pub fn status(args: &StatusArgs, out: &Output) -> Result<(), Failure> {
         let mut value = view::record(&shown);
         value["boots"] = shown.boots().map(Slot::name).into();
         value["choice"] = view::choice_name(choice).into();
-        value["sequence"] = record.sequence.into();
+        value["sequence"] = view::sequence(choice, &record);
         value["copies"] = copies.iter().map(view::copy).collect();
         value["trouble"] = trouble.into();
         value
@@ -327,6 +328,20 @@ pub fn carry_out(
             },
         ));
     }
+    // Loaders have no clock: a confirmation gets its time here.
+    if is_confirmation
+        && answer == Answer::Done
+        && let Some(now) = time::now()
+    {
+        let mut note = Operate::new(layout, Request::NoteTime(now));
+        match run(&mut note, layout, devices) {
+            Ok(_) => machine = note,
+            Err(failure) => out.warn(format_args!(
+                "the time of the confirmation is not noted: {}",
+                failure.message
+            )),
+        }
+    }
     out.line(say(answer));
     out.result(|| {
         let boots = match answer {
@@ -352,6 +367,13 @@ pub fn run(
     let mut buffer = vec![0; Operate::buffer_len_min(layout)];
     let result = driver::operate(machine, &mut disk::lent(devices), &mut buffer);
     result.map_err(|error| {
+        // The core, which sees no difference, promises a new record.
+        if let OperateError::NoRecord(Choice::Lost) = error
+            && let Some(dead) = record::all_dead_on(layout, devices)
+        {
+            let failure = Failure::from(error);
+            return Failure { message: dead, ..failure };
+        }
         let mut failure = Failure::from(error);
         if let (OperateError::Device(_) | OperateError::Record(_), Some((path, error))) =
             (error, disk::last_error(devices))
@@ -360,7 +382,9 @@ pub fn run(
         }
         // What the last power-on could not write is missing now.
         let trouble = match error {
-            OperateError::Record(_) | OperateError::Confirm(_) | OperateError::NoRecord(_) => {
+            OperateError::Record(_) => record::trouble_on(layout, devices)
+                .or_else(|| record::not_written_on(layout, devices)),
+            OperateError::Confirm(_) | OperateError::NoRecord(_) => {
                 record::trouble_on(layout, devices)
             }
             _ => None,

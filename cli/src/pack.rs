@@ -11,10 +11,10 @@ use clap::Args;
 use serde_json::json;
 use stillboot::format::manifest::{self, CHUNK_SIZE_MAX, CHUNK_SIZE_MIN, flags};
 use stillboot::format::{
-    Architecture, Channel, Epochs, FormatError, Id, KeyRole, Keyset, Load, Manifest, Risk, Role,
-    Slot, SlotKind,
+    Architecture, Channel, Digest, Encryption, Epochs, FormatError, Id, KeyRole, Keyset, Load,
+    Manifest, PayloadType, Risk, Role, Slot, SlotKind,
 };
-use stillboot::verify::{Device, SoftSha256, verify_head};
+use stillboot::verify::{Device, RootKey, SoftSha256, verify_head};
 use stillboot_linux::bundle::{self, Input, Part};
 use stillboot_linux::keys::{Roots, Signer, id_of};
 use stillboot_linux::open;
@@ -24,7 +24,7 @@ use crate::failure::{Exit, Failure};
 use crate::latest::LatestArgs;
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::sign::{Named, SignerArgs};
+use crate::sign::{Named, SignerArgs, key_in};
 use crate::start::{self, Trouble};
 use crate::{args, files, keyset, size, time, view};
 use settings::Component;
@@ -45,7 +45,9 @@ const CHUNK_SIZE: u64 = 256 << 10;
     stillboot pack --config bundle.toml --out gateway-1.2.0.sbb\n  \
     stillboot pack --from-latest-json latest.json --sig latest.json.sig --latest-key os.pub \\\n    \
       --kernel vmlinuz --initramfs kubesolo-os.gz --class model-1 --sequence 12 \\\n    \
-      --roots keys/roots.toml --keyset keys/keyset.sbk --key keys/release-1.pem --out os.sbb\n\n\
+      --roots keys/roots.toml --keyset keys/keyset.sbk --key keys/release-1.pem --out os.sbb\n  \
+    stillboot pack --loader-release bootx64.efi --roots keys/roots.toml --class model-1 \\\n    \
+      --version 3.0.0 --sequence 3 --key keys/root-1.pem --out loader-3.0.0.sbl\n\n\
     The configuration file has the names of these options, without the dashes before them:\n  \
     product = \"gateway\"\n  class = \"model-1\"\n  version = \"1.2.0\"\n  sequence = 12\n  \
     keyset = \"keys/keyset.sbk\"\n  key = [\"keys/release-1.pem\"]\n  \
@@ -83,6 +85,9 @@ pub fn pack(args: &PackArgs, out: &Output) -> Result<(), Failure> {
     let promised = args.latest.lay_over(&mut settings, out)?;
     let roots = settings.roots.as_deref().map(Roots::read).transpose()?;
     let manifest = describe(&settings, roots.as_ref())?;
+    if let Some(file) = &settings.loader_release {
+        return loader_release(args, &settings, file, roots.as_ref(), manifest, out);
+    }
     let kind = if settings.recovery { SlotKind::Recovery } else { SlotKind::Update };
     let keyset = read_keyset(&settings)?;
     if settings.key.is_empty() && args.signers.signer.is_empty() {
@@ -97,6 +102,14 @@ pub fn pack(args: &PackArgs, out: &Output) -> Result<(), Failure> {
         return Err(Failure::usage(
             "there is nothing to pack: expected at least one component, such as --kernel FILE",
         ));
+    }
+    if components.iter().any(|component| component.role == Role::Loader) {
+        return Err(Failure::usage(format_args!(
+            "a component of role {} ({}) may stand in a release of the loader only: \
+             --loader-release FILE packs one",
+            Role::Loader,
+            Role::Loader.code()
+        )));
     }
     let mut total = 0;
     let mut parts = Vec::new();
@@ -135,20 +148,118 @@ pub fn pack(args: &PackArgs, out: &Output) -> Result<(), Failure> {
         }
         Ok((manifest, digest, counted.len))
     })?;
+    tell(args, PayloadType::Manifest, &manifest, &digest, len, out);
+    Ok(())
+}
+
+/// Says what was packed.
+fn tell(
+    args: &PackArgs,
+    payload: PayloadType,
+    manifest: &Manifest,
+    digest: &Digest,
+    len: u64,
+    out: &Output,
+) {
+    let what = match payload {
+        PayloadType::LoaderRelease => "release of the loader, ",
+        _ => "",
+    };
     out.line(format_args!(
-        "{}: version {}, sequence {}, {}",
+        "{}: {what}version {}, sequence {}, {}",
         args.out.display(),
         manifest.version,
         manifest.sequence,
         size::show(len)
     ));
-    out.line(format_args!("digest {}", view::hex(&digest)));
+    out.line(format_args!("digest {}", view::hex(digest)));
     out.result(|| {
         json!({
-            "bundle": view::path(&args.out), "length": len, "digest": view::hex(&digest),
-            "manifest": view::manifest(&manifest),
+            "bundle": view::path(&args.out), "payload": payload.name(), "length": len,
+            "digest": view::hex(digest), "manifest": view::manifest(manifest),
         })
     });
+}
+
+/// Writes a release of the loader: one component, signed by roots.
+fn loader_release(
+    args: &PackArgs,
+    settings: &Settings,
+    file: &Path,
+    roots: Option<&Roots>,
+    manifest: Manifest,
+    out: &Output,
+) -> Result<(), Failure> {
+    // What is given on the command line and what stands in the file may exclude each other too.
+    if !settings.components().is_empty()
+        || settings.keyset.is_some()
+        || settings.single_key
+        || settings.recovery
+        || settings.dtb_required
+        || args.latest.inputs().next().is_some()
+    {
+        return Err(Failure::usage(
+            "a release of the loader has the loader alone, no keyset, no slot, and no device trees: \
+             leave other components, keyset, single-key, recovery, dtb-required and \
+             --from-latest-json out",
+        ));
+    }
+    let Some(roots) = roots else { return Err(missing("roots")) };
+    if settings.key.is_empty() && args.signers.signer.is_empty() {
+        return Err(missing("key"));
+    }
+    let signing = args.signers.signers(&settings.key, "--key")?;
+    let mut signers: Vec<(KeyRole, &dyn Signer)> = Vec::new();
+    for named in &signing {
+        let public = named.signer.public();
+        if !roots.keys.contains(&RootKey::ed25519(public)) {
+            return Err(Failure::new(
+                Exit::Failed,
+                "key",
+                format_args!(
+                    "{}: key {} is none of the roots, and only roots sign a release of the loader: \
+                     no device would count its signature",
+                    named.name,
+                    view::key(&public)
+                ),
+            ));
+        }
+        signers.push((KeyRole::Root, &*named.signer));
+    }
+    if signers.len() < usize::from(roots.threshold) {
+        out.warn(format_args!(
+            "devices want {} signatures by root keys, this release of the loader carries {}: add \
+             more with `stillboot sign`",
+            roots.threshold,
+            signers.len()
+        ));
+    }
+    check_odd(&manifest, args.force, out)?;
+    let component = Component {
+        role: Role::Loader,
+        file: Some(file.to_owned()),
+        text: None,
+        load: None,
+        slot: None,
+    };
+    let Opened { input, len: total, .. } = open(&component)?;
+    let mut part = Part { role: Role::Loader, load: Load::Late, linked: None, input };
+    let named = settings.inputs(args.config.as_deref()).into_iter();
+    let inputs: Vec<_> = named.chain(args.signers.inputs()).collect();
+    let (manifest, digest, len) = files::replace(&args.out, &inputs, |file| {
+        let mut progress = Progress::new(out, "packing", 2 * total);
+        let mut counted = Counted { file, len: 0 };
+        let (manifest, digest) = bundle::write_loader_release(
+            manifest,
+            &signers,
+            &mut part,
+            &mut counted,
+            &mut |done| progress.set(done),
+        )
+        .map_err(|error| explain(error, &args.out))?;
+        Ok((manifest, digest, counted.len))
+    })?;
+    tell(args, PayloadType::LoaderRelease, &manifest, &digest, len, out);
     Ok(())
 }
 
@@ -168,6 +279,7 @@ fn check_start(
             role: part.role,
             load: part.load,
             linked: bundle::linked(part.linked),
+            encryption: Encryption::None,
             length: 1,
             index_root: [0; 32],
             sha256: [0; 32],
@@ -357,8 +469,9 @@ fn named<'a>(value: &'a str, name: &str) -> Result<&'a str, Failure> {
 }
 
 fn missing(name: &str) -> Failure {
+    let verb = if name == "roots" { "are" } else { "is" };
     Failure::usage(format_args!(
-        "the {name} is missing: expected --{name}, or `{name}` in the --config file"
+        "the {name} {verb} missing: expected --{name}, or `{name}` in the --config file"
     ))
 }
 
@@ -461,7 +574,7 @@ fn signers<'a>(
         let role = match keyset {
             None => wanted.first().copied(),
             Some(keyset) => {
-                let bits = keyset.keys.iter().find(|k| k.public == public).map_or(0, |k| k.roles);
+                let bits = key_in(keyset, &public).map_or(0, |key| key.roles);
                 wanted.iter().copied().find(|role| bits & role.bit() != 0)
             }
         };
@@ -483,10 +596,22 @@ fn signers<'a>(
     if let Some(keyset) = keyset {
         let reaches = |role: &KeyRole| {
             let count = signers.iter().filter(|(r, _)| r == role).count();
-            keyset.threshold(*role).is_some_and(|needed| count >= usize::from(needed))
+            let rule = keyset.rule(*role);
+            !rule.is_none() && count >= usize::from(keyset::needed(rule))
         };
+        for (role, kind) in wanted.iter().filter_map(|role| {
+            let is_used = signers.iter().any(|(used, _)| used == role);
+            keyset::unsupported(keyset.rule(*role)).filter(|_| is_used).map(|kind| (role, kind))
+        }) {
+            out.warn(format_args!(
+                "{role} keys must sign with {}: this build can neither sign nor check with {kind} \
+                 (kind {}), and devices of this version refuse the bundle",
+                keyset.rule(*role),
+                kind.code()
+            ));
+        }
         if !wanted.iter().any(reaches) {
-            let needed = keyset.threshold(wanted[0]).unwrap_or(0);
+            let needed = keyset::needed(keyset.rule(wanted[0]));
             out.warn(format_args!(
                 "devices want {needed} signatures by {} keys, this bundle carries {}: give more \
                  --key",
@@ -503,7 +628,7 @@ const fn default_load(role: Role) -> Load {
         Role::Kernel | Role::Initramfs | Role::Cmdline | Role::Dtbs | Role::Uki | Role::Image => {
             Load::Ram
         }
-        Role::Rootfs | Role::Data | Role::Unknown(_) => Load::Late,
+        Role::Rootfs | Role::Verity | Role::Data | Role::Loader | Role::Unknown(_) => Load::Late,
     }
 }
 

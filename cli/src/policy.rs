@@ -6,12 +6,13 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
 use stillboot::driver::{self, InstallHost, NoStore};
-use stillboot::format::{Statement, StatementKind};
+use stillboot::format::notes::SeenNumber;
+use stillboot::format::{Notes, Statement, StatementKind};
 use stillboot::install::{Install, InstallError, Nothing, Offer};
 use stillboot::policy::channel::Follow;
 use stillboot::policy::version::Rule as VersionRule;
 use stillboot::policy::window::Windows;
-use stillboot::policy::{self, Clock, Deferral, Facts, Policy, Verdict};
+use stillboot::policy::{self, Clock, Deferral, Facts, Policy, Seen, Verdict};
 use stillboot::verify::{Device, SoftSha256, Verified};
 use stillboot_linux::disk::{self, Disk};
 use stillboot_linux::keys::id_of;
@@ -230,6 +231,8 @@ pub struct Judge<'a> {
     pub findings: Vec<(policy::Rule, Verdict)>,
     /// What became of each statement.
     pub standings: Vec<Standing>,
+    /// The numbers of the statements about an update that the policy lets in.
+    pub went_by: Vec<SeenNumber>,
 }
 
 impl Judge<'_> {
@@ -255,26 +258,43 @@ impl Judge<'_> {
         for what in statements::told(&self.standings) {
             self.out.warn(format_args!("{what}; it does not count"));
         }
+        // Sign-offs are for those who promote, and decide nothing here.
+        let about =
+            |s: &&Verified<Statement>| s.digest == *digest && s.kind != StatementKind::SignOff;
         // Before anything follows from it: a power cut must not make the device forget a halt.
         if let Some(seen) = self.seen.as_mut().filter(|_| self.notes) {
-            // Sign-offs are for those who promote, and decide nothing here.
-            let about =
-                |s: &&Verified<Statement>| s.digest == *digest && s.kind != StatementKind::SignOff;
             for statement in statements.iter().filter(about) {
                 seen.note(statement.digest, statement.kind, statement.number);
             }
             seen.save(self.out);
         }
+        // What the record has noted counts as well: of both numbers the higher.
+        let mut seen = self.seen.as_ref().map_or(&[][..], SeenFile::entries).to_vec();
+        // Notes that cannot be read say nothing, as a damaged file does.
+        let notes = Notes::parse(&offer.body.notes).unwrap_or_default();
+        seen.extend(notes.statements.iter().map(|noted| {
+            let SeenNumber { digest, kind, number } = *noted;
+            Seen { digest, kind, number }
+        }));
         let facts = Facts {
             manifest: offer.manifest,
             statements: &statements,
-            seen: self.seen.as_ref().map_or(&[], SeenFile::entries),
+            seen: &seen,
             running_version: offer.running_version,
             body: offer.body,
             clock: time::now().map_or(Clock::NotTrusted, Clock::Trusted),
         };
         self.findings = policy::findings(&self.policy, &facts).into_iter().collect();
-        policy::judge(&self.policy, &facts)
+        let verdict = policy::judge(&self.policy, &facts);
+        if verdict == Verdict::Proceed {
+            let number = |s: &Verified<Statement>| SeenNumber {
+                digest: s.digest,
+                kind: s.kind,
+                number: s.number,
+            };
+            self.went_by = statements.iter().filter(about).map(number).collect();
+        }
+        verdict
     }
 }
 
@@ -372,7 +392,7 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
         };
     };
     out.line(format_args!("{:<14} passed", "trust to data"));
-    let mut rows = Vec::new();
+    let mut rows = vec![json!({ "rule": "trust to data", "verdict": "passed", "why": "" })];
     for (rule, verdict) in &host.judge.findings {
         let (state, why) = describe(verdict);
         out.line(format_args!("{:<14} {state}{why}", rule.name()));

@@ -4,6 +4,7 @@
 //! is now offered one step closer to `stable`, if those whom the release policy names have signed
 //! off. Nothing is stated about a bundle that does not verify, every byte of it.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -17,8 +18,8 @@ use stillboot::verify::{
     Authority, SoftSha256, TrustError, Verified, verify_keyset, verify_statement,
 };
 use stillboot_linux::keys::{Roots, Signer};
-use stillboot_linux::settings;
 use stillboot_linux::statement::{self, Subject};
+use stillboot_linux::{open, settings};
 
 use crate::bounds;
 use crate::failure::{Exit, Failure};
@@ -26,7 +27,7 @@ use crate::keyset::any_device;
 use crate::output::Output;
 use crate::sign::{Named, SignerArgs, has_role};
 use crate::source::Bundle;
-use crate::{files, time, verify, view};
+use crate::{files, keyset, statements, time, verify, view};
 
 /// Who makes a statement, and where it goes.
 #[derive(Args, Debug)]
@@ -46,14 +47,28 @@ struct StateArgs {
     #[arg(long, value_name = "TIME", value_parser = time::parse)]
     not_after: Option<u64>,
     /// The number of the statement, above those of its kind before it: the highest counts. By
-    /// default the time in unix seconds; a promotion takes at least one more than the promotions
-    /// given. Nothing could follow the highest number of all, so it is not taken
-    #[arg(long, value_name = "N",
-          value_parser = clap::value_parser!(u64).range(1..format::statement::NUMBER_MAX))]
+    /// default the time in unix seconds, and at least one more than the statements of its kind and
+    /// name that are given, lie beside the bundle or stand in --out. Nothing could follow the
+    /// highest number of all, so it is not taken
+    #[arg(long, value_name = "N", value_parser = parse_number)]
     number: Option<u64>,
     /// The statement to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+}
+
+/// The highest number that can be asked for: one more is left for what takes the statement back.
+const ASKED_MAX: u64 = format::statement::NUMBER_MAX - 1;
+
+fn parse_number(text: &str) -> Result<u64, String> {
+    let number = text.parse::<u64>().ok().filter(|number| (1..=ASKED_MAX).contains(number));
+    number.ok_or_else(|| {
+        let why = match text.parse() {
+            Ok(format::statement::NUMBER_MAX) => ": no statement could follow this number",
+            _ => "",
+        };
+        format!("expected a number from 1 to {ASKED_MAX}, found `{text}`{why}")
+    })
 }
 
 /// Statements other than promotions.
@@ -166,7 +181,9 @@ pub fn statement(command: &StatementCommand, out: &Output) -> Result<(), Failure
     let roots = Roots::read(&args.roots)?;
     let checked = check(&args.bundle, command, &roots, out)?;
     verify::warn_expired(&checked.manifest, out);
-    let number = number(args, 0)?;
+    let kind = name.map_or(StatementKind::Approval, |_| StatementKind::SignOff);
+    let at_hand = at_hand(args, kind, name.unwrap_or_default(), &roots, &checked, out)?;
+    let number = number(args, 0, at_hand, out)?;
     let subject = subject(&checked.manifest, checked.manifest.channel.clone(), number);
     let not_after = args.not_after.unwrap_or(0);
     let statement = match name {
@@ -177,7 +194,9 @@ pub fn statement(command: &StatementCommand, out: &Output) -> Result<(), Failure
             .filter(|_| !name.is_empty() && stillboot::format::manifest::is_label(name))
             .ok_or_else(|| {
                 Failure::usage(format_args!(
-                    "--name: expected 1 to 16 letters, digits and .-+_~, found `{name}`"
+                    "--name: expected 1 to 16 letters, digits and .-+_~, found {} characters, \
+                     `{name}`",
+                    name.chars().count()
                 ))
             })?,
     };
@@ -218,7 +237,9 @@ pub fn promote(args: &PromoteArgs, out: &Output) -> Result<(), Failure> {
     };
 
     let promotions = valid.iter().filter(|valid| valid.statement.kind == StatementKind::Channel);
-    let number = number(state, promotions.map(|valid| valid.statement.number).max().unwrap_or(0))?;
+    let before = promotions.map(|valid| valid.statement.number).max().unwrap_or(0);
+    let at_hand = at_hand(state, StatementKind::Channel, "", &roots, &checked, out)?;
+    let number = number(state, before, at_hand, out)?;
     let statement =
         subject(manifest, to.clone(), number).offered(args.rollout, state.not_after.unwrap_or(0));
     let given: Vec<_> = args.statement.iter().chain([&args.policy]).map(PathBuf::as_path).collect();
@@ -242,15 +263,55 @@ fn subject(manifest: &Verified<Manifest>, channel: Channel, number: u64) -> Subj
     Subject { digest: *manifest.digest(), product: manifest.product, channel, number }
 }
 
-/// The number of a statement, when the highest of those before it is `before`.
-fn number(args: &StateArgs, before: u64) -> Result<u64, Failure> {
-    if before >= format::statement::NUMBER_MAX {
+/// The highest number of the sound statements of this kind and name about the bundle that lie beside
+/// it or would be replaced, and the file that has it: devices may have seen it.
+fn at_hand(
+    args: &StateArgs,
+    kind: StatementKind,
+    name: &str,
+    roots: &Roots,
+    checked: &Checked,
+    out: &Output,
+) -> Result<Option<(u64, PathBuf)>, Failure> {
+    let mut files: Vec<_> = statements::find(&[], &args.bundle, out)?
+        .into_iter()
+        .map(|given| (given.path, given.bytes))
+        .collect();
+    // What stands there and is no statement is no business of this one.
+    if let Ok(file) = open::file(&args.out) {
+        let mut bytes = Vec::new();
+        if file.take(format::envelope::LEN_MAX as u64 + 1).read_to_end(&mut bytes).is_ok() {
+            files.push((args.out.clone(), bytes));
+        }
+    }
+    let device = any_device(roots);
+    let numbers = files.into_iter().filter_map(|(path, bytes)| {
+        let (envelope, _) = statement::parse(&bytes).ok()?;
+        let found = verify_statement::<SoftSha256>(&device, &checked.keyset, &envelope).ok()?;
+        let is_alike = (found.digest, found.kind, found.name.as_str())
+            == (*checked.manifest.digest(), kind, name);
+        is_alike.then_some((found.number, path))
+    });
+    Ok(numbers.max())
+}
+
+/// The number of a statement, when the highest of those before it that were given is `before`.
+fn number(
+    args: &StateArgs,
+    before: u64,
+    at_hand: Option<(u64, PathBuf)>,
+    out: &Output,
+) -> Result<u64, Failure> {
+    let least = at_hand.as_ref().map_or(0, |(number, _)| *number).max(before);
+    let is_last = before >= format::statement::NUMBER_MAX
+        || args.number.is_none() && least >= format::statement::NUMBER_MAX;
+    if is_last {
         return Err(Failure::new(
             Exit::Refused,
             "number",
             format_args!(
-                "a statement before this one has the number {before}, and nothing may follow it: \
-                 to promote this release, pack it again with another sequence"
+                "a statement before this one has the number {least}, and nothing may follow it: \
+                 pack the release again with another sequence, and state it of that bundle"
             ),
         ));
     }
@@ -259,9 +320,27 @@ fn number(args: &StateArgs, before: u64) -> Result<u64, Failure> {
             "--number: expected more than {before}, which a statement before this one has, found \
              {number}: devices would go on with that one"
         ))),
-        (Some(number), _) => Ok(number),
-        (None, Some(now)) => Ok(now.max(before + 1)),
-        (None, None) if before > 0 => Ok(before + 1),
+        (Some(number), now) => {
+            if let Some((other, path)) = at_hand.filter(|(other, _)| *other >= number) {
+                out.warn(format_args!(
+                    "{} has the number {other}, and this statement has {number}: a device that has \
+                     seen both goes on with the higher one; --number {} or more takes its place",
+                    path.display(),
+                    other.saturating_add(1)
+                ));
+            }
+            if now.is_some_and(|now| number > now) {
+                out.warn(format_args!(
+                    "number {number} is above the time in unix seconds: only a statement with a \
+                     higher number, up to {}, takes this one back; without --number it gets one \
+                     where this file lies beside the bundle or is replaced",
+                    format::statement::NUMBER_MAX
+                ));
+            }
+            Ok(number)
+        }
+        (None, Some(now)) => Ok(now.max(least + 1)),
+        (None, None) if least > 0 => Ok(least + 1),
         (None, None) => Err(Failure::usage(
             "the clock of this machine was never set: set it, or give --number, above that of any \
              statement before this one",
@@ -277,7 +356,9 @@ fn check(
     out: &Output,
 ) -> Result<Checked, Failure> {
     let refused = |error: TrustError| {
-        Failure::new(Exit::Refused, "trust", format_args!("{} is refused: {error}", path.display()))
+        let advice = statements::advice(&error);
+        let text = format_args!("{} is refused: {error}{advice}", path.display());
+        Failure::new(Exit::Refused, "trust", text)
     };
     let device = any_device(roots);
     let mut bundle = Bundle::open(path, command)?;
@@ -336,7 +417,11 @@ fn read_statements(
                 Failure::new(
                     Exit::Refused,
                     "statement",
-                    format_args!("{} is refused: {error}", path.display()),
+                    format_args!(
+                        "{} is refused: {error}{}",
+                        path.display(),
+                        statements::advice(&error)
+                    ),
                 )
             })?;
         if statement.digest != *checked.manifest.digest() {
@@ -508,8 +593,15 @@ fn issue(
     let signers: Vec<&dyn Signer> = signing.iter().map(|named: &Named| &*named.signer).collect();
     let bytes = stillboot_linux::statement::sign(statement, &signers)?;
     let (envelope, _) = statement::parse(&bytes).map_err(stillboot_linux::keys::KeyError::from)?;
-    let needed = usize::from(checked.keyset.threshold(role).unwrap_or(0));
-    if signing.len() < needed {
+    let rule = checked.keyset.rule(role);
+    let needed = usize::from(keyset::needed(rule));
+    if let Some(kind) = keyset::unsupported(rule) {
+        out.warn(format_args!(
+            "{role} keys must sign with {rule}: this build can neither sign nor check with {kind} \
+             (kind {}), and devices of this version refuse the statement",
+            kind.code()
+        ));
+    } else if signing.len() < needed {
         out.warn(format_args!(
             "devices want {needed} signatures by {role} keys, this statement carries {}: add more \
              with `stillboot sign`",

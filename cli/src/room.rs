@@ -2,7 +2,7 @@
 //! large.
 
 use stillboot::format::{Manifest, Slot};
-use stillboot::layout::{Layout, Part};
+use stillboot::layout::Layout;
 
 use crate::failure::{Exit, Failure};
 use crate::size;
@@ -16,8 +16,9 @@ struct Short {
     available: u64,
 }
 
-/// Why `manifest` fits none of `slots`, with everything that is needed.
-pub fn too_small(layout: &Layout<'_>, slots: &[Slot], manifest: &Manifest) -> Failure {
+/// Why `manifest` fits none of `slots`, with everything that is needed; `None` where it is not its
+/// components that are too large.
+pub fn too_small(layout: &Layout<'_>, slots: &[Slot], manifest: &Manifest) -> Option<Failure> {
     let mut parts = Vec::new();
     for slot in slots {
         for Short { slot, role, needed, available } in short(layout, *slot, manifest) {
@@ -29,21 +30,24 @@ pub fn too_small(layout: &Layout<'_>, slots: &[Slot], manifest: &Manifest) -> Fa
             ));
         }
     }
-    Failure::new(
+    if parts.is_empty() {
+        return None;
+    }
+    let failure = Failure::new(
         Exit::Refused,
         "layout",
         format_args!("refused: the bundle does not fit: {}", parts.join("; ")),
-    )
-    .also("make a smaller bundle, or a disk with larger slots")
+    );
+    Some(failure.also("make a smaller bundle, or a disk with larger slots"))
 }
 
 fn short(layout: &Layout<'_>, slot: Slot, manifest: &Manifest) -> Vec<Short> {
     let Some(at) = layout.slots().iter().find(|at| at.slot == slot) else { return Vec::new() };
-    let Ok(trust) = layout.part(slot, Part::Trust) else { return Vec::new() };
-    let first = at.regions[0].region;
     let mut needed = vec![0_u64; at.regions.len()];
-    // Header and indexes stand in the first region, whatever stands behind them.
-    needed[0] = trust.offset + trust.len - first.offset;
+    // The head stands behind the first region, in the same partition: a command that makes a
+    // larger slot has to count it too.
+    let head = at.head.map_or(0, |head| head.len);
+    needed[0] = head;
     for (_, component) in manifest.components_of(slot) {
         let home = at.regions.iter().position(|region| region.roles.contains(&component.role));
         let home = home.unwrap_or(0);
@@ -51,18 +55,21 @@ fn short(layout: &Layout<'_>, slot: Slot, manifest: &Manifest) -> Vec<Short> {
             u64::from(layout.geometry(at.regions[number].region.device).erase_block_bytes)
         };
         let round = |len: u64, block: u64| len.checked_next_multiple_of(block).unwrap_or(u64::MAX);
-        let index = round(component.index_len(manifest.chunk_size), block(0));
-        needed[0] = needed[0].saturating_add(index);
+        // Indexes stand at the end of the first region, unless they have one of their own.
+        if at.index.is_none() {
+            let index = round(component.index_len(manifest.chunk_size), block(0));
+            needed[0] = needed[0].saturating_add(index);
+        }
         needed[home] = needed[home].saturating_add(round(component.length, block(home)));
     }
-    let regions = at.regions.iter().zip(needed);
+    let regions = at.regions.iter().zip(needed).enumerate();
     regions
-        .filter(|(region, needed)| region.region.len < *needed)
-        .map(|(region, needed)| Short {
+        .map(|(number, (region, needed))| Short {
             slot,
             role: region.roles.first().map(ToString::to_string).unwrap_or_default(),
             needed,
-            available: region.region.len,
+            available: region.region.len + if number == 0 { head } else { 0 },
         })
+        .filter(|short| short.available < short.needed)
         .collect()
 }

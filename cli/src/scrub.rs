@@ -3,12 +3,11 @@
 use clap::Args;
 use serde_json::json;
 use stillboot::boot::Reason;
-use stillboot::device::BlockDevice;
 use stillboot::driver;
 use stillboot::format::{Slot, SlotState};
-use stillboot::layout::{Layout, Part};
+use stillboot::layout::Layout;
 use stillboot::record::Choice;
-use stillboot::verify::{Device, SoftSha256, TRUST_LEN_MAX, verify_head};
+use stillboot::verify::{Device, SoftSha256};
 use stillboot_linux::FileDevice;
 use stillboot_linux::disk::{self, Disk};
 
@@ -174,11 +173,8 @@ fn length(
     devices: &mut [FileDevice],
     buffer: &mut [u8],
 ) -> Option<u64> {
-    let region = layout.part(slot, Part::Trust).ok()?;
-    let unit = layout.geometry(region.device).logical_block_bytes as usize;
-    let head = buffer.get_mut(..TRUST_LEN_MAX.next_multiple_of(unit))?;
-    devices.get_mut(usize::from(region.device))?.read(region.offset, head).ok()?;
-    let (manifest, _) =
-        verify_head::<SoftSha256>(device, slot.kind(), &head[..TRUST_LEN_MAX]).ok()?;
+    let mut lent = disk::lent(devices);
+    let manifest =
+        driver::verify_slot_head::<SoftSha256>(device, layout, slot, &mut lent, buffer).ok()?;
     Some(manifest.components_of(slot).map(|(_, component)| component.length).sum())
 }

@@ -1,17 +1,20 @@
 //! `sign`: one more signature on what is signed already, and the keys that all commands sign with.
 
 use std::cell::Cell;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::fs::File;
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
 use stillboot::format::{
-    Envelope, FormatError, Id, KeyRole, Keyset, Manifest, PayloadType, Statement,
+    Envelope, Field, FormatError, Id, Key, KeyKind, KeyRole, Keyset, Load, Manifest, PayloadType,
+    Role, Statement,
 };
 use stillboot::json::ChannelIndex;
-use stillboot::verify::TRUST_LEN_MAX;
+use stillboot::json::index::INDEX_LEN_MAX;
+use stillboot::verify::{RootKey, TrustError};
 use stillboot_linux::keys::{
     ExternalSigner, KeyError, Roots, Signer, SigningKey, add_signature, id_of, program_of,
     read_public,
@@ -21,7 +24,8 @@ use stillboot_linux::open;
 
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
-use crate::{args, bounds, files, view};
+use crate::verify::Content;
+use crate::{args, bounds, files, time, verify, view};
 
 /// Keys that never leave their place, such as an HSM.
 #[derive(Args, Clone, Debug, Default)]
@@ -117,11 +121,16 @@ impl SignerArgs {
     }
 }
 
+/// The entry of an Ed25519 key in `keyset`.
+pub fn key_in<'a>(keyset: &'a Keyset, public: &[u8; 32]) -> Option<&'a Key> {
+    keyset.keys.iter().find(|key| key.kind == KeyKind::Ed25519 && key.name == *public)
+}
+
 /// Checks that `keyset` gives `role` to the key: a signature that no device would count is an error
 /// here, where it can still be put right.
 pub fn has_role(keyset: &Keyset, role: KeyRole, named: &Named) -> Result<(), Failure> {
     let public = named.signer.public();
-    let key = keyset.keys.iter().find(|key| key.public == public);
+    let key = key_in(keyset, &public);
     if key.is_some_and(|key| key.roles & role.bit() != 0) {
         return Ok(());
     }
@@ -145,7 +154,7 @@ pub fn has_role(keyset: &Keyset, role: KeyRole, named: &Named) -> Result<(), Fai
       --role root --roots roots.toml\n\n\
     The payload and all other bytes stay as they are.")]
 pub struct SignArgs {
-    /// A bundle, keyset, statement or channel index
+    /// A bundle, keyset, statement, channel index or release of the loader
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// A secret key to sign with; several may be given
@@ -174,11 +183,107 @@ fn role(name: &str) -> Result<KeyRole, String> {
     })
 }
 
+/// What is read of the file at once, in bytes: enough for the envelopes of a keyset and a manifest,
+/// and for that of the longest channel index.
+const HEAD_LEN_MAX: usize = stillboot::verify::HEAD_LEN_MAX + INDEX_LEN_MAX;
+
 /// What is signed, as far as that decides who may.
 enum Target {
     Keyset,
-    Manifest { product: Id, keyset: Option<Box<Keyset>> },
-    Other { product: Id, role: KeyRole },
+    Manifest { manifest: Box<Manifest>, keyset: Option<Box<Keyset>> },
+    LoaderRelease(Box<Manifest>),
+    Other { product: Id, role: KeyRole, not_after: u64 },
+}
+
+impl Target {
+    /// When devices take it no more; 0 for never.
+    fn not_after(&self) -> u64 {
+        match self {
+            Self::Keyset => 0,
+            Self::Manifest { manifest, .. } | Self::LoaderRelease(manifest) => manifest.not_after,
+            Self::Other { not_after, .. } => *not_after,
+        }
+    }
+}
+
+/// Refuses what no device would take however it is signed: another manifest than that of its kind,
+/// or bytes behind the head that are not those of the manifest.
+fn check(target: &Target, file: &mut File, path: &Path, out: &Output) -> Result<(), Failure> {
+    let refused = |kind: &'static str, why: &dyn std::fmt::Display| {
+        Failure::new(
+            Exit::Refused,
+            kind,
+            format_args!("{} is not signed, for no device would take it: {why}", path.display()),
+        )
+    };
+    let manifest = match target {
+        Target::Manifest { manifest, .. } => {
+            if manifest.is_of_loader() {
+                return Err(refused("format", &TrustError::LoaderRole));
+            }
+            manifest
+        }
+        Target::LoaderRelease(manifest) => {
+            let [one] = manifest.components.as_slice() else {
+                return Err(refused(
+                    "format",
+                    &format_args!(
+                        "expected one component in a release of the loader, found {}",
+                        manifest.components.len()
+                    ),
+                ));
+            };
+            if (one.role, one.load, one.linked) != (Role::Loader, Load::Late, 0) {
+                let linked = view::linked(one);
+                return Err(refused(
+                    "format",
+                    &format_args!(
+                        "expected a component of role loader, load class late, for every slot, in a \
+                         release of the loader, found role {}, load class {}, {}; `stillboot pack \
+                         --loader-release` writes one",
+                        one.role,
+                        one.load,
+                        linked.map_or("for every slot".into(), |slot| format!("for slot {slot}"))
+                    ),
+                ));
+            }
+            manifest
+        }
+        Target::Keyset | Target::Other { .. } => return Ok(()),
+    };
+    let failed = |error| Failure::system("read", path, &error);
+    let from = file.stream_position().map_err(failed)?;
+    let found = file.metadata().map_err(failed)?.len();
+    let expected = manifest.components.iter().fold(from, |sum, component| {
+        sum.saturating_add(component.index_len(manifest.chunk_size))
+            .saturating_add(component.length)
+    });
+    let mut receive = |into: &mut [u8]| match file.read_exact(into) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(failed(error)),
+    };
+    let length = format_args!("expected {expected} bytes, as its manifest has it, found {found}");
+    match verify::content(manifest, &mut receive, out)? {
+        None => Ok(()),
+        Some(Content::Ended) => {
+            Err(refused("ended", &format_args!("it ends too early: {length}; fetch it again")))
+        }
+        Some(Content::Trailing) => Err(refused(
+            "trailing",
+            &format_args!("bytes follow its end: {length}; fetch it again"),
+        )),
+        Some(Content::Differs(number)) => {
+            let role = manifest.components.get(number).map_or(Role::Unknown(0), |one| one.role);
+            Err(refused(
+                "content",
+                &format_args!(
+                    "expected the bytes of component {number} ({role}) that its manifest names, \
+                     found others; fetch it again"
+                ),
+            ))
+        }
+    }
 }
 
 /// Adds signatures.
@@ -187,8 +292,10 @@ pub fn sign(args: &SignArgs, out: &Output) -> Result<(), Failure> {
     let failed = |error| Failure::system("read", path, &error);
     let mut file = open::file(path).map_err(failed)?;
     let mut head = Vec::new();
-    file.by_ref().take(TRUST_LEN_MAX as u64).read_to_end(&mut head).map_err(failed)?;
+    file.by_ref().take(HEAD_LEN_MAX as u64).read_to_end(&mut head).map_err(failed)?;
     let (range, envelope, target) = read(&head, path)?;
+    file.seek(SeekFrom::Start(range.end as u64)).map_err(failed)?;
+    check(&target, &mut file, path, out)?;
 
     let roots = args.roots.as_deref().map(Roots::read).transpose()?;
     let given = roots.as_ref().map(|roots| &*roots.product).or(args.product.as_deref());
@@ -198,8 +305,8 @@ pub fn sign(args: &SignArgs, out: &Output) -> Result<(), Failure> {
     let mut roles = Vec::new();
     for named in &signing {
         let role = role_of(&target, args.role, named)?;
-        if let (Target::Keyset, Some(roots)) = (&target, &roots)
-            && !roots.keys.contains(&named.signer.public())
+        if let (KeyRole::Root, Some(roots)) = (role, &roots)
+            && !roots.keys.contains(&RootKey::ed25519(named.signer.public()))
         {
             return Err(Failure::new(
                 Exit::Failed,
@@ -227,6 +334,12 @@ pub fn sign(args: &SignArgs, out: &Output) -> Result<(), Failure> {
         Ok(())
     })?;
     let (signed, _) = Envelope::parse(&bytes).map_err(KeyError::from)?;
+    if let (until @ 1.., Some(now)) = (target.not_after(), time::now())
+        && now > until
+    {
+        let what = envelope.payload_type();
+        out.warn(format_args!("the {what} has expired already: {}", time::show(until)));
+    }
     for (named, role) in signing.iter().zip(&roles) {
         out.line(format_args!(
             "{}: signed by {} as {role}",
@@ -234,11 +347,11 @@ pub fn sign(args: &SignArgs, out: &Output) -> Result<(), Failure> {
             view::key(&named.signer.public())
         ));
     }
-    out.line(format_args!("signatures    {}", view::signers(&signed).join(", ")));
+    out.line(format_args!("signatures    {}", view::signers_text(&signed)));
     out.result(|| {
         json!({
             "file": view::path(to), "payload": envelope.payload_type().name(),
-            "signers": view::signers(&signed),
+            "signers": view::signers(&signed), "signatures": view::signatures(&signed),
         })
     });
     Ok(())
@@ -251,7 +364,8 @@ fn read<'a>(head: &'a [u8], path: &Path) -> Result<(Range<usize>, Envelope<'a>, 
             Exit::Refused,
             "format",
             format_args!(
-                "{} is not a bundle, keyset, statement or channel index: {error}",
+                "{} is not a bundle, keyset, statement, channel index or release of the loader: \
+                 {error}",
                 path.display()
             ),
         )
@@ -259,14 +373,14 @@ fn read<'a>(head: &'a [u8], path: &Path) -> Result<(Range<usize>, Envelope<'a>, 
     let in_words = |error| wrong(&bounds::format_error(error, head));
     let manifest = |envelope: &Envelope<'_>, keyset| -> Result<Target, Failure> {
         let manifest = Manifest::parse(envelope.payload()).map_err(in_words)?;
-        Ok(Target::Manifest { product: manifest.product, keyset })
+        Ok(Target::Manifest { manifest: Box::new(manifest), keyset })
     };
-    let (first, rest) = Envelope::parse(head).map_err(|error| wrong(&error))?;
+    let (first, rest) = Envelope::parse(head).map_err(in_words)?;
     let target = match first.payload_type() {
         PayloadType::Keyset => {
             let keyset = Keyset::parse(first.payload()).map_err(in_words)?;
             if !rest.is_empty() {
-                let (second, body) = Envelope::parse(rest).map_err(|error| wrong(&error))?;
+                let (second, body) = Envelope::parse(rest).map_err(in_words)?;
                 if second.payload_type() != PayloadType::Manifest {
                     return Err(wrong(&"expected a manifest after the keyset"));
                 }
@@ -278,16 +392,26 @@ fn read<'a>(head: &'a [u8], path: &Path) -> Result<(Range<usize>, Envelope<'a>, 
         PayloadType::Manifest => {
             return Ok((0..head.len() - rest.len(), first, manifest(&first, None)?));
         }
+        // Its stream follows, as that of an update.
+        PayloadType::LoaderRelease => {
+            let manifest = Manifest::parse(first.payload()).map_err(in_words)?;
+            let range = 0..head.len() - rest.len();
+            return Ok((range, first, Target::LoaderRelease(Box::new(manifest))));
+        }
         PayloadType::Statement => {
             let statement = Statement::parse(first.payload()).map_err(in_words)?;
             let role = statement.kind.role().ok_or_else(|| wrong(&FormatError::Malformed))?;
-            Target::Other { product: statement.product, role }
+            Target::Other { product: statement.product, role, not_after: statement.not_after }
         }
         PayloadType::ChannelIndex => {
             let index = ChannelIndex::parse(first.payload()).map_err(|error| wrong(&error))?;
-            Target::Other { product: index.product, role: KeyRole::Channel }
+            let (product, not_after) = (*index.product(), index.until());
+            Target::Other { product, role: KeyRole::Channel, not_after }
         }
-        PayloadType::Unknown(_) => return Err(wrong(&"its kind is unknown to this build")),
+        PayloadType::Unknown(code) => {
+            let code = code.into();
+            return Err(wrong(&FormatError::Unknown { field: Field::PayloadType, code }));
+        }
     };
     if rest.is_empty() {
         Ok((0..head.len(), first, target))
@@ -306,7 +430,8 @@ fn product(target: &Target, given: Option<&str>) -> Result<Id, Failure> {
                 )
             });
         }
-        Target::Manifest { product, .. } | Target::Other { product, .. } => *product,
+        Target::Manifest { manifest, .. } | Target::LoaderRelease(manifest) => manifest.product,
+        Target::Other { product, .. } => *product,
     };
     match given {
         Some(given) if id_of(given) != named => Err(Failure::usage(format_args!(
@@ -321,7 +446,7 @@ fn product(target: &Target, given: Option<&str>) -> Result<Id, Failure> {
 /// In what role `named` signs.
 fn role_of(target: &Target, given: Option<KeyRole>, named: &Named) -> Result<KeyRole, Failure> {
     let roles: &[KeyRole] = match target {
-        Target::Keyset => &[KeyRole::Root],
+        Target::Keyset | Target::LoaderRelease(_) => &[KeyRole::Root],
         Target::Manifest { .. } => &[KeyRole::Release, KeyRole::EdgeRelease, KeyRole::Recovery],
         Target::Other { role, .. } => std::slice::from_ref(role),
     };

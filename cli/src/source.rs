@@ -6,9 +6,9 @@ use std::path::Path;
 
 use stillboot::driver::{Source, SourceError};
 use stillboot::format::SlotKind;
-use stillboot::format::envelope::MAGIC;
+use stillboot::format::envelope::{HEADER_LEN, MAGIC};
 use stillboot::install::{InstallError, Refusal};
-use stillboot::verify::TRUST_LEN_MAX;
+use stillboot::verify::{HEAD_LEN_MAX, TrustError};
 
 use stillboot_linux::open::{self, Input};
 
@@ -88,7 +88,7 @@ impl Bundle {
             // One byte more than its head promises, to see that there is more: it may never end.
             let wanted = |watch: &Watch| match watch.promised() {
                 Some(promised) => watch.len() <= promised,
-                None => watch.head().len() < TRUST_LEN_MAX,
+                None => watch.head().len() < HEAD_LEN_MAX,
             };
             while wanted(&watch) {
                 let n = match stream.read(&mut chunk) {
@@ -148,6 +148,16 @@ impl Bundle {
         self.remark.as_ref()
     }
 
+    /// Whether it is a file with a release of the loader. A stream could not be read again.
+    pub fn is_loader_release(&mut self) -> Result<bool, Failure> {
+        let Reader::File { file, .. } = &mut self.reader else { return Ok(false) };
+        let failed = |error| Failure::system("read", Path::new(&self.name), &error);
+        let mut head = Vec::new();
+        Read::by_ref(file).take(HEADER_LEN as u64).read_to_end(&mut head).map_err(failed)?;
+        self.rewind()?;
+        Ok(watch::is_loader_release(&head))
+    }
+
     /// Back to the start, where that can be done.
     pub fn rewind(&mut self) -> Result<(), Failure> {
         match &mut self.reader {
@@ -183,6 +193,16 @@ impl Bundle {
             return fault;
         }
         let head = self.watch.head();
+        let is_about_bytes = matches!(error, InstallError::Refused(_) | InstallError::Source);
+        if is_about_bytes && watch::is_loader_release(head) {
+            return watch::loader_release(&self.name);
+        }
+        if is_about_bytes
+            && self.last_error.as_ref().is_none_or(|error| error.kind() == ErrorKind::UnexpectedEof)
+            && let Some(found) = watch::other_payload(head)
+        {
+            return watch::other_envelope(&self.name, &found);
+        }
         match error {
             InstallError::Source => match &self.last_error {
                 Some(error) if error.kind() == io::ErrorKind::UnexpectedEof => self.ended(),
@@ -217,6 +237,15 @@ impl Bundle {
     /// It ended too early. A stream may have been dropped, and the next one whole; a file stays as it
     /// is.
     fn ended(&self) -> Failure {
+        let head = self.watch.head();
+        // Shorter than a header, it may still be seen to be something else.
+        if !head.starts_with(&MAGIC) && !MAGIC.starts_with(head) {
+            return watch::not_a_bundle(&self.name, head);
+        }
+        // Its length may stand behind what is wrong.
+        if let Some(fault) = watch::envelope_fault(head) {
+            return Failure::from(InstallError::Refused(Refusal::Trust(TrustError::Keyset(fault))));
+        }
         let (exit, kind) = match self.is_streamed {
             true => (Exit::Failed, "source"),
             false => (Exit::Refused, "ended"),

@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use stillboot::format::{FormatError, Statement, envelope};
 use stillboot::verify::{
-    Device, SoftSha256, TrustError, Verified, verify_keyset, verify_statement,
+    Device, SignatureError, SoftSha256, TrustError, Verified, verify_keyset, verify_statement,
 };
 use stillboot_linux::new_file::directory;
 use stillboot_linux::{open, statement};
 
 use crate::bounds;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, trust_advice};
 use crate::output::Output;
 use crate::{files, time, view};
 
@@ -223,10 +223,13 @@ pub fn verify(
             Err(error) if *is_beside => standings.push(Standing {
                 path: path.clone(),
                 state: "not-trusted",
-                why: format!("not trusted: {}", bounds::trust_error(error, bytes)),
+                why: format!(
+                    "not trusted: {}",
+                    bounds::trust_error(error, bytes) + &advice(&error)
+                ),
             }),
             Err(error) => {
-                let why = bounds::trust_error(error, bytes);
+                let why = bounds::trust_error(error, bytes) + &advice(&error);
                 let message = format!("{}: not trusted: {why}", path.display());
                 return Err(Failure::new(Exit::Refused, "statement", message));
             }
@@ -258,6 +261,17 @@ pub fn verify(
         standings.push(Standing { path: (*path).clone(), state, why });
     }
     Ok((verified.into_iter().map(|(_, statement)| statement).collect(), standings))
+}
+
+/// What to do where this build lacks a kind of keys: the file is what it should be.
+pub fn advice(error: &TrustError) -> String {
+    match error {
+        TrustError::KeysetSignature(SignatureError::Kind { .. })
+        | TrustError::StatementSignature(SignatureError::Kind { .. }) => {
+            format!("; {}", trust_advice(error))
+        }
+        _ => String::new(),
+    }
 }
 
 fn check(

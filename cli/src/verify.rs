@@ -1,19 +1,24 @@
-//! `verify`: is every byte of a bundle what the right keys signed?
+//! `verify`: is every byte of a bundle, or of a release of the loader, what the right keys signed?
 
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use stillboot::driver;
-use stillboot::format::{Architecture, Id, Manifest, SlotKind};
-use stillboot::verify::{ClassError, Device, SoftSha256, Verified, check_class};
+use stillboot::driver::{self, Source as _, SourceError};
+use stillboot::format::envelope::HEADER_LEN;
+use stillboot::format::{Architecture, Envelope, FormatError, Id, Manifest, PayloadType, SlotKind};
+use stillboot::install::InstallError;
+use stillboot::verify::{
+    ClassError, Device, IndexFold, Sha256 as _, SignatureError, SoftSha256, TrustError, Verified,
+    check_class, verify_loader_release,
+};
 use stillboot_linux::keys::{Roots, id_of};
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, trust_advice};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::source::Bundle;
-use crate::{args, start, time, view};
+use crate::{args, bounds, start, time, view};
 
 /// Bytes read at a time: each is hashed twice, so they had better stay in the processor's cache.
 const BUFFER_LEN: usize = 256 << 10;
@@ -23,7 +28,7 @@ const BUFFER_LEN: usize = 256 << 10;
 #[command(after_help = "Example:\n  \
     stillboot verify gateway-1.2.0.sbb --roots keys/roots.toml --class model-1")]
 pub struct VerifyArgs {
-    /// The bundle; `-` reads standard input
+    /// The bundle, or a file with a release of the loader; `-` reads standard input
     #[arg(value_name = "BUNDLE")]
     bundle: PathBuf,
     /// The root keys of the product
@@ -56,6 +61,9 @@ pub fn verify(args: &VerifyArgs, out: &Output) -> Result<(), Failure> {
     };
     let kind = if args.recovery { SlotKind::Recovery } else { SlotKind::Update };
     let mut bundle = Bundle::open(&args.bundle, "verify")?;
+    if bundle.is_loader_release()? {
+        return loader_release(args, &roots, &device, &mut bundle, out);
+    }
     let manifest = whole(&device, kind, &mut bundle, out)?;
     warn_expired(&manifest, out);
     let names: Vec<_> = std::iter::once(&*roots.product).chain(args.class.as_deref()).collect();
@@ -68,12 +76,158 @@ pub fn verify(args: &VerifyArgs, out: &Output) -> Result<(), Failure> {
     view::manifest_lines(out, &manifest, &names);
     out.result(|| {
         json!({
-            "verified": true, "digest": view::hex(manifest.digest()),
+            "verified": true, "payload": PayloadType::Manifest.name(),
+            "digest": view::hex(manifest.digest()),
             "keyset_version": manifest.keyset_version(), "manifest": view::manifest(&manifest),
             "product_name": roots.product, "class_name": args.class,
         })
     });
     Ok(())
+}
+
+/// Verifies a release of the loader, which the roots sign.
+fn loader_release(
+    args: &VerifyArgs,
+    roots: &Roots,
+    device: &Device<'_>,
+    bundle: &mut Bundle,
+    out: &Output,
+) -> Result<(), Failure> {
+    if args.recovery {
+        return Err(Failure::usage(
+            "--recovery is for updates of the recovery slot, and this is a release of the loader",
+        ));
+    }
+    let refused = |kind: &'static str, why: &dyn std::fmt::Display| {
+        let name = args.bundle.display();
+        Failure::new(
+            Exit::Refused,
+            kind,
+            format_args!("refused: the release of the loader {name}: {why}"),
+        )
+    };
+    let ended = || refused("ended", &"it ends too early: fetch it again");
+    let mut head = vec![0; HEADER_LEN];
+    receive(bundle, &mut head)?.then_some(()).ok_or_else(ended)?;
+    let whole = |head: &[u8]| {
+        let header = head.first_chunk().ok_or(FormatError::Short)?;
+        Envelope::len_from_header(header)
+    };
+    let len =
+        whole(&head).map_err(|error| refused("trust", &bounds::format_error(error, &head)))?;
+    head.resize(len, 0);
+    receive(bundle, &mut head[HEADER_LEN..])?.then_some(()).ok_or_else(ended)?;
+    let (envelope, _) = Envelope::parse(&head)
+        .map_err(|error| refused("trust", &bounds::format_error(error, &head)))?;
+    let manifest = verify_loader_release::<SoftSha256>(device, &envelope).map_err(|error| {
+        refused("trust", &bounds::trust_error(error, &head)).also(match error {
+            // The roots signed it as it is, or by a kind of key that this build lacks.
+            TrustError::LoaderContent { .. }
+            | TrustError::LoaderSignature(SignatureError::Kind { .. }) => trust_advice(&error),
+            _ => "check that --roots is the file of this product, or fetch it again",
+        })
+    })?;
+    let names: Vec<_> = std::iter::once(&*roots.product).chain(args.class.as_deref()).collect();
+    match content(&manifest, &mut |into| receive(bundle, into), out)? {
+        None => {}
+        Some(Content::Ended) => return Err(ended()),
+        Some(Content::Differs(_)) => {
+            return Err(refused(
+                "content",
+                &"its bytes are not those that were signed: fetch it again",
+            ));
+        }
+        Some(Content::Trailing) => {
+            return Err(refused("trailing", &"bytes follow its end: fetch it again"));
+        }
+    }
+    warn_expired(&manifest, out);
+    if args.class.is_some() {
+        for_device(device, &names, &manifest)?;
+    }
+    out.line(format_args!(
+        "{}: a release of the loader, verified, every byte",
+        args.bundle.display()
+    ));
+    out.line(format_args!("digest {}", view::hex(manifest.digest())));
+    out.line("signed by the roots");
+    view::manifest_lines(out, &manifest, &names);
+    out.result(|| {
+        json!({
+            "verified": true, "payload": PayloadType::LoaderRelease.name(),
+            "digest": view::hex(manifest.digest()), "keyset_version": null,
+            "manifest": view::manifest(&manifest), "product_name": roots.product,
+            "class_name": args.class,
+        })
+    });
+    Ok(())
+}
+
+/// What is wrong with the bytes behind a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// They end too early.
+    Ended,
+    /// Those of this component are not what the manifest names.
+    Differs(usize),
+    /// Bytes follow their end.
+    Trailing,
+}
+
+/// Checks the bytes behind a head against its manifest, to their end: their length and digests.
+/// `receive` fills what it is given, or says false where they end before.
+pub fn content(
+    manifest: &Manifest,
+    receive: &mut dyn FnMut(&mut [u8]) -> Result<bool, Failure>,
+    out: &Output,
+) -> Result<Option<Content>, Failure> {
+    let mut buffer = vec![0; BUFFER_LEN];
+    for (number, component) in manifest.components.iter().enumerate() {
+        let new_fold = || IndexFold::<SoftSha256>::new(component.length, manifest.chunk_size);
+        let (mut of_index, mut of_bytes) = (new_fold(), new_fold());
+        let mut plain = SoftSha256::new();
+        let mut progress = Progress::new(out, "verifying", component.length);
+        let index_len = component.index_len(manifest.chunk_size);
+        // A length without a signature is no reason to ask for as much memory.
+        for (len, is_index) in [(index_len, true), (component.length, false)] {
+            let mut done = 0;
+            while done < len {
+                let take = (len - done).min(BUFFER_LEN as u64) as usize;
+                if !receive(&mut buffer[..take])? {
+                    return Ok(Some(Content::Ended));
+                }
+                done += take as u64;
+                if is_index {
+                    of_index.entries(&buffer[..take]);
+                } else {
+                    of_bytes.bytes(&buffer[..take]);
+                    plain.update(&buffer[..take]);
+                    progress.set(done);
+                }
+            }
+        }
+        let root = component.index_root;
+        if of_index.finish() != root
+            || of_bytes.finish() != root
+            || plain.finish() != component.sha256
+        {
+            return Ok(Some(Content::Differs(number)));
+        }
+    }
+    Ok(receive(&mut [0])?.then_some(Content::Trailing))
+}
+
+/// Fills `into`; false where the bundle ends before.
+fn receive(bundle: &mut Bundle, into: &mut [u8]) -> Result<bool, Failure> {
+    let mut at = 0;
+    while at < into.len() {
+        match bundle.read(&mut into[at..]) {
+            Ok(0) => return Ok(false),
+            Ok(n) => at += n,
+            Err(SourceError) => return Err(Failure::from(InstallError::Source)),
+        }
+    }
+    Ok(true)
 }
 
 /// The verdict on all of `bundle`, from where it stands to its end: every byte is what was signed,

@@ -4,8 +4,12 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use stillboot::format::manifest::flags;
+use stillboot::format::notes::{self, Past};
 use stillboot::format::record::{Body, SlotState, VERSION};
-use stillboot::format::{Component, Envelope, Floor, Id, KeyRole, Keyset, Manifest, Slot};
+use stillboot::format::{
+    Component, Envelope, Fault, Floor, FormatError, Id, KeyKind, KeyName, KeyRole, Keyset,
+    Manifest, Notes, Record, Rule, Signature, Slot,
+};
 use stillboot::json::ManifestView;
 use stillboot::layout::Layout;
 use stillboot::policy::{Deferral, Objection};
@@ -16,7 +20,7 @@ use stillboot_linux::keys::id_of;
 use uuid::Uuid;
 
 use crate::output::Output;
-use crate::{size, time};
+use crate::{record, size, time};
 
 /// Lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
@@ -46,6 +50,15 @@ pub fn named(found: &Id, names: &[&str]) -> String {
 /// A key's id.
 pub fn key(public: &[u8; 32]) -> String {
     hex(&key_id::<SoftSha256>(public))
+}
+
+/// The id of a key of any kind. The name of one that is no Ed25519 key is the digest of which the id
+/// is the start.
+pub fn key_of(kind: KeyKind, name: &KeyName) -> String {
+    match kind {
+        KeyKind::Ed25519 => key(name),
+        _ => hex(&name[..8]),
+    }
 }
 
 /// A floor.
@@ -144,19 +157,26 @@ pub fn keyset(keyset: &Keyset) -> Value {
         .iter()
         .map(|found| {
             json!({
-                "id": key(&found.public),
-                "public": hex(&found.public),
+                "id": key_of(found.kind, &found.name),
+                "kind": found.kind.name(),
+                "name": hex(&found.name),
+                "public": Some(hex(&found.name)).filter(|_| found.kind == KeyKind::Ed25519),
                 "roles": role_names(found.roles),
             })
         })
         .collect();
-    let thresholds: serde_json::Map<_, _> = KeyRole::OF_KEYSETS
-        .iter()
-        .zip(keyset.thresholds)
-        .filter(|(_, threshold)| *threshold > 0)
-        .map(|(role, threshold)| (role.name().to_owned(), threshold.into()))
-        .collect();
-    json!({ "version": keyset.version, "keys": keys, "thresholds": thresholds })
+    let rules = || KeyRole::OF_KEYSETS.iter().zip(keyset.rules).filter(|(_, r)| !r.is_none());
+    let all = |rule: Rule| rule.parts().map(|(_, threshold)| u32::from(threshold)).sum::<u32>();
+    let by_kind = |rule: Rule| -> serde_json::Map<_, _> {
+        rule.parts().map(|(kind, number)| (kind.name().to_owned(), number.into())).collect()
+    };
+    let thresholds: serde_json::Map<_, _> =
+        rules().map(|(role, rule)| (role.name().to_owned(), all(rule).into())).collect();
+    let rules: serde_json::Map<_, _> =
+        rules().map(|(role, rule)| (role.name().to_owned(), by_kind(rule).into())).collect();
+    json!({
+        "version": keyset.version, "keys": keys, "thresholds": thresholds, "rules": rules,
+    })
 }
 
 /// A keyset in lines.
@@ -165,20 +185,76 @@ pub fn keyset_lines(out: &Output, keyset: &Keyset) {
     for found in &keyset.keys {
         out.line(format_args!(
             "  key           {}  {}",
-            key(&found.public),
+            key_text(found.kind, &found.name),
             role_names(found.roles).join(", ")
         ));
     }
-    for (role, threshold) in KeyRole::OF_KEYSETS.iter().zip(keyset.thresholds) {
-        if threshold > 0 {
-            out.line(format_args!("  threshold     {threshold} for {role}"));
+    for (role, rule) in KeyRole::OF_KEYSETS.iter().zip(keyset.rules) {
+        let ed25519 = rule.threshold(KeyKind::Ed25519);
+        if rule == Rule::ed25519(ed25519) && ed25519 > 0 {
+            out.line(format_args!("  threshold     {ed25519} for {role}"));
+        } else if !rule.is_none() {
+            out.line(format_args!("  threshold     {rule} for {role}"));
         }
     }
 }
 
 /// The ids of the keys that signed an envelope, or claim to have.
 pub fn signers(envelope: &Envelope<'_>) -> Vec<String> {
-    envelope.signatures().map(|(id, _)| hex(&id)).collect()
+    envelope.signatures().map(|signature| key_of(signature.kind, &signature.name)).collect()
+}
+
+/// The same with the kinds of the keys.
+pub fn signatures(envelope: &Envelope<'_>) -> Value {
+    let one = |signature: Signature<'_>| {
+        json!({
+            "id": key_of(signature.kind, &signature.name), "kind": signature.kind.name(),
+        })
+    };
+    envelope.signatures().map(one).collect()
+}
+
+/// The same for people.
+pub fn signers_text(envelope: &Envelope<'_>) -> String {
+    let one = |signature: Signature<'_>| key_text(signature.kind, &signature.name);
+    envelope.signatures().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// A key's id for people: with its kind where that is not the usual one.
+fn key_text(kind: KeyKind, name: &KeyName) -> String {
+    match kind {
+        KeyKind::Ed25519 => key(name),
+        kind if kind.is_supported() => format!("{} ({kind})", key_of(kind, name)),
+        kind => format!("{} ({kind}, which this build passes over)", key_of(kind, name)),
+    }
+}
+
+/// The sequence of the record in force, null where there is none.
+pub fn sequence(choice: Choice, record: &Record) -> Value {
+    match choice {
+        Choice::Current { .. } => record.sequence.into(),
+        Choice::Newer | Choice::Factory | Choice::Lost => Value::Null,
+    }
+}
+
+/// A fault for people: of one that only a later version of this software knows, the number.
+pub fn fault_text(fault: Fault) -> String {
+    match fault {
+        Fault::Unknown(code) => {
+            format!("fault {code}, which a later version of this software knows")
+        }
+        fault => fault.to_string(),
+    }
+}
+
+/// A slot's state for people.
+fn state_text(state: &SlotState) -> String {
+    match state {
+        SlotState::Bad { fault: fault @ Fault::Unknown(_) } => {
+            format!("bad: {}", fault_text(*fault))
+        }
+        state => state.to_string(),
+    }
 }
 
 /// The word for a slot's state.
@@ -211,7 +287,7 @@ impl Shown<'_> {
             Choice::Current { .. } => None,
             Choice::Factory => Some("not known: there is no record yet"),
             Choice::Newer => Some("not known: a later version of this software keeps the record"),
-            Choice::Lost => Some("not known: the record is lost"),
+            Choice::Lost => Some("not known: no copy of the record is left that can be read"),
         }
     }
 
@@ -234,9 +310,16 @@ impl Shown<'_> {
 /// What the record says of one slot.
 fn slot(shown: &Shown<'_>, slot: Slot) -> Value {
     let entry = shown.body.slot(slot);
+    if shown.unknown().is_some() {
+        return json!({
+            "slot": slot.name(), "state": "unknown", "present": shown.layout.has(slot),
+            "suspect": null, "held": null, "priority": null, "digest": null, "floor": null,
+            "version": null,
+        });
+    }
     let mut value = json!({
         "slot": slot.name(),
-        "state": shown.unknown().map_or(state_name(&entry.state), |_| "unknown"),
+        "state": state_name(&entry.state),
         "present": shown.layout.has(slot),
         "suspect": entry.suspect,
         "held": entry.held,
@@ -257,7 +340,10 @@ fn slot(shown: &Shown<'_>, slot: Slot) -> Value {
             put("attempt", attempt.into());
             put("nonce", format!("{nonce:016x}").into());
         }
-        SlotState::Bad { fault } => put("fault", fault.name().into()),
+        SlotState::Bad { fault } => {
+            put("fault", fault.name().into());
+            put("fault_code", fault.code().into());
+        }
         SlotState::Empty | SlotState::Writing | SlotState::Good => {}
     }
     value
@@ -273,6 +359,7 @@ pub fn record(shown: &Shown<'_>) -> Value {
         .map(|failed| {
             json!({
                 "digest": hex(&failed.digest), "fault": failed.fault.name(),
+                "fault_code": failed.fault.code(),
                 "count": failed.count, "at": Some(failed.at).filter(|at| *at != 0),
                 "at_time": time::rfc3339(failed.at),
             })
@@ -287,6 +374,13 @@ pub fn record(shown: &Shown<'_>) -> Value {
             "since_time": time::rfc3339(body.hold.since),
         }),
     };
+    if shown.unknown().is_some() {
+        // Zeros and empty lists would pass for values.
+        return json!({
+            "slots": slots, "floor": null, "recovery_floor": null, "data_epoch": null,
+            "failed": null, "hold": null, "history": null,
+        });
+    }
     json!({
         "slots": slots,
         "floor": floor(&body.floor),
@@ -294,7 +388,56 @@ pub fn record(shown: &Shown<'_>) -> Value {
         "data_epoch": body.data_epoch,
         "failed": failed,
         "hold": hold,
+        "history": history(body),
     })
+}
+
+/// What was confirmed on the device, the oldest first; null where the notes cannot be read.
+fn history(body: &Body) -> Value {
+    let Ok(notes) = Notes::parse(&body.notes) else { return Value::Null };
+    let one = |past: &Past| {
+        json!({
+            "version": past.version.as_str(),
+            "keyset_version": past.keyset_version,
+            "sequence": Some(past.sequence).filter(|sequence| *sequence != 0),
+            "at": Some(past.at).filter(|at| *at != 0),
+            "at_time": time::rfc3339(past.at),
+        })
+    };
+    notes.history.iter().map(one).collect()
+}
+
+/// The same in lines.
+fn history_lines(out: &Output, body: &Body) {
+    let notes = match Notes::parse(&body.notes) {
+        Ok(notes) => notes,
+        Err(FormatError::Version { found }) => {
+            out.line(format_args!(
+                "confirmed here not known: the notes of the record are of version {found}, and this \
+                 build reads version {}",
+                notes::VERSION
+            ));
+            return;
+        }
+        Err(error) => {
+            out.line(format_args!(
+                "confirmed here not known: the notes of the record are damaged ({error}); the next \
+                 confirmation begins them again, without what they held"
+            ));
+            return;
+        }
+    };
+    for Past { version, keyset_version, sequence, at } in &notes.history {
+        let sequence = match sequence {
+            0 => String::new(),
+            sequence => format!(", sequence {sequence}"),
+        };
+        let at = match at {
+            0 => String::new(),
+            at => format!(", at {}", time::show(*at)),
+        };
+        out.line(format_args!("confirmed here {version} (keyset {keyset_version}{sequence}{at})"));
+    }
 }
 
 /// The boot record in lines.
@@ -317,7 +460,7 @@ pub fn record_lines(out: &Output, shown: &Shown<'_>) {
             notes.push_str("; on none of the disks given: add --disk");
         }
         let state =
-            shown.unknown().map_or_else(|| entry.state.to_string(), |unknown| unknown.to_owned());
+            shown.unknown().map_or_else(|| state_text(&entry.state), |unknown| unknown.to_owned());
         let version = if entry.version.is_empty() { "-" } else { entry.version.as_str() };
         out.line(format_args!("slot {:<9} {version:<12} {state}{notes}", slot.name()));
         if entry.digest != [0; 32] {
@@ -342,7 +485,7 @@ pub fn record_lines(out: &Output, shown: &Shown<'_>) {
         out.line(format_args!(
             "failed here    {} ({}, count {}{})",
             hex(&failed.digest),
-            failed.fault,
+            fault_text(failed.fault),
             failed.count,
             match failed.at {
                 0 => String::new(),
@@ -350,6 +493,7 @@ pub fn record_lines(out: &Output, shown: &Shown<'_>) {
             }
         ));
     }
+    history_lines(out, body);
 }
 
 /// Why an update has to wait, for people.
@@ -392,7 +536,7 @@ pub fn objection(objection: &Objection) -> String {
     }
 }
 
-/// What both copies of the record amount to.
+/// What the copies of the record amount to.
 pub const fn choice_name(choice: Choice) -> &'static str {
     match choice {
         Choice::Current { .. } => "current",
@@ -402,15 +546,20 @@ pub const fn choice_name(choice: Choice) -> &'static str {
     }
 }
 
-/// What both copies of the record amount to, for people.
-pub fn choice_text(choice: Choice) -> String {
+/// What the copies of the record amount to, for people.
+pub fn choice_text(choice: Choice, copies: &[CopyState]) -> String {
     match choice {
         Choice::Current { copy } => format!("copy {copy} is in force, of format version {VERSION}"),
         Choice::Newer => "a later version of this software keeps it: it is only read".into(),
         Choice::Factory => {
             "blank: a new device, or it was wiped; the next boot looks into the slots".into()
         }
-        Choice::Lost => "both copies are lost: the next boot rebuilds it".into(),
+        Choice::Lost => record::all_dead(copies).unwrap_or_else(|| {
+            format!(
+                "all copies are lost: the next boot rebuilds it from the slots; {}",
+                record::GONE
+            )
+        }),
     }
 }
 
@@ -446,5 +595,19 @@ pub const fn claim_name(claim: Claim) -> &'static str {
         Claim::Suspect => "suspect",
         Claim::Recovery => "recovery",
         Claim::LastResort => "last resort",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It was shown as "unknown" alone.
+    #[test]
+    fn a_fault_of_a_later_version_is_shown_with_its_number() {
+        let text = state_text(&SlotState::Bad { fault: Fault::Unknown(9) });
+        assert_eq!(text, "bad: fault 9, which a later version of this software knows");
+        let known = SlotState::Bad { fault: Fault::MarkedBad };
+        assert_eq!(state_text(&known), known.to_string());
     }
 }

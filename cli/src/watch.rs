@@ -1,7 +1,8 @@
 //! What passes by while a bundle is read: enough to say what it is, and whether it will start.
 
-use stillboot::format::{Envelope, Manifest, PayloadType, Role};
-use stillboot::verify::TRUST_LEN_MAX;
+use stillboot::format::envelope::{HEADER_LEN, Header};
+use stillboot::format::{Envelope, Field, FormatError, KeyKind, Manifest, PayloadType, Role};
+use stillboot::verify::HEAD_LEN_MAX;
 
 use crate::failure::{Exit, Failure};
 
@@ -40,7 +41,7 @@ impl Watch {
         self.skip(bytes.len() as u64);
         let mut is_news = false;
         if self.found.is_none() {
-            let room = TRUST_LEN_MAX.saturating_sub(self.head.len());
+            let room = HEAD_LEN_MAX.saturating_sub(self.head.len());
             self.head.extend_from_slice(&bytes[..room.min(bytes.len())]);
             self.found = Found::of(&self.head);
             is_news = self.found.is_some();
@@ -127,6 +128,71 @@ pub fn lone_envelope(bytes: &[u8]) -> Option<String> {
     let (envelope, rest) = Envelope::parse(bytes).ok()?;
     let is_lone = rest.is_empty() && envelope.payload_type() != PayloadType::Manifest;
     is_lone.then(|| envelope.payload_type().to_string())
+}
+
+/// Whether a file that starts with these bytes is a release of the loader.
+pub fn is_loader_release(head: &[u8]) -> bool {
+    let header = head.first_chunk::<HEADER_LEN>().map(Header::parse);
+    header.is_some_and(|found| {
+        found.is_ok_and(|header| header.payload_type == PayloadType::LoaderRelease)
+    })
+}
+
+/// What a file is by its first bytes, where that is an envelope which no bundle begins with. However
+/// long it is, its header names it.
+pub fn other_payload(head: &[u8]) -> Option<String> {
+    let header = Header::parse(head.first_chunk::<HEADER_LEN>()?).ok()?;
+    let found = header.payload_type;
+    let is_other = matches!(found, PayloadType::ChannelIndex | PayloadType::Statement);
+    is_other.then(|| format!("a {found} (payload type {})", found.code()))
+}
+
+/// What is wrong with the envelope that `head` begins with, as far as its bytes are there: in the
+/// header, or a kind of signature that this build does not know.
+pub fn envelope_fault(head: &[u8]) -> Option<FormatError> {
+    let (header, signatures) = head.split_first_chunk::<HEADER_LEN>()?;
+    let header = match Header::parse(header) {
+        Ok(header) => header,
+        Err(error) => return Some(error),
+    };
+    let len = signatures.len().min(header.signatures_len as usize);
+    let mut left = &signatures[..len];
+    for _ in 0..header.signatures {
+        let kind = KeyKind::from_code(*left.first()?);
+        if !kind.is_known() {
+            let code = kind.code().into();
+            return Some(FormatError::Unknown { field: Field::SignatureKind, code });
+        }
+        left = left.get(kind.entry_len()..)?;
+    }
+    None
+}
+
+/// Says of a file with another envelope that it is no bundle.
+pub fn other_envelope(name: impl core::fmt::Display, found: &str) -> Failure {
+    Failure::new(
+        Exit::Refused,
+        "trust",
+        format_args!(
+            "refused: {name} is not a bundle: expected a keyset and a manifest, as `stillboot pack` \
+             writes them, found {found}; give the bundle that it belongs to"
+        ),
+    )
+}
+
+/// Says of a release of the loader that it is not an update.
+pub fn loader_release(name: impl core::fmt::Display) -> Failure {
+    let found = PayloadType::LoaderRelease;
+    Failure::new(
+        Exit::Refused,
+        "loader-release",
+        format_args!(
+            "refused: {name} is a release of the loader ({found}, payload type {}), not an update: \
+             expected a bundle as `stillboot pack` writes it; no slot takes a release of the \
+             loader, and `stillboot verify` checks one that is a file",
+            found.code()
+        ),
+    )
 }
 
 /// Says of something that does not begin as a bundle does what it is.

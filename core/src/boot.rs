@@ -8,19 +8,20 @@
 
 use heapless::Vec;
 
+use crate::area::{Area, MarkAt, Outcome};
 use crate::canary::Canary;
 use crate::device::DeviceError;
 use crate::format::{
-    BootProof, Component, Digest, Fault, Floor, Load, Manifest, Mark, MarkKind, Record, Role,
-    SLOTS_MAX, Slot, SlotEntry, SlotKind, SlotState, header, record as record_format,
+    BootProof, Component, Digest, Fault, Floor, FormatError, Load, Manifest, Mark, MarkKind,
+    Record, Role, SLOTS_MAX, Slot, SlotEntry, SlotKind, SlotState, header, record as record_format,
 };
-use crate::io::{Io, Step, round, round_u64};
-use crate::layout::{Layout, LayoutError, Part, Region, SlotLayout};
-use crate::record::{Choice, Copies, Outcome};
+use crate::io::{Io, Step, round, round_down, round_u64};
+use crate::layout::{Layout, LayoutError, Region, SlotLayout};
+use crate::record::Choice;
 use crate::select::{Candidate, Candidates, Claim, Knowledge, candidates};
 use crate::verify::{
-    self, ClassError, Device, IndexFold, Sha256, SoftSha256, TRUST_LEN_MAX, TrustError, Verified,
-    check_class, digest_of, verify_head_into, verify_identity,
+    self, ClassError, Device, HeadReader, IndexFold, Progress, Sha256, SoftSha256, TrustError,
+    Verified, WINDOW_LEN_MIN, check_class, digest_of,
 };
 
 /// Most bytes that one [`Action::Load`] asks for.
@@ -92,6 +93,8 @@ pub enum Action {
         /// The first of its slot: forget what was loaded from another slot, which did not verify.
         first: bool,
     },
+    /// Forget what was loaded: it is of another slot, which did not verify. Answer [`Event::Done`].
+    Forget,
     /// Read into the component's memory; answer [`Event::Loaded`] with those bytes, or
     /// [`Event::Failed`].
     Load {
@@ -228,7 +231,7 @@ pub struct Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Start,
-    /// Reading both copies of the record.
+    /// Reading the copies of the record.
     ReadRecord,
     ReadFloor(SlotKind),
     /// Looking into slot number `at` of the layout for want of a record.
@@ -243,6 +246,8 @@ enum State {
     Head,
     /// Memory for a component was asked for.
     Reserve,
+    /// What was loaded of another slot is forgotten.
+    Forget,
     /// Reading a component.
     Load {
         offset: u64,
@@ -318,6 +323,8 @@ pub struct Boot<'a, H = SoftSha256> {
     any_head: bool,
     /// Nothing was loaded from the candidate yet.
     first_reserve: bool,
+    /// Something was loaded from another one.
+    has_leftovers: bool,
     /// By kind of slot.
     kinds: [Kind; 2],
     state: State,
@@ -327,7 +334,11 @@ pub struct Boot<'a, H = SoftSha256> {
     candidates: Candidates,
     /// Digest of what was read first, where that did not verify and is read once more.
     first_read: Option<Digest>,
-    copies: Copies,
+    area: Area,
+    /// Reads the head of a slot.
+    head: HeadReader,
+    /// The part of a head that was read to the buffer: first byte, and length.
+    window: (usize, usize),
     /// Keyset version and sequence of what a scan found, by update slot: the newer goes first, and
     /// recovery last.
     found: [Option<(u32, u64)>; SLOTS_MAX],
@@ -344,7 +355,9 @@ impl<'a, H: Sha256> Boot<'a, H> {
         Self {
             config,
             state: State::Start,
-            copies: Copies::new(0),
+            area: Area::new(0),
+            head: HeadReader::new(),
+            window: (0, 0),
             record: Record::default(),
             dirty: false,
             kinds: [Kind::default(); 2],
@@ -354,10 +367,11 @@ impl<'a, H: Sha256> Boot<'a, H> {
             out: 0,
             current: Candidate { slot: Slot::A, claim: Claim::LastResort },
             manifest: None,
-            loading: Loading { number: 0, ram: false, data: config.layout.record(0) },
+            loading: Loading { number: 0, ram: false, data: Region::NONE },
             fold: IndexFold::new(0, 1),
             first_read: None,
             first_reserve: true,
+            has_leftovers: false,
             counted: 0,
             silent: 0,
             any_head: false,
@@ -377,7 +391,11 @@ impl<'a, H: Sha256> Boot<'a, H> {
     /// components that are not loaded into memory.
     #[must_use]
     pub fn buffer_len_min(layout: &Layout<'_>) -> usize {
-        round(TRUST_LEN_MAX, layout.unit() as u32).max(Copies::buffer_len(layout))
+        let unit = layout.unit();
+        // A window of a head starts on a block of the device, and what is to be read as one perhaps
+        // at the block's end. A head with few Ed25519 signatures is shorter: it takes one read.
+        let window = WINDOW_LEN_MIN + unit.max(512);
+        round(window, unit as u32).max(Area::buffer_len(layout))
     }
 
     /// The manifest of the candidate at hand: at hand-over, the one that was verified.
@@ -407,7 +425,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
             State::Start if buffer.len() < Self::buffer_len_min(&self.config.layout) => self.stop(),
             State::Start => {
                 self.state = State::ReadRecord;
-                Action::Io(self.copies.begin_read(&self.config.layout))
+                Action::Io(self.area.begin_read(&self.config.layout))
             }
             State::ReadRecord | State::Spend | State::Settle | State::SettleEmpty => {
                 self.step_record(event, buffer)
@@ -450,6 +468,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
                 }
                 self.raise_record(floor)
             }
+            State::Forget => self.hand_over(),
             State::HandedOver => self.returned(event),
             State::Stopped => Action::Stop,
         }
@@ -462,7 +481,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
             _ => Err(DeviceError::Io),
         };
         let layout = &self.config.layout;
-        let outcome = match self.copies.step(layout, result, buffer, &mut self.record) {
+        let outcome = match self.area.step_record(layout, result, buffer, &mut self.record) {
             Step::Io(io) => return Action::Io(io),
             Step::Done(outcome) => outcome,
         };
@@ -557,18 +576,61 @@ impl<'a, H: Sha256> Boot<'a, H> {
     fn scan_part(&mut self, at: usize, part: ScanPart, again: bool) -> Action {
         let slot = self.config.layout.slots()[at].slot;
         self.state = State::Scan { at, part, again };
-        match part {
-            ScanPart::Head => self.read_part(slot, Part::Trust, TRUST_LEN_MAX),
-            ScanPart::Commit => self.read_part(slot, Part::Commit, header::LEN),
-            ScanPart::Confirmed => self.read_part(slot, Part::Confirmed, header::LEN),
+        let kind = match part {
+            ScanPart::Head => {
+                self.head.restart(&self.config.device);
+                // A log without a head of this slot has nothing to look at.
+                return self.read_window(slot, 0, 1).unwrap_or_else(|| self.scan(at + 1));
+            }
+            ScanPart::Commit => MarkKind::Committed,
+            ScanPart::Confirmed => MarkKind::Confirmed,
+        };
+        let layout = &self.config.layout;
+        match self.area.mark(layout, slot, kind) {
+            Some(MarkAt::Region(region)) => {
+                Action::Io(Io::read(layout.geometry(region.device), region, header::LEN, 0))
+            }
+            #[cfg(feature = "log")]
+            Some(MarkAt::Known(is_marked)) => self.scanned(at, part, is_marked),
+            // Only slots of the layout are ever looked at.
+            None => self.scan(at + 1),
         }
     }
 
-    fn read_part(&self, slot: Slot, part: Part, len: usize) -> Action {
+    /// Reads the head of `slot` from byte `from` on, at least `len` bytes of it; `None` where they
+    /// do not exist.
+    fn read_window(&mut self, slot: Slot, from: usize, len: usize) -> Option<Action> {
         let layout = &self.config.layout;
-        // Only slots of the layout are ever looked at.
-        let region = layout.part(slot, part).unwrap_or(layout.record(0));
-        Action::Io(Io::read(layout.geometry(region.device), region, len, 0))
+        let region = self.area.head(layout, slot)?;
+        let geometry = layout.geometry(region.device);
+        let start = round_down(from as u64, geometry.logical_block_bytes) as usize;
+        let most = round_down(self.buffer_len as u64, geometry.logical_block_bytes);
+        let there = region.len.saturating_sub(start as u64).min(most) as usize;
+        if there < from - start + len {
+            return None;
+        }
+        self.window = (start, there);
+        let place = Region { offset: region.offset + start as u64, ..region };
+        Some(Action::Io(Io::read(geometry, place, there, 0)))
+    }
+
+    /// Takes the window of the head of `slot` that was read: where the manifest's payload starts in
+    /// it, or what to do to get on, or why the head is not trusted.
+    fn take_window(
+        &mut self,
+        slot: Slot,
+        buffer: &[u8],
+    ) -> Result<Result<usize, Action>, TrustError> {
+        let (from, len) = self.window;
+        let window = &buffer[..len];
+        let device = &self.config.device;
+        match self.head.take::<H>(device, slot.kind(), window, from)? {
+            Progress::Done { payload, .. } => Ok(Ok(payload)),
+            Progress::More { from, len } => match self.read_window(slot, from, len) {
+                Some(action) => Ok(Err(action)),
+                None => Err(self.head.format_error(FormatError::Short)),
+            },
+        }
     }
 
     fn step_scan(&mut self, at: usize, part: ScanPart, event: Event<'_>, buffer: &[u8]) -> Action {
@@ -577,30 +639,45 @@ impl<'a, H: Sha256> Boot<'a, H> {
         if !read {
             self.silent |= slot.bit();
         }
-        let marked = |kind, manifest: &Verified<Manifest>| {
-            read && Mark::parse(kind, buffer).is_ok_and(|mark| mark.digest == *manifest.digest())
-        };
-        match (part, &self.manifest) {
-            (ScanPart::Head, _) => {
-                let class = self.verify(slot, buffer);
-                if read && matches!(class, Ok(Ok(()))) {
-                    self.any_head = true;
-                    return self.scan_part(at, ScanPart::Commit, false);
+        let kind = match part {
+            ScanPart::Head => {
+                if !read {
+                    return self.scan(at + 1);
                 }
-                self.scan(at + 1)
+                return match self.verify(slot, buffer) {
+                    Ok(Err(action)) => action,
+                    Ok(Ok(Ok(()))) => {
+                        self.any_head = true;
+                        self.scan_part(at, ScanPart::Commit, false)
+                    }
+                    Ok(Ok(Err(_))) | Err(_) => self.scan(at + 1),
+                };
             }
-            (ScanPart::Commit, Some(manifest)) if marked(MarkKind::Committed, manifest) => {
+            ScanPart::Commit => MarkKind::Committed,
+            ScanPart::Confirmed => MarkKind::Confirmed,
+        };
+        let is_marked = read
+            && self.manifest.as_ref().is_some_and(|manifest| {
+                Mark::parse(kind, buffer).is_ok_and(|mark| mark.digest == *manifest.digest())
+            });
+        self.scanned(at, part, is_marked)
+    }
+
+    /// Whether a mark of slot number `at` of the layout stands there is known.
+    fn scanned(&mut self, at: usize, part: ScanPart, is_marked: bool) -> Action {
+        let slot = self.config.layout.slots()[at].slot;
+        match (part, &self.manifest) {
+            (ScanPart::Commit, Some(_)) if is_marked => {
                 self.scan_part(at, ScanPart::Confirmed, false)
             }
             (ScanPart::Confirmed, Some(manifest)) => {
-                let confirmed = marked(MarkKind::Confirmed, manifest);
-                self.record.body.found(slot, manifest, confirmed, self.config.tries);
+                self.record.body.found(slot, manifest, is_marked, self.config.tries);
                 if slot.kind() == SlotKind::Update {
                     self.found[slot as usize] = Some(manifest.order());
                 }
                 self.scan(at + 1)
             }
-            (ScanPart::Commit, _) | (ScanPart::Confirmed, None) => self.scan(at + 1),
+            _ => self.scan(at + 1),
         }
     }
 
@@ -636,7 +713,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
 
     fn next_candidate(&mut self) -> Action {
         self.manifest = None;
-        self.first_reserve = true;
+        self.has_leftovers |= !core::mem::replace(&mut self.first_reserve, true);
         while let Some(candidate) = self.candidates.get(self.next).copied() {
             self.next += 1;
             if self.out & candidate.slot.bit() != 0 {
@@ -698,7 +775,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
             // What was found bad is noted: else an installation would spare it as the good slot.
             Choice::Current { .. } => self.dirty,
             Choice::Factory if !self.any_head => false,
-            // Both copies lost, or wiped, and nothing to start: without a record nothing could be
+            // All copies lost, or wiped, and nothing to start: without a record nothing could be
             // installed either. What merely could not be read may still be there the next time, so
             // it is not to be the first that is overwritten.
             Choice::Lost | Choice::Factory => {
@@ -713,13 +790,22 @@ impl<'a, H: Sha256> Boot<'a, H> {
 
     fn write_record(&mut self, state: State) -> Action {
         self.state = state;
-        Action::Io(self.copies.begin_write(&self.config.layout, &mut self.record))
+        Action::Io(self.area.begin_write(&self.config.layout, &mut self.record, false))
     }
 
     fn read_head(&mut self) -> Action {
-        self.state = State::Head;
         self.first_read = None;
-        self.read_part(self.current.slot, Part::Trust, TRUST_LEN_MAX)
+        self.read_head_again()
+    }
+
+    fn read_head_again(&mut self) -> Action {
+        self.state = State::Head;
+        self.head.restart(&self.config.device);
+        match self.read_window(self.current.slot, 0, 1) {
+            Some(action) => action,
+            // A log says so twice over: what has no entry cannot be read any better.
+            None => self.condemn(Reason::Trust(TrustError::Manifest(FormatError::Short))),
+        }
     }
 
     fn step_head(&mut self, event: Event<'_>, buffer: &[u8]) -> Action {
@@ -737,12 +823,12 @@ impl<'a, H: Sha256> Boot<'a, H> {
             }
             return self.unread(Reason::Device(error));
         }
-        let head = &buffer[..TRUST_LEN_MAX];
-        let class = match self.verify(slot, head) {
-            Ok(class) => class,
+        let class = match self.verify(slot, buffer) {
+            Ok(Err(action)) => return action,
+            Ok(Ok(class)) => class,
             Err(error) => {
-                return match self.compare(&digest_of::<H>(head)) {
-                    None => self.read_part(slot, Part::Trust, TRUST_LEN_MAX),
+                return match self.compare(&digest_of::<H>(&buffer[..self.window.1])) {
+                    None => self.read_head_again(),
                     Some(true) => self.condemn(Reason::Trust(error)),
                     Some(false) => self.unread(Reason::Unstable),
                 };
@@ -784,13 +870,21 @@ impl<'a, H: Sha256> Boot<'a, H> {
         self.component(0)
     }
 
-    /// Verifies the head that stands in the buffer, to be the manifest at hand; the result says
-    /// whether it is for this device, the error why it is not trusted.
-    fn verify(&mut self, slot: Slot, buffer: &[u8]) -> Result<Result<(), ClassError>, TrustError> {
+    /// Verifies what stands in the buffer of the head of `slot`, to be the manifest at hand. The
+    /// result says whether it is for this device, or how to get on where more must be read; the
+    /// error why it is not trusted.
+    fn verify(
+        &mut self,
+        slot: Slot,
+        buffer: &[u8],
+    ) -> Result<Result<Result<(), ClassError>, Action>, TrustError> {
+        let payload = match self.take_window(slot, buffer)? {
+            Ok(payload) => payload,
+            Err(action) => return Ok(Err(action)),
+        };
         let device = &self.config.device;
-        let head = &buffer[..TRUST_LEN_MAX];
-        verify_head_into::<H>(device, slot.kind(), head, &mut self.manifest)?;
-        Ok(self.manifest.as_ref().map_or(Ok(()), |manifest| check_class(device, manifest)))
+        self.head.manifest(device, &buffer[..self.window.1], payload, &mut self.manifest)?;
+        Ok(Ok(self.manifest.as_ref().map_or(Ok(()), |manifest| check_class(device, manifest))))
     }
 
     /// Goes on with the first component from number `from` on that is to be checked here.
@@ -803,7 +897,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
             .find(|(number, c)| *number >= from && (c.load != Load::Late || late));
         let Some((number, component)) = next else { return self.verified() };
         let mut data = match self.config.layout.component(slot, manifest, number) {
-            Ok((_, data)) => data,
+            Ok(data) => data,
             Err(error) => return self.skip(Reason::Layout(error)),
         };
         let unit = self.config.layout.geometry(data.device).logical_block_bytes;
@@ -815,6 +909,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
         if ram {
             self.state = State::Reserve;
             let first = core::mem::replace(&mut self.first_reserve, false);
+            self.has_leftovers = false;
             return Action::Reserve { component: number, role, len: data.len, first };
         }
         self.load(0)
@@ -916,7 +1011,9 @@ impl<'a, H: Sha256> Boot<'a, H> {
                 && self.record.body.slot(other).state == SlotState::Good
             {
                 self.state = State::OtherHead { at, lowest };
-                return self.read_part(other, Part::Trust, TRUST_LEN_MAX);
+                self.head.restart(&self.config.device);
+                // A good slot without a head may be the lowest: the floor stays where it is.
+                return self.read_window(other, 0, 1).unwrap_or_else(|| self.settle());
             }
             at += 1;
         }
@@ -931,15 +1028,22 @@ impl<'a, H: Sha256> Boot<'a, H> {
         buffer: &[u8],
     ) -> Action {
         let slot = self.config.layout.slots()[at].slot;
-        let device = &self.config.device;
-        let head = verify_identity::<H>(device, slot.kind(), &buffer[..TRUST_LEN_MAX]);
-        match (event, head) {
-            (Event::Done, Ok((digest, floor))) if digest == self.record.body.slot(slot).digest => {
-                self.other_head(at + 1, lowest.min(floor))
+        if let Event::Done = event
+            && let Ok(taken) = self.take_window(slot, buffer)
+        {
+            let payload = match taken {
+                Ok(payload) => payload,
+                Err(action) => return action,
+            };
+            let window = &buffer[..self.window.1];
+            if let Ok((digest, floor)) = self.head.identity(&self.config.device, window, payload)
+                && digest == self.record.body.slot(slot).digest
+            {
+                return self.other_head(at + 1, lowest.min(floor));
             }
-            // A good slot that cannot be read may be the lowest: the floor stays where it is.
-            _ => self.settle(),
         }
+        // A good slot that cannot be read may be the lowest: the floor stays where it is.
+        self.settle()
     }
 
     fn raise(&mut self, floor: Floor) -> Action {
@@ -977,6 +1081,11 @@ impl<'a, H: Sha256> Boot<'a, H> {
 
     /// Step 6.
     fn hand_over(&mut self) -> Action {
+        // A slot that loads nothing must not start with what is left of another one.
+        if core::mem::take(&mut self.has_leftovers) {
+            self.state = State::Forget;
+            return Action::Forget;
+        }
         let Some(manifest) = &self.manifest else { return self.stop() };
         let Candidate { slot, claim } = self.current;
         let (attempt, nonce) = match (claim, self.record.body.slot(slot).state) {

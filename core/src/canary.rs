@@ -67,6 +67,13 @@ pub enum Canary {
     ReadErrorHolds,
     /// A device whose record was wiped passes for a new one: what works is overwritten.
     BlankIsNew,
+    /// A place of the record that cannot be written ends all writes of it.
+    OnePlaceOnly,
+    /// Where a rule asks for two kinds of signatures, the kind that this build has is enough.
+    WeakerKindSuffices,
+    /// When the log moves to another block, marks are left behind.
+    #[cfg_attr(not(feature = "log"), allow(dead_code, reason = "only a log moves"))]
+    MoveLosesMarks,
 }
 
 #[cfg(stillboot_canary)]
@@ -89,7 +96,7 @@ impl Canary {
 #[cfg(stillboot_canary)]
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::CountsAfterStart,
         Self::HeaderFirst,
         Self::NoFlushBeforeSwitch,
@@ -115,6 +122,9 @@ impl Canary {
         Self::RecoveryDowngrade,
         Self::ReadErrorHolds,
         Self::BlankIsNew,
+        Self::OnePlaceOnly,
+        Self::WeakerKindSuffices,
+        Self::MoveLosesMarks,
     ];
 
     /// Switches one bug on in the whole process, or none.

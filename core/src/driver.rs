@@ -3,16 +3,20 @@
 //! No decision is made here. Each function is the loop "step, do, step" for blocking devices; who
 //! has other devices writes the same loop around the same machines.
 
+use crate::area::{Area, Outcome};
 use crate::boot::{self, Boot};
 use crate::device::{BlockDevice, DeviceError};
-use crate::format::{Envelope, Floor, Manifest, Role, Slot, SlotKind, envelope};
+use crate::format::{
+    Envelope, Floor, FormatError, Manifest, Record, Role, Slot, SlotKind, envelope,
+};
 use crate::install::{self, Install, InstallError, Installed, Offer, Progress, Refusal};
-use crate::io::{Io, IoResult, round};
-use crate::layout::{Layout, LayoutError, Part};
+use crate::io::{Io, IoResult, Step, round_down};
+use crate::layout::{Layout, LayoutError};
 use crate::operate::{self, Answer, Operate, OperateError};
 use crate::policy::Verdict;
 use crate::verify::{
-    Device, IndexFold, Sha256, TRUST_LEN_MAX, TrustError, Verified, check_class, verify_head,
+    Device, HeadReader, IndexFold, Progress as HeadProgress, Sha256, TrustError, Verified,
+    check_class, verify_head,
 };
 
 /// Keeps the floor where the disk cannot reach it: a firmware variable, a TPM, RPMB, fuses.
@@ -129,6 +133,10 @@ pub fn boot<H: Sha256>(
                     memory.clear();
                 }
                 if memory.reserve(component, role, len) { Event::Done } else { Event::NoMemory }
+            }
+            Action::Forget => {
+                memory.clear();
+                Event::Done
             }
             Action::Load { component, device, from, to, len } => {
                 let range = to as usize..(to + u64::from(len)) as usize;
@@ -297,7 +305,8 @@ pub fn operate(
 /// `plain`, each component's plain SHA-256 too, which devices never ask for, at the price of hashing
 /// everything twice.
 ///
-/// `buffer` holds at least [`TRUST_LEN_MAX`] bytes; the longer, the faster.
+/// `buffer` holds the head of the bundle, at most [`HEAD_LEN_MAX`](crate::verify::HEAD_LEN_MAX)
+/// bytes; the longer, the faster.
 ///
 /// # Errors
 /// [`InstallError::Refused`] or [`InstallError::Source`].
@@ -310,10 +319,13 @@ pub fn verify_bundle<H: Sha256>(
     buffer: &mut [u8],
 ) -> Result<Verified<Manifest>, InstallError> {
     let refused = InstallError::Refused;
-    if buffer.len() < TRUST_LEN_MAX {
-        let (needed, available) = (TRUST_LEN_MAX, buffer.len());
-        return Err(refused(Refusal::Layout(LayoutError::Buffer { needed, available })));
-    }
+    let available = buffer.len();
+    let check_room = |needed: usize| {
+        if needed <= available {
+            return Ok(());
+        }
+        Err(refused(Refusal::Layout(LayoutError::Buffer { needed, available })))
+    };
     let mut receive = |into: &mut [u8]| match fill(source, into) {
         Ok(len) if len == into.len() => Ok(()),
         Ok(_) => Err(refused(Refusal::Ended)),
@@ -323,6 +335,7 @@ pub fn verify_bundle<H: Sha256>(
     let mut end = 0;
     for number in 0..envelopes {
         let (from, body) = (end, end + envelope::HEADER_LEN);
+        check_room(body)?;
         receive(&mut buffer[from..body])?;
         let mut header = [0; envelope::HEADER_LEN];
         header.copy_from_slice(&buffer[from..body]);
@@ -331,6 +344,7 @@ pub fn verify_bundle<H: Sha256>(
         let len = Envelope::len_from_header(&header)
             .map_err(|error| refused(Refusal::Trust(wrap(error))))?;
         end = from + len;
+        check_room(end)?;
         receive(&mut buffer[body..end])?;
     }
     let (manifest, _) = verify_head::<H>(device, kind, &buffer[..end])
@@ -371,6 +385,72 @@ pub fn verify_bundle<H: Sha256>(
     }
 }
 
+/// Reads the head of a slot and verifies it, and that it is for this device and fits the layout;
+/// writes nothing. `buffer` holds at least [`Boot::buffer_len_min`] bytes.
+///
+/// # Errors
+/// The [`Reason`](boot::Reason) for which a boot would pass the slot over.
+pub fn verify_slot_head<H: Sha256>(
+    device: &Device<'_>,
+    layout: &Layout<'_>,
+    slot: Slot,
+    devices: &mut [&mut dyn BlockDevice],
+    buffer: &mut [u8],
+) -> Result<Verified<Manifest>, boot::Reason> {
+    use boot::Reason;
+    let (needed, available) = (Boot::<H>::buffer_len_min(layout), buffer.len());
+    if available < needed {
+        return Err(Reason::Layout(LayoutError::Buffer { needed, available }));
+    }
+    // Where the head stands in a log, only the log says.
+    let mut area = Area::new(0);
+    if layout.is_log() {
+        let mut record = Record::default();
+        let mut io = area.begin_read(layout);
+        loop {
+            let result = carry_out(&io, devices, buffer);
+            match area.step_record(layout, result, buffer, &mut record) {
+                Step::Io(next) => io = next,
+                Step::Done(Outcome::WriteFailed(error)) => return Err(Reason::Device(error)),
+                Step::Done(Outcome::Read(_) | Outcome::Written) => break,
+            }
+        }
+    }
+    if !layout.has(slot) {
+        return Err(Reason::Layout(LayoutError::NoSuchSlot(slot)));
+    }
+    let short = Reason::Trust(TrustError::Manifest(FormatError::Short));
+    let region = area.head(layout, slot).ok_or(short)?;
+    let block = layout.geometry(region.device).logical_block_bytes;
+    let mut reader = HeadReader::new();
+    reader.restart(device);
+    let (mut from, mut len) = (0, 1);
+    loop {
+        let start = round_down(from as u64, block);
+        let there = (region.len - start.min(region.len)).min(round_down(available as u64, block));
+        let window = 0..there as usize;
+        if window.end < from - start as usize + len {
+            return Err(short);
+        }
+        let offset = region.offset + start;
+        let io = Io::Read { device: region.device, offset, range: window.clone() };
+        carry_out(&io, devices, buffer).map_err(Reason::Device)?;
+        let window = &buffer[window];
+        let progress = reader.take::<H>(device, slot.kind(), window, start as usize);
+        match progress.map_err(Reason::Trust)? {
+            HeadProgress::More { from: next, len: needed } => (from, len) = (next, needed),
+            HeadProgress::Done { payload, .. } => {
+                let mut manifest = None;
+                reader.manifest(device, window, payload, &mut manifest).map_err(Reason::Trust)?;
+                let manifest = manifest.ok_or(short)?;
+                check_class(device, &manifest).map_err(Reason::Class)?;
+                layout.check_fit(slot, &manifest).map_err(Reason::Layout)?;
+                return Ok(manifest);
+            }
+        }
+    }
+}
+
 /// Reads a slot in full and checks it against its manifest; writes nothing. `late` components are
 /// checked too.
 ///
@@ -385,22 +465,11 @@ pub fn scrub<H: Sha256>(
     buffer: &mut [u8],
 ) -> Result<Verified<Manifest>, boot::Reason> {
     use boot::Reason;
-    let needed = round(TRUST_LEN_MAX, layout.unit() as u32);
-    if buffer.len() < needed {
-        let available = buffer.len();
-        return Err(Reason::Layout(LayoutError::Buffer { needed, available }));
-    }
-    let region = layout.part(slot, Part::Trust).map_err(Reason::Layout)?;
-    let head = Io::read(layout.geometry(region.device), region, TRUST_LEN_MAX, 0);
-    carry_out(&head, devices, buffer).map_err(Reason::Device)?;
-    let (manifest, _) =
-        verify_head::<H>(device, slot.kind(), &buffer[..TRUST_LEN_MAX]).map_err(Reason::Trust)?;
-    check_class(device, &manifest).map_err(Reason::Class)?;
-    layout.check_fit(slot, &manifest).map_err(Reason::Layout)?;
+    let manifest = verify_slot_head::<H>(device, layout, slot, devices, buffer)?;
     let most = (buffer.len() / layout.unit() * layout.unit()) as u64;
     let mut done = 0;
     for (number, component) in manifest.components_of(slot) {
-        let (_, data) = layout.component(slot, &manifest, number).map_err(Reason::Layout)?;
+        let data = layout.component(slot, &manifest, number).map_err(Reason::Layout)?;
         let unit = u64::from(layout.geometry(data.device).logical_block_bytes);
         let mut fold = IndexFold::<H>::new(component.length, manifest.chunk_size);
         let (mut at, end) = (0, component.length.next_multiple_of(unit));

@@ -8,21 +8,22 @@
 
 use core::ops::Range;
 
+use crate::area::{Area, Outcome};
 use crate::canary::Canary;
 use crate::device::DeviceError;
 use crate::format::manifest::COMPONENTS_MAX;
 use crate::format::{
     BootProof, Digest, Envelope, Fault, Floor, FormatError, Manifest, Mark, MarkKind, Record, Slot,
-    SlotKind, SlotState, envelope, header, manifest, record as record_format,
+    SlotKind, SlotState, envelope, manifest, record as record_format,
 };
 use crate::io::{Io, IoResult, Step, round, round_down, round_u64};
-use crate::layout::{Layout, LayoutError, Part, Region, SlotLayout};
+use crate::layout::{Layout, LayoutError, PLACES_MAX, Region, SlotLayout};
 use crate::policy::{Deferral, Objection, Verdict};
-use crate::record::{Choice, Copies, Outcome};
+use crate::record::Choice;
 use crate::select::{Claim, Knowledge, candidates};
 use crate::verify::{
-    ClassError, Device, IndexFold, Sha256, SoftSha256, TRUST_LEN_MAX, TrustError, Verified,
-    check_class, digest_of, verify_head_into,
+    ClassError, Device, IndexFold, Sha256, SoftSha256, TrustError, Verified, check_class,
+    digest_of, verify_head_into,
 };
 
 /// How far above the floor a manifest's keyset version or level may be. A slip of the pen must not
@@ -241,7 +242,7 @@ pub enum Wait {
     /// The store cannot be raised to what the update reaches: full, locked or worn out. Installed
     /// all the same, the update could never be defended against its predecessor.
     StoreFull,
-    /// Both copies of the boot record are lost, or were wiped on a device that has a system: the next
+    /// All copies of the boot record are lost, or were wiped on a device that has a system: the next
     /// boot makes a new one.
     RecordLost,
 }
@@ -446,14 +447,10 @@ enum State {
     },
     /// Writing the record: the target is being written.
     MarkWriting,
-    Destroy {
-        part: Part,
-        phase: Rewrite,
-    },
-    DestroyFlush,
-    WriteHead {
-        phase: Rewrite,
-    },
+    Unmark,
+    /// Making room for the head.
+    HeadGround,
+    WriteHead,
     /// Passing over a component that is for another slot.
     PassComponent {
         number: usize,
@@ -462,7 +459,8 @@ enum State {
         at: u64,
         len: usize,
     },
-    EraseIndex,
+    /// Making room for the index.
+    IndexGround,
     PassIndex,
     ReceiveIndex {
         at: u64,
@@ -511,25 +509,12 @@ enum State {
         at: u64,
         len: usize,
     },
-    /// Seeing whether a mark is where it was written to, and not somewhere else.
-    CheckCommit {
-        kind: MarkKind,
-    },
     Commit {
         kind: MarkKind,
-        phase: Rewrite,
     },
     /// Writing the record: the switch.
     Complete,
     Ended,
-}
-
-/// The three operations that replace a small block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rewrite {
-    Erase,
-    Write,
-    Flush,
 }
 
 /// What the heads of slots show, where no good slot of the target's kind runs.
@@ -607,6 +592,8 @@ pub struct Install<'a, H = SoftSha256> {
     /// The slot that runs, or the one that would boot on a device that is offline.
     running: Option<Slot>,
     resumed: bool,
+    /// How often the switch went to a place that did not keep it.
+    switches: u8,
     state: State,
     written: u64,
     reused: u64,
@@ -623,7 +610,7 @@ pub struct Install<'a, H = SoftSha256> {
     current: Current,
     running_digest: Digest,
     head_digest: Digest,
-    copies: Copies,
+    area: Area,
     hash: H,
     fold: IndexFold<H>,
     /// Where the running slot holds components, by role code.
@@ -639,7 +626,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         Self {
             config,
             state: State::Start,
-            copies: Copies::new(head_room(&config.layout)),
+            area: Area::new(head_room(&config.layout)),
             record: Record::default(),
             store: Floor::default(),
             running: None,
@@ -656,6 +643,7 @@ impl<'a, H: Sha256> Install<'a, H> {
             head_len: 0,
             head_digest: [0; 32],
             resumed: false,
+            switches: 0,
             current: Current::NONE,
             hash: H::new(),
             fold: IndexFold::new(0, 1),
@@ -670,7 +658,7 @@ impl<'a, H: Sha256> Install<'a, H> {
     /// More makes fewer and larger transfers.
     #[must_use]
     pub fn buffer_len_min(layout: &Layout<'_>, chunk_size: u32) -> usize {
-        let record = head_room(layout) + Copies::buffer_len(layout);
+        let record = head_room(layout) + Area::buffer_len(layout);
         record.max(chunk_room(layout, chunk_size) + WINDOW_LEN_MIN.max(layout.unit()))
     }
 
@@ -726,11 +714,10 @@ impl<'a, H: Sha256> Install<'a, H> {
         }
         match self.state {
             State::Start => {
-                let needed =
-                    head_room(&self.config.layout) + Copies::buffer_len(&self.config.layout);
+                let needed = head_room(&self.config.layout) + Area::buffer_len(&self.config.layout);
                 self.need_buffer(needed)?;
                 self.state = State::ReadRecord;
-                Ok(Action::Io(self.copies.begin_read(&self.config.layout)))
+                Ok(Action::Io(self.area.begin_read(&self.config.layout)))
             }
             State::ReadRecord | State::MarkWriting | State::Complete => {
                 self.step_record(event, buffer)
@@ -748,7 +735,7 @@ impl<'a, H: Sha256> Install<'a, H> {
             State::Look { at, .. } => self.step_look(at, event, buffer),
             State::RunningHead => {
                 done(event)?;
-                self.step_running_head(&buffer[..TRUST_LEN_MAX])
+                self.step_running_head(&buffer[..head_room(&self.config.layout)])
             }
             State::EnvelopeHeader { from } => {
                 self.received(event, envelope::HEADER_LEN)?;
@@ -766,7 +753,7 @@ impl<'a, H: Sha256> Install<'a, H> {
                 _ => Err(InstallError::Deferred(Wait::StoreFull)),
             },
             State::Judge => match event {
-                Event::Judged(Verdict::Proceed) => self.admitted(),
+                Event::Judged(Verdict::Proceed) => self.admitted(buffer),
                 Event::Judged(Verdict::Deferred(deferral)) => {
                     Err(InstallError::Deferred(Wait::Policy(deferral)))
                 }
@@ -782,57 +769,39 @@ impl<'a, H: Sha256> Install<'a, H> {
                 }
                 let room = head_room(&self.config.layout);
                 self.hash.update(&buffer[room..room + len]);
-                self.compare_stored_head(at + len)
+                self.compare_stored_head(at + len, buffer)
             }
-            State::Destroy { part, phase } => {
-                done(event)?;
-                self.step_destroy(part, phase, buffer)
+            State::Unmark | State::HeadGround | State::IndexGround | State::Commit { .. } => {
+                self.step_part(event, buffer)
             }
-            State::DestroyFlush => {
+            State::WriteHead => {
                 done(event)?;
-                if self.resumed {
-                    return self.component(0);
+                if Canary::HeaderFirst.sings() {
+                    return self.commit(MarkKind::Committed, buffer);
                 }
-                self.state = State::WriteHead { phase: Rewrite::Erase };
-                Ok(Action::Io(Io::erase(self.part(Part::Trust)?)))
-            }
-            State::WriteHead { phase } => {
-                done(event)?;
-                match phase {
-                    Rewrite::Erase => {
-                        self.state = State::WriteHead { phase: Rewrite::Write };
-                        Ok(self.write(self.part(Part::Trust)?, 0, buffer, 0, self.head_len))
-                    }
-                    Rewrite::Write | Rewrite::Flush if Canary::HeaderFirst.sings() => self.commit(),
-                    Rewrite::Write | Rewrite::Flush => self.component(0),
-                }
+                self.component(0, buffer)
             }
             State::PassComponent { number } => {
                 done(event)?;
-                self.component(number + 1)
+                self.component(number + 1, buffer)
             }
             State::CheckIndex { at, len } => {
                 // An index that cannot be read is received anew.
                 if done(event).is_err() {
-                    return self.erase_index();
+                    return self.index_ground(buffer);
                 }
                 let current = &self.current;
                 let index_len = current.chunks * 32;
                 let take = (index_len - at).min(len as u64) as usize;
                 self.fold.entries(&buffer[..take]);
                 if at + (take as u64) < index_len {
-                    return self.check_index(at + take as u64);
+                    return self.check_index(at + take as u64, buffer);
                 }
                 if self.fold.root() == current.root {
                     self.state = State::PassIndex;
                     return Ok(Action::Skip(index_len));
                 }
-                self.erase_index()
-            }
-            State::EraseIndex => {
-                done(event)?;
-                self.restart_fold();
-                self.receive_index(0)
+                self.index_ground(buffer)
             }
             State::PassIndex => {
                 done(event)?;
@@ -903,33 +872,25 @@ impl<'a, H: Sha256> Install<'a, H> {
                 self.chunk(chunk + 1, buffer)
             }
             State::ExpectEnd => match event {
-                Event::Received(0) => self.flush_all(0),
+                Event::Received(0) => self.flush_all(0, buffer),
                 Event::Received(_) => Err(InstallError::Refused(Refusal::Trailing)),
                 _ => Err(InstallError::Misused),
             },
             State::FlushAll { device } => {
                 done(event)?;
-                self.flush_all(device + 1)
+                self.flush_all(device + 1, buffer)
             }
             State::ReadBackHead { at, len } => {
                 done(event)?;
                 self.hash.update(&buffer[..len]);
-                self.read_back_head(at + len)
+                self.read_back_head(at + len, buffer)
             }
             State::ReadBack { number, at, len } => {
                 done(event)?;
                 self.fold.bytes(&buffer[..len]);
                 let left = self.component_len(number)?.saturating_sub(at);
                 self.progress.done += left.min(len as u64);
-                self.read_back(number, at + len as u64)
-            }
-            State::Commit { kind, phase } => {
-                done(event)?;
-                self.step_commit(kind, phase, buffer)
-            }
-            State::CheckCommit { kind } => {
-                done(event)?;
-                self.check_commit(kind, buffer)
+                self.read_back(number, at + len as u64, buffer)
             }
             State::Ended => Err(InstallError::Misused),
         }
@@ -944,16 +905,16 @@ impl<'a, H: Sha256> Install<'a, H> {
             _ => return Err(InstallError::Misused),
         };
         let layout = &self.config.layout;
-        let outcome = match self.copies.step(layout, result, buffer, &mut self.record) {
+        let outcome = match self.area.step_record(layout, result, buffer, &mut self.record) {
             Step::Io(io) => return Ok(Action::Io(io)),
             Step::Done(outcome) => outcome,
         };
         match (self.state, outcome) {
-            (State::MarkWriting, Outcome::Written) => self.destroy_marks(),
+            (State::MarkWriting, Outcome::Written) => self.unmark(buffer),
             (State::Complete, Outcome::Written)
                 if Canary::HeaderFirst.sings() && self.written + self.reused == 0 =>
             {
-                self.component(0)
+                self.component(0, buffer)
             }
             (State::Complete, Outcome::Written) => {
                 self.state = State::Ended;
@@ -966,6 +927,15 @@ impl<'a, H: Sha256> Install<'a, H> {
                 }))
             }
             (_, Outcome::Written) => Err(InstallError::Misused),
+            // It may have gone elsewhere, over what was installed: that is read back once more, and
+            // the record goes to another place.
+            (State::Complete, Outcome::WriteFailed(DeviceError::NotKept))
+                if self.switches < PLACES_MAX as u8 =>
+            {
+                self.switches += 1;
+                self.hash = H::new();
+                self.read_back_head(0, buffer)
+            }
             (_, Outcome::WriteFailed(error)) => Err(InstallError::Record(error)),
             (_, Outcome::Read(Choice::Newer)) => Err(InstallError::Refused(Refusal::NewerRecord)),
             (_, Outcome::Read(Choice::Lost)) => Err(InstallError::Deferred(Wait::RecordLost)),
@@ -985,7 +955,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         let layout = &self.config.layout;
         match &self.config.running {
             // A device that has booted has a record.
-            Running::Proof(_) if !self.copies.has_current() => {
+            Running::Proof(_) if !self.area.has_current() => {
                 return Err(InstallError::Deferred(Wait::RecordLost));
             }
             Running::Proof(proof) => {
@@ -1041,7 +1011,7 @@ impl<'a, H: Sha256> Install<'a, H> {
                 None => {
                     slot.kind() == kind
                         || slot.kind() == SlotKind::Update
-                        || !self.copies.has_current()
+                        || !self.area.has_current()
                 }
             }
         });
@@ -1052,10 +1022,24 @@ impl<'a, H: Sha256> Install<'a, H> {
     }
 
     fn look_at(&mut self, at: usize, again: bool) -> Result<Action, InstallError> {
-        let layout = &self.config.layout;
-        let region = layout.part(layout.slots()[at].slot, Part::Trust).map_err(layout_error)?;
         self.state = State::Look { at, again };
-        Ok(self.read(region, 0, TRUST_LEN_MAX, 0))
+        let slot = self.config.layout.slots()[at].slot;
+        match self.read_slot_head(slot) {
+            Some(action) => Ok(action),
+            // A log without a head of this slot.
+            None => {
+                self.seen.unverified |= slot.kind() == self.kind();
+                self.look(at + 1)
+            }
+        }
+    }
+
+    /// Reads the head of a slot, whole as far as it may be long.
+    fn read_slot_head(&self, slot: Slot) -> Option<Action> {
+        let layout = &self.config.layout;
+        let region = self.area.head(layout, slot)?;
+        let len = region.len.min(head_room(layout) as u64) as usize;
+        Some(self.read(region, 0, len, 0))
     }
 
     fn step_look(
@@ -1067,7 +1051,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         let slot = self.config.layout.slots()[at].slot;
         let is_kind = slot.kind() == self.kind();
         let device = &self.config.device;
-        let head = &buffer[..TRUST_LEN_MAX];
+        let head = &buffer[..head_room(&self.config.layout)];
         if done(event).is_err() {
             self.seen.silent |= slot.bit();
             self.seen.unread |= is_kind;
@@ -1110,7 +1094,7 @@ impl<'a, H: Sha256> Install<'a, H> {
     /// All heads that matter were looked at.
     fn looked(&mut self) -> Result<Action, InstallError> {
         let layout = &self.config.layout;
-        if !self.copies.has_current() {
+        if !self.area.has_current() {
             // The record is written before the first head. Where one stands the device is not new,
             // its record was wiped: every slot would pass for an empty one, and the only system
             // that works could be overwritten. The next boot rebuilds the record from the heads.
@@ -1137,8 +1121,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         match self.running {
             Some(slot) => {
                 self.state = State::RunningHead;
-                let region = layout.part(slot, Part::Trust).map_err(layout_error)?;
-                Ok(self.read(region, 0, TRUST_LEN_MAX, 0))
+                self.read_slot_head(slot).ok_or(InstallError::Refused(Refusal::RunningUnverified))
             }
             None => self.receive_envelope(0),
         }
@@ -1169,7 +1152,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         self.running_reads_max = manifest.epochs.reads_max;
         for (number, component) in manifest.components_of(slot) {
             let place = self.config.layout.component(slot, manifest, number);
-            if let (Ok((_, data)), Some(source)) =
+            if let (Ok(data), Some(source)) =
                 (place, self.sources.get_mut(usize::from(component.role.code())))
             {
                 *source = Some(Region { len: component.length, ..data });
@@ -1192,6 +1175,11 @@ impl<'a, H: Sha256> Install<'a, H> {
         let len =
             Envelope::len_from_header(header).map_err(|error| self.head_format(from, error))?;
         let end = from + len;
+        // Before it is received: longer than any slot's head may be, it has no room here either.
+        let most = self.config.layout.head_len_max();
+        if end > most {
+            return Err(layout_error(LayoutError::Head { len: end, most }));
+        }
         self.state = State::EnvelopeRest { from, end };
         Ok(Action::Receive(from + envelope::HEADER_LEN..end))
     }
@@ -1286,6 +1274,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         }
         let target = self.choose_target(manifest, running_update)?;
         layout.check_fit(target, manifest).map_err(layout_error)?;
+        self.area.check_room(layout, target, manifest, self.head_len).map_err(layout_error)?;
         let needed = Self::buffer_len_min(layout, manifest.chunk_size);
         self.need_buffer(needed)?;
         let epochs = manifest.epochs;
@@ -1415,7 +1404,7 @@ impl<'a, H: Sha256> Install<'a, H> {
 
     // Step 6: go on where it was cut short, or start over.
 
-    fn admitted(&mut self) -> Result<Action, InstallError> {
+    fn admitted(&mut self, buffer: &mut [u8]) -> Result<Action, InstallError> {
         // The loader would not start what the recorded floor is above: it stays no higher than what
         // was found to count. It goes to the device with the next write of the record.
         let kind = self.kind();
@@ -1427,44 +1416,54 @@ impl<'a, H: Sha256> Install<'a, H> {
         let same = entry.digest == *self.verified()?.digest();
         if entry.state == SlotState::Writing && same {
             self.hash = H::new();
-            return self.compare_stored_head(0);
+            return self.compare_stored_head(0, buffer);
         }
         self.start_over()
     }
 
-    fn compare_stored_head(&mut self, at: usize) -> Result<Action, InstallError> {
+    fn compare_stored_head(
+        &mut self,
+        at: usize,
+        buffer: &mut [u8],
+    ) -> Result<Action, InstallError> {
+        let layout = &self.config.layout;
         if at < self.head_len {
-            let room = head_room(&self.config.layout);
-            let most = Copies::buffer_len(&self.config.layout);
+            let Some(region) = self.area.head(layout, self.target) else {
+                return self.start_over();
+            };
+            let room = head_room(layout);
+            let most = Area::buffer_len(layout);
             let len = (self.head_len - at).min(most);
+            if (at + len) as u64 > region.len {
+                return self.start_over();
+            }
             self.state = State::StoredHead { at, len };
-            return Ok(self.read(self.part(Part::Trust)?, at as u64, len, room));
+            return Ok(self.read(region, at as u64, len, room));
         }
         let stored = core::mem::replace(&mut self.hash, H::new()).finish();
         if stored != self.head_digest {
             return self.start_over();
         }
         self.resumed = true;
+        if self.area.lacks_room(layout) {
+            return Ok(self.mark_writing());
+        }
         // The cut may have come before the marks of what stood there were destroyed.
-        self.destroy_marks()
+        self.unmark(buffer)
     }
 
-    fn destroy_marks(&mut self) -> Result<Action, InstallError> {
-        let part = Part::Commit;
-        let region = self.part(part)?;
-        if let Some(running) =
-            self.running.filter(|_| Canary::MarksOfRunning.sings() && self.resumed)
-        {
-            let region = self.config.layout.part(running, part).map_err(layout_error)?;
-            self.state = State::DestroyFlush;
-            return Ok(Action::Io(Io::erase(region)));
-        }
+    /// Makes an end of the marks of what stood in the target.
+    fn unmark(&mut self, buffer: &mut [u8]) -> Result<Action, InstallError> {
+        self.state = State::Unmark;
+        let slot = match self.running {
+            Some(running) if Canary::MarksOfRunning.sings() && self.resumed => running,
+            _ => self.target,
+        };
         if Canary::MarksKept.sings() {
-            self.state = State::DestroyFlush;
-            return Ok(Action::Io(Io::Flush { device: region.device }));
+            return self.part_done(buffer);
         }
-        self.state = State::Destroy { part, phase: Rewrite::Erase };
-        Ok(Action::Io(Io::erase(region)))
+        let step = self.area.begin_unmark(&self.config.layout, slot);
+        self.part_step(step, buffer)
     }
 
     /// Step 2.
@@ -1474,38 +1473,74 @@ impl<'a, H: Sha256> Install<'a, H> {
         }
         let Some(manifest) = &self.manifest else { return Err(InstallError::Misused) };
         self.record.body.begin_install(self.target, manifest);
-        self.state = State::MarkWriting;
-        Ok(Action::Io(self.copies.begin_write(&self.config.layout, &mut self.record)))
+        self.area.give_up(&self.config.layout, self.target);
+        Ok(self.mark_writing())
     }
 
-    fn step_destroy(
+    fn mark_writing(&mut self) -> Action {
+        self.state = State::MarkWriting;
+        Action::Io(self.area.begin_write(&self.config.layout, &mut self.record, false))
+    }
+
+    fn step_part(&mut self, event: Event, buffer: &mut [u8]) -> Result<Action, InstallError> {
+        let result: IoResult = match event {
+            Event::Done => Ok(()),
+            Event::Failed(error) => Err(error),
+            _ => return Err(InstallError::Misused),
+        };
+        let step = self.area.step_part(&self.config.layout, result, buffer);
+        self.part_step(step, buffer)
+    }
+
+    fn part_step(
         &mut self,
-        part: Part,
-        phase: Rewrite,
+        step: Step<IoResult>,
         buffer: &mut [u8],
     ) -> Result<Action, InstallError> {
-        let region = self.part(part)?;
-        let geometry = self.config.layout.geometry(region.device);
-        if phase == Rewrite::Erase && geometry.erased.is_none() {
-            // Where erasing does nothing, zeros make an end of the mark. The head stays in the
-            // first part of the buffer until it is written.
-            self.state = State::Destroy { part, phase: Rewrite::Write };
-            let room = head_room(&self.config.layout);
-            buffer[room..room + header::LEN].fill(0);
-            return Ok(self.write(region, 0, buffer, room, header::LEN));
+        match step {
+            Step::Io(io) => Ok(Action::Io(io)),
+            Step::Done(Ok(())) => self.part_done(buffer),
+            // A mark that landed elsewhere has damaged what was read back before.
+            Step::Done(Err(DeviceError::NotKept)) => Err(InstallError::ReadBack),
+            Step::Done(Err(error)) => Err(InstallError::Device(error)),
         }
-        if part == Part::Commit {
-            let part = Part::Confirmed;
-            self.state = State::Destroy { part, phase: Rewrite::Erase };
-            return Ok(Action::Io(Io::erase(self.part(part)?)));
+    }
+
+    /// A head, mark or index is as it was to be.
+    fn part_done(&mut self, buffer: &mut [u8]) -> Result<Action, InstallError> {
+        let layout = &self.config.layout;
+        match self.state {
+            State::Unmark if self.resumed => self.component(0, buffer),
+            State::Unmark => {
+                self.state = State::HeadGround;
+                let step = self.area.begin_head(layout, self.target, self.head_len);
+                self.part_step(step, buffer)
+            }
+            State::HeadGround => {
+                self.state = State::WriteHead;
+                Ok(self.write(self.head_region()?, 0, buffer, 0, self.head_len))
+            }
+            State::IndexGround => {
+                let manifest = self.manifest.as_ref().ok_or(InstallError::Misused)?;
+                let number = self.current.number;
+                self.current.index =
+                    self.area.index(layout, self.target, manifest, number).map_err(layout_error)?;
+                self.restart_fold();
+                self.receive_index(0)
+            }
+            State::Commit { kind } => self.committed(kind, buffer),
+            _ => Err(InstallError::Misused),
         }
-        self.state = State::DestroyFlush;
-        Ok(Action::Io(Io::Flush { device: region.device }))
+    }
+
+    fn head_region(&self) -> Result<Region, InstallError> {
+        let missing = layout_error(LayoutError::NoSuchSlot(self.target));
+        self.area.head(&self.config.layout, self.target).ok_or(missing)
     }
 
     // Step 3: components in the order of the bundle.
 
-    fn component(&mut self, number: usize) -> Result<Action, InstallError> {
+    fn component(&mut self, number: usize, buffer: &mut [u8]) -> Result<Action, InstallError> {
         let Some(manifest) = &self.manifest else { return Err(InstallError::Misused) };
         let Some(component) = manifest.components.get(number) else {
             self.state = State::ExpectEnd;
@@ -1516,8 +1551,9 @@ impl<'a, H: Sha256> Install<'a, H> {
             let index_len = component.index_len(manifest.chunk_size);
             return Ok(Action::Skip(index_len + component.length));
         }
-        let (index, data) =
-            self.config.layout.component(self.target, manifest, number).map_err(layout_error)?;
+        let layout = &self.config.layout;
+        let data = layout.component(self.target, manifest, number).map_err(layout_error)?;
+        let index = self.area.index(layout, self.target, manifest, number).map_err(layout_error)?;
         let source = self.sources.get(usize::from(component.role.code())).copied().flatten();
         self.current = Current {
             number,
@@ -1532,25 +1568,33 @@ impl<'a, H: Sha256> Install<'a, H> {
             window: (0, 0),
         };
         self.restart_fold();
-        if self.resumed { self.check_index(0) } else { self.erase_index() }
+        if self.resumed { self.check_index(0, buffer) } else { self.index_ground(buffer) }
     }
 
     fn restart_fold(&mut self) {
         self.fold.restart(self.current.length, self.chunk_size());
     }
 
-    fn check_index(&mut self, at: u64) -> Result<Action, InstallError> {
+    fn check_index(&mut self, at: u64, buffer: &mut [u8]) -> Result<Action, InstallError> {
         let current = &self.current;
         let geometry = self.config.layout.geometry(current.index.device);
         let left = (current.chunks * 32 - at) as usize;
         let len = round(left, geometry.logical_block_bytes).min(self.whole_units(self.buffer_len));
+        // A log that has none, or another one.
+        if at + len as u64 > current.index.len {
+            return self.index_ground(buffer);
+        }
         self.state = State::CheckIndex { at, len };
         Ok(self.read(self.current.index, at, len, 0))
     }
 
-    fn erase_index(&mut self) -> Result<Action, InstallError> {
-        self.state = State::EraseIndex;
-        Ok(Action::Io(Io::erase(self.current.index)))
+    /// Makes room for the index of the component at hand.
+    fn index_ground(&mut self, buffer: &mut [u8]) -> Result<Action, InstallError> {
+        self.state = State::IndexGround;
+        let Current { number, index, chunks, .. } = self.current;
+        let layout = &self.config.layout;
+        let step = self.area.begin_index(layout, self.target, number, index, chunks * 32);
+        self.part_step(step, buffer)
     }
 
     fn receive_index(&mut self, at: u64) -> Result<Action, InstallError> {
@@ -1561,7 +1605,7 @@ impl<'a, H: Sha256> Install<'a, H> {
     }
 
     /// Goes on with chunk number `chunk`, or concludes the component.
-    fn chunk(&mut self, chunk: u64, buffer: &[u8]) -> Result<Action, InstallError> {
+    fn chunk(&mut self, chunk: u64, buffer: &mut [u8]) -> Result<Action, InstallError> {
         let current = &self.current;
         if chunk == current.chunks {
             // The stored entries were read again chunk by chunk; had any of them changed in
@@ -1569,7 +1613,8 @@ impl<'a, H: Sha256> Install<'a, H> {
             if self.fold.root() != current.root {
                 return Err(InstallError::ReadBack);
             }
-            return self.component(current.number + 1);
+            let next = current.number + 1;
+            return self.component(next, buffer);
         }
         if !self.in_window(chunk) {
             return self.window(chunk, false);
@@ -1613,7 +1658,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         &mut self,
         chunk: u64,
         there: bool,
-        buffer: &[u8],
+        buffer: &mut [u8],
     ) -> Result<Action, InstallError> {
         let (first, end) = self.group(chunk);
         if !there {
@@ -1713,7 +1758,7 @@ impl<'a, H: Sha256> Install<'a, H> {
 
     // Step 4: durable, and what the devices return is what was sent.
 
-    fn flush_all(&mut self, from: u8) -> Result<Action, InstallError> {
+    fn flush_all(&mut self, from: u8, buffer: &mut [u8]) -> Result<Action, InstallError> {
         let devices = self.config.layout.devices_of(self.target);
         for device in from..8 {
             if devices & 1 << device != 0 && !Canary::NoFlushBeforeSwitch.sings() {
@@ -1722,41 +1767,46 @@ impl<'a, H: Sha256> Install<'a, H> {
             }
         }
         self.hash = H::new();
-        self.read_back_head(0)
+        self.read_back_head(0, buffer)
     }
 
-    fn read_back_head(&mut self, at: usize) -> Result<Action, InstallError> {
+    fn read_back_head(&mut self, at: usize, buffer: &mut [u8]) -> Result<Action, InstallError> {
         if at < self.head_len {
             let len = (self.head_len - at).min(self.whole_units(self.buffer_len));
             self.state = State::ReadBackHead { at, len };
-            return Ok(self.read(self.part(Part::Trust)?, at as u64, len, 0));
+            return Ok(self.read(self.head_region()?, at as u64, len, 0));
         }
         let stored = core::mem::replace(&mut self.hash, H::new()).finish();
         if Canary::NoReadBack.sings() {
-            return self.commit();
+            return self.commit(MarkKind::Committed, buffer);
         }
         if stored != self.head_digest {
             return Err(InstallError::ReadBack);
         }
-        self.begin_read_back(0)
+        self.begin_read_back(0, buffer)
     }
 
-    fn begin_read_back(&mut self, from: usize) -> Result<Action, InstallError> {
+    fn begin_read_back(&mut self, from: usize, buffer: &mut [u8]) -> Result<Action, InstallError> {
         let Some(manifest) = &self.manifest else { return Err(InstallError::Misused) };
         let next = manifest.components_of(self.target).find(|(number, _)| *number >= from);
         match next {
             Some((number, component)) => {
                 self.fold.restart(component.length, manifest.chunk_size);
-                self.read_back(number, 0)
+                self.read_back(number, 0, buffer)
             }
-            None => self.commit(),
+            None => self.commit(MarkKind::Committed, buffer),
         }
     }
 
-    fn read_back(&mut self, number: usize, at: u64) -> Result<Action, InstallError> {
+    fn read_back(
+        &mut self,
+        number: usize,
+        at: u64,
+        buffer: &mut [u8],
+    ) -> Result<Action, InstallError> {
         let Some(manifest) = &self.manifest else { return Err(InstallError::Misused) };
         let component = &manifest.components[number];
-        let (_, data) =
+        let data =
             self.config.layout.component(self.target, manifest, number).map_err(layout_error)?;
         if at < component.length {
             let geometry = self.config.layout.geometry(data.device);
@@ -1770,57 +1820,22 @@ impl<'a, H: Sha256> Install<'a, H> {
         if self.fold.root() != root {
             return Err(InstallError::ReadBack);
         }
-        self.begin_read_back(number + 1)
+        self.begin_read_back(number + 1, buffer)
     }
 
     // Step 5: commit, then switch.
 
-    fn commit(&mut self) -> Result<Action, InstallError> {
-        let kind = MarkKind::Committed;
-        self.state = State::Commit { kind, phase: Rewrite::Erase };
-        Ok(Action::Io(Io::erase(self.part(Part::Commit)?)))
+    fn commit(&mut self, kind: MarkKind, buffer: &mut [u8]) -> Result<Action, InstallError> {
+        self.state = State::Commit { kind };
+        let mark = Mark { kind, digest: *self.verified()?.digest() };
+        let step = self.area.begin_mark(&self.config.layout, self.target, mark);
+        self.part_step(step, buffer)
     }
 
-    fn step_commit(
-        &mut self,
-        kind: MarkKind,
-        phase: Rewrite,
-        buffer: &mut [u8],
-    ) -> Result<Action, InstallError> {
-        let part = match kind {
-            MarkKind::Committed => Part::Commit,
-            MarkKind::Confirmed => Part::Confirmed,
-        };
-        let region = self.part(part)?;
-        match phase {
-            Rewrite::Erase => {
-                let mark = Mark { kind, digest: *self.verified()?.digest() }.emit();
-                buffer[..header::LEN].copy_from_slice(&mark);
-                self.state = State::Commit { kind, phase: Rewrite::Write };
-                Ok(self.write(region, 0, buffer, 0, header::LEN))
-            }
-            Rewrite::Write if !Canary::NoFlushBeforeSwitch.sings() => {
-                self.state = State::Commit { kind, phase: Rewrite::Flush };
-                Ok(Action::Io(Io::Flush { device: region.device }))
-            }
-            Rewrite::Write | Rewrite::Flush => {
-                self.state = State::CheckCommit { kind };
-                Ok(self.read(region, 0, header::LEN, 0))
-            }
-        }
-    }
-
-    /// A mark that landed elsewhere has damaged what was read back before.
-    fn check_commit(&mut self, kind: MarkKind, buffer: &[u8]) -> Result<Action, InstallError> {
-        let expected = *self.verified()?.digest();
-        if !Mark::parse(kind, buffer).is_ok_and(|mark| mark.digest == expected) {
-            return Err(InstallError::ReadBack);
-        }
+    fn committed(&mut self, kind: MarkKind, buffer: &mut [u8]) -> Result<Action, InstallError> {
         // Recovery is never tried, so it is confirmed as soon as it is complete.
         if kind == MarkKind::Committed && self.target.kind() == SlotKind::Recovery {
-            let kind = MarkKind::Confirmed;
-            self.state = State::Commit { kind, phase: Rewrite::Erase };
-            return Ok(Action::Io(Io::erase(self.part(Part::Confirmed)?)));
+            return self.commit(MarkKind::Confirmed, buffer);
         }
         let tries = self.config.tries.clamp(1, record_format::TRIES_MAX);
         self.record.body.complete_install(self.target, tries);
@@ -1829,7 +1844,7 @@ impl<'a, H: Sha256> Install<'a, H> {
             *self.record.body.floor_of_mut(self.target.kind()) = reached;
         }
         self.state = State::Complete;
-        Ok(Action::Io(self.copies.begin_write(&self.config.layout, &mut self.record)))
+        Ok(Action::Io(self.area.begin_write(&self.config.layout, &mut self.record, true)))
     }
 
     // Small things.
@@ -1852,10 +1867,6 @@ impl<'a, H: Sha256> Install<'a, H> {
         let geometry = self.config.layout.geometry(region.device);
         let place = Region { offset: region.offset + from, ..region };
         Action::Io(Io::write_padded(geometry, place, buffer, at, len))
-    }
-
-    fn part(&self, part: Part) -> Result<Region, InstallError> {
-        self.config.layout.part(self.target, part).map_err(layout_error)
     }
 
     fn chunk_size(&self) -> u32 {
@@ -1907,7 +1918,7 @@ impl<'a, H: Sha256> Install<'a, H> {
 
 /// Bytes of the buffer that hold the head until it is written.
 fn head_room(layout: &Layout<'_>) -> usize {
-    round(TRUST_LEN_MAX, layout.unit() as u32)
+    round(layout.head_len_max(), layout.unit() as u32)
 }
 
 /// Bytes of the buffer that hold a chunk.

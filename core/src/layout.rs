@@ -1,26 +1,40 @@
-//! Where everything stands on the devices: the boot record, each slot's header and components.
+//! Where everything stands on the devices: the metadata area and each slot's components.
 //!
 //! ```text
 //! slot, first region:
-//!   commit block | confirmed block | trust area | index 0 | index 1 | ... | component | component
+//!   component | component | ... free ... | index 1 | index 0
 //! slot, further regions:
-//!   component | component
+//!   component | component | ...
+//! head of a slot, in an area of blocks:
+//!   trust area | confirmed block | commit block
 //! ```
 //!
 //! Each part starts on an erase block of its own, so that none can be torn by a write to another.
-//! A component goes into the region that names its role, else into the first. Pure arithmetic: the
-//! numbers come from a signed manifest, and every sum is checked all the same.
+//! The first component of a region starts at its first byte, whatever the indexes' length: the
+//! address of an image that runs in place is a constant. Pure arithmetic: the numbers come from a
+//! signed manifest, and every sum is checked all the same.
 
 use crate::device::Geometry;
 use crate::format::manifest::COMPONENTS_MAX;
-use crate::format::{Component, Manifest, Role, Slot, record};
+use crate::format::{Component, Manifest, Role, Slot, log, record};
 use crate::io::round_u64;
-use crate::verify::TRUST_LEN_MAX;
+use crate::verify::HEAD_LEN_MAX;
 
 /// Most devices that one layout spans.
 pub const DEVICES_MAX: usize = 4;
 /// Most regions of one slot.
 pub const REGIONS_MAX: usize = 4;
+/// Fewest places of the boot record in an area of blocks: with one dead and one being written, one
+/// is left.
+pub const PLACES_MIN: usize = 3;
+/// Most places of the boot record, or blocks of a log.
+pub const PLACES_MAX: usize = 4;
+/// Shortest log block, in bytes.
+pub const LOG_LEN_MIN: u64 = 4 << 10;
+/// Longest log block, in bytes.
+pub const LOG_LEN_MAX: u64 = 1 << 20;
+/// Most bytes that are written together where a log is kept.
+pub const LOG_GRANULE_MAX: u32 = 64;
 
 /// A part of a device. Offset and length are multiples of the device's erase block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,15 +68,80 @@ pub struct SlotRegion {
 pub struct SlotLayout<'a> {
     /// Which slot.
     pub slot: Slot,
-    /// Its regions, 1..=4; the first carries the header.
+    /// Where its head stands in an [`Area::Blocks`]: trust area, then confirmed block, then commit
+    /// block, each of the two an erase block. `None` in an area of another shape.
+    pub head: Option<Region>,
+    /// Where its indexes stand in an [`Area::Blocks`]; `None` for the end of its first region, and
+    /// in an area of another shape.
+    pub index: Option<Region>,
+    /// Where its components stand: 1..=4 regions.
     pub regions: &'a [SlotRegion],
+}
+
+/// The metadata area: where boot record and heads stand, and in which shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Area<'a> {
+    /// Each part in an erase block of its own; the record has these places, 3 or 4.
+    Blocks(&'a [Region]),
+    /// All parts in a log that these blocks share, 2 to 4 of them. They count as long as the
+    /// shortest of them.
+    ///
+    /// An STM32H743, whose 2 MiB have sectors of 128 KiB, with a loader in the first of them:
+    ///
+    /// ```
+    /// use stillboot::device::Geometry;
+    /// use stillboot::format::Slot;
+    /// use stillboot::layout::{Area, Layout, Region, SlotLayout, SlotRegion};
+    ///
+    /// const fn region(offset: u64, len: u64) -> Region {
+    ///     Region { device: 0, offset, len }
+    /// }
+    ///
+    /// const FLASH: &[Geometry] = &[Geometry {
+    ///     logical_block_bytes: 1,
+    ///     write_granule_bytes: 32,
+    ///     erase_block_bytes: 0x2_0000,
+    ///     capacity_bytes: 0x20_0000,
+    ///     erased: Some(0xff),
+    /// }];
+    /// const LOG: &[Region] = &[region(0x2_0000, 0x2_0000), region(0x4_0000, 0x2_0000)];
+    /// const A: &[SlotRegion] = &[SlotRegion { region: region(0x6_0000, 0xc_0000), roles: &[] }];
+    /// const B: &[SlotRegion] = &[SlotRegion { region: region(0x12_0000, 0xc_0000), roles: &[] }];
+    /// const SLOTS: &[SlotLayout<'_>] = &[
+    ///     SlotLayout { slot: Slot::A, head: None, index: None, regions: A },
+    ///     SlotLayout { slot: Slot::B, head: None, index: None, regions: B },
+    /// ];
+    ///
+    /// // Heads with one root, one release key and one component have 576 bytes.
+    /// let area = Area::Log { blocks: LOG, head_len_max: 1024 };
+    /// assert!(Layout::new(FLASH, area, SLOTS).is_ok());
+    /// ```
+    #[cfg(feature = "log")]
+    Log {
+        /// The log blocks, each one or more erase blocks.
+        blocks: &'a [Region],
+        /// Longest head of a slot, in bytes.
+        head_len_max: u32,
+    },
+}
+
+impl<'a> Area<'a> {
+    /// Its regions.
+    const fn regions(&self) -> &'a [Region] {
+        match self {
+            Self::Blocks(places) => places,
+            #[cfg(feature = "log")]
+            Self::Log { blocks, .. } => blocks,
+        }
+    }
 }
 
 /// Where everything stands, checked once.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout<'a> {
     geometries: &'a [Geometry],
-    record: [Region; 2],
+    area: Area<'a>,
     slots: &'a [SlotLayout<'a>],
 }
 
@@ -73,14 +152,51 @@ pub struct Layout<'a> {
 pub enum LayoutError {
     /// There are no devices or more than four, or one has units that do not fit together.
     Device,
-    /// There is no slot, one twice, or one without regions or with more than four.
+    /// There is no slot, one twice, one without regions or with more than four, or one with a head
+    /// where the shape of the area has none, or the other way round.
     Slots,
+    /// The metadata area has fewer places or blocks than its shape needs, or more than four.
+    Places(usize),
+    /// Flash of a log that is written in larger units than 64 bytes.
+    LogGranule(u32),
+    /// A log block on a medium that has no erased state.
+    LogMedium(usize),
+    /// A log block that is shorter or longer than one may be.
+    LogBlock {
+        /// Which one.
+        number: usize,
+        /// Its length in bytes.
+        len: u64,
+    },
+    /// A log that has room for fewer entries than its slots need.
+    LogEntries {
+        /// How many are needed.
+        needed: usize,
+        /// How many there is room for.
+        available: usize,
+    },
     /// A region names no device, leaves it, or does not stand on erase blocks. Regions are counted
-    /// from 0: the record's two, then those of each slot.
+    /// from 0: those of the metadata area, then of each slot head, indexes and regions.
     Region(usize),
-    /// Two regions share bytes, or both copies of the record share an erase block.
+    /// Two regions share bytes.
     Overlap(usize, usize),
-    /// A region is shorter than what must fit into it.
+    /// A region is shorter than it must be on every device, whatever the update. Counted as above.
+    Short {
+        /// Which one.
+        number: usize,
+        /// What must fit, in bytes.
+        needed: u64,
+        /// The region's length in bytes.
+        available: u64,
+    },
+    /// The head of the update is longer than heads may be here.
+    Head {
+        /// Its length in bytes.
+        len: usize,
+        /// The most that the layout has room for, in bytes.
+        most: usize,
+    },
+    /// What an update puts into a slot does not fit there.
     TooSmall {
         /// What must fit, in bytes.
         needed: u64,
@@ -112,12 +228,42 @@ impl core::fmt::Display for LayoutError {
         match self {
             Self::Device => f.write_str("the devices of the layout are missing or unsound"),
             Self::Slots => f.write_str("the slots of the layout are missing, doubled or unsound"),
+            Self::Places(found) => write!(
+                f,
+                "the metadata area has {found} places: 3 or 4 are needed, of a log 2 to 4"
+            ),
+            Self::LogGranule(found) => write!(
+                f,
+                "a log cannot be kept where {found} bytes are written together: 64 at most"
+            ),
+            Self::LogMedium(number) => write!(
+                f,
+                "log block {number} is on a medium that is not erased before it is written: a log \
+                 needs flash; a disk has blocks"
+            ),
+            Self::LogBlock { number, len } => write!(
+                f,
+                "log block {number} has {len} bytes: {LOG_LEN_MIN} to {LOG_LEN_MAX} are allowed"
+            ),
+            Self::LogEntries { needed, available } => write!(
+                f,
+                "a log block has room for {available} entries, and the slots need {needed}: longer \
+                 blocks are needed"
+            ),
             Self::Region(number) => write!(
                 f,
                 "region {number} of the layout leaves its device or is not aligned to erase blocks"
             ),
             Self::Overlap(one, other) => {
                 write!(f, "regions {one} and {other} of the layout overlap")
+            }
+            Self::Short { number, needed, available } => write!(
+                f,
+                "region {number} of the layout is too short: {needed} bytes are needed, it has \
+                 {available}"
+            ),
+            Self::Head { len, most } => {
+                write!(f, "the head of the update has {len} bytes, the layout has room for {most}")
             }
             Self::TooSmall { needed, available } => {
                 write!(f, "the slot is too small: {needed} bytes are needed, it has {available}")
@@ -137,7 +283,7 @@ impl core::fmt::Display for LayoutError {
 
 impl core::error::Error for LayoutError {}
 
-/// A part of a slot's header.
+/// A part of a slot's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// The commit block.
@@ -150,8 +296,8 @@ pub enum Part {
 
 impl<'a> Layout<'a> {
     /// Checks a layout: every region within its device and on erase blocks, none sharing a byte
-    /// with another, the record's copies in separate erase blocks with room for a copy each, each
-    /// slot with room for its header.
+    /// with another, enough places for the record with room for a copy each, room for each slot's
+    /// head.
     ///
     /// Where all of it is known beforehand, as on a microcontroller, this can run in the compiler:
     /// a layout that is wrong then does not compile, and the check takes no flash.
@@ -160,7 +306,7 @@ impl<'a> Layout<'a> {
     /// [`LayoutError`] naming what is wrong.
     pub const fn new(
         geometries: &'a [Geometry],
-        record: [Region; 2],
+        area: Area<'a>,
         slots: &'a [SlotLayout<'a>],
     ) -> Result<Self, LayoutError> {
         // Loops over numbers: iterators cannot run in the compiler.
@@ -177,22 +323,31 @@ impl<'a> Layout<'a> {
         if slots.is_empty() {
             return Err(LayoutError::Slots);
         }
+        let is_blocks = matches!(area, Area::Blocks(_));
+        let places = area.regions();
+        if places.len() > PLACES_MAX || places.len() < if is_blocks { PLACES_MIN } else { 2 } {
+            return Err(LayoutError::Places(places.len()));
+        }
         let mut at = 0;
         while at < slots.len() {
-            let regions = slots[at].regions.len();
-            if regions == 0 || regions > REGIONS_MAX {
+            let SlotLayout { slot, head, index, regions } = slots[at];
+            if regions.is_empty()
+                || regions.len() > REGIONS_MAX
+                || head.is_some() != is_blocks
+                || (index.is_some() && !is_blocks)
+            {
                 return Err(LayoutError::Slots);
             }
             let mut before = 0;
             while before < at {
-                if slots[before].slot as u8 == slots[at].slot as u8 {
+                if slots[before].slot as u8 == slot as u8 {
                     return Err(LayoutError::Slots);
                 }
                 before += 1;
             }
             at += 1;
         }
-        let layout = Self { geometries, record, slots };
+        let layout = Self { geometries, area, slots };
         let mut at = 0;
         while let Some(region) = layout.region(at) {
             if region.device as usize >= geometries.len()
@@ -217,35 +372,90 @@ impl<'a> Layout<'a> {
             }
             at += 1;
         }
-        let mut at = 0;
-        while at < record.len() {
-            let needed = layout.round_up(record[at].device, record::LEN_MAX as u64);
-            if record[at].len < needed {
-                return Err(LayoutError::TooSmall { needed, available: record[at].len });
+        if is_blocks {
+            let mut at = 0;
+            while at < places.len() {
+                let needed = layout.round_up(places[at].device, record::LEN_MAX as u64);
+                let available = places[at].len;
+                if available < needed {
+                    return Err(LayoutError::Short { number: at, needed, available });
+                }
+                at += 1;
             }
-            at += 1;
+        } else if let Some(error) = layout.fault_of_log(places) {
+            return Err(error);
         }
-        let mut at = 0;
+        let (mut at, mut number) = (0, places.len());
         while at < slots.len() {
-            let (needed, available) =
-                (layout.header_len(&slots[at]), slots[at].regions[0].region.len);
-            if available < needed {
-                return Err(LayoutError::TooSmall { needed, available });
+            if let Some(head) = slots[at].head {
+                let (needed, available) = (3 * layout.round_up(head.device, 1), head.len);
+                if available < needed {
+                    return Err(LayoutError::Short { number, needed, available });
+                }
+                number += 1;
             }
+            number += slots[at].index.is_some() as usize + slots[at].regions.len();
             at += 1;
         }
         Ok(layout)
     }
 
-    /// The regions one after the other: the record's, then those of each slot.
-    const fn region(&self, mut number: usize) -> Option<Region> {
-        if number < self.record.len() {
-            return Some(self.record[number]);
+    /// Why these cannot be the blocks of a log.
+    const fn fault_of_log(&self, places: &[Region]) -> Option<LayoutError> {
+        let (mut at, mut shortest, mut cell) = (0, LOG_LEN_MAX, log::CELL_LEN);
+        while at < places.len() {
+            let len = places[at].len;
+            let geometry = self.geometry(places[at].device);
+            if geometry.erased.is_none() {
+                return Some(LayoutError::LogMedium(at));
+            }
+            if geometry.write_granule_bytes > LOG_GRANULE_MAX {
+                return Some(LayoutError::LogGranule(geometry.write_granule_bytes));
+            }
+            if len < LOG_LEN_MIN || len > LOG_LEN_MAX {
+                return Some(LayoutError::LogBlock { number: at, len });
+            }
+            if len < shortest {
+                shortest = len;
+            }
+            if geometry.write_granule_bytes as usize > cell {
+                cell = geometry.write_granule_bytes as usize;
+            }
+            at += 1;
         }
-        number -= self.record.len();
+        let eighth = shortest as usize / 8;
+        let directory =
+            if eighth > log::DIRECTORY_LEN_MAX { log::DIRECTORY_LEN_MAX } else { eighth };
+        let available = directory / cell - 2 * log::HEADER_LEN.div_ceil(cell);
+        // The record twice, and of each slot a head, an index, its marks, and that it has none.
+        let needed = 2 + 5 * self.slots.len();
+        if available < needed {
+            return Some(LayoutError::LogEntries { needed, available });
+        }
+        None
+    }
+
+    /// The regions one after the other: those of the area, then of each slot head, indexes and
+    /// components.
+    const fn region(&self, mut number: usize) -> Option<Region> {
+        let places = self.area.regions();
+        if number < places.len() {
+            return Some(places[number]);
+        }
+        number -= places.len();
         let mut slot = 0;
         while slot < self.slots.len() {
-            let regions = self.slots[slot].regions;
+            let SlotLayout { head, index, regions, .. } = self.slots[slot];
+            let mut first = 0;
+            while first < 2 {
+                if let Some(region) = if first == 0 { head } else { index } {
+                    if number == 0 {
+                        return Some(region);
+                    }
+                    number -= 1;
+                }
+                first += 1;
+            }
             if number < regions.len() {
                 return Some(regions[number].region);
             }
@@ -264,10 +474,28 @@ impl<'a> Layout<'a> {
         &self.geometries[device as usize]
     }
 
-    /// Where copy 0 or 1 of the boot record stands.
+    /// The metadata area.
     #[must_use]
-    pub const fn record(&self, copy: usize) -> Region {
-        self.record[copy & 1]
+    pub const fn area(&self) -> Area<'a> {
+        self.area
+    }
+
+    /// The places of the boot record, or the blocks of the log.
+    #[must_use]
+    pub const fn places(&self) -> &'a [Region] {
+        self.area.regions()
+    }
+
+    /// Place `number` of the boot record, or block of the log.
+    pub(crate) fn place(&self, number: u8) -> Region {
+        // Numbers come from counting these places.
+        self.places().get(usize::from(number)).copied().unwrap_or(Region::NONE)
+    }
+
+    /// Whether the metadata area is a log.
+    #[must_use]
+    pub const fn is_log(&self) -> bool {
+        !matches!(self.area, Area::Blocks(_))
     }
 
     /// The slots, in the order they were given.
@@ -292,29 +520,40 @@ impl<'a> Layout<'a> {
         round_u64(len, self.geometry(device).erase_block_bytes)
     }
 
-    const fn header_len(&self, slot: &SlotLayout<'_>) -> u64 {
-        let device = slot.regions[0].region.device;
-        2 * self.round_up(device, 1) + self.round_up(device, TRUST_LEN_MAX as u64)
-    }
-
-    /// Where a part of the slot's header stands. The region is whole erase blocks.
+    /// Where a part of the slot's head stands in an area of blocks. The region is whole erase
+    /// blocks.
     ///
     /// # Errors
-    /// [`LayoutError::NoSuchSlot`].
+    /// [`LayoutError::NoSuchSlot`], also where the area is a log: there nothing has a fixed place.
     pub fn part(&self, slot: Slot, part: Part) -> Result<Region, LayoutError> {
-        let layout = self.slot(slot).ok_or(LayoutError::NoSuchSlot(slot))?;
-        let Region { device, offset, .. } = layout.regions[0].region;
+        let head = self.slot(slot).and_then(|layout| layout.head);
+        let Region { device, offset, len } = head.ok_or(LayoutError::NoSuchSlot(slot))?;
         let block = self.round_up(device, 1);
+        // `new` has seen that there are three blocks.
         let (at, len) = match part {
-            Part::Commit => (0, block),
-            Part::Confirmed => (block, block),
-            Part::Trust => (2 * block, self.round_up(device, TRUST_LEN_MAX as u64)),
+            Part::Trust => (0, len - 2 * block),
+            Part::Confirmed => (len - 2 * block, block),
+            Part::Commit => (len - block, block),
         };
         Ok(Region { device, offset: offset + at, len })
     }
 
-    /// Where component `number` of `manifest` stands in `slot`: its index, then its bytes. Both are
-    /// whole erase blocks.
+    /// Longest head that every slot has room for, in bytes.
+    #[must_use]
+    pub fn head_len_max(&self) -> usize {
+        let most = match self.area {
+            Area::Blocks(_) => {
+                let trust = |slot: &SlotLayout<'_>| self.part(slot.slot, Part::Trust);
+                let lens = self.slots.iter().filter_map(|slot| trust(slot).ok());
+                lens.map(|region| region.len).min().unwrap_or(0)
+            }
+            #[cfg(feature = "log")]
+            Area::Log { head_len_max, .. } => head_len_max.into(),
+        };
+        most.min(HEAD_LEN_MAX as u64) as usize
+    }
+
+    /// Where component `number` of `manifest` stands in `slot`: whole erase blocks.
     ///
     /// # Errors
     /// [`LayoutError::TooSmall`] if it does not fit, [`LayoutError::NoSuchSlot`].
@@ -323,43 +562,77 @@ impl<'a> Layout<'a> {
         slot: Slot,
         manifest: &Manifest,
         number: usize,
-    ) -> Result<(Region, Region), LayoutError> {
-        let layout = self.slot(slot).ok_or(LayoutError::NoSuchSlot(slot))?;
-        let component = manifest.components.get(number).filter(|component| component.fits(slot));
-        let component = component.ok_or(LayoutError::NothingForSlot)?;
-        let first = layout.regions[0].region;
+    ) -> Result<Region, LayoutError> {
+        let (layout, component) = self.find(slot, manifest, number)?;
         let home = region_of(layout, component);
-        let mut indexes = self.header_len(layout);
-        let (mut index_at, mut index_len, mut before) = (0, 0, 0_u64);
+        let region = layout.regions[home].region;
+        let mut before = 0_u64;
         for (at, other) in manifest.components_of(slot) {
-            let len = self.round_up(first.device, other.index_len(manifest.chunk_size));
-            if at == number {
-                (index_at, index_len) = (indexes, len);
-            }
-            indexes = indexes.saturating_add(len);
             // Components of the same region follow each other.
             if at < number && region_of(layout, other) == home {
-                let device = layout.regions[home].region.device;
-                before = before.saturating_add(self.round_up(device, other.length));
+                before = before.saturating_add(self.round_up(region.device, other.length));
             }
         }
-        // Also where no component stands in the first region: its neighbour begins right after it.
-        if indexes > first.len {
-            return Err(LayoutError::TooSmall { needed: indexes, available: first.len });
-        }
-        // In the first region they follow the indexes.
-        if home == 0 {
-            before = before.saturating_add(indexes);
-        }
-        let region = layout.regions[home].region;
         let len = self.round_up(region.device, component.length);
-        let needed = before.saturating_add(len);
+        let mut needed = before.saturating_add(len);
+        // The indexes take what is left of the first region.
+        if home == 0 && layout.index.is_none() && !self.is_log() {
+            needed = needed.saturating_add(self.indexes_len(region.device, slot, manifest));
+        }
         if needed > region.len {
             return Err(LayoutError::TooSmall { needed, available: region.len });
         }
-        let index =
-            Region { device: first.device, offset: first.offset + index_at, len: index_len };
-        Ok((index, Region { device: region.device, offset: region.offset + before, len }))
+        Ok(Region { device: region.device, offset: region.offset + before, len })
+    }
+
+    /// Where the index of component `number` of `manifest` stands in `slot`, in an area of blocks:
+    /// whole erase blocks.
+    ///
+    /// # Errors
+    /// As [`component`](Self::component); where the area is a log the index has no fixed place, and
+    /// the region is empty.
+    pub fn index(
+        &self,
+        slot: Slot,
+        manifest: &Manifest,
+        number: usize,
+    ) -> Result<Region, LayoutError> {
+        let (layout, component) = self.find(slot, manifest, number)?;
+        let home = layout.index.unwrap_or(layout.regions[0].region);
+        if self.is_log() {
+            return Ok(Region { len: 0, ..home });
+        }
+        let needed = self.indexes_len(home.device, slot, manifest);
+        if needed > home.len {
+            return Err(LayoutError::TooSmall { needed, available: home.len });
+        }
+        // From the end: the first index ends with the region.
+        let mut end = home.offset + home.len;
+        for (at, other) in manifest.components_of(slot) {
+            if at <= number {
+                end -= self.round_up(home.device, other.index_len(manifest.chunk_size));
+            }
+        }
+        let len = self.round_up(home.device, component.index_len(manifest.chunk_size));
+        Ok(Region { device: home.device, offset: end, len })
+    }
+
+    fn find<'m>(
+        &self,
+        slot: Slot,
+        manifest: &'m Manifest,
+        number: usize,
+    ) -> Result<(&'a SlotLayout<'a>, &'m Component), LayoutError> {
+        let layout = self.slot(slot).ok_or(LayoutError::NoSuchSlot(slot))?;
+        let component = manifest.components.get(number).filter(|component| component.fits(slot));
+        Ok((layout, component.ok_or(LayoutError::NothingForSlot)?))
+    }
+
+    /// Length of all indexes for `slot`, each in whole erase blocks of `device`, in bytes.
+    fn indexes_len(&self, device: u8, slot: Slot, manifest: &Manifest) -> u64 {
+        let len =
+            |component: &Component| self.round_up(device, component.index_len(manifest.chunk_size));
+        manifest.components_of(slot).fold(0, |sum, (_, found)| len(found).saturating_add(sum))
     }
 
     /// Checks that all components of `manifest` for `slot` fit, and that the slot's devices can be
@@ -374,7 +647,8 @@ impl<'a> Layout<'a> {
                 continue;
             }
             any = true;
-            let (_, data) = self.component(slot, manifest, number)?;
+            let data = self.component(slot, manifest, number)?;
+            self.index(slot, manifest, number)?;
             let unit = self.geometry(data.device).write_granule_bytes;
             if manifest.chunk_size < unit {
                 return Err(LayoutError::ChunkSize { chunk_size: manifest.chunk_size, unit });
@@ -386,9 +660,12 @@ impl<'a> Layout<'a> {
     /// The devices that hold parts of `slot`, as a set of bits by device number.
     #[must_use]
     pub fn devices_of(&self, slot: Slot) -> u8 {
-        self.slot(slot).map_or(0, |layout| {
-            layout.regions.iter().fold(0, |set, region| set | 1 << region.region.device)
-        })
+        let Some(layout) = self.slot(slot) else { return 0 };
+        // In a log, its head and indexes are wherever the log is.
+        let metadata = layout.head.as_ref().map_or(self.places(), core::slice::from_ref);
+        let regions = layout.regions.iter().map(|found| &found.region);
+        let all = regions.chain(&layout.index).chain(metadata);
+        all.fold(0, |set, region| set | 1 << region.device)
     }
 
     /// Largest unit of reading and writing of all devices, in bytes: what any transfer is rounded

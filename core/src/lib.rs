@@ -36,11 +36,11 @@
 //! use stillboot::boot::{Boot, BootConfig, Event};
 //! use stillboot::device::BlockDevice;
 //! use stillboot::driver::{self, Memory, RollbackStore};
-//! use stillboot::format::{Architecture, BootProof, Slot};
-//! use stillboot::layout::{Layout, LayoutError, Region, SlotLayout, SlotRegion};
-//! use stillboot::verify::{Device, SoftSha256, Trust};
+//! use stillboot::format::{Architecture, BootProof, Rule, Slot};
+//! use stillboot::layout::{Area, Layout, LayoutError, Region, SlotLayout, SlotRegion};
+//! use stillboot::verify::{Device, RootKey, SoftSha256, Trust};
 //!
-//! const ROOTS: &[[u8; 32]] = &[[0x42; 32]]; // from the key ceremony, built in
+//! const ROOTS: &[RootKey] = &[RootKey::ed25519([0x42; 32])]; // from the key ceremony, built in
 //!
 //! fn boot(
 //!     flash: &mut dyn BlockDevice,
@@ -50,22 +50,25 @@
 //! ) -> Result<Option<BootProof>, LayoutError> {
 //!     let geometries = [flash.geometry()];
 //!     let region = |offset, len| Region { device: 0, offset, len };
-//!     let slot_a = [SlotRegion { region: region(0x4000, 0x7_0000), roles: &[] }];
-//!     let slot_b = [SlotRegion { region: region(0x8_0000, 0x7_0000), roles: &[] }];
+//!     // The metadata: three places of the record, then a head for each slot.
+//!     let record = [region(0, 0x1000), region(0x1000, 0x1000), region(0x2000, 0x1000)];
+//!     let (head_a, head_b) = (region(0x3000, 0x3000), region(0x6000, 0x3000));
+//!     // An image starts at the first byte of its region.
+//!     let image_a = [SlotRegion { region: region(0x1_0000, 0x7_0000), roles: &[] }];
+//!     let image_b = [SlotRegion { region: region(0x8_0000, 0x7_0000), roles: &[] }];
 //!     let slots = [
-//!         SlotLayout { slot: Slot::A, regions: &slot_a },
-//!         SlotLayout { slot: Slot::B, regions: &slot_b },
+//!         SlotLayout { slot: Slot::A, head: Some(head_a), index: None, regions: &image_a },
+//!         SlotLayout { slot: Slot::B, head: Some(head_b), index: None, regions: &image_b },
 //!     ];
-//!     let record = [region(0, 0x1000), region(0x1000, 0x1000)];
 //!     let config = BootConfig {
 //!         device: Device {
-//!             trust: Trust::Roots { keys: ROOTS, threshold: 1 },
+//!             trust: Trust::Roots { keys: ROOTS, rule: Rule::ed25519(1) },
 //!             product: *b"example gateway\0",
 //!             class: *b"gateway model 1\0",
 //!             revision: 1,
 //!             architecture: Architecture::Thumbv7em,
 //!         },
-//!         layout: Layout::new(&geometries, record, &slots)?,
+//!         layout: Layout::new(&geometries, Area::Blocks(&record), &slots)?,
 //!         tries: 3,
 //!         nonce,
 //!         has_store: true,
@@ -79,13 +82,14 @@
 //! }
 //! ```
 //!
-//! `Some(proof)` means that every byte of the slot verified and, if it is a trial, that the try is
+//! `Some(proof)` means that every component that the loader loads verified and, if it is a trial, that the try is
 //! counted: start what [`Memory`](driver::Memory) holds and hand it the proof. `None` means that
 //! nothing can be started; [`Boot::report`](boot::Boot::report) says why for each slot.
 
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod area;
 pub mod boot;
 #[cfg(stillboot_canary)]
 pub mod canary;

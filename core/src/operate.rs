@@ -4,14 +4,17 @@
 //! Like the other machines it does no I/O: [`driver::operate`](crate::driver::operate) carries its
 //! actions out. Confirm steps C1 to C3 of `docs/BOOT_PROTOCOL.md`.
 
+use crate::area::{Area, Outcome};
 use crate::canary::Canary;
 use crate::device::DeviceError;
-use crate::format::{BootProof, Digest, Hold, Mark, MarkKind, Record, Slot, header, record};
-use crate::io::{Io, IoResult, Step};
-use crate::layout::{Layout, Part, Region};
-use crate::record::{
-    Choice, ConfirmRefusal, Confirmation, Copies, CopyState, OperatorRefusal, Outcome,
+use crate::format::{
+    BootProof, Digest, FormatError, Hold, Mark, MarkKind, Notes, Record, Slot,
+    notes::{Past, SeenNumber},
+    record,
 };
+use crate::io::{Io, IoResult, Step};
+use crate::layout::Layout;
+use crate::record::{Choice, ConfirmRefusal, Confirmation, CopyState, OperatorRefusal};
 use crate::select;
 
 /// What is asked for.
@@ -39,8 +42,13 @@ pub enum Request {
     Cancel,
     /// Take this update off the list of those that failed here.
     Forget(Digest),
-    /// It is this time, in unix seconds: note it with failures that a loader without a clock saw.
+    /// It is this time, in unix seconds: note it with failures that a loader without a clock saw,
+    /// and with confirmations.
     NoteTime(u64),
+    /// An installation goes by a statement of this number: keep the highest of its update and kind.
+    NoteStatement(SeenNumber),
+    /// A channel index of this issue was seen: keep the highest.
+    NoteIssue(u64),
 }
 
 /// What came of it.
@@ -95,9 +103,9 @@ impl core::fmt::Display for OperateError {
             Self::NoRecord(Choice::Factory) => {
                 f.write_str("there is no boot record; the next boot or installation makes one")
             }
-            Self::NoRecord(Choice::Lost | Choice::Current { .. }) => f.write_str(
-                "both copies of the boot record are lost; the next boot makes a new one",
-            ),
+            Self::NoRecord(Choice::Lost | Choice::Current { .. }) => {
+                f.write_str("all copies of the boot record are lost; the next boot makes a new one")
+            }
             Self::OtherVersion { found: Some(found) } => {
                 write!(f, "the boot record is of format version {found}: name that version")
             }
@@ -129,20 +137,11 @@ enum State {
     Start,
     ReadRecord,
     /// Making an end of the marks of a slot, so that it does not pass for good when the record is
-    /// lost.
-    Destroy {
-        slot: Slot,
-        part: Part,
-        written: bool,
-    },
-    EraseMark(BootProof),
-    WriteMark(BootProof),
-    FlushMark,
+    /// lost, or confirming it.
+    Mark,
     WriteRecord,
-    /// Destroying a copy of the record; then this one, if there is one more.
-    DestroyRecord {
-        then: Option<u8>,
-    },
+    /// Destroying the copies of the record.
+    Discard,
     Ended,
 }
 
@@ -154,7 +153,7 @@ pub struct Operate<'a> {
     answer: Answer,
     state: State,
     choice: Choice,
-    copies: Copies,
+    area: Area,
     record: Record,
 }
 
@@ -168,7 +167,7 @@ impl<'a> Operate<'a> {
             answer: Answer::Done,
             state: State::Start,
             choice: Choice::Factory,
-            copies: Copies::new(0),
+            area: Area::new(0),
             record: Record::default(),
         }
     }
@@ -176,7 +175,7 @@ impl<'a> Operate<'a> {
     /// Bytes of buffer that [`step`](Self::step) needs.
     #[must_use]
     pub fn buffer_len_min(layout: &Layout<'_>) -> usize {
-        Copies::buffer_len(layout)
+        Area::buffer_len(layout)
     }
 
     /// The record, as read and changed.
@@ -185,10 +184,10 @@ impl<'a> Operate<'a> {
         &self.record
     }
 
-    /// What both copies amount to, and what each is.
+    /// What all copies amount to, and what each place of the record, or block of the log, is.
     #[must_use]
-    pub const fn copies(&self) -> (Choice, [CopyState; 2]) {
-        (self.choice, self.copies.states())
+    pub fn copies(&self) -> (Choice, &[CopyState]) {
+        (self.choice, self.area.states(self.layout))
     }
 
     /// Takes the result of the last operation, `Ok` at first, and gives the next action.
@@ -200,7 +199,6 @@ impl<'a> Operate<'a> {
     }
 
     fn advance(&mut self, result: IoResult, buffer: &mut [u8]) -> Result<Action, OperateError> {
-        let device = |error| OperateError::Device(error);
         match self.state {
             State::Start => {
                 let needed = Self::buffer_len_min(self.layout);
@@ -208,103 +206,62 @@ impl<'a> Operate<'a> {
                     return Err(OperateError::Buffer { needed });
                 }
                 self.state = State::ReadRecord;
-                Ok(Action::Io(self.copies.begin_read(self.layout)))
+                Ok(Action::Io(self.area.begin_read(self.layout)))
             }
-            State::ReadRecord | State::WriteRecord | State::DestroyRecord { .. } => {
-                match self.copies.step(self.layout, result, buffer, &mut self.record) {
+            State::ReadRecord | State::WriteRecord | State::Discard => {
+                match self.area.step_record(self.layout, result, buffer, &mut self.record) {
                     Step::Io(io) => Ok(Action::Io(io)),
                     Step::Done(Outcome::Read(choice)) => {
                         self.choice = choice;
                         self.apply()
                     }
                     Step::Done(Outcome::Written) => {
-                        if let State::DestroyRecord { then: Some(copy) } = self.state {
-                            return Ok(self.destroy_record(copy, None));
-                        }
                         self.state = State::Ended;
                         Ok(Action::Finish(self.answer))
                     }
                     Step::Done(Outcome::WriteFailed(error)) => Err(OperateError::Record(error)),
                 }
             }
-            State::Destroy { slot, part, written } => {
-                result.map_err(device)?;
-                let region = self.part(slot, part)?;
-                let geometry = self.layout.geometry(region.device);
-                if !written && geometry.erased.is_none() {
-                    self.state = State::Destroy { slot, part, written: true };
-                    buffer[..header::LEN].fill(0);
-                    let io = Io::write_padded(geometry, region, buffer, 0, header::LEN);
-                    return Ok(Action::Io(io));
-                }
-                if part == Part::Confirmed {
-                    return self.destroy(slot, Part::Commit);
-                }
-                self.state = State::FlushMark;
-                Ok(Action::Io(Io::Flush { device: region.device }))
-            }
-            State::EraseMark(proof) => {
-                result.map_err(device)?;
-                let mark = Mark { kind: MarkKind::Confirmed, digest: proof.digest }.emit();
-                buffer[..header::LEN].copy_from_slice(&mark);
-                let region = self.part(proof.slot, Part::Confirmed)?;
-                let geometry = self.layout.geometry(region.device);
-                self.state = State::WriteMark(proof);
-                Ok(Action::Io(Io::write_padded(geometry, region, buffer, 0, header::LEN)))
-            }
-            State::WriteMark(proof) => {
-                result.map_err(device)?;
-                self.state = State::FlushMark;
-                let device = self.part(proof.slot, Part::Confirmed)?.device;
-                Ok(Action::Io(Io::Flush { device }))
-            }
-            State::FlushMark => {
-                result.map_err(device)?;
-                Ok(self.write_record())
+            State::Mark => {
+                let step = self.area.step_part(self.layout, result, buffer);
+                self.marked(step)
             }
             State::Ended => Ok(Action::Finish(self.answer)),
         }
     }
 
-    fn part(&self, slot: Slot, part: Part) -> Result<Region, OperateError> {
-        self.layout.part(slot, part).map_err(|_| OperateError::NoSuchSlot(slot))
-    }
-
-    /// Confirmed block first: a slot that is confirmed and not committed counts for nothing.
-    fn destroy(&mut self, slot: Slot, part: Part) -> Result<Action, OperateError> {
-        let region = self.part(slot, part)?;
-        self.state = State::Destroy { slot, part, written: false };
-        Ok(Action::Io(Io::erase(region)))
+    /// Goes on with marks; then the record follows.
+    fn marked(&mut self, step: Step<IoResult>) -> Result<Action, OperateError> {
+        self.state = State::Mark;
+        match step {
+            Step::Io(io) => Ok(Action::Io(io)),
+            Step::Done(Ok(())) => Ok(self.write_record()),
+            // The confirmed block serves when the record is lost, and a dead one must not keep what
+            // runs from being confirmed.
+            Step::Done(Err(_)) if matches!(self.request, Request::MarkGood(_)) => {
+                Ok(self.write_record())
+            }
+            Step::Done(Err(error)) => Err(OperateError::Device(error)),
+        }
     }
 
     fn write_record(&mut self) -> Action {
         self.state = State::WriteRecord;
-        Action::Io(self.copies.begin_write(self.layout, &mut self.record))
+        Action::Io(self.area.begin_write(self.layout, &mut self.record, false))
     }
 
-    /// Both places, also one that holds no copy, and the second one first: a blank second place would
-    /// pass for a device that never had a record, and an installation would then spare no slot.
     fn discard(&mut self, version: u16) -> Result<Action, OperateError> {
-        let states = self.copies.states();
-        let version_of = |state: CopyState| match state {
+        let version_of = |state: &CopyState| match *state {
             CopyState::Newer { version } => Some(version),
             CopyState::Valid { .. } => Some(record::VERSION),
             CopyState::Blank | CopyState::Invalid | CopyState::Unreadable(_) => None,
         };
-        let found = states.into_iter().filter_map(version_of).max();
+        let found = self.area.states(self.layout).iter().filter_map(version_of).max();
         if found != Some(version) || Canary::NewerForEver.sings() {
             return Err(OperateError::OtherVersion { found });
         }
-        Ok(match states {
-            [_, CopyState::Unreadable(_)] => self.destroy_record(0, None),
-            [CopyState::Unreadable(_), _] => self.destroy_record(1, None),
-            _ => self.destroy_record(1, Some(0)),
-        })
-    }
-
-    fn destroy_record(&mut self, copy: u8, then: Option<u8>) -> Action {
-        self.state = State::DestroyRecord { then };
-        Action::Io(self.copies.begin_destroy(self.layout, copy))
+        self.state = State::Discard;
+        Ok(Action::Io(self.area.begin_discard(self.layout)))
     }
 
     /// Decides on the record as read.
@@ -331,6 +288,8 @@ impl<'a> Operate<'a> {
             | Request::Suspect(slot) => Some(slot),
             Request::HoldUpdates(_)
             | Request::NoteTime(_)
+            | Request::NoteStatement(_)
+            | Request::NoteIssue(_)
             | Request::Discard(_)
             | Request::Cancel
             | Request::Forget(_)
@@ -350,16 +309,18 @@ impl<'a> Operate<'a> {
                 match body.confirm(&proof).map_err(OperateError::Confirm)? {
                     Confirmation::AlreadyGood => false,
                     Confirmation::Confirmed => {
+                        note_past(body, proof.slot, proof.keyset_version);
                         // C2 before C3: once the record says good, the block must be there too.
-                        self.state = State::EraseMark(proof);
-                        let region = self.part(proof.slot, Part::Confirmed)?;
-                        return Ok(Action::Io(Io::erase(region)));
+                        let mark = Mark { kind: MarkKind::Confirmed, digest: proof.digest };
+                        let step = self.area.begin_mark(layout, proof.slot, mark);
+                        return self.marked(step);
                     }
                 }
             }
             Request::MarkBad(slot) => {
                 if body.mark_bad(slot, present).map_err(OperateError::Operator)? {
-                    return self.destroy(slot, Part::Confirmed);
+                    let step = self.area.begin_unmark(layout, slot);
+                    return self.marked(step);
                 }
                 false
             }
@@ -378,7 +339,16 @@ impl<'a> Operate<'a> {
             Request::Suspect(slot) => body.suspect(slot),
             Request::Cancel => body.cancel(present).map_err(OperateError::Operator)?,
             Request::Forget(digest) => body.forget(&digest),
-            Request::NoteTime(now) => body.stamp_failures(now),
+            Request::NoteTime(now) => {
+                body.stamp_failures(now)
+                    | change_notes(body, |notes| {
+                        notes.stamp(now);
+                    })
+            }
+            Request::NoteStatement(seen) => change_notes(body, |notes| notes.went_by(seen)),
+            Request::NoteIssue(issue) => change_notes(body, |notes| {
+                notes.index_issue = notes.index_issue.max(issue);
+            }),
         };
         if !changed {
             self.state = State::Ended;
@@ -386,4 +356,37 @@ impl<'a> Operate<'a> {
         }
         Ok(self.write_record())
     }
+}
+
+/// Notes that the version in `slot` was confirmed.
+fn note_past(body: &mut record::Body, slot: Slot, keyset_version: u32) {
+    let version = body.slot(slot).version.clone();
+    if !version.is_empty() {
+        let past = Past { version, keyset_version, sequence: 0, at: 0 };
+        change_notes(body, |notes| notes.confirmed(past));
+    }
+}
+
+/// Changes the notes. Those of a later version stay as they are, and damaged ones are replaced by empty ones.
+/// Returns whether anything changed.
+fn change_notes(body: &mut record::Body, change: impl FnOnce(&mut Notes)) -> bool {
+    let mut notes = match Notes::parse(&body.notes) {
+        Ok(notes) => notes,
+        Err(FormatError::Version { .. }) => return false,
+        Err(_) => Notes::default(),
+    };
+    let before = notes.clone();
+    change(&mut notes);
+    // Too long for the record, or out of bounds: then without the oldest.
+    while notes != before {
+        if let Ok(bytes) = notes.emit() {
+            body.notes = bytes;
+            return true;
+        }
+        if notes.statements.is_empty() && notes.history.is_empty() {
+            return false;
+        }
+        notes.drop_oldest();
+    }
+    false
 }

@@ -111,7 +111,7 @@ impl Tests {
         };
         let few: Vec<_> = media()
             .into_iter()
-            .filter(|medium| ["nor4", "block512", "cache512"].contains(&medium.name))
+            .filter(|medium| ["nor4", "block512", "cache512", "log8k"].contains(&medium.name))
             .collect();
         self.stories.iter().find_map(|story| {
             let one = std::slice::from_ref(story);

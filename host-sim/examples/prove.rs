@@ -168,6 +168,8 @@ fn conclude(sweep: &Sweep, all: &Summary, spent: Spent, threads: usize) -> ExitC
     line("points with two cuts", counts.depth_two);
     line("points with a fault of the device", counts.faults);
     line("points together", counts.points());
+    line("  on media with a log", all.log_counts.points());
+    line("  on media with blocks", counts.points() - all.log_counts.points());
     line("  that were run", counts.run());
     line("  that were proven equal to one that was", counts.settled);
     line("states of disk and store after a cut, by story", counts.states);
@@ -355,7 +357,7 @@ fn summary_from(value: &Value) -> Option<Summary> {
         broken,
         outcomes,
     };
-    Some(Summary { counts, findings, pictures: Vec::new() })
+    Some(Summary { counts, findings, ..Summary::default() })
 }
 
 /// Shows how far the sweep has come, and keeps what is done.

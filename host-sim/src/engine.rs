@@ -223,6 +223,9 @@ fn print_of(parts: fmt::Arguments<'_>) -> u128 {
     XxHash3_128::oneshot(text.as_bytes())
 }
 
+/// Most runs of the core that one program takes, each for a result that was new.
+const TRIES_MAX: u32 = 10_000;
+
 /// Room for what most machines print of themselves.
 const PRINTED_BYTES: usize = 8192;
 
@@ -301,6 +304,12 @@ impl Machine for BootMachine<'_> {
                     event = boot::Event::Done;
                     continue;
                 }
+                boot::Action::Forget => {
+                    self.loaded.clear();
+                    self.loads = 0;
+                    event = boot::Event::Done;
+                    continue;
+                }
                 boot::Action::Load { component, device, from, to, len } => {
                     let range = to as usize..to as usize + len as usize;
                     self.load_to = Some((component, range));
@@ -358,8 +367,9 @@ struct InstallMachine<'a> {
     position: usize,
     buffer: Vec<u8>,
     read_to: Option<Range<usize>>,
-    /// Where the copies of the record are, and the buffer's range that they were read to.
-    record: [u64; 2],
+    /// Where the copies of the record are, and the buffer's range that they were read to. None of a
+    /// log, which compares what it has read with what it reads next.
+    record: Vec<u64>,
     record_range: Option<Range<usize>>,
 }
 
@@ -535,7 +545,13 @@ fn with_machine<T>(
                 position: 0,
                 buffer: vec![POISON; Install::<Traced>::buffer_len_min(&layout, 4096)],
                 read_to: None,
-                record: [0, 1].map(|copy| setting.ground.place(setting.ground.record(copy))),
+                record: match setting.ground.is_log() {
+                    true => Vec::new(),
+                    false => {
+                        let places = setting.ground.places().iter();
+                        places.map(|place| setting.ground.place(*place)).collect()
+                    }
+                },
                 record_range: None,
             })
         }
@@ -605,11 +621,14 @@ impl Engine {
         let (start_disk, start_store) = (disk.clone(), store.clone());
         let noted = instants.as_ref().map_or(0, |list| list.len());
         let mut has_thought = false;
+        let mut tries = 0;
         loop {
             if let Some(outcome) = self.follow(key, disk, store, &mut instants) {
                 return outcome;
             }
             // Something new: from the start again, with the core.
+            tries += 1;
+            assert!(tries < TRIES_MAX, "{program:?}: two states of a machine have one name");
             self.core_runs += u64::from(!has_thought);
             has_thought = true;
             *disk = start_disk.clone();
@@ -686,6 +705,8 @@ impl Engine {
                     let print = match &act {
                         // An end is named by what it came to, all that it consists of included.
                         Act::End(outcome) => print_of(format_args!("{outcome:?}")),
+                        // What is moved from one place to another is nowhere but in the buffer.
+                        Act::Write(_, bytes) => chain(machine.print(), bytes),
                         _ => machine.print(),
                     };
                     let (next, is_new) = self.intern(print, &act);

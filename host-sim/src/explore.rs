@@ -17,14 +17,13 @@ use std::sync::{Mutex, PoisonError};
 
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use stillboot::driver;
-use stillboot::format::record::{LEN_MAX, Record, SEQUENCE_MAX};
 use stillboot::format::{BootProof, Floor, Role, Slot, SlotKind};
 use stillboot::install::{InstallError, Nothing};
 use stillboot::operate::{Answer, Request};
 use stillboot::select::Claim;
-use stillboot::verify::{SoftSha256, TRUST_LEN_MAX};
+use stillboot::verify::{HEAD_LEN_MAX, SoftSha256};
 
-use crate::disk::{Cut, PowerCut, RamDisk, Tear, WriteCache};
+use crate::disk::{Cut, PowerCut, RamDisk, Tear, Torn, WriteCache};
 use crate::engine::{Act, Back, Disks, Engine, Instant, Outcome, Program, Setting};
 use crate::fault::{Fault, Faulty};
 use crate::oracle::{self, Broken, Known, Promise, Promises, Set, Truth};
@@ -51,46 +50,110 @@ pub struct Medium {
     pub name: &'static str,
     pub(crate) geometry: Geometry,
     has_cache: bool,
+    /// How what belongs to a device is spread.
+    spread: Spread,
+}
+
+/// How what belongs to a device is spread over media.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spread {
+    /// All on one, in erase blocks of its own.
+    One,
     /// The initramfs of every slot has a disk of its own, with a cache of its own.
-    is_pair: bool,
+    Pair,
+    /// Metadata in a log on the same medium: so many blocks of so many bytes.
+    Log(u64, u64),
+    /// Metadata in a log on the small sectors of a chip, components in its large ones.
+    MixedLog,
+    /// The record and the heads on a small device that is written byte by byte.
+    Apart,
 }
 
 impl Medium {
     /// Whether what belongs together stands on two disks.
     #[must_use]
     pub const fn is_pair(&self) -> bool {
-        self.is_pair
+        matches!(self.spread, Spread::Pair)
+    }
+
+    /// Whether all of a device stands on one medium.
+    pub(crate) const fn is_one(&self) -> bool {
+        matches!(self.spread, Spread::One | Spread::Log(..))
+    }
+
+    /// Where everything stands on one such medium, with slots of at least `slot_bytes`.
+    pub(crate) fn ground_of(&self, slots: &[Slot], slot_bytes: u64) -> Ground {
+        match self.spread {
+            Spread::Log(blocks, bytes) => {
+                let least = 2 * u64::from(self.geometry.erase_block_bytes);
+                Ground::log(self.geometry, blocks, bytes, slots, slot_bytes.max(least))
+            }
+            Spread::One | Spread::Pair | Spread::MixedLog | Spread::Apart => {
+                Ground::new(self.geometry, slots, slot_bytes)
+            }
+        }
+    }
+
+    /// Whether the metadata area is a log.
+    #[must_use]
+    pub const fn is_log(&self) -> bool {
+        matches!(self.spread, Spread::Log(..) | Spread::MixedLog)
     }
 
     fn ground(&self, slots: &[Slot]) -> Ground {
-        let mut ground = Ground::new(self.geometry, slots, SLOT_BYTES);
-        if self.is_pair {
-            ground.add_device(self.geometry, &[Role::Initramfs], SECOND_BYTES);
+        let geometry = self.geometry;
+        match self.spread {
+            Spread::One => Ground::new(geometry, slots, SLOT_BYTES),
+            Spread::Pair => {
+                let mut ground = Ground::new(geometry, slots, SLOT_BYTES);
+                ground.add_device(geometry, &[Role::Initramfs], SECOND_BYTES);
+                ground
+            }
+            Spread::Log(blocks, bytes) => {
+                // An erase block for each component.
+                let slot_bytes = 2 * u64::from(geometry.erase_block_bytes);
+                Ground::log(geometry, blocks, bytes, slots, slot_bytes)
+            }
+            Spread::MixedLog => {
+                let mut ground =
+                    Ground::log(geometry, 2, geometry.erase_block_bytes.into(), slots, 0);
+                let large = Geometry { erase_block_bytes: 128 << 10, ..geometry };
+                ground.move_components(large, 128 << 10);
+                let middle = Geometry { erase_block_bytes: 64 << 10, ..geometry };
+                ground.add_device(middle, &[Role::Initramfs], 64 << 10);
+                ground
+            }
+            Spread::Apart => {
+                let mut ground = Ground::new(geometry, slots, SLOT_BYTES);
+                let large = Geometry { erase_block_bytes: 64 << 10, ..geometry };
+                ground.move_components(large, 128 << 10);
+                ground
+            }
         }
-        ground
     }
 }
 
 /// All of them.
 #[must_use]
 pub fn media() -> Vec<Medium> {
-    let nor = |name, granule| Medium {
+    let flash = |name, granule, erase_block_bytes, spread| Medium {
         name,
         geometry: Geometry {
             logical_block_bytes: 1,
             write_granule_bytes: granule,
-            erase_block_bytes: 4096,
+            erase_block_bytes,
             capacity_bytes: 0,
             erased: Some(0xff),
         },
         has_cache: false,
-        is_pair: false,
+        spread,
     };
+    let nor = |name, granule| flash(name, granule, 4096, Spread::One);
     let block = |name, bytes, has_cache| Medium {
         name,
         geometry: Geometry::disk(bytes, 0),
         has_cache,
-        is_pair: false,
+        spread: Spread::One,
     };
     vec![
         nor("nor1", 1),
@@ -102,7 +165,16 @@ pub fn media() -> Vec<Medium> {
         block("block4096", 4096, false),
         block("cache512", 512, true),
         block("cache4096", 4096, true),
-        Medium { is_pair: true, ..block("pair512", 512, true) },
+        Medium { spread: Spread::Pair, ..block("pair512", 512, true) },
+        // An STM32H743: sectors of 128 KiB, words of 32 bytes that are written once.
+        flash("log128k", 32, 128 << 10, Spread::Log(2, 128 << 10)),
+        flash("log256k", 8, 256 << 10, Spread::Log(2, 256 << 10)),
+        // As long as two pages of 4 KiB: full after two updates. Three of them, one may be dead.
+        flash("log8k", 32, 8 << 10, Spread::Log(3, 8 << 10)),
+        // An STM32F407: sectors of 16, 64 and 128 KiB.
+        flash("mixed", 4, 16 << 10, Spread::MixedLog),
+        // Metadata on a device of its own, with small blocks.
+        flash("apart", 4, 4 << 10, Spread::Apart),
     ]
 }
 
@@ -245,6 +317,8 @@ impl fmt::Display for Finding {
 pub struct Summary {
     /// How much was done.
     pub counts: Counts,
+    /// How much of it on media whose metadata area is a log.
+    pub log_counts: Counts,
     /// What was found; of many equal ones the first.
     pub findings: Vec<Finding>,
     /// What every story on every medium looks like, if that was asked for.
@@ -304,6 +378,14 @@ impl Disks for Disk {
         match self {
             Self::Plain(ram) => ram.flush(),
             Self::Cached(cache) => cache.flush_part(part),
+        }
+    }
+}
+
+impl Torn for Disk {
+    fn torn(&mut self, offset: u64) {
+        if let Self::Plain(ram) = self {
+            ram.torn(offset);
         }
     }
 }
@@ -438,7 +520,7 @@ fn points(act: &Act, medium: &Medium, tears: usize) -> Vec<Point> {
         losses.extend([Loss::All, Loss::Newest(1), Loss::Newest(2)]);
         losses.extend((0..3).map(Loss::Random));
     }
-    if medium.is_pair {
+    if medium.is_pair() {
         losses.extend([Loss::Only(0), Loss::Only(1)]);
     }
     let with = |cut: Cut| losses.iter().map(move |loss| Point { cut, loss: *loss });
@@ -457,8 +539,15 @@ fn row(act: &Act, point: Point) -> &'static str {
     }
 }
 
-const FAULT_ROWS: [&str; 6] =
-    ["write error", "read error", "stuck sector", "misdirected write", "bit rot", "lying read"];
+const FAULT_ROWS: [&str; 7] = [
+    "write error",
+    "read error",
+    "stuck sector",
+    "misdirected write",
+    "bit rot",
+    "lying read",
+    "dead place of the record",
+];
 
 pub(crate) fn row_of_fault(fault: Fault) -> &'static str {
     FAULT_ROWS[match fault {
@@ -468,6 +557,7 @@ pub(crate) fn row_of_fault(fault: Fault) -> &'static str {
         Fault::Misdirected(..) => 3,
         Fault::Rot(..) => 4,
         Fault::Lies(..) => 5,
+        Fault::Dead(..) => 6,
     }]
 }
 
@@ -749,10 +839,14 @@ impl<'a> Job<'a> {
                 let _ = self.operate(at, Request::HoldSlot(slot, held), instants);
                 Ok(())
             }
+            Step::Note(issue) => {
+                let _ = self.operate(at, Request::NoteIssue(issue), instants);
+                Ok(())
+            }
             Step::Scrub(slot) => {
                 let slots = self.setting.ground.slots();
                 let layout = self.setting.ground.layout(&slots).expect("checked at the start");
-                let mut buffer = vec![0; TRUST_LEN_MAX.next_multiple_of(4096)];
+                let mut buffer = vec![0; HEAD_LEN_MAX];
                 let disk = RefCell::new(&mut at.disk);
                 let mut parts: Vec<_> = (0..self.setting.ground.geometries().len())
                     .map(|device| PartOf {
@@ -778,8 +872,9 @@ impl<'a> Job<'a> {
                 }
             }
             Step::LoseRecord => {
-                for copy in [0, 1] {
-                    let place = self.setting.ground.place(self.setting.ground.record(copy));
+                let ram = at.disk.truly();
+                let get = &mut |at, len| ram.bytes(at, len);
+                for (place, _) in self.setting.ground.records(get) {
                     at.disk.destroy(place, 64);
                 }
                 at.truth.record = oracle::Written::Perhaps;
@@ -787,24 +882,17 @@ impl<'a> Job<'a> {
                 Ok(())
             }
             Step::ForgeSequence => {
-                let places =
-                    [0, 1].map(|copy| self.setting.ground.place(self.setting.ground.record(copy)));
                 let ram = at.disk.truly();
-                let copies = places.map(|place| Record::parse(&ram.bytes(place, LEN_MAX)).ok());
-                let newest = copies.iter().flatten().max_by_key(|record| record.sequence);
-                if let Some(record) = newest {
-                    let forged = Record { sequence: SEQUENCE_MAX, ..record.clone() };
-                    let mut bytes = vec![0; LEN_MAX];
-                    let len = forged.emit(&mut bytes).expect("a record that was read");
-                    let copy = copies.iter().position(|found| found.as_ref() == newest);
-                    at.disk.place(places[copy.unwrap_or(0)], &bytes[..len]);
+                let get = &mut |at, len| ram.bytes(at, len);
+                for (place, bytes) in self.setting.ground.with_highest_number(get) {
+                    at.disk.place(place, &bytes);
                 }
                 Ok(())
             }
             Step::Spoil(slot) => {
                 at.truth.wrecked[slot as usize] = true;
                 if let Some(release) = at.truth.slots[slot as usize]
-                    && let Some((offset, _)) = self.known.parts(release, slot).get(1)
+                    && let Some((offset, _)) = self.known.parts(release, slot).first()
                 {
                     at.disk.destroy(*offset, 64);
                 }
@@ -814,6 +902,13 @@ impl<'a> Job<'a> {
                 for (offset, bytes) in self.known.parts(release, slot) {
                     at.disk.place(*offset, bytes);
                 }
+                let ram = at.disk.truly();
+                let head = self.known.head(release, slot);
+                let place = self.setting.ground.head(&mut |at, len| ram.bytes(at, len), slot);
+                // In a log, over the head that is there: heads of the stories are equally long.
+                if let Some((place, _)) = place.filter(|(_, len)| head.len() <= *len) {
+                    at.disk.place(place, head);
+                }
                 self.known.plant(&mut at.truth, slot, release);
                 Ok(())
             }
@@ -821,9 +916,11 @@ impl<'a> Job<'a> {
                 at.truth.wrecked[slot as usize] = true;
                 let slots = self.setting.ground.slots();
                 let found = slots.iter().filter(|found| found.slot == slot);
-                for region in found.flat_map(|found| found.regions) {
-                    let place = self.setting.ground.place(region.region);
-                    at.disk.destroy(place, region.region.len as usize);
+                for region in found
+                    .flat_map(|found| found.regions.iter().map(|at| at.region).chain(found.head))
+                {
+                    let place = self.setting.ground.place(region);
+                    at.disk.destroy(place, region.len as usize);
                 }
                 Ok(())
             }
@@ -1085,11 +1182,13 @@ impl<'a> Job<'a> {
                 }
                 if let Some(picture) = &mut self.picture {
                     let known = &self.known;
-                    let first = |slot| {
-                        let parts = |name| known.parts(name, slot).get(1);
-                        (0..known.releases.len()).find_map(parts).map(|(offset, _)| *offset)
+                    // Where the last component in the slot's first region ends.
+                    let end = |slot| {
+                        let parts = |name| known.parts(name, slot).iter();
+                        let parts = (0..known.releases.len()).flat_map(parts);
+                        parts.map(|(offset, bytes)| offset + bytes.len() as u64).max()
                     };
-                    picture.end_operation(&instant.act, &self.setting.ground, &first);
+                    picture.end_operation(&instant.act, &self.setting.ground, &end);
                 }
             }
             if self.effort.fault_every > 0 {
@@ -1130,6 +1229,7 @@ impl<'a> Job<'a> {
             }
             Step::MarkBad(slot) => self.known.begin_leave(truth, slot),
             Step::Hold(..)
+            | Step::Note(_)
             | Step::Scrub(_)
             | Step::LoseRecord
             | Step::ForgeSequence
@@ -1228,7 +1328,7 @@ impl<'a> Job<'a> {
                     self.power_on(at, false, promises, instants)
                 }
             },
-            Step::Hold(..) => self.step(at, step, promises, instants),
+            Step::Hold(..) | Step::Note(_) => self.step(at, step, promises, instants),
             _ => Ok(()),
         }
     }
@@ -1250,7 +1350,11 @@ impl<'a> Job<'a> {
         result
     }
 
-    fn update(&mut self, at: &mut Situation<Disk>, promises: Promises) -> Result<(), Broken> {
+    fn update<D: Damage>(
+        &mut self,
+        at: &mut Situation<D>,
+        promises: Promises,
+    ) -> Result<(), Broken> {
         let broken = |how: String| refuse(promises, Promise::NextUpdate, || how);
         if let Some((proof, claim)) = at.running
             && proof.slot.kind() == SlotKind::Update
@@ -1272,7 +1376,7 @@ impl<'a> Job<'a> {
             Err(error) => return broken(format!("the next update fails: {error}")),
         };
         self.power_on(at, false, promises, None)?;
-        let runs = |at: &Situation<Disk>| at.running.map(|(proof, claim)| (proof.slot, claim));
+        let runs = |at: &Situation<D>| at.running.map(|(proof, claim)| (proof.slot, claim));
         if runs(at) != Some((slot, Claim::Trial)) {
             return broken(format!("{:?} starts instead of the next update", runs(at)));
         }
@@ -1424,6 +1528,15 @@ impl<'a> Job<'a> {
             list.extend([0, 77, 2600].map(|bit| Fault::Rot(at, bit)));
             list.extend([1, 800].map(|bit| Fault::Lies(at, bit)));
         }
+        // A log of two blocks has none to spare. A highest number that was forged in a place which
+        // cannot be changed is there to stay.
+        let ground = &self.setting.ground;
+        let is_forged = self.story.steps.iter().chain(&self.story.before);
+        let is_forged = is_forged.into_iter().any(|step| *step == Step::ForgeSequence);
+        if ground.places().len() > 2 && !is_forged {
+            let dead = ground.places().iter().map(|at| Fault::Dead(ground.place(*at), at.len));
+            list.extend(dead);
+        }
         for fault in list {
             self.counts.faults += 1;
             let result = self.fault(start, step, fault);
@@ -1442,6 +1555,12 @@ impl<'a> Job<'a> {
         // What a read that fails keeps from starting is not lost: it starts when the device reads.
         let promises = all.without(Promise::Confirmed);
         let mut at = start.on(Faulty::new(start.disk.clone(), fault));
+        if let Fault::Dead(..) = fault {
+            // It stays so, and costs nothing.
+            self.step(&mut at, step, all, None)?;
+            self.power_on(&mut at, false, all, None)?;
+            return self.update(&mut at, all);
+        }
         self.step(&mut at, step, promises, None)?;
         // A reset, and whatever is in a cache is gone.
         at.disk.lose_pending();
@@ -1449,10 +1568,12 @@ impl<'a> Job<'a> {
         at.truth.record = oracle::Written::Perhaps;
         self.power_on(&mut at, false, promises, None)?;
         // With a device that works.
-        let record = [0, 1].map(|copy| self.setting.ground.record(copy));
-        // It stands on the first disk, where all begins.
+        let ground = &self.setting.ground;
         let outside = |(from, to): (u64, u64)| {
-            record.iter().all(|copy| copy.offset + copy.len <= from || to <= copy.offset)
+            ground.places().iter().all(|place| {
+                let at = ground.place(*place);
+                at + place.len <= from || to <= at
+            })
         };
         let keeps = step == Step::PowerOn
             && start.truth.record == oracle::Written::Yes
@@ -1522,7 +1643,7 @@ impl<'a> Job<'a> {
         self.counts.programs = self.engine.programs;
         self.counts.core_runs = self.engine.core_runs;
         let pictures = self.picture.into_iter().collect();
-        Summary { counts: self.counts, findings: self.findings, pictures }
+        Summary { counts: self.counts, findings: self.findings, pictures, ..Summary::default() }
     }
 }
 
@@ -1530,7 +1651,12 @@ impl<'a> Job<'a> {
 fn redone(step: Step) -> Option<Step> {
     matches!(
         step,
-        Step::Install { .. } | Step::Confirm | Step::Rollback | Step::MarkBad(_) | Step::Hold(..)
+        Step::Install { .. }
+            | Step::Confirm
+            | Step::Rollback
+            | Step::MarkBad(_)
+            | Step::Hold(..)
+            | Step::Note(_)
     )
     .then_some(step)
 }
@@ -1740,8 +1866,12 @@ pub fn explore_watched(
     let mut done: Vec<_> = order.into_iter().zip(done).collect();
     done.sort_by_key(|(place, _)| *place);
     let mut all = Summary::default();
-    for summary in done.into_iter().filter_map(|(_, summary)| summary) {
+    let done = done.into_iter().filter_map(|(place, summary)| Some((pairs[place].1, summary?)));
+    for (medium, summary) in done {
         all.counts.add(&summary.counts);
+        if medium.is_log() {
+            all.log_counts.add(&summary.counts);
+        }
         all.findings.extend(summary.findings);
         all.pictures.extend(summary.pictures);
     }
@@ -1877,6 +2007,7 @@ impl Job<'_> {
             Fault::Misdirected(first, second),
             Fault::Rot(first, second),
             Fault::Lies(first, second),
+            Fault::Dead(first, second),
         ]
         .into_iter()
         .find(|fault| format!("{fault:?}") == text)

@@ -10,6 +10,7 @@ pub mod explore;
 pub mod fault;
 pub mod fuzz;
 pub mod hostile;
+pub mod metadata;
 pub mod oracle;
 pub mod picture;
 pub mod release;

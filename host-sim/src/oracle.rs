@@ -11,13 +11,14 @@ use std::ops::Range;
 use stillboot::boot::Reason;
 use stillboot::device::{BlockDevice, Geometry};
 use stillboot::format::{Floor, SLOTS_MAX, Slot, SlotKind, SlotState};
-use stillboot::layout::Part;
+use stillboot::layout::Region;
 use stillboot::record::Choice;
 use stillboot::select::{Candidate, Claim};
 
 use crate::disk::RamDisk;
 use crate::engine::{Engine, Outcome, Program, Setting, Started};
 use crate::story::{Name, Release};
+use crate::world::Ground;
 
 /// The document with the table.
 const DESIGN: &str = include_str!("../../docs/DESIGN.md");
@@ -37,7 +38,7 @@ pub enum Promise {
     RunningSlot,
     /// The next update succeeds without help.
     NextUpdate,
-    /// Both copies of the record are never lost at once.
+    /// All copies of the record are never lost at once.
     Record,
     /// What an installation reports as done is whole on the device.
     Installed,
@@ -184,8 +185,11 @@ type Stretch = (u64, Vec<u8>);
 pub struct Known<'a> {
     /// By name.
     pub releases: &'a [Release],
-    /// By release and slot: the parts of a whole installation.
+    /// By release and slot: the components of a whole installation.
     images: BTreeMap<(Name, Slot), Vec<Stretch>>,
+    /// By release: the head of its bundle.
+    heads: BTreeMap<Name, Vec<u8>>,
+    ground: Ground,
     tries: u8,
 }
 
@@ -195,9 +199,10 @@ impl<'a> Known<'a> {
     pub fn new(setting: &Setting<'_>, releases: &'a [Release]) -> Self {
         let geometry: Geometry = setting.ground.joined();
         let slots = setting.ground.slots();
-        let layout = setting.ground.layout(&slots).expect("the ground of a simulation is sound");
         let mut images = BTreeMap::new();
+        let mut heads = BTreeMap::new();
         for (name, release) in releases.iter().enumerate().filter(|(_, r)| r.is_genuine) {
+            heads.insert(name, release.head().to_vec());
             for slot in slots.iter().map(|slot| slot.slot) {
                 if slot.kind() != release.kind {
                     continue;
@@ -216,14 +221,8 @@ impl<'a> Known<'a> {
                     "{} to {slot}: {outcome:?}",
                     release.name
                 );
-                let trust = layout.part(slot, Part::Trust).expect("the slot is there");
-                let head_at = setting.ground.place(trust);
-                let mut head = disk.bytes(head_at, trust.len as usize);
-                while head.last() == Some(&fill) {
-                    head.pop();
-                }
                 let slot_layout = slots.iter().find(|s| s.slot == slot).expect("as above");
-                let mut parts = vec![(head_at, head)];
+                let mut parts = Vec::new();
                 for (role, bytes) in &release.contents {
                     let found = slot_layout.regions.iter().find_map(|found| {
                         let begin = setting.ground.place(found.region);
@@ -238,7 +237,7 @@ impl<'a> Known<'a> {
                 images.insert((name, slot), parts);
             }
         }
-        Self { releases, images, tries: setting.tries }
+        Self { releases, images, heads, ground: setting.ground.clone(), tries: setting.tries }
     }
 
     /// The release of a digest.
@@ -247,21 +246,55 @@ impl<'a> Known<'a> {
         self.releases.iter().position(|release| release.digest == *digest)
     }
 
+    /// The head of a release.
+    pub(crate) fn head(&self, release: Name, _slot: Slot) -> &[u8] {
+        self.heads.get(&release).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether these bytes are needed to read the head of a slot: of a log, all of it is.
+    fn needs_for_head(&self, slot: Slot, found: &Range<u64>) -> bool {
+        let meets = |region: Region| {
+            let at = self.ground.place(region);
+            at < found.end && found.start < at + region.len
+        };
+        if self.ground.is_log() {
+            return self.ground.places().iter().any(|region| meets(*region));
+        }
+        let slots = self.ground.slots();
+        slots.iter().any(|layout| layout.slot == slot && layout.head.is_some_and(meets))
+    }
+
     /// What stands whole on the disk, by slot: read twice, and the same both times.
     pub fn intact<D: BlockDevice>(&self, disk: &mut D) -> Vec<(Slot, Name)> {
         let unit = u64::from(disk.geometry().logical_block_bytes);
-        let mut holds = |at: u64, bytes: &[u8]| {
+        // Nothing where the device does not read, or does not read the same twice.
+        let mut get = |at: u64, len: usize| {
             let from = at / unit * unit;
-            let end = (at + bytes.len() as u64).next_multiple_of(unit);
-            let mut found = vec![0; (end - from) as usize];
-            (0..2).all(|_| {
-                disk.read(from, &mut found).is_ok()
-                    && found[(at - from) as usize..][..bytes.len()] == *bytes
-            })
+            let end = (at + len as u64).next_multiple_of(unit);
+            let mut twice = [(); 2].map(|()| {
+                let mut found = vec![0; (end - from) as usize];
+                disk.read(from, &mut found).map(|()| found)
+            });
+            match &mut twice {
+                [Ok(one), Ok(two)] if one == two => one[(at - from) as usize..][..len].to_vec(),
+                _ => vec![0x55; len],
+            }
         };
+        let slots = self.ground.slots();
+        let heads: Vec<_> = slots
+            .iter()
+            .filter_map(|slot| {
+                let (at, len) = self.ground.head(&mut get, slot.slot)?;
+                Some((slot.slot, get(at, len)))
+            })
+            .collect();
         self.images
             .iter()
-            .filter(|(_, parts)| parts.iter().all(|(at, bytes)| holds(*at, bytes)))
+            .filter(|((name, slot), parts)| {
+                let head = heads.iter().find(|found| found.0 == *slot);
+                head.is_some_and(|(_, head)| head.starts_with(self.head(*name, *slot)))
+                    && parts.iter().all(|(at, bytes)| get(*at, bytes.len()) == *bytes)
+            })
             .map(|((name, slot), _)| (*slot, *name))
             .collect()
     }
@@ -337,7 +370,9 @@ impl<'a> Known<'a> {
                     *at < found.end && found.start < at + bytes.len() as u64
                 };
                 let mut parts = self.parts(name, slot).iter();
-                unread.is_some_and(|found| parts.any(|part| meets(part, found)))
+                unread.is_some_and(|found| {
+                    parts.any(|part| meets(part, found)) || self.needs_for_head(slot, found)
+                })
             };
             let able = whole.iter().find(|(slot, name)| {
                 self.releases[*name].floor >= floor(slot.kind())

@@ -301,15 +301,16 @@ fn place_of(ground: &Ground, components: &dyn Fn(Slot) -> Option<u64>, offset: u
         let place = ground.place(region);
         (place..place + region.len).contains(&offset)
     };
-    for copy in [0, 1] {
-        if holds(ground.record(copy)) {
+    for (copy, place) in ground.places().iter().enumerate() {
+        if holds(*place) {
             return Place::Record(copy);
         }
     }
     let slots = ground.slots();
     let Ok(layout) = ground.layout(&slots) else { return Place::Disk };
     for slot in &slots {
-        if !slot.regions.iter().any(|found| holds(found.region)) {
+        let mut all = slot.regions.iter().map(|at| at.region).chain(slot.head).chain(slot.index);
+        if !all.any(holds) {
             continue;
         }
         let part = [Part::Commit, Part::Confirmed, Part::Trust]
@@ -317,7 +318,8 @@ fn place_of(ground: &Ground, components: &dyn Fn(Slot) -> Option<u64>, offset: u
             .find(|part| layout.part(slot.slot, *part).is_ok_and(holds));
         let area = match (part, components(slot.slot)) {
             (Some(part), _) => Area::Head(part),
-            (None, Some(first)) if offset < first => Area::Index,
+            // Indexes stand behind the last component.
+            (None, Some(end)) if offset >= end => Area::Index,
             (None, _) => Area::Component,
         };
         return Place::Slot(slot.slot, area);
@@ -338,6 +340,7 @@ pub fn title(step: Step, releases: &[Release]) -> String {
         Step::Confirm => "confirm".into(),
         Step::Rollback => "roll back".into(),
         Step::MarkBad(slot) => format!("mark {slot} bad"),
+        Step::Note(issue) => format!("note index {issue}"),
         Step::Hold(slot, true) => format!("hold {slot}"),
         Step::Hold(slot, false) => format!("free {slot}"),
         Step::Scrub(slot) => format!("scrub {slot}"),
@@ -393,13 +396,14 @@ mod tests {
         let slots = ground.slots();
         let layout = ground.layout(&slots).expect("the ground is sound");
         let region = slots[1].regions[0].region;
-        let head = layout.part(Slot::B, Part::Trust).expect("slot b is there");
-        let first = head.offset + head.len + 512;
-        let place = |offset| place_of(&ground, &|_| Some(first), offset);
-        assert_eq!(place(region.offset), Place::Slot(Slot::B, Area::Head(Part::Commit)));
-        assert_eq!(place(first - 1), Place::Slot(Slot::B, Area::Index));
-        assert_eq!(place(first), Place::Slot(Slot::B, Area::Component));
-        assert_eq!(place(region.offset + region.len), Place::Disk);
+        let commit = layout.part(Slot::B, Part::Commit).expect("slot b is there");
+        let end = region.offset + 8192;
+        let place = |offset| place_of(&ground, &|_| Some(end), offset);
+        assert_eq!(place(commit.offset), Place::Slot(Slot::B, Area::Head(Part::Commit)));
+        assert_eq!(place(region.offset), Place::Slot(Slot::B, Area::Component));
+        assert_eq!(place(end - 1), Place::Slot(Slot::B, Area::Component));
+        assert_eq!(place(end), Place::Slot(Slot::B, Area::Index));
+        assert_eq!(place(commit.offset + commit.len), Place::Disk);
         assert_eq!(place(ground.record(0).offset), Place::Record(0));
     }
 }

@@ -4,10 +4,11 @@ use std::io::Cursor;
 
 use stillboot::format::manifest::CHUNK_SIZE_MIN;
 use stillboot::format::{
-    Architecture, Channel, Digest, Epochs, Key, KeyRole, Keyset, Load, Manifest, PayloadType, Risk,
-    Role, Slot, SlotKind, Statement, StatementKind, envelope, keyset, manifest, statement,
+    Architecture, Channel, Digest, Epochs, Key, KeyKind, KeyRole, Keyset, Load, Manifest,
+    PayloadType, Risk, Role, Rule, Slot, SlotKind, Statement, StatementKind, envelope, keyset,
+    manifest, statement,
 };
-use stillboot::verify::{Device, Trust};
+use stillboot::verify::{Device, RootKey, Trust};
 use stillboot_linux::bundle::{self, BundleError, Part};
 use stillboot_linux::keys::{Signer, SigningKey, id_of, sign_envelope};
 
@@ -17,7 +18,7 @@ use crate::disk::Random;
 #[derive(Debug)]
 pub struct Publisher {
     roots: Vec<SigningKey>,
-    root_publics: Vec<[u8; 32]>,
+    root_keys: Vec<RootKey>,
     /// Signs update slots.
     pub release: SigningKey,
     /// Signs the recovery slot.
@@ -44,13 +45,13 @@ impl Publisher {
             SigningKey::from_seed(seed)
         };
         let roots = vec![key()];
-        let root_publics = roots.iter().map(Signer::public).collect();
+        let root_keys = roots.iter().map(|root| RootKey::ed25519(root.public())).collect();
         let (release, recovery) = (key(), key());
         let (edge, channel, approver) = (key(), key(), key());
         let product = id_of("simulated product");
         Self {
             roots,
-            root_publics,
+            root_keys,
             release,
             recovery,
             edge,
@@ -65,7 +66,7 @@ impl Publisher {
     #[must_use]
     pub fn device(&self) -> Device<'_> {
         Device {
-            trust: Trust::Roots { keys: &self.root_publics, threshold: 1 },
+            trust: Trust::Roots { keys: &self.root_keys, rule: Rule::ed25519(1) },
             product: self.product,
             class: id_of("simulated class"),
             revision: 1,
@@ -76,8 +77,11 @@ impl Publisher {
     /// The keyset that goes into bundles.
     #[must_use]
     pub fn keyset(&self) -> Keyset {
-        let key =
-            |signer: &SigningKey, role: KeyRole| Key { public: signer.public(), roles: role.bit() };
+        let key = |signer: &SigningKey, role: KeyRole| Key {
+            kind: KeyKind::Ed25519,
+            name: signer.public(),
+            roles: role.bit(),
+        };
         let keys = [
             key(&self.release, KeyRole::Release),
             key(&self.recovery, KeyRole::Recovery),
@@ -88,7 +92,7 @@ impl Publisher {
         Keyset {
             schema: keyset::SCHEMA,
             version: self.keyset_version,
-            thresholds: [1, 1, 1, 1, 1, 0],
+            rules: [1, 1, 1, 1, 1, 0].map(Rule::ed25519),
             keys: keys.into_iter().collect(),
         }
     }
@@ -180,11 +184,25 @@ impl Publisher {
         kind: SlotKind,
         parts: &[Piece<'_>],
     ) -> Result<Vec<u8>, BundleError> {
+        let keyset = self.signed_keyset(&self.keyset())?;
+        self.bundle_under(&keyset, manifest, kind, parts)
+    }
+
+    /// As [`bundle`](Self::bundle), under another keyset: its envelope.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn bundle_under(
+        &self,
+        keyset: &[u8],
+        manifest: Manifest,
+        kind: SlotKind,
+        parts: &[Piece<'_>],
+    ) -> Result<Vec<u8>, BundleError> {
         let (role, signer) = match kind {
             SlotKind::Update => (KeyRole::Release, &self.release),
             SlotKind::Recovery => (KeyRole::Recovery, &self.recovery),
         };
-        let keyset = self.signed_keyset(&self.keyset())?;
         let mut parts: Vec<_> = parts
             .iter()
             .map(|piece| Part {
@@ -195,7 +213,7 @@ impl Publisher {
             })
             .collect();
         let mut out = Vec::new();
-        bundle::write(manifest, &keyset, &[(role, signer)], &mut parts, &mut out, &mut |_| {})?;
+        bundle::write(manifest, keyset, &[(role, signer)], &mut parts, &mut out, &mut |_| {})?;
         Ok(out)
     }
 

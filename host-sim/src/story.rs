@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use stillboot::driver;
-use stillboot::format::{Digest, Floor, Load, Role, Slot, SlotKind};
-use stillboot::verify::{SoftSha256, TRUST_LEN_MAX};
+use stillboot::format::{
+    Digest, Envelope, Floor, Key, KeyKind, KeyRole, Load, Role, Rule, Slot, SlotKind,
+};
+use stillboot::verify::{HEAD_LEN_MAX, SoftSha256, verify_head};
 use stillboot_linux::bundle::BundleError;
 use stillboot_linux::keys::id_of;
 
@@ -36,6 +38,8 @@ pub const LOW: Name = 8;
 pub const TAMPERED: Name = 9;
 /// Run from where it stands, and not from memory.
 pub const IN_PLACE: Name = 10;
+/// Signed with Ed25519 alone, under a keyset that asks for ML-DSA beside it.
+pub const WEAKER: Name = 11;
 
 /// A release and what is known of it to whoever published it.
 #[derive(Clone, Debug)]
@@ -56,6 +60,16 @@ pub struct Release {
     pub is_in_place: bool,
     /// It may run on the devices of the stories.
     pub is_genuine: bool,
+    /// Length of the bundle's head.
+    head_len: usize,
+}
+
+impl Release {
+    /// Keyset and manifest envelope of its bundle.
+    #[must_use]
+    pub fn head(&self) -> &[u8] {
+        &self.bundle[..self.head_len]
+    }
 }
 
 /// All releases, and the keys that devices trust.
@@ -94,9 +108,43 @@ impl Catalogue {
         }
         tampered.bundle = bytes.into();
         tampered.is_genuine = false;
-        releases.extend([recovery, foreign, low, tampered, in_place]);
+        let weaker = weaker(&publisher)?;
+        releases.extend([recovery, foreign, low, tampered, in_place, weaker]);
         Ok(Self { publisher, releases })
     }
+}
+
+/// An attacker who breaks Ed25519 can make this: the second kind of the rule is missing.
+fn weaker(publisher: &Publisher) -> Result<Release, BundleError> {
+    let mut keyset = publisher.keyset();
+    let both = Rule::ed25519(1).and(KeyKind::MlDsa65, 1);
+    keyset.rules[usize::from(KeyRole::Release.code()) - 1] = both;
+    let second = Key { kind: KeyKind::MlDsa65, name: [65; 32], roles: KeyRole::Release.bit() };
+    // There is room for it.
+    let _ = keyset.keys.push(second);
+    let keyset = publisher.signed_keyset(&keyset)?;
+    let contents = vec![(Role::Kernel, content(70, 4700)), (Role::Initramfs, content(71, 1300))];
+    let pieces: Vec<_> = contents
+        .iter()
+        .map(|(role, bytes)| Piece { role: *role, load: Load::Ram, linked: None, bytes })
+        .collect();
+    let mut manifest = publisher.manifest(70);
+    manifest.level = 3;
+    let bundle: Arc<[u8]> =
+        publisher.bundle_under(&keyset, manifest, SlotKind::Update, &pieces)?.into();
+    let (_, rest) = Envelope::parse(&bundle).expect("the keyset comes first");
+    let (envelope, rest) = Envelope::parse(rest).expect("then the manifest");
+    Ok(Release {
+        name: "weaker",
+        digest: envelope.header().digest,
+        kind: SlotKind::Update,
+        floor: Floor { keyset_version: publisher.keyset_version, level: 3 },
+        contents,
+        is_in_place: false,
+        is_genuine: false,
+        head_len: bundle.len() - rest.len(),
+        bundle,
+    })
 }
 
 /// What is special about a release.
@@ -137,7 +185,7 @@ fn release(
     let bundle: Arc<[u8]> = publisher.bundle(manifest, slot_kind, &pieces)?.into();
     let mut device = publisher.device();
     device.class = class_of;
-    let mut buffer = vec![0; 2 * TRUST_LEN_MAX];
+    let mut buffer = vec![0; HEAD_LEN_MAX];
     let mut source = Bytes::new(&bundle, usize::MAX);
     let verified = driver::verify_bundle::<SoftSha256>(
         &device,
@@ -148,6 +196,8 @@ fn release(
         &mut buffer,
     )
     .expect("what was just signed verifies");
+    let (_, head_len) = verify_head::<SoftSha256>(&device, slot_kind, &bundle)
+        .expect("what was just signed verifies");
     Ok(Release {
         name,
         bundle,
@@ -157,6 +207,7 @@ fn release(
         contents,
         is_in_place: kind == Kind::InPlace,
         is_genuine: kind != Kind::OtherClass,
+        head_len,
     })
 }
 
@@ -197,9 +248,11 @@ pub enum Step {
     MarkBad(Slot),
     /// A slot is held, or given free.
     Hold(Slot, bool),
+    /// A tool notes the number of an index that it saw.
+    Note(u64),
     /// The slot is read in full and must be whole.
     Scrub(Slot),
-    /// Both copies of the record are destroyed.
+    /// All copies of the record are destroyed.
     LoseRecord,
     /// The record gets the highest sequence there is.
     ForgeSequence,
@@ -237,8 +290,8 @@ const fn install(release: Name) -> Step {
 #[must_use]
 pub fn stories() -> Vec<Story> {
     use Step::{
-        Confirm, ForgeSequence, Hold, Interrupted, LoseRecord, MarkBad, NotStarted, Plant, PowerOn,
-        Returns, Rollback, Scrub, Spoil, Watchdog, Wreck,
+        Confirm, ForgeSequence, Hold, Interrupted, LoseRecord, MarkBad, NotStarted, Note, Plant,
+        PowerOn, Returns, Rollback, Scrub, Spoil, Watchdog, Wreck,
     };
     let recovery = Step::Install { release: RECOVERY, target: Some(Slot::Recovery), repair: false };
     let repair = Step::Install { release: V1, target: Some(Slot::B), repair: true };
@@ -285,6 +338,13 @@ pub fn stories() -> Vec<Story> {
             )
         },
         story("lost-record", &both, &[LoseRecord, PowerOn, PowerOn]),
+        // The record is written until a log is full and moves, all of it; then only heads and marks
+        // are left.
+        story(
+            "compaction",
+            &both,
+            &[(1..=12).map(Note).collect(), vec![LoseRecord, PowerOn]].concat(),
+        ),
         // The next write has to renumber, and the one after the trial must count as ever.
         story(
             "highest-sequence",
@@ -342,6 +402,8 @@ pub fn stories() -> Vec<Story> {
             &[
                 install(OTHER_CLASS),
                 install(LOW),
+                install(WEAKER),
+                PowerOn,
                 install(TAMPERED),
                 PowerOn,
                 Scrub(Slot::A),

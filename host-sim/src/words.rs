@@ -58,6 +58,8 @@ pub fn request(request: &Request, answer: &Result<Answer, OperateError>) -> Stri
             format!("forget the failure of {:02x}{:02x}..", digest[0], digest[1])
         }
         Request::NoteTime(now) => format!("note the time {now}"),
+        Request::NoteStatement(seen) => format!("note {} statement {}", seen.kind, seen.number),
+        Request::NoteIssue(issue) => format!("note issue {issue} of a channel index"),
     };
     match answer {
         Ok(Answer::Boots(slot)) => format!("{asked}: {slot} boots next"),
@@ -92,6 +94,9 @@ pub fn fault(fault: Fault) -> String {
         Fault::Misdirected(at, blocks) => format!("change {at} lands {blocks} erase blocks on"),
         Fault::Rot(at, bit) => format!("at read {at} bit {bit} of it turns"),
         Fault::Lies(at, bit) => format!("from read {at} on bit {bit} of it is wrong now and then"),
+        Fault::Dead(from, len) => {
+            format!("{len} bytes from {from:#x} on cannot be changed any more")
+        }
     }
 }
 
@@ -111,6 +116,7 @@ impl Display for Step {
             Self::Confirm => f.write_str("the confirmation of what runs"),
             Self::Rollback => f.write_str("going back from what runs"),
             Self::MarkBad(slot) => write!(f, "marking {slot} bad"),
+            Self::Note(issue) => write!(f, "note index {issue}"),
             Self::Hold(slot, true) => write!(f, "holding {slot}"),
             Self::Hold(slot, false) => write!(f, "freeing {slot}"),
             Self::Scrub(slot) => write!(f, "reading all of {slot}"),
@@ -151,7 +157,7 @@ impl Display for What {
             Self::HoldUpdates(false) => f.write_str("free updates"),
             Self::Suspect(slot) => write!(f, "suspect {slot}"),
             Self::Scrub(slot) => write!(f, "read all of {slot}"),
-            Self::LoseRecord => f.write_str("both copies of the record are lost"),
+            Self::LoseRecord => f.write_str("all copies of the record are lost"),
             Self::Discard => f.write_str("discard the record"),
             Self::Wreck(slot, from_start) => {
                 write!(f, "the {} of {slot} is lost", if *from_start { "start" } else { "end" })

@@ -9,9 +9,10 @@ use stillboot::device::{BlockDevice, Geometry};
 use stillboot::driver::{
     self, InstallHost, Memory, RollbackStore, Source, SourceError, StoreError,
 };
+use stillboot::format::record::LEN_MAX;
 use stillboot::format::{BootProof, Floor, Manifest, Record, Role, Slot, SlotKind, Statement};
 use stillboot::install::{Install, InstallConfig, InstallError, Installed, Offer, Reuse, Running};
-use stillboot::layout::{Layout, LayoutError, Region, SlotLayout, SlotRegion};
+use stillboot::layout::{Area, Layout, LayoutError, Region, SlotLayout, SlotRegion};
 use stillboot::operate::{Answer, Operate, OperateError, Request};
 use stillboot::policy::{self, Clock, Facts, Policy, Verdict};
 use stillboot::record::{Choice, CopyState};
@@ -21,40 +22,108 @@ use stillboot::verify::{Device, SoftSha256, Verified};
 #[derive(Clone, Debug)]
 pub struct Ground {
     geometries: Vec<Geometry>,
-    record: [Region; 2],
-    slots: Vec<(Slot, Vec<SlotRegion>)>,
+    /// Places of the record, or blocks of the log.
+    places: Vec<Region>,
+    is_log: bool,
+    slots: Vec<GroundSlot>,
 }
 
+/// Where one slot stands.
+#[derive(Clone, Debug)]
+struct GroundSlot {
+    slot: Slot,
+    head: Option<Region>,
+    index: Option<Region>,
+    regions: Vec<SlotRegion>,
+}
+
+/// Longest head of a slot in the simulator, in bytes.
+const HEAD_LEN: u64 = 2048;
+
+/// Places of the record, or blocks of a log.
+const PLACES: u64 = 3;
+
 impl Ground {
-    /// The record at the start of one device, then `slots`, each of `slot_bytes`. The device's
-    /// capacity is made to fit.
+    /// The record in three places at the start of one device, then `slots`, each of `slot_bytes` with
+    /// its head at the end. The device's capacity is made to fit.
     #[must_use]
     pub fn new(mut geometry: Geometry, slots: &[Slot], slot_bytes: u64) -> Self {
         let block = u64::from(geometry.erase_block_bytes);
-        let copy = 1024_u64.next_multiple_of(block);
+        let copy = (LEN_MAX as u64).next_multiple_of(block);
         let region = |offset, len| Region { device: 0, offset, len };
         let slot_bytes = slot_bytes.next_multiple_of(block);
-        let mut at = 2 * copy;
+        let head = HEAD_LEN.next_multiple_of(block) + 2 * block;
+        let mut at = PLACES * copy;
         let mut placed = Vec::new();
         for slot in slots {
-            placed.push((*slot, vec![SlotRegion { region: region(at, slot_bytes), roles: &[] }]));
+            let data = slot_bytes - head;
+            placed.push(GroundSlot {
+                slot: *slot,
+                head: Some(region(at + data, head)),
+                index: None,
+                regions: vec![SlotRegion { region: region(at, data), roles: &[] }],
+            });
             at += slot_bytes;
         }
         geometry.capacity_bytes = at;
         Self {
             geometries: vec![geometry],
-            record: [region(0, copy), region(copy, copy)],
+            places: (0..PLACES).map(|number| region(number * copy, copy)).collect(),
+            is_log: false,
             slots: placed,
         }
+    }
+
+    /// A log in `blocks` blocks of `log_bytes` at the start of one device, then `slots`, each of
+    /// `slot_bytes`.
+    #[must_use]
+    pub fn log(
+        mut geometry: Geometry,
+        blocks: u64,
+        log_bytes: u64,
+        slots: &[Slot],
+        slot_bytes: u64,
+    ) -> Self {
+        let block = u64::from(geometry.erase_block_bytes);
+        let (log_bytes, slot_bytes) =
+            (log_bytes.next_multiple_of(block), slot_bytes.next_multiple_of(block));
+        let region = |offset, len| Region { device: 0, offset, len };
+        let slot = |(number, slot): (usize, &Slot)| {
+            let at = blocks * log_bytes + number as u64 * slot_bytes;
+            let regions = vec![SlotRegion { region: region(at, slot_bytes), roles: &[] }];
+            GroundSlot { slot: *slot, head: None, index: None, regions }
+        };
+        geometry.capacity_bytes = blocks * log_bytes + slots.len() as u64 * slot_bytes;
+        Self {
+            geometries: vec![geometry],
+            places: (0..blocks).map(|number| region(number * log_bytes, log_bytes)).collect(),
+            is_log: true,
+            slots: slots.iter().enumerate().map(slot).collect(),
+        }
+    }
+
+    /// Moves the slots' components to a device of their own, with these units, so that the metadata
+    /// area is on another one.
+    pub fn move_components(&mut self, mut geometry: Geometry, slot_bytes: u64) {
+        let device = self.geometries.len() as u8;
+        let slot_bytes = slot_bytes.next_multiple_of(geometry.erase_block_bytes.into());
+        for (number, slot) in self.slots.iter_mut().enumerate() {
+            let region = Region { device, offset: number as u64 * slot_bytes, len: slot_bytes };
+            let before = core::mem::replace(&mut slot.regions[0].region, region);
+            // In the small blocks, where an index takes little.
+            slot.index = slot.head.map(|_| before);
+        }
+        geometry.capacity_bytes = self.slots.len() as u64 * slot_bytes;
+        self.geometries.push(geometry);
     }
 
     /// Adds a second device of its own to every slot, for components of these roles.
     pub fn add_device(&mut self, mut geometry: Geometry, roles: &'static [Role], bytes: u64) {
         let device = self.geometries.len() as u8;
         let bytes = bytes.next_multiple_of(geometry.erase_block_bytes.into());
-        for (number, (_, regions)) in self.slots.iter_mut().enumerate() {
+        for (number, slot) in self.slots.iter_mut().enumerate() {
             let region = Region { device, offset: number as u64 * bytes, len: bytes };
-            regions.push(SlotRegion { region, roles });
+            slot.regions.push(SlotRegion { region, roles });
         }
         geometry.capacity_bytes = self.slots.len() as u64 * bytes;
         self.geometries.push(geometry);
@@ -67,19 +136,23 @@ impl Ground {
     }
 
     /// One disk on which all devices stand one behind the other, for simulations that fork and
-    /// name the state of everything at once.
+    /// name the state of everything at once. Its units are the smallest of each.
     ///
     /// # Panics
-    /// If the devices differ in more than their size.
+    /// If some devices must be erased and others need not be.
     #[must_use]
     pub fn joined(&self) -> Geometry {
-        let first = self.geometries[0];
-        let capacity_bytes = self.geometries.iter().map(|found| found.capacity_bytes).sum();
-        for other in &self.geometries {
-            let same = Geometry { capacity_bytes: first.capacity_bytes, ..*other };
-            assert_eq!(same, first, "devices of one kind can be joined");
+        let least =
+            |unit: fn(&Geometry) -> u32| self.geometries.iter().map(unit).min().unwrap_or(1);
+        let erased = self.geometries[0].erased;
+        assert!(self.geometries.iter().all(|found| found.erased == erased), "one kind of medium");
+        Geometry {
+            logical_block_bytes: least(|found| found.logical_block_bytes),
+            write_granule_bytes: least(|found| found.write_granule_bytes),
+            erase_block_bytes: least(|found| found.erase_block_bytes),
+            capacity_bytes: self.geometries.iter().map(|found| found.capacity_bytes).sum(),
+            erased,
         }
-        Geometry { capacity_bytes, ..first }
     }
 
     /// Which bytes of the [`joined`](Self::joined) disk are this device.
@@ -96,25 +169,45 @@ impl Ground {
         self.extent(region.device).start + region.offset
     }
 
-    /// Where a copy of the record stands.
+    /// The places of the record, or the blocks of the log.
     #[must_use]
-    pub const fn record(&self, copy: usize) -> Region {
-        self.record[copy]
+    pub fn places(&self) -> &[Region] {
+        &self.places
+    }
+
+    /// Whether the metadata area is a log.
+    #[must_use]
+    pub const fn is_log(&self) -> bool {
+        self.is_log
+    }
+
+    /// Place `number` of the record, or block of the log.
+    #[must_use]
+    pub fn record(&self, number: usize) -> Region {
+        self.places[number]
     }
 
     /// The slots, to make a layout from.
     #[must_use]
     pub fn slots(&self) -> Vec<SlotLayout<'_>> {
-        self.slots.iter().map(|(slot, regions)| SlotLayout { slot: *slot, regions }).collect()
+        let mut layouts = Vec::new();
+        for GroundSlot { slot, head, index, regions } in &self.slots {
+            layouts.push(SlotLayout { slot: *slot, head: *head, index: *index, regions });
+        }
+        layouts
     }
 
-    /// All bytes of a slot on the [`joined`](Self::joined) disk, one stretch per region.
+    /// All bytes of a slot on the [`joined`](Self::joined) disk that are its own, one stretch per
+    /// region: in a log, without its head.
     #[must_use]
     pub fn stretches(&self, slot: Slot) -> Vec<Range<u64>> {
-        let regions = self.slots.iter().filter(|found| found.0 == slot).flat_map(|found| &found.1);
+        let found = self.slots.iter().filter(|found| found.slot == slot);
+        let regions = found.flat_map(|slot| {
+            slot.regions.iter().map(|found| found.region).chain(slot.head).chain(slot.index)
+        });
         regions
-            .map(|SlotRegion { region, .. }| {
-                let begin = self.place(*region);
+            .map(|region| {
+                let begin = self.place(region);
                 begin..begin + region.len
             })
             .collect()
@@ -125,7 +218,12 @@ impl Ground {
     /// # Errors
     /// [`LayoutError`].
     pub fn layout<'a>(&'a self, slots: &'a [SlotLayout<'a>]) -> Result<Layout<'a>, LayoutError> {
-        Layout::new(&self.geometries, self.record, slots)
+        let area = if self.is_log {
+            Area::Log { blocks: &self.places, head_len_max: HEAD_LEN as u32 }
+        } else {
+            Area::Blocks(&self.places)
+        };
+        Layout::new(&self.geometries, area, slots)
     }
 }
 
@@ -263,7 +361,7 @@ impl InstallHost for SimHost {
 }
 
 /// The record as it stands, which copy is true, and what each copy is.
-pub type RecordView = (Record, Choice, [CopyState; 2]);
+pub type RecordView = (Record, Choice, Vec<CopyState>);
 
 /// What one power-on came to.
 #[derive(Debug)]
@@ -451,7 +549,7 @@ impl<'a, D: BlockDevice> World<'a, D> {
         let (mut disks, _) = self.parts();
         let answer = driver::operate(&mut machine, &mut disks, &mut buffer)?;
         let (choice, copies) = machine.copies();
-        Ok((answer, (machine.record().clone(), choice, copies)))
+        Ok((answer, (machine.record().clone(), choice, copies.to_vec())))
     }
 
     /// The record as it stands, which copy is true, and what both are.

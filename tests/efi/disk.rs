@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use stillboot::format::record::Body;
+use stillboot::format::record::{Body, LEN_MAX};
 use stillboot::format::{Envelope, Manifest, Record, Role, Slot};
 use stillboot::layout::{Part, Region};
 use stillboot_linux::disk::Disk;
@@ -114,7 +114,7 @@ pub fn components(path: &Path, slot: Slot) -> Vec<(Role, Region)> {
     let manifest = manifest.expect("the slot has a head").0;
     let manifest = Manifest::parse(manifest.payload()).expect("the slot has a manifest");
     let places = manifest.components_of(slot).map(|(number, component)| {
-        let (_, region) = layout.component(slot, &manifest, number).expect("it fits");
+        let region = layout.component(slot, &manifest, number).expect("it fits");
         (component.role, Region { len: component.length, ..region })
     });
     places.collect()
@@ -136,16 +136,16 @@ pub fn rot(path: &Path, slot: Slot) {
 
 /// The true record.
 pub fn record(path: &Path) -> Record {
-    let copies = record_places(path).map(|place| read(path, place));
-    let records = copies.iter().filter_map(|copy| Record::parse(copy).ok());
+    let copies = record_places(path).into_iter().map(|place| read(path, place));
+    let records = copies.filter_map(|copy| Record::parse(&copy).ok());
     records.max_by_key(|record| record.sequence).expect("one copy is sound")
 }
 
-/// Writes a record that somebody made up over both copies.
+/// Writes a record that somebody made up over all copies.
 pub fn forge(path: &Path, change: impl FnOnce(&mut Body)) {
     let mut record = record(path);
     change(&mut record.body);
-    let mut bytes = [0; 1024];
+    let mut bytes = [0; LEN_MAX];
     record.emit(&mut bytes).expect("a record that can be written");
     for place in record_places(path) {
         write(path, place.offset, &bytes);
@@ -157,11 +157,12 @@ pub fn record_start(path: &Path) -> u64 {
     record_places(path)[0].offset
 }
 
-fn record_places(path: &Path) -> [Region; 2] {
+fn record_places(path: &Path) -> Vec<Region> {
     let Disk { plan, .. } = Disk::open(path, true).expect("a sound disk");
     let slots = plan.slots();
     let layout = plan.layout(&slots).expect("a sound layout");
-    [0, 1].map(|copy| Region { len: 1024, ..layout.record(copy) })
+    let place = |place: &Region| Region { len: LEN_MAX as u64, ..*place };
+    layout.places().iter().map(place).collect()
 }
 
 fn read(path: &Path, place: Region) -> Vec<u8> {

@@ -7,8 +7,9 @@ use mcu_map::{FLASH_BYTES, GEOMETRY, TRIES};
 use stillboot::boot::{Boot, BootConfig, Event};
 use stillboot::device::BlockDevice;
 use stillboot::driver::{self, InstallHost, Memory, NoStore, Stream};
-use stillboot::format::{BootProof, Role, Slot};
+use stillboot::format::{BootProof, Role, Slot, envelope};
 use stillboot::install::{Install, InstallConfig, Offer, Reuse, Running};
+use stillboot::layout::Part;
 use stillboot::operate::{Operate, Request};
 use stillboot::policy::Verdict;
 use stillboot::verify::SoftSha256;
@@ -40,6 +41,20 @@ impl Flash {
 
     pub fn content(&self) -> Vec<u8> {
         fs::read(&self.path).expect("it is there as long as this value")
+    }
+
+    /// A byte in the midst of the image in a slot, which stands at the start of the slot's region.
+    pub fn image_byte(slot: Slot) -> usize {
+        let layout = mcu_map::layout().expect("the map is sound");
+        let found = layout.slots().iter().find(|layout| layout.slot == slot).expect("it has both");
+        found.regions[0].region.offset as usize + firmware::silent().image.len() / 2
+    }
+
+    /// A byte of the head of a slot: within the signature of its keyset.
+    pub fn head_byte(slot: Slot) -> usize {
+        let layout = mcu_map::layout().expect("the map is sound");
+        let trust = layout.part(slot, Part::Trust).expect("it has both");
+        trust.offset as usize + envelope::HEADER_LEN + envelope::ENTRY_HEADER_LEN + 20
     }
 
     /// Whether what is in the slot is signed, whole and made for this board.

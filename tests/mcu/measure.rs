@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 
 use mcu_map::ERASE_BLOCK_BYTES;
+use stillboot::format::Slot;
 
 use crate::firmware::{self, Behaviour, publisher};
 use crate::flash::{Flash, factory};
 use crate::machine::{Machine, Settings};
 
-/// Where slot B begins, and the records end: the board's map has it.
-const SLOT_B: usize = 0x2_4000;
-const RECORD_LEN: usize = 2 * ERASE_BLOCK_BYTES;
+/// Where the records end: they stand at the start of the flash.
+const RECORD_LEN: usize = 3 * ERASE_BLOCK_BYTES;
 
 /// Waits for a line `measured WHAT ...` and takes it apart.
 fn measured(machine: &mut Machine, what: &str) -> BTreeMap<String, usize> {
@@ -65,7 +65,8 @@ fn stack_and_contexts_keep_their_limits() {
     machine.kill();
     // And those that find something wrong: a rotten image, a head that nobody signed, no record.
     let content = flash.content();
-    for (start, len) in [(SLOT_B + 12 * ERASE_BLOCK_BYTES, 1), (SLOT_B + 200, 1), (0, RECORD_LEN)] {
+    let (image, head) = (Flash::image_byte(Slot::B), Flash::head_byte(Slot::B));
+    for (start, len) in [(image, 1), (head, 1), (0, RECORD_LEN)] {
         let mut content = content.clone();
         content[start..start + len].iter_mut().for_each(|byte| *byte ^= 0x10);
         let flash = Flash::new(&content);
@@ -73,6 +74,8 @@ fn stack_and_contexts_keep_their_limits() {
         note("boot stack", measured(&mut machine, "boot")["stack_calls"]);
         machine.expect("app ");
     }
+    let sum = ["context", "config", "buffer", "stack"].map(|part| worst[&format!("boot {part}")]);
+    worst.insert("boot sum".into(), sum.iter().sum());
     for (name, bytes) in &worst {
         println!("mcu: {name}: {bytes}");
     }
@@ -86,7 +89,10 @@ fn stack_and_contexts_keep_their_limits() {
 /// In bytes: the goals, and less where less was reached. A limit is raised only by hand, with a
 /// reason.
 const LIMITS: &[(&str, usize)] = &[
-    ("boot context", 3 << 10),
+    // More than 3 KiB: it holds notes of the record and where it stands in a head. For that the
+    // buffer holds a window of the head instead of all of it: in sum a power-on takes less.
+    ("boot context", 3584),
+    ("boot sum", 10_916),
     ("install context", 4 << 10),
     ("confirm context", 2 << 10),
     ("boot stack", 6 << 10),

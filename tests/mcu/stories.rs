@@ -1,6 +1,6 @@
 //! Stories of a board's life.
 
-use mcu_map::{ERASE_BLOCK_BYTES, FLASH_BYTES};
+use mcu_map::FLASH_BYTES;
 use stillboot::format::{Load, Role, Slot, SlotKind};
 use stillboot_linux::keys::id_of;
 use stillboot_sim::{Piece, Publisher};
@@ -213,7 +213,7 @@ fn a_slot_that_rots_is_passed_over_and_an_empty_flash_boots_nothing() {
 
     // In the midst of the image in slot B.
     let mut content = flash.content();
-    content[0x2_4000 + 12 * ERASE_BLOCK_BYTES] ^= 0x10;
+    content[Flash::image_byte(Slot::B)] ^= 0x10;
     let rotten = Flash::new(&content);
     let mut machine = Machine::start(&firmware.boot, rotten.path(), &Settings::default());
     machine.expect(GOOD_ONE);

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use stillboot::format::KeyKind;
 use stillboot::verify::Trust;
 use stillboot_linux::keys::Roots;
 use stillboot_sim::Publisher;
@@ -54,9 +55,10 @@ pub fn succeed(command: &mut Command) -> String {
 /// The folder cannot be written.
 #[must_use]
 pub fn roots(folder: &Path, publisher: &Publisher) -> PathBuf {
-    let Trust::Roots { keys, threshold } = publisher.device().trust else {
+    let Trust::Roots { keys, rule } = publisher.device().trust else {
         panic!("a publisher has roots");
     };
+    let threshold = rule.threshold(KeyKind::Ed25519);
     let roots = Roots { product: PRODUCT.into(), threshold, keys: keys.to_vec() };
     let text = roots.to_toml().expect("roots can be written as TOML");
     let path = folder.join("roots.toml");

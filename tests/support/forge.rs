@@ -2,9 +2,9 @@
 
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use stillboot::driver::{self, Memory, RollbackStore, Source, SourceError};
-use stillboot::format::Record;
 use stillboot::format::{
-    Digest, Envelope, KeyRole, Manifest, Mark, MarkKind, PayloadType, Slot, SlotState,
+    Digest, Envelope, KeyKind, KeyRole, Manifest, Mark, MarkKind, PayloadType, Record, Signature,
+    Slot, SlotState, envelope, record,
 };
 use stillboot::layout::Part;
 use stillboot::verify::{SoftSha256, digest_of};
@@ -101,24 +101,79 @@ pub fn with_manifest(
     signed_as(publisher, bundle, &raw(&manifest), KeyRole::Release, &publisher.release)
 }
 
-/// Writes a record that somebody made up over both copies.
+/// A key and a signature of a kind that this build cannot check: bytes that somebody made up, of the
+/// right lengths.
+#[derive(Clone, Debug)]
+pub struct Foreign {
+    kind: KeyKind,
+    public: Vec<u8>,
+    bytes: Vec<u8>,
+}
+
+impl Foreign {
+    /// One that `seed` makes.
+    #[must_use]
+    pub fn new(kind: KeyKind, seed: u8) -> Self {
+        let public = vec![seed; kind.public_len()];
+        Self { kind, public, bytes: vec![!seed; kind.signature_len()] }
+    }
+
+    /// The name of the key.
+    #[must_use]
+    pub fn name(&self) -> Digest {
+        if self.kind == KeyKind::Ed25519 {
+            [self.public[0]; 32]
+        } else {
+            digest_of::<SoftSha256>(&self.public)
+        }
+    }
+
+    /// The signature, as an envelope has it.
+    #[must_use]
+    pub fn signature(&self) -> Signature<'_> {
+        let public = if self.kind == KeyKind::Ed25519 { &[][..] } else { &self.public };
+        Signature { kind: self.kind, name: self.name(), public, bytes: &self.bytes }
+    }
+}
+
+/// The envelope with these signatures beside those that it has.
+///
+/// # Panics
+/// If it is no envelope, or too long with them.
+#[must_use]
+pub fn with_signatures(envelope: &[u8], more: &[Foreign]) -> Vec<u8> {
+    let (found, rest) = Envelope::parse(envelope).expect("an envelope");
+    assert!(rest.is_empty(), "one envelope");
+    let mut signatures: Vec<_> = found.signatures().collect();
+    signatures.extend(more.iter().map(Foreign::signature));
+    signatures.sort_by_key(|signature| (signature.kind.code(), signature.name));
+    let mut bytes = vec![0; envelope::LEN_MAX];
+    let len = Envelope::emit(found.payload_type(), &signatures, found.payload(), &mut bytes);
+    bytes.truncate(len.expect("an envelope with more signatures"));
+    bytes
+}
+
+/// Writes a record that somebody made up over all copies.
 ///
 /// # Panics
 /// If there is no record to start from.
 pub fn forge_record(world: &mut RamWorld<'_>, change: impl FnOnce(&mut Record)) {
     let (mut record, ..) = world.record().expect("record");
     change(&mut record);
-    for copy in 0..2 {
-        let mut bytes = [0; 1024];
-        record.emit(&mut bytes).expect("a record that can be written");
-        world.disks[0].poke(world.ground.record(copy).offset, &bytes);
-    }
+    let mut bytes = [0; record::LEN_MAX];
+    record.emit(&mut bytes).expect("a record that can be written");
+    poke_records(world, &bytes);
 }
 
-/// Destroys both copies of the record.
+/// Destroys all copies of the record.
 pub fn lose_record(world: &mut RamWorld<'_>) {
-    for copy in 0..2 {
-        world.disks[0].poke(world.ground.record(copy).offset, &[7; 1024]);
+    poke_records(world, &[7; record::LEN_MAX]);
+}
+
+/// Writes these bytes over every copy of the record.
+pub fn poke_records(world: &mut RamWorld<'_>, bytes: &[u8]) {
+    for place in world.ground.places() {
+        world.disks[usize::from(place.device)].poke(place.offset, bytes);
     }
 }
 
@@ -153,13 +208,14 @@ pub fn plant(world: &mut RamWorld<'_>, slot: Slot, bundle: &[u8]) {
     let Ok(manifest) = Manifest::parse(payload) else { return };
     let mut rest = body;
     for (number, component) in manifest.components.iter().enumerate() {
-        let lengths = [component.index_len(manifest.chunk_size), component.length];
-        let place = layout.component(slot, &manifest, number);
-        for (which, len) in lengths.into_iter().enumerate() {
+        let index = layout.index(slot, &manifest, number);
+        let data = layout.component(slot, &manifest, number);
+        for (place, len) in
+            [(index, component.index_len(manifest.chunk_size)), (data, component.length)]
+        {
             let (now, later) = rest.split_at(rest.len().min(len as usize));
             rest = later;
-            if let Ok((index, data)) = place {
-                let region = [index, data][which];
+            if let Ok(region) = place {
                 world.disks[usize::from(region.device)].poke(region.offset, now);
             }
         }

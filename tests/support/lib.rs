@@ -1,10 +1,13 @@
 //! What tests across crates share: a small world on RAM disks, and ways to look into it.
 
+pub mod bench;
 pub mod chores;
 pub mod forge;
+pub mod vectors;
 
 use stillboot::device::Geometry;
-use stillboot::format::{BootProof, Slot, SlotState};
+use stillboot::format::{BootProof, Manifest, Slot, SlotState};
+use stillboot::layout::{Part, Region};
 use stillboot::operate::Request;
 use stillboot_sim::disk::RamDisk;
 use stillboot_sim::{Ground, Publisher, World};
@@ -88,4 +91,34 @@ pub fn boot(world: &mut RamWorld<'_>) -> BootProof {
 /// If the record cannot be read.
 pub fn state(world: &mut RamWorld<'_>, slot: Slot) -> SlotState {
     world.record().expect("record").0.body.slot(slot).state
+}
+
+/// Where a part of a slot's head stands.
+///
+/// # Panics
+/// If the device has no such slot.
+#[must_use]
+pub fn part(world: &RamWorld<'_>, slot: Slot, part: Part) -> Region {
+    let slots = world.ground.slots();
+    let layout = world.ground.layout(&slots).expect("layout");
+    layout.part(slot, part).expect("a slot of the device")
+}
+
+/// Where component `number` of `manifest` stands in a slot.
+///
+/// # Panics
+/// If the device has no such slot, or it does not fit.
+#[must_use]
+pub fn component(world: &RamWorld<'_>, slot: Slot, manifest: &Manifest, number: usize) -> Region {
+    let slots = world.ground.slots();
+    let layout = world.ground.layout(&slots).expect("layout");
+    layout.component(slot, manifest, number).expect("a component of the slot")
+}
+
+/// Overwrites all of a slot with zeros, its head included.
+pub fn wipe(world: &mut RamWorld<'_>, slot: Slot) {
+    for stretch in world.ground.stretches(slot) {
+        let len = stretch.end - stretch.start;
+        world.disks[0].poke(stretch.start, &vec![0; len as usize]);
+    }
 }

@@ -15,7 +15,7 @@ pub const BUILD: [&str; 8] =
     ["test", "--package", "stillboot-tests", "--features", "bare", "--test", "bare", "--no-run"];
 
 /// What is shipped, with its own drivers, console and device trees. It has 138,124 bytes.
-const LIMIT_BYTES: u64 = 152 << 10;
+const LIMIT_BYTES: u64 = 160 << 10;
 
 const TARGET: &str = "aarch64-unknown-none";
 

@@ -12,6 +12,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use stillboot_linux::disk::RECORD_LEN_MIN;
 use stillboot_linux::guid;
 use stillboot_linux::table::{self, PartitionSpec};
 
@@ -81,7 +82,7 @@ pub fn run(args: &DiskArgs) -> Result<()> {
     };
     let mut specs = vec![spec("esp", ESP.parse()?, args.esp_mib)];
     if !args.loader_only {
-        specs.push(spec(guid::RECORD_NAME, guid::RECORD, 2));
+        specs.push(spec(guid::RECORD_NAME, guid::RECORD, RECORD_LEN_MIN / MIB));
         specs.push(spec(guid::SLOT_NAMES[0], guid::SLOT, args.slot_mib));
         specs.push(spec(guid::SLOT_NAMES[1], guid::SLOT, args.slot_mib));
     }

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use crate::{sample, shell};
 
 /// The features of the core. `json` brings `serde` and `keysets` with it.
-const FEATURES: &[&str] = &["defmt", "embedded-storage", "json", "keysets", "serde"];
+const FEATURES: &[&str] = &["defmt", "embedded-storage", "json", "keysets", "log", "serde"];
 
 /// The test that leaves the bundles as a file, and the file.
 const TABLE_TEST: &str = "the_table_is_left_for_builds_with_fewer_features";

@@ -15,6 +15,7 @@ mod features;
 mod fuzz;
 mod initramfs;
 mod kernels;
+mod layout;
 mod licences;
 mod mcu;
 mod miri;
@@ -30,6 +31,7 @@ mod static_tool;
 mod steps;
 mod test;
 mod test_keys;
+mod vectors;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -89,6 +91,12 @@ enum Chore {
         #[arg(long, value_name = "REASON")]
         raise: Option<String>,
     },
+    /// Show where everything stands on a microcontroller, and how much flash is left for the image.
+    Layout {
+        /// nrf52840, rp2040, stm32g0b1, stm32f407 or stm32h743; without it, the table of all, which
+        /// also goes to docs/BENCHMARKS.md.
+        chip: Option<String>,
+    },
     /// Licences of all dependencies, and what must never be below the core.
     Licences,
     /// Run the fuzz targets; needs a nightly toolchain and cargo-fuzz.
@@ -136,6 +144,8 @@ enum Chore {
     TestKeys,
     /// Compile with the oldest supported toolchain, or lint for what it lacks.
     Msrv,
+    /// Write the test vectors of docs/vectors, for readers of the formats by others.
+    Vectors,
     /// Build the boot loader for UEFI: BOOTX64.EFI and BOOTAA64.EFI.
     Efi {
         /// Only this architecture; without it, both.
@@ -222,6 +232,7 @@ fn main() -> ExitCode {
         Chore::Prove { fresh, arguments } => prove::run(fresh, &arguments),
         Chore::Size { all: true, .. } => size::run_all(),
         Chore::Size { all: false, raise } => size::run(raise.as_deref()),
+        Chore::Layout { chip } => layout::layout(chip.as_deref()),
         Chore::Licences => licences::run(),
         Chore::Msrv => msrv::run(),
         Chore::Fuzz { target, seconds, cpu_minutes } => {
@@ -236,6 +247,7 @@ fn main() -> ExitCode {
         Chore::Bench { mib } => bench::run(mib),
         Chore::Canaries { sample } => canaries::run(sample),
         Chore::TestKeys => test_keys::run(),
+        Chore::Vectors => vectors::run(),
         Chore::Efi { arch, trust, extras, out } => efi::run(arch, &trust, &extras, out.as_deref()),
         Chore::Stub { trust, tpm_floor, out } => efi::stub(&trust, tpm_floor, out.as_deref()),
         Chore::Bare { trust, out } => bare::run(&trust, out.as_deref()),

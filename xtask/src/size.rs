@@ -19,11 +19,13 @@ use crate::steps::Lane;
 
 /// The measured crates, smallest first. `crypto` is the floor under those that verify: one digest
 /// and one signature.
-const PARTS: &[&str] = &["crypto", "a-decision", "b-single", "b-verify", "c-install"];
+const PARTS: &[&str] =
+    &["crypto", "a-decision", "b-single", "b-verify", "c-install", "b-log", "c-log"];
 
 /// What is built together. Features of packages that are built together are united, and `b-single`
-/// is measured for one that it does without.
-const BUILDS: &[&[&str]] = &[&["crypto", "a-decision", "b-verify", "c-install"], &["b-single"]];
+/// is measured for one that it does without, the logs for one that only they have.
+const BUILDS: &[&[&str]] =
+    &[&["crypto", "a-decision", "b-verify", "c-install"], &["b-single"], &["b-log", "c-log"]];
 
 /// The core's own part of a verification: what it takes without the floor.
 const OWN: &str = "b-verify-own";

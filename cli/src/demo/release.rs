@@ -5,9 +5,10 @@ use std::rc::Rc;
 
 use anyhow::{Context as _, Result, anyhow};
 use stillboot::format::{
-    Architecture, Channel, Component, Digest, Epochs, Id, Key, KeyRole, Keyset, Load, Manifest,
-    Risk, Role, keyset, manifest,
+    Architecture, Channel, Component, Digest, Epochs, Id, Key, KeyKind, KeyRole, Keyset, Load,
+    Manifest, Risk, Role, Rule, keyset, manifest,
 };
+use stillboot::verify::RootKey;
 use stillboot_linux::bundle::{self, Part};
 use stillboot_linux::keys::{Roots, Signer as _, SigningKey, id_of};
 use stillboot_sim::disk::Random;
@@ -45,7 +46,11 @@ impl Keys {
 
     /// What a device that trusts these keys is built with.
     pub fn roots(&self) -> Roots {
-        Roots { product: PRODUCT.to_owned(), threshold: 1, keys: vec![self.root.public()] }
+        Roots {
+            product: PRODUCT.to_owned(),
+            threshold: 1,
+            keys: vec![RootKey::ed25519(self.root.public())],
+        }
     }
 
     /// The first keyset, signed by the root.
@@ -53,7 +58,7 @@ impl Keys {
         let mut keyset = Keyset {
             schema: keyset::SCHEMA,
             version: 1,
-            thresholds: [0; 6],
+            rules: [Rule::NONE; 6],
             keys: Default::default(),
         };
         for (at, (role, key)) in
@@ -61,10 +66,10 @@ impl Keys {
                 .into_iter()
                 .enumerate()
         {
-            let key = Key { public: key.public(), roles: role.bit() };
+            let key = Key { kind: KeyKind::Ed25519, name: key.public(), roles: role.bit() };
             keyset.keys.push(key).map_err(|_| anyhow!("a keyset has no room for two keys"))?;
             // The first two roles of keysets are these two.
-            keyset.thresholds[at] = 1;
+            keyset.rules[at] = Rule::ed25519(1);
         }
         Ok(bundle::sign_keyset(&keyset, &id_of(PRODUCT), &[&self.root])?)
     }

@@ -14,13 +14,13 @@ use stillboot::format::{Architecture, BootProof, Digest, Manifest, Record, Role,
 use stillboot::install::{
     Install, InstallConfig, InstallError, Installed, Offer, Progress, Reuse, Running,
 };
-use stillboot::layout::Region;
+use stillboot::layout::{Region, SlotLayout};
 use stillboot::operate::{Answer, Operate, OperateError, Request};
 use stillboot::policy::{self, Clock, Facts, Policy, Verdict};
 use stillboot::verify::{Device, Sha256 as _, SoftSha256};
 use stillboot_linux::disk::{Disk, Plan};
 use stillboot_linux::keys::{Roots, id_of};
-use stillboot_sim::disk::{Change, Cut, FileDisk, PowerCut, Random, Tear, WriteCache};
+use stillboot_sim::disk::{Change, Cut, FileDisk, PowerCut, Random, Tear, Torn, WriteCache};
 
 use super::release::{CHUNK_SIZE, CLASS};
 
@@ -330,21 +330,25 @@ impl World {
         Ok(())
     }
 
-    /// Where `slot` is.
+    /// Where `slot` is, its head included.
     pub fn slot(&self, slot: Slot) -> Vec<Region> {
         let slots = self.plan.slots();
-        let regions = slots.iter().filter(|layout| layout.slot == slot);
-        regions.flat_map(|layout| layout.regions.iter().map(|region| region.region)).collect()
+        let layouts = slots.iter().filter(|layout| layout.slot == slot);
+        let regions = |layout: &SlotLayout<'_>| -> Vec<Region> {
+            let components = layout.regions.iter().map(|region| region.region);
+            components.chain(layout.index).chain(layout.head).collect()
+        };
+        layouts.flat_map(regions).collect()
     }
 
-    /// Where both copies of the boot record are.
+    /// Where the copies of the boot record are.
     ///
     /// # Errors
     /// The disk is not laid out as it must be.
     pub fn record_regions(&self) -> Result<Vec<Region>> {
         let slots = self.plan.slots();
         let layout = self.plan.layout(&slots)?;
-        Ok(vec![layout.record(0), layout.record(1)])
+        Ok(layout.places().to_vec())
     }
 
     /// SHA-256 of these parts of the disk.
@@ -385,7 +389,7 @@ impl World {
     /// The disk cannot be read or written.
     pub fn flip(&mut self, slot: Slot, manifest: &Manifest, number: usize) -> Result<u64> {
         let slots = self.plan.slots();
-        let (_, data) = self.plan.layout(&slots)?.component(slot, manifest, number)?;
+        let data = self.plan.layout(&slots)?.component(slot, manifest, number)?;
         let byte = self.random.below(manifest.components[number].length);
         let unit = u64::from(self.socket.geometry().logical_block_bytes);
         let block = byte / unit * unit;
@@ -458,6 +462,9 @@ pub fn random_cut(random: &mut Random) -> Cut {
 /// A drive with a small cache: it says that it has stored what it may yet lose, until it is told to
 /// flush or has no more room.
 struct Drive(WriteCache<FileDisk>);
+
+/// What is cut reaches the cache.
+impl Torn for Drive {}
 
 impl Drive {
     /// Writes that the cache holds.

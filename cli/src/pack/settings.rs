@@ -102,9 +102,20 @@ pub struct Settings {
     /// Any other executable image
     #[arg(long, value_name = "FILE", help_heading = "Components")]
     pub image: Option<PathBuf>,
+    /// The hash tree of the root file system
+    #[arg(long, value_name = "FILE", help_heading = "Components")]
+    pub verity: Option<PathBuf>,
     /// Data
     #[arg(long, value_name = "FILE", help_heading = "Components")]
     pub data: Option<PathBuf>,
+    /// A boot loader: what is packed is a release of the loader, not an update. It has no other
+    /// component and no keyset, and root keys sign it
+    #[arg(long, value_name = "FILE", help_heading = "Components", conflicts_with_all = [
+        "kernel", "initramfs", "cmdline", "cmdline_file", "dtbs", "uki", "rootfs", "image",
+        "verity", "data", "component", "keyset", "single_key", "recovery",
+    ])]
+    #[serde(alias = "loader_release")]
+    pub loader_release: Option<PathBuf>,
     /// A component in full: role=ROLE,file=FILE[,load=ram|xip|late][,slot=a|b|c|recovery]
     #[arg(long, value_name = "SPEC", help_heading = "Components", value_parser = component)]
     pub component: Vec<Component>,
@@ -208,7 +219,9 @@ impl Settings {
             uki: self.uki.or(other.uki),
             rootfs: self.rootfs.or(other.rootfs),
             image: self.image.or(other.image),
+            verity: self.verity.or(other.verity),
             data: self.data.or(other.data),
+            loader_release: self.loader_release.or(other.loader_release),
             component,
             keyset: self.keyset.or(other.keyset),
             single_key: self.single_key || other.single_key,
@@ -229,6 +242,7 @@ impl Settings {
             (Role::Rootfs, &self.rootfs),
             (Role::Image, &self.image),
             (Role::Data, &self.data),
+            (Role::Verity, &self.verity),
         ];
         let mut all = Vec::new();
         for (role, file) in simple {
@@ -251,7 +265,9 @@ impl Settings {
             &self.uki,
             &self.rootfs,
             &self.image,
+            &self.verity,
             &self.data,
+            &self.loader_release,
             &self.keyset,
             &self.roots,
         ];
@@ -273,7 +289,9 @@ impl Settings {
             &mut self.uki,
             &mut self.rootfs,
             &mut self.image,
+            &mut self.verity,
             &mut self.data,
+            &mut self.loader_release,
             &mut self.keyset,
             &mut self.roots,
         ];

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::Value;
 use stillboot::format::{Envelope, FormatError, KeyRole, Keyset, Manifest, PayloadType};
 use stillboot_linux::keys::{Signer, SigningKey, id_of, sign_envelope};
 
@@ -132,9 +133,10 @@ fn keyset_without_keys_is_refused() {
     let bytes = world.read("keys/keyset.sbk");
     let (envelope, _) = Envelope::parse(&bytes).unwrap();
     let keyset = Keyset::parse(envelope.payload()).unwrap();
-    // The count stands right before the first key; cut there, and say none.
-    let first = keyset.keys[0].public;
-    let at = envelope.payload().windows(32).position(|bytes| bytes == first).unwrap();
+    // The count stands right before the first key, which begins with its kind; cut there, and say
+    // none.
+    let first = keyset.keys[0].name;
+    let at = envelope.payload().windows(32).position(|bytes| bytes == first).unwrap() - 1;
     let mut payload = envelope.payload()[..at].to_vec();
     payload[at - 1] = 0;
     assert!(Keyset::parse(&payload).is_err());
@@ -251,7 +253,8 @@ fn slot_that_is_too_small_is_refused_before_anything_is_erased() {
 fn full_disk_costs_only_the_target() {
     let world = World::running();
     let before = world.read("disk.img");
-    // Slot a and the record lie below the limit, most of slot b above it: 512-byte blocks.
+    // Slot a and the record lie below the limit, most of slot b above it, its head too: 512-byte
+    // blocks.
     let shown = world.run("disk show disk.img --json").expect(0).json();
     let limit = shown["partitions"][2]["offset"].as_u64().unwrap() / 512 + 64;
     let output = Command::new("sh")
@@ -265,12 +268,20 @@ fn full_disk_costs_only_the_target() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let error: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(error["kind"], "device", "{error}");
-    assert!(error["error"].as_str().unwrap().contains("no space"), "{error}");
+    let text = error["error"].as_str().unwrap();
+    assert!(
+        text.contains("no space") && text.contains("`stillboot install` begins it again"),
+        "{text}"
+    );
     outside_unchanged(&world, &before, &world.read("disk.img"));
     world.boots("1.0.0");
-    // With room again it goes on.
-    let resume = format!("resume v2.sbb --disk disk.img {TRUST} --proof proof");
-    world.run(&resume).expect(0);
+    // The head comes first and had no room, so there is nothing to go on with, as was said. With
+    // room again it is installed.
+    let resume = format!("resume v2.sbb --disk disk.img {TRUST} --proof proof --json");
+    let run = world.run(&resume).refused(5, "to-resume");
+    let text = run.json()["error"].as_str().unwrap().to_owned();
+    assert!(!text.contains("`stillboot resume`"), "{text}");
+    world.run(&format!("install v2.sbb --disk disk.img {TRUST} --proof proof")).expect(0);
     world.boots("2.0.0");
 }
 
@@ -374,29 +385,87 @@ fn damaged_records_are_told_not_fatal() {
     let world = World::running();
     let shown = world.run("disk show disk.img --json").expect(0).json();
     let start = shown["partitions"][0]["offset"].as_u64().unwrap() as usize;
-    let len = shown["partitions"][0]["length"].as_u64().unwrap() as usize;
+    let place = |number: usize| start + number * (1 << 20);
     let mut disk = world.read("disk.img");
-    // One of them: nothing is lost, and it is said.
+    // One of them, which may have held the newest record.
     let status = world.run("status --disk disk.img --json").expect(0).json();
     let copies = status["copies"].as_array().unwrap();
-    let older = copies.iter().position(|copy| copy["sequence"] != status["sequence"]).unwrap();
-    let at = start + older * len / 2;
+    assert_eq!(copies.len(), 3, "{status}");
+    let is_older =
+        |copy: &Value| copy["state"] == "valid" && copy["sequence"] != status["sequence"];
+    let older = copies.iter().position(is_older).unwrap();
+    let at = place(older);
     let mut one = disk.clone();
     one[at..at + 512].copy_from_slice(&noise(3, 512));
     world.write("disk.img", &one);
     let shown = world.run("status --disk disk.img").expect(0).stdout;
     assert!(shown.contains(&format!("copy {older} is damaged")), "{shown}");
-    for half in [start, start + len / 2] {
-        disk[half..half + 512].copy_from_slice(&noise(3, 512));
+    assert!(shown.contains("the last change may be lost"), "{shown}");
+    // The newest is destroyed, or blank: the hold that it had is gone, and nothing says otherwise.
+    world.write("disk.img", &disk);
+    world.run("hold --until forever --disk disk.img").expect(0);
+    let status = world.run("status --disk disk.img --json").expect(0).json();
+    let is_newest = |copy: &Value| copy["sequence"] == status["sequence"];
+    let newest = status["copies"].as_array().unwrap().iter().position(is_newest).unwrap();
+    let held = world.read("disk.img");
+    for (bytes, what) in [(noise(3, 4096), "damaged"), (vec![0; 4096], "blank although")] {
+        let mut one = held.clone();
+        one[place(newest)..place(newest) + 4096].copy_from_slice(&bytes);
+        world.write("disk.img", &one);
+        let shown = world.run("status --disk disk.img").expect(0).stdout;
+        for part in [
+            &format!("copy {newest} is {what}"),
+            "the last change may be lost: check hold, bad slots and rollback",
+            "hold           none",
+        ] {
+            assert!(shown.contains(part), "{shown}");
+        }
+        assert!(!shown.contains("nothing is lost"), "{shown}");
+    }
+    for at in [0, 1, 2].map(place) {
+        disk[at..at + 512].copy_from_slice(&noise(3, 512));
     }
     world.write("disk.img", &disk);
     let status = world.run("status --disk disk.img --json").expect(0).json();
     assert_eq!(status["choice"], "lost");
+    let shown = world.run("status --disk disk.img").expect(0).stdout;
+    assert!(shown.contains("holds and the list of failed updates are gone"), "{shown}");
     let disk = format!("--disk disk.img {TRUST} --proof proof --json");
     world.run(&format!("install v2.sbb {disk}")).refused(3, "record-lost");
     world.run("mark-bad b --disk disk.img --json").refused(3, "record-lost");
     world.boots("1.0.0");
     assert_eq!(world.slot("a")["state"], "good");
+}
+
+/// It was told to give the proof of the boot that runs, and that was the one it had.
+#[test]
+fn a_boot_that_the_record_has_lost_is_confirmed_after_a_restart() {
+    let world = World::running();
+    world.run(&format!("install v2.sbb --disk disk.img {TRUST} --proof proof")).expect(0);
+    world.boots("2.0.0");
+    let shown = world.run("disk show disk.img --json").expect(0).json();
+    let newest = shown["copies"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .position(|copy| copy["sequence"] == shown["sequence"])
+        .unwrap();
+    let at = shown["partitions"][0]["offset"].as_u64().unwrap() as usize + newest * (1 << 20);
+    let mut disk = world.read("disk.img");
+    disk[at..at + 512].copy_from_slice(&noise(3, 512));
+    world.write("disk.img", &disk);
+    for (command, kind) in [
+        ("mark-good --disk disk.img --proof proof".to_owned(), "confirm"),
+        (format!("install v3.sbb --disk disk.img {TRUST} --proof proof"), "proof"),
+    ] {
+        let text = world.run(&format!("{command} --json")).refused(4, kind).stdout;
+        for part in ["does not know of the boot", "newest copy may be lost", "restart"] {
+            assert!(text.contains(part), "{command}: {text}");
+        }
+        assert!(!text.contains("give the proof"), "{command}: {text}");
+    }
+    world.boots("2.0.0");
+    world.run("mark-good --disk disk.img --proof proof").expect(0);
 }
 
 #[test]

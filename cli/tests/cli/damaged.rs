@@ -7,10 +7,10 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
-use stillboot::device::BlockDevice as _;
+use stillboot::boot::Boot;
 use stillboot::driver;
 use stillboot::format::{Digest, Slot};
-use stillboot::verify::{Device, SoftSha256, TRUST_LEN_MAX, Trust};
+use stillboot::verify::{Device, SoftSha256};
 use stillboot_linux::disk::{self, Access, Disk};
 use stillboot_linux::keys::{Roots, id_of};
 use stillboot_sim::disk::Random;
@@ -75,7 +75,8 @@ impl Past {
         let disk = Disk::open_all(&[world.path("disk.img")], Access::Look).unwrap();
         let slots = disk.plan.slots();
         let layout = disk.plan.layout(&slots).unwrap();
-        let regions = Regions::of(&layout, [0, 1].map(|copy| layout.record(copy).offset));
+        let places: Vec<_> = layout.places().iter().map(|place| place.offset).collect();
+        let regions = Regions::of(&layout, &places);
         Self { world, moments, regions, digests }
     }
 }
@@ -90,7 +91,7 @@ fn digest(value: &Value) -> Digest {
 fn whole(past: &Past, image: &Path) -> Vec<Slot> {
     let roots = Roots::read(&past.world.path("keys/roots.toml")).unwrap();
     let device = Device {
-        trust: Trust::Roots { keys: &roots.keys, threshold: roots.threshold },
+        trust: roots.trust(),
         product: id_of(&roots.product),
         class: id_of("m1"),
         revision: 0,
@@ -99,8 +100,7 @@ fn whole(past: &Past, image: &Path) -> Vec<Slot> {
     let Disk { devices, plan, .. } = &mut Disk::open_all(&[image], Access::Look).unwrap();
     let slots = plan.slots();
     let layout = plan.layout(&slots).unwrap();
-    let unit = devices[0].geometry().logical_block_bytes as usize;
-    let mut buffer = vec![0; TRUST_LEN_MAX.next_multiple_of(unit.max(4096))];
+    let mut buffer = vec![0; Boot::<SoftSha256>::buffer_len_min(&layout)];
     let mut verifies = |slot: Slot| {
         let lent = &mut disk::lent(devices);
         driver::scrub::<SoftSha256>(&device, &layout, slot, lent, &mut |_| {}, &mut buffer).is_ok()

@@ -3,6 +3,7 @@
 
 use std::io::Cursor;
 
+use stillboot::format::envelope::{ENTRY_HEADER_LEN, HEADER_LEN};
 use stillboot::format::manifest::flags;
 use stillboot::format::{Envelope, KeyRole, Load, Manifest, PayloadType, Role, Slot};
 use stillboot_linux::bundle::{self, Part};
@@ -133,7 +134,8 @@ fn cases(world: &World) -> Vec<Case> {
 
     // Who signed.
     let mut zeroed = good.clone();
-    zeroed[keyset.len() + 20..keyset.len() + 84].fill(0);
+    let signature = keyset.len() + HEADER_LEN + ENTRY_HEADER_LEN;
+    zeroed[signature..signature + 64].fill(0);
     add("signature of zeros", zeroed, Stage::Head, "trust", true);
     let mut unsigned = good.clone();
     unsigned[keyset.len() + 6] = 0;

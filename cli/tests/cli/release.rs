@@ -210,7 +210,8 @@ fn signatures_are_added_and_nothing_else_changes() {
         (keyset.payload().to_vec(), manifest.payload().to_vec(), body.to_vec())
     };
     assert!(parts(&before) == parts(&after));
-    assert_eq!(after.len(), before.len() + 72);
+    // Kind, name of the key, signature.
+    assert_eq!(after.len(), before.len() + 1 + 32 + 64);
     // In place, the role found by itself; the same bytes as if both had packed it.
     world.run("sign v.sbb --key k/release-2.pem").expect(0);
     world.run(VERIFY).expect(0);
@@ -917,5 +918,38 @@ fn a_promotion_is_told_once_it_is_made() {
             format!("{promote} --key k/channel-1.pem --out q.sbs --json --statement {file}");
         let run = world.run(&given).refused(4, "statement");
         assert!(run.stdout.contains(found) && !run.stdout.contains("unknown"), "{run:?}");
+    }
+}
+
+/// Of a statement it was said, of an index not.
+#[test]
+fn an_expired_index_is_signed_with_a_warning_and_names_name_their_bounds() {
+    use stillboot::verify::{SoftSha256, digest_of};
+    let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/vectors");
+    let world = World::new();
+    let envelope = |payload_type: u8, payload: &[u8]| {
+        let mut bytes = [&b"SBEN\x01"[..], &[payload_type, 1, 0]].concat();
+        bytes.extend((payload.len() as u32).to_le_bytes());
+        bytes.extend(97_u32.to_le_bytes());
+        bytes.extend(digest_of::<SoftSha256>(payload));
+        bytes.extend([&[1][..], &[7; 96], payload].concat());
+        bytes
+    };
+    let index =
+        String::from_utf8(fs::read(format!("{vectors}/index/sound.json")).unwrap()).unwrap();
+    for (until, is_warned) in [("0", false), ("1000000000", true), ("4000000000", false)] {
+        let index = index.replacen("\"until\":1798761600", &format!("\"until\":{until}"), 1);
+        world.write("index", envelope(3, index.trim_end().as_bytes()));
+        let run = world.run("sign index --key keys/release-1.pem --out made").expect(0);
+        let warning = "the channel-index has expired already: 2001-09-09";
+        assert_eq!(run.stderr.contains(warning), is_warned, "{until}: {run:?}");
+    }
+    for name in ["sign-off-without-a-name", "channel-with-a-name"] {
+        let payload = fs::read(format!("{vectors}/statement/{name}.bin")).unwrap();
+        world.write("s.sbs", envelope(4, &payload));
+        let run = world.run("sign s.sbs --key keys/release-1.pem --json").refused(4, "format");
+        for part in ["a name of 1 to 16 letters", "every other statement has none", "found `"] {
+            assert!(run.stdout.contains(part), "{name}: {run:?}");
+        }
     }
 }

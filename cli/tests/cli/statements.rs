@@ -117,7 +117,43 @@ fn a_number_is_above_those_before_it() {
          --key keys/channel-1.pem --rollout 8 --out five.sbs --statement four.sbs --json",
     );
     let run = run.refused(4, "number");
-    assert!(run.stdout.contains("pack it again"), "{run:?}");
+    assert!(run.stdout.contains("pack the release again"), "{run:?}");
+}
+
+/// The withdrawal of an approval with a high number got the time, which is lower: it did nothing.
+#[test]
+fn a_withdrawal_gets_a_number_above_what_it_takes_back() {
+    let world = World::with_keys("--approver 1");
+    world.pack_small(2);
+    let most = (1_u64 << 53) - 1;
+    let approve = |out: &str, more: &str| {
+        world.run(&format!(
+            "statement approve v2.sbb --roots keys/roots.toml --key keys/approver-1.pem --out {out} \
+             --json {more}"
+        ))
+    };
+    let run = approve("no.sbs", &format!("--number {most}")).refused(2, "usage");
+    let text = format!("expected a number from 1 to {}, found `{most}`", most - 1);
+    for part in [&text, "no statement could follow"] {
+        assert!(run.stdout.contains(part), "{run:?}");
+    }
+    let quiet = approve("v2.sbb.one.sbs", "--number 5").expect(0);
+    assert!(!quiet.stderr.contains("above the time"), "{quiet:?}");
+    let run = approve("v2.sbb.one.sbs", &format!("--number {}", most - 1)).expect(0);
+    for part in ["above the time", &format!("up to {most}")] {
+        assert!(run.stderr.contains(part), "{run:?}");
+    }
+    // Beside the bundle, and in the file that is replaced.
+    let number = |run: Run| run.expect(0).json()["statement"]["number"].as_u64().unwrap();
+    assert_eq!(number(approve("elsewhere.sbs", "--not-after 2025-01-01")), most);
+    fs::rename(world.path("v2.sbb.one.sbs"), world.path("kept.sbs")).unwrap();
+    assert_eq!(number(approve("kept.sbs", "--not-after 2025-01-01")), most);
+    approve("kept.sbs", "").refused(4, "number");
+    // One below it is made, and not without a word.
+    let run = approve("kept.sbs", "--number 7").expect(0);
+    assert!(run.stderr.contains("goes on with the higher one"), "{run:?}");
+    // Where none is at hand it is the time.
+    assert!(number(approve("new.sbs", "")) < most / 2);
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn update_is_tried_and_kept() {
     assert_eq!(booted["proof"], String::from_utf8(world.read("proof")).unwrap().trim());
     let shown = world.run("disk show disk.img --json").expect(0).json();
     assert_eq!(shown["choice"], "current");
-    assert_eq!(shown["copies"].as_array().unwrap().len(), 2);
+    assert_eq!(shown["copies"].as_array().unwrap().len(), 3);
     world.run("mark-good --disk disk.img --proof proof").expect(0);
     assert_eq!(world.slot("b")["state"], "good");
     assert_eq!(world.slot("a")["state"], "good");

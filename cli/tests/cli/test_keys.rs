@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use stillboot::format::{Key, KeyRole, Keyset, Load, Role, keyset};
+use stillboot::format::{Key, KeyKind, KeyRole, Keyset, Load, Role, Rule, keyset};
+use stillboot::verify::RootKey;
 use stillboot_linux::bundle::{self, Part};
 use stillboot_linux::keys::{Roots, Signer, SigningKey};
 
@@ -16,14 +17,18 @@ fn folder() -> PathBuf {
 /// The files' bytes, made anew.
 fn make() -> (String, Vec<u8>) {
     let (root, release) = (SigningKey::test(1), SigningKey::test(2));
-    let roots = Roots { product: "test".into(), threshold: 1, keys: vec![root.public()] };
+    let roots =
+        Roots { product: "test".into(), threshold: 1, keys: vec![RootKey::ed25519(root.public())] };
     let keyset = Keyset {
         schema: keyset::SCHEMA,
         version: 1,
-        thresholds: [1, 0, 0, 0, 0, 0],
-        keys: [Key { public: release.public(), roles: KeyRole::Release.bit() }]
-            .into_iter()
-            .collect(),
+        rules: std::array::from_fn(|at| Rule::ed25519(u8::from(at == 0))),
+        keys: std::iter::once(Key {
+            kind: KeyKind::Ed25519,
+            name: release.public(),
+            roles: KeyRole::Release.bit(),
+        })
+        .collect(),
     };
     let signed = bundle::sign_keyset(&keyset, &roots.product_id(), &[&root]).unwrap();
     let mut manifest = stillboot_sim::Publisher::new(1).manifest(1);

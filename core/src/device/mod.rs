@@ -18,6 +18,8 @@
 //!    returned. After that it is durable.
 //! 4. **Reads see the latest.** A read returns the bytes of the last write or erase that returned,
 //!    flushed or not.
+//!    A part that the medium cannot give back, such as a word of flash that no longer matches its
+//!    check bits, is an error of the read, never a trap.
 //! 5. **Failed writes.** After an error the range may hold anything that a torn write could leave;
 //!    bytes outside the range are untouched.
 
@@ -48,7 +50,9 @@ pub trait BlockDevice {
     ///
     /// `offset` and the length of `bytes` are multiples of [`Geometry::write_granule_bytes`]. On a
     /// device that must be erased first ([`Geometry::erased`] is `Some`), the range was erased since
-    /// it was last written.
+    /// it was last written. A part whose writing was cut counts as written, also if it reads as
+    /// erased: a device that cannot write it again says so by an error, best by
+    /// [`DeviceError::NotErased`].
     ///
     /// # Errors
     /// [`DeviceError`]; see point 5 of the contract.

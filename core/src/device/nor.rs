@@ -11,7 +11,7 @@ use super::{BlockDevice, DeviceError, Geometry};
 /// NOR flash: erased to ones, and erased before every write.
 ///
 /// `embedded-storage` calls a word whose write was cut by power loss undefined, where point 1 of
-/// the [contract](super) wants each byte old or new. Nothing here relies on the difference, for
+/// the [contract](super) wants each bit old or new. Nothing here relies on the difference, for
 /// every value is read through a checksum or a digest; but a controller whose error correction
 /// faults on a half-written word must turn that fault into an error of its `read`, not a trap.
 #[derive(Debug)]

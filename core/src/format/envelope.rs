@@ -4,43 +4,49 @@
 //!  0  4  magic "SBEN"
 //!  4  1  version = 1
 //!  5  1  payload type
-//!  6  1  signature count n, 1..=4
+//!  6  1  signature count n, 1..=8
 //!  7  1  zero
-//!  8  2  payload length m, 1..=1024
-//! 10  2  zero
-//! 12 72n signatures: key id [8], Ed25519 signature [64]; ids strictly ascending
+//!  8  4  payload length m, 1 up to the cap of the type
+//! 12  4  length of all signatures s
+//! 16 32  SHA-256 of the payload
+//! 48  s  signatures: kind [1], name of the key [32], public key unless the name is the key,
+//!        signature; (kind, name) strictly ascending
 //! ..  m  payload
 //! ```
 //!
-//! What is signed is [`signed_prefix`] followed by the payload. The payload type and the role of
-//! the signer stand inside it, so that a keyset can never pass for a manifest, nor a channel key's
-//! signature for a release key's.
+//! What is signed is [`signed_bytes`]: the payload's digest, with its type, the role of the signer
+//! and the product. So a keyset can never pass for a manifest, nor a channel key's signature for a
+//! release key's; and since the digest comes first, signatures are checked one after the other as
+//! they come, before the payload is read.
 
 use super::codes::code_enum;
 use super::keyset::KeyRole;
-use super::{Field, FormatError, Id, u16_at};
+use super::kind::{KeyKind, KeyName};
+use super::{Digest, Field, FormatError, Id, u32_at};
+use crate::verify::{SoftSha256, digest_of};
 
 /// Magic bytes of an envelope.
 pub const MAGIC: [u8; 4] = *b"SBEN";
-/// The only envelope version. It also names the algorithm: there is nothing to negotiate.
+/// The only envelope version.
 pub const VERSION: u8 = 1;
 /// Bytes before the signatures.
-pub const HEADER_LEN: usize = 12;
-/// Bytes of one signature with its key id.
-pub const SIGNATURE_LEN: usize = 72;
-/// Most signatures an envelope carries.
-pub const SIGNATURES_MAX: usize = 4;
-/// Longest payload, in bytes.
+pub const HEADER_LEN: usize = 48;
+/// Bytes of a signature before its public key or signature: kind and name.
+pub const ENTRY_HEADER_LEN: usize = 1 + 32;
+/// Most signatures of one envelope.
+pub const SIGNATURES_MAX: usize = 8;
+/// Longest payload that a device reads, in bytes: of every type but the channel index.
 pub const PAYLOAD_LEN_MAX: usize = 1024;
-/// Longest envelope, in bytes.
-pub const LEN_MAX: usize = HEADER_LEN + SIGNATURES_MAX * SIGNATURE_LEN + PAYLOAD_LEN_MAX;
+/// Longest channel index, in bytes.
+pub const INDEX_LEN_MAX: usize = 64 << 10;
+/// Longest envelope that a device reads, in bytes.
+pub const LEN_MAX: usize = 12 << 10;
+/// Longest envelope with Ed25519 signatures alone, of those that a device reads, in bytes.
+pub const ED25519_LEN_MAX: usize = HEADER_LEN + 4 * KeyKind::Ed25519.entry_len() + PAYLOAD_LEN_MAX;
 
 const DOMAIN: &[u8; 23] = b"stillboot-signature-v1\0";
-/// Length of [`signed_prefix`].
-pub const SIGNED_PREFIX_LEN: usize = DOMAIN.len() + 1 + 1 + 16 + 4;
-
-/// The first bytes of a key's SHA-256: a hint where to look, never a reason to trust.
-pub type KeyId = [u8; 8];
+/// Length of [`signed_bytes`].
+pub const SIGNED_LEN: usize = DOMAIN.len() + 1 + 1 + 16 + 4 + 32;
 
 code_enum! {
     /// What an envelope carries.
@@ -53,13 +59,169 @@ code_enum! {
         ChannelIndex = 3, "channel-index";
         /// A statement about a manifest, signed by the keys of its kind.
         Statement = 4, "statement";
+        /// A [`Manifest`](super::Manifest) of the boot loader itself, signed by roots.
+        LoaderRelease = 5, "loader-release";
+    }
+}
+
+impl PayloadType {
+    /// Longest payload of the type, in bytes.
+    #[must_use]
+    pub const fn payload_len_max(self) -> usize {
+        match self {
+            Self::ChannelIndex => INDEX_LEN_MAX,
+            Self::Keyset
+            | Self::Manifest
+            | Self::Statement
+            | Self::LoaderRelease
+            | Self::Unknown(_) => PAYLOAD_LEN_MAX,
+        }
+    }
+}
+
+/// The header of an envelope, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// What the payload claims to be; signatures cover the claim.
+    pub payload_type: PayloadType,
+    /// Number of signatures, 1..=8.
+    pub signatures: u8,
+    /// Length of the payload in bytes.
+    pub payload_len: u32,
+    /// Length of all signatures in bytes.
+    pub signatures_len: u32,
+    /// SHA-256 of the payload, if it is the one that belongs to the envelope.
+    pub digest: Digest,
+}
+
+impl Header {
+    /// Reads a header.
+    ///
+    /// # Errors
+    /// [`FormatError`] naming the first rule that is broken.
+    pub fn parse(header: &[u8; HEADER_LEN]) -> Result<Self, FormatError> {
+        if header[0..4] != MAGIC {
+            return Err(FormatError::Magic);
+        }
+        if header[4] != VERSION {
+            return Err(FormatError::Version { found: header[4].into() });
+        }
+        let payload_type = PayloadType::from_code(header[5]);
+        if !payload_type.is_known() {
+            return Err(FormatError::Unknown { field: Field::PayloadType, code: header[5].into() });
+        }
+        let signatures = header[6];
+        if signatures == 0 || usize::from(signatures) > SIGNATURES_MAX {
+            return Err(FormatError::Bounds(Field::SignatureCount));
+        }
+        if header[7] != 0 {
+            return Err(FormatError::Bounds(Field::Reserved));
+        }
+        let (payload_len, signatures_len) = (u32_at(header, 8), u32_at(header, 12));
+        let payload_max = payload_type.payload_len_max();
+        if payload_len == 0 || payload_len as usize > payload_max {
+            return Err(FormatError::Bounds(Field::PayloadLen));
+        }
+        // What a payload may have beyond that of a device, the whole may have beyond as well.
+        let most = LEN_MAX - HEADER_LEN + payload_max - PAYLOAD_LEN_MAX;
+        if signatures_len as usize > LEN_MAX || (signatures_len + payload_len) as usize > most {
+            return Err(FormatError::Bounds(Field::SignatureLen));
+        }
+        let mut digest = [0; 32];
+        digest.copy_from_slice(&header[16..]);
+        Ok(Self { payload_type, signatures, payload_len, signatures_len, digest })
+    }
+
+    /// Length of the whole envelope in bytes.
+    #[must_use]
+    pub const fn envelope_len(&self) -> usize {
+        HEADER_LEN + self.signatures_len as usize + self.payload_len as usize
+    }
+}
+
+/// What orders the signatures of an envelope, and keeps count of their kinds.
+#[derive(Clone, Debug)]
+pub(crate) struct Entries {
+    before: (u8, KeyName),
+    of_kind: u8,
+}
+
+impl Entries {
+    /// Before the first one.
+    pub(crate) const NONE: Self = Self { before: (0, [0; 32]), of_kind: 0 };
+
+    /// Takes the next signature from the front of `rest`, of which its kind and name must be there,
+    /// where all that are left have `bytes` bytes. Gives kind and name, and the bytes that are left
+    /// after it.
+    ///
+    /// # Errors
+    /// [`FormatError`]: an unknown kind, signatures that are equal or out of order, too many of one
+    /// kind, or one that is longer than what is left. Ascending order makes one encoding of a set of signatures, and one key count once.
+    pub(crate) fn next(
+        &mut self,
+        rest: &[u8],
+        bytes: u32,
+    ) -> Result<(KeyKind, KeyName, u32), FormatError> {
+        let entry = match rest.first_chunk::<ENTRY_HEADER_LEN>() {
+            Some(entry) if bytes as usize >= ENTRY_HEADER_LEN => entry,
+            _ => return Err(FormatError::Bounds(Field::SignatureLen)),
+        };
+        let mut name = [0; 32];
+        name.copy_from_slice(&entry[1..]);
+        let kind = KeyKind::from_code(entry[0]);
+        if !kind.is_known() {
+            return Err(FormatError::Unknown {
+                field: Field::SignatureKind,
+                code: kind.code().into(),
+            });
+        }
+        let found = (entry[0], name);
+        if found <= self.before {
+            return Err(FormatError::Bounds(Field::SignatureOrder));
+        }
+        if found.0 != self.before.0 {
+            self.of_kind = 0;
+        }
+        self.of_kind += 1;
+        if self.of_kind > kind.count_max() {
+            return Err(FormatError::TooMany { kind });
+        }
+        self.before = found;
+        let left = bytes.checked_sub(kind.entry_len() as u32);
+        left.map(|left| (kind, name, left)).ok_or(FormatError::Bounds(Field::SignatureLen))
+    }
+}
+
+/// One signature of an envelope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signature<'a> {
+    /// Its kind.
+    pub kind: KeyKind,
+    /// The name of the key that made it, as the envelope says.
+    pub name: KeyName,
+    /// The public key, which for other kinds than Ed25519 stands beside the signature; empty for
+    /// Ed25519.
+    pub public: &'a [u8],
+    /// The signature.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Signature<'a> {
+    /// A signature by an Ed25519 key.
+    #[must_use]
+    pub const fn ed25519(public: &KeyName, signature: &'a [u8; 64]) -> Self {
+        Self { kind: KeyKind::Ed25519, name: *public, public: &[], bytes: signature }
+    }
+
+    const fn len(&self) -> usize {
+        ENTRY_HEADER_LEN + self.public.len() + self.bytes.len()
     }
 }
 
 /// An envelope whose framing is sound. It is not verified, and nothing in it may be believed.
 #[derive(Clone, Copy, Debug)]
 pub struct Envelope<'a> {
-    header: &'a [u8; HEADER_LEN],
+    header: Header,
     signatures: &'a [u8],
     payload: &'a [u8],
 }
@@ -71,94 +233,85 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// [`FormatError`] when the header is not an envelope's.
     pub fn len_from_header(header: &[u8; HEADER_LEN]) -> Result<usize, FormatError> {
-        if header[0..4] != MAGIC {
-            return Err(FormatError::Magic);
-        }
-        if header[4] != VERSION {
-            return Err(FormatError::Version { found: header[4].into() });
-        }
-        if !PayloadType::from_code(header[5]).is_known() {
-            return Err(FormatError::Unknown { field: Field::PayloadType, code: header[5].into() });
-        }
-        let signatures = usize::from(header[6]);
-        if signatures == 0 || signatures > SIGNATURES_MAX {
-            return Err(FormatError::Bounds(Field::SignatureCount));
-        }
-        let payload_len = usize::from(u16_at(header, 8));
-        if payload_len == 0 || payload_len > PAYLOAD_LEN_MAX {
-            return Err(FormatError::Bounds(Field::PayloadLen));
-        }
-        if header[7] != 0 || header[10] != 0 || header[11] != 0 {
-            return Err(FormatError::Bounds(Field::Reserved));
-        }
-        Ok(HEADER_LEN + signatures * SIGNATURE_LEN + payload_len)
+        Header::parse(header).map(|header| header.envelope_len())
     }
 
-    /// Reads the envelope at the start of `bytes`; returns it and the bytes after it.
+    /// Reads the envelope at the start of `bytes`; returns it and the bytes after it. Whether the
+    /// payload has the digest that the header names is checked where it is verified:
+    /// [`has_its_payload`](Self::has_its_payload).
     ///
     /// # Errors
     /// [`FormatError`] naming the first rule that is broken.
     pub fn parse(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), FormatError> {
         let (header, _) = bytes.split_first_chunk::<HEADER_LEN>().ok_or(FormatError::Short)?;
-        let len = Self::len_from_header(header)?;
-        if bytes.len() < len {
-            return Err(FormatError::Short);
+        let header = Header::parse(header)?;
+        let (whole, rest) =
+            bytes.split_at_checked(header.envelope_len()).ok_or(FormatError::Short)?;
+        let (signatures, payload) = whole[HEADER_LEN..].split_at(header.signatures_len as usize);
+        let mut entries = Entries::NONE;
+        let mut left = signatures;
+        for _ in 0..header.signatures {
+            let (kind, ..) = entries.next(left, left.len() as u32)?;
+            left = left.get(kind.entry_len()..).unwrap_or(&[]);
         }
-        let (whole, rest) = bytes.split_at(len);
-        let (signatures, payload) =
-            whole[HEADER_LEN..].split_at(usize::from(header[6]) * SIGNATURE_LEN);
-        let envelope = Self { header, signatures, payload };
-        // Ascending ids make one encoding of a set of signatures, and make duplicates impossible.
-        let mut before: Option<&KeyId> = None;
-        for (id, _) in envelope.signatures_in_place() {
-            if before.is_some_and(|before| before >= id) {
-                return Err(FormatError::Bounds(Field::SignatureOrder));
-            }
-            before = Some(id);
+        if !left.is_empty() {
+            return Err(FormatError::Bounds(Field::SignatureLen));
         }
-        Ok((envelope, rest))
+        Ok((Self { header, signatures, payload }, rest))
     }
 
     /// Writes an envelope at the start of `into` and returns its length. `signatures` are sorted
-    /// by key id, strictly ascending.
+    /// by kind and name, strictly ascending.
     ///
     /// # Errors
     /// [`FormatError`] when a bound is broken or `into` is too short.
     pub fn emit(
         payload_type: PayloadType,
-        signatures: &[(KeyId, [u8; 64])],
+        signatures: &[Signature<'_>],
         payload: &[u8],
         into: &mut [u8],
     ) -> Result<usize, FormatError> {
-        let len = HEADER_LEN + signatures.len() * SIGNATURE_LEN + payload.len();
-        if payload.len() > PAYLOAD_LEN_MAX {
+        if payload.len() > payload_type.payload_len_max() {
             return Err(FormatError::Bounds(Field::PayloadLen));
         }
         if signatures.len() > SIGNATURES_MAX {
             return Err(FormatError::Bounds(Field::SignatureCount));
         }
+        let signatures_len: usize = signatures.iter().map(Signature::len).sum();
+        let len = HEADER_LEN + signatures_len + payload.len();
         let out = into.get_mut(..len).ok_or(FormatError::Short)?;
         out[..HEADER_LEN].fill(0);
         out[0..4].copy_from_slice(&MAGIC);
         out[4] = VERSION;
         out[5] = payload_type.code();
         out[6] = signatures.len() as u8;
-        out[8..10].copy_from_slice(&(payload.len() as u16).to_le_bytes());
+        out[8..12].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+        out[12..16].copy_from_slice(&(signatures_len as u32).to_le_bytes());
+        out[16..48].copy_from_slice(&digest_of::<SoftSha256>(payload));
         let mut at = HEADER_LEN;
-        for (id, signature) in signatures {
-            out[at..at + 8].copy_from_slice(id);
-            out[at + 8..at + SIGNATURE_LEN].copy_from_slice(signature);
-            at += SIGNATURE_LEN;
+        for signature in signatures {
+            let pieces: [&[u8]; 4] =
+                [&[signature.kind.code()], &signature.name, signature.public, signature.bytes];
+            for piece in pieces {
+                out[at..at + piece.len()].copy_from_slice(piece);
+                at += piece.len();
+            }
         }
         out[at..].copy_from_slice(payload);
         // One set of rules: what is written must be readable.
         Envelope::parse(out).map(|_| len)
     }
 
-    /// What the payload claims to be; the signature covers the claim.
+    /// Its header.
+    #[must_use]
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// What the payload claims to be; signatures cover the claim.
     #[must_use]
     pub const fn payload_type(&self) -> PayloadType {
-        PayloadType::from_code(self.header[5])
+        self.header.payload_type
     }
 
     /// The payload's bytes.
@@ -167,48 +320,57 @@ impl<'a> Envelope<'a> {
         self.payload
     }
 
-    /// Key ids and signatures, in order.
-    pub fn signatures(&self) -> impl Iterator<Item = (KeyId, [u8; 64])> + use<'a> {
-        self.signatures_in_place().map(|(id, signature)| (*id, *signature))
+    /// Whether the payload is the one that the header, and so each signature, speaks of.
+    #[must_use]
+    pub fn has_its_payload<H: crate::verify::Sha256>(&self) -> bool {
+        digest_of::<H>(self.payload) == self.header.digest
     }
 
-    /// As [`signatures`](Self::signatures), where they stand.
-    pub(crate) fn signatures_in_place(
-        &self,
-    ) -> impl Iterator<Item = (&'a KeyId, &'a [u8; 64])> + use<'a> {
-        let (all, _) = self.signatures.as_chunks::<SIGNATURE_LEN>();
-        all.iter().filter_map(|bytes| {
-            let (id, signature) = bytes.split_first_chunk::<8>()?;
-            Some((id, signature.first_chunk::<64>()?))
+    /// The signatures, in order.
+    pub fn signatures(&self) -> impl Iterator<Item = Signature<'a>> + use<'a> {
+        let mut left = self.signatures;
+        core::iter::from_fn(move || {
+            let (entry, rest) = left.split_first_chunk::<ENTRY_HEADER_LEN>()?;
+            let kind = KeyKind::from_code(entry[0]);
+            let mut name = [0; 32];
+            name.copy_from_slice(&entry[1..]);
+            // `parse` has checked that all of it is there.
+            let (body, next) = rest.split_at_checked(kind.entry_len() - ENTRY_HEADER_LEN)?;
+            let (public, bytes) = body.split_at_checked(body.len() - kind.signature_len())?;
+            left = next;
+            Some(Signature { kind, name, public, bytes })
         })
     }
 }
 
-/// What stands before the payload in the signed bytes: domain, payload type, role of the signer,
-/// product, payload length. All of fixed length, so that no two messages share an encoding.
+/// The bytes that a signature covers: domain, payload type, role of the signer, product, length and
+/// digest of the payload. All of fixed length, so that no two messages share an encoding.
 #[must_use]
-pub fn signed_prefix(
-    payload_type: PayloadType,
-    role: KeyRole,
-    product: &Id,
-    payload_len: u32,
-) -> [u8; SIGNED_PREFIX_LEN] {
-    let mut out = [0; SIGNED_PREFIX_LEN];
-    let mut at = 0;
-    let (codes, len) = ([payload_type.code(), role.code()], payload_len.to_le_bytes());
-    for piece in signed_pieces(&codes, product, &len) {
-        out[at..at + piece.len()].copy_from_slice(piece);
-        at += piece.len();
-    }
+pub fn signed_bytes(header: &Header, role: KeyRole, product: &Id) -> [u8; SIGNED_LEN] {
+    let mut out = [0; SIGNED_LEN];
+    out[..23].copy_from_slice(DOMAIN);
+    out[23] = header.payload_type.code();
+    out[24] = role.code();
+    out[25..41].copy_from_slice(product);
+    out[41..45].copy_from_slice(&header.payload_len.to_le_bytes());
+    out[45..].copy_from_slice(&header.digest);
     out
 }
 
-/// The pieces of [`signed_prefix`]: codes of payload type and role, product, payload length. Whoever
-/// only verifies need not put them together.
-pub(crate) const fn signed_pieces<'p>(
-    codes: &'p [u8; 2],
-    product: &'p Id,
-    payload_len: &'p [u8; 4],
-) -> [&'p [u8]; 4] {
-    [DOMAIN, codes, product, payload_len]
+/// As [`signed_bytes`], of a payload that is at hand and has no envelope yet.
+#[must_use]
+pub fn to_be_signed(
+    payload_type: PayloadType,
+    role: KeyRole,
+    product: &Id,
+    payload: &[u8],
+) -> [u8; SIGNED_LEN] {
+    let header = Header {
+        payload_type,
+        signatures: 0,
+        payload_len: payload.len() as u32,
+        signatures_len: 0,
+        digest: digest_of::<SoftSha256>(payload),
+    };
+    signed_bytes(&header, role, product)
 }

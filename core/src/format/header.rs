@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The commit block is written when every byte of the slot is in place and was read back; the
-//! confirmed block when the running system proved its health. They serve when both copies of the
+//! confirmed block when the running system proved its health. They serve when all copies of the
 //! boot record are lost, and grant no trust: what they name is verified like everything else.
 
 use super::{Digest, FormatError, crc32, u32_at};

@@ -3,19 +3,18 @@
 use heapless::Vec;
 
 use super::codes::code_enum;
+use super::kind::{KeyKind, KeyName, Rule};
 use super::{Field, FormatError, wire};
 
 /// The only schema of a keyset.
 pub const SCHEMA: u8 = 1;
 /// Most keys of one keyset.
 pub const KEYS_MAX: usize = 8;
-/// Highest threshold of a role.
-pub const THRESHOLD_MAX: u8 = 4;
 
 code_enum! {
     /// In what capacity a key signs. The code stands in the signed bytes.
     pub enum KeyRole {
-        /// Signs keysets, and nothing else. Never in a keyset: roots are built in.
+        /// Signs keysets and releases of the loader. Never in a keyset: roots are built in.
         Root = 0, "root";
         /// Signs manifests of update slots.
         Release = 1, "release";
@@ -32,8 +31,11 @@ code_enum! {
     }
 }
 
+/// Every bit that a set of roles may have.
+pub(super) const ROLES_KNOWN: u8 = 0x3f;
+
 impl KeyRole {
-    /// The roles that keys of a keyset may have, in the order of [`Keyset::thresholds`].
+    /// The roles that keys of a keyset may have, in the order of [`Keyset::rules`].
     pub const OF_KEYSETS: [Self; 6] = [
         Self::Release,
         Self::Recovery,
@@ -57,8 +59,10 @@ impl KeyRole {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Key {
-    /// Ed25519 public key.
-    pub public: [u8; 32],
+    /// What it signs with.
+    pub kind: KeyKind,
+    /// Of Ed25519 the public key, of other kinds its SHA-256.
+    pub name: KeyName,
     /// What it may sign: a set of [`KeyRole::bit`].
     pub roles: u8,
 }
@@ -71,15 +75,15 @@ pub struct Keyset {
     pub schema: u8,
     /// Counts up with each keyset that the roots issue; 1 is the first, [`u32::MAX`] is refused.
     pub version: u32,
-    /// How many keys must agree, by role in the order of [`KeyRole::OF_KEYSETS`]: 1..=4, or 0 where
-    /// no key has the role, which then nobody can exercise.
-    pub thresholds: [u8; 6],
+    /// Which signatures are needed, by role in the order of [`KeyRole::OF_KEYSETS`]; none where no
+    /// key has the role.
+    pub rules: [Rule; 6],
     /// The keys, 1..=8 of them, no two alike.
     pub keys: Vec<Key, KEYS_MAX>,
 }
 
-wire::wire_struct!(Key { public, roles });
-wire::wire_struct!(Keyset { schema, version, thresholds, keys });
+wire::wire_struct!(Key { kind, name, roles });
+wire::wire_struct!(Keyset { schema, version, rules, keys });
 
 impl Keyset {
     /// Reads and checks a keyset. That the keys are points of large order is checked where keys
@@ -127,12 +131,12 @@ impl Keyset {
         wire::emit(self, into)
     }
 
-    /// The threshold of `role`; `None` where nobody has it.
+    /// The rule of `role`; none where no key has it.
     #[must_use]
-    pub fn threshold(&self, role: KeyRole) -> Option<u8> {
+    pub fn rule(&self, role: KeyRole) -> Rule {
         // Codes of roles that keysets have count up from 1.
-        let at = usize::from(role.code()).checked_sub(1).filter(|_| role.is_known())?;
-        self.thresholds.get(at).copied().filter(|threshold| *threshold > 0)
+        let at = usize::from(role.code()).checked_sub(1).filter(|_| role.is_known());
+        at.and_then(|at| self.rules.get(at)).copied().unwrap_or(Rule::NONE)
     }
 
     fn check(&self) -> Result<(), FormatError> {
@@ -142,31 +146,39 @@ impl Keyset {
         if self.version == 0 || self.version == u32::MAX {
             return Err(FormatError::Bounds(Field::KeysetVersion));
         }
+        // What they ask for in a keyset of these keys comes last: a later kind is told first.
+        for rule in self.rules {
+            rule.check_kinds()?;
+        }
         if self.keys.is_empty() {
             return Err(FormatError::Bounds(Field::KeyCount));
         }
         for (at, key) in self.keys.iter().enumerate() {
+            let unknown = |field, code: u8| Err(FormatError::Unknown { field, code: code.into() });
+            if !key.kind.is_known() {
+                return unknown(Field::KeyKind, key.kind.code());
+            }
+            if key.roles & !ROLES_KNOWN != 0 {
+                return unknown(Field::KeyRoles, key.roles);
+            }
             let both = KeyRole::Release.bit() | KeyRole::EdgeRelease.bit();
             // A key of both release roles would leave open which of the two a signature means.
-            if key.roles == 0 || key.roles & !0x3f != 0 || key.roles & both == both {
+            if key.roles == 0 || key.roles & both == both {
                 return Err(FormatError::Bounds(Field::KeyRoles));
             }
             // The same key twice would count as two signers.
-            if self.keys[..at].iter().any(|other| other.public == key.public) {
+            if self.keys[..at].iter().any(|other| other.name == key.name) {
                 return Err(FormatError::Duplicate(Field::Key));
             }
         }
-        for (at, threshold) in self.thresholds.into_iter().enumerate() {
+        for (at, rule) in self.rules.into_iter().enumerate() {
             // The bit of the role at the same place in `OF_KEYSETS`.
-            let holders = self.keys.iter().filter(|key| key.roles & 1 << at != 0).count();
-            // Threshold 0 with keys, or above their number, has switched off checks elsewhere.
-            let sound = if holders == 0 {
-                threshold == 0
-            } else {
-                (1..=THRESHOLD_MAX).contains(&threshold) && usize::from(threshold) <= holders
-            };
-            if !sound {
-                return Err(FormatError::Bounds(Field::Threshold));
+            let mut holders = self.keys.iter().filter(|key| key.roles & 1 << at != 0);
+            let count = |kind| holders.clone().filter(|key| key.kind == kind).count();
+            // A key of a kind that the rule does not name would count for nothing.
+            if rule.check(count).is_err() || holders.any(|key| rule.threshold(key.kind) == 0) {
+                let role = KeyRole::from_code(at as u8 + 1);
+                return Err(FormatError::Rule { role, found: rule });
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 use heapless::{String, Vec};
 
 use super::codes::code_enum;
+use super::wire::{Reader, Wire, Writer};
 use super::{Digest, Field, Floor, FormatError, Id, Slot, wire};
 
 /// The only schema of a manifest, and so the highest this build reads.
@@ -42,6 +43,10 @@ code_enum! {
         Image = 6, "image";
         /// Data.
         Data = 7, "data";
+        /// The hash tree of the root file system.
+        Verity = 8, "verity";
+        /// A boot loader: in releases of the loader only.
+        Loader = 9, "loader";
     }
 }
 
@@ -54,6 +59,16 @@ code_enum! {
         Xip = 1, "xip";
         /// Used after the loader, and checked by the stage before that use.
         Late = 2, "late";
+    }
+}
+
+code_enum! {
+    /// How a component is encrypted. Any but none is reserved, and refused by name.
+    pub enum Encryption {
+        /// Not at all.
+        None = 0, "none";
+        /// AES-256 in counter mode: reserved.
+        Aes256Ctr = 1, "aes-256-ctr";
     }
 }
 
@@ -103,7 +118,9 @@ pub mod flags {
     pub const SECURITY: u32 = 1 << 0;
     /// The slot must not start without the device tree that matches the machine.
     pub const DTB_REQUIRED: u32 = 1 << 1;
-    /// All bits that this build knows; a manifest with another bit is refused.
+    /// A component is encrypted: reserved, and refused.
+    pub const ENCRYPTED: u32 = 1 << 2;
+    /// All bits that this build acts on; a manifest with another bit is refused.
     pub const KNOWN: u32 = SECURITY | DTB_REQUIRED;
 }
 
@@ -143,6 +160,8 @@ pub struct Component {
     pub load: Load,
     /// 0 when it fits every slot, else 1 + the number of the only slot it is linked for.
     pub linked: u8,
+    /// How it is encrypted: [`Encryption::None`].
+    pub encryption: Encryption,
     /// Length in bytes, 1..=[`COMPONENT_LEN_MAX`].
     pub length: u64,
     /// Root over length, chunk size and all chunk digests: see [`IndexFold`](crate::verify::IndexFold).
@@ -153,7 +172,6 @@ pub struct Component {
 
 wire::wire_struct!(Channel { track, risk, branch });
 wire::wire_struct!(Epochs { reads_min, reads_max, writes });
-wire::wire_struct!(Component { role, load, linked, length, index_root, sha256 });
 wire::wire_struct!(Manifest {
     schema,
     product,
@@ -173,6 +191,44 @@ wire::wire_struct!(Manifest {
     chunk_size,
     components,
 });
+
+impl Wire for Component {
+    const BLANK: Self = Self {
+        role: Role::BLANK,
+        load: Load::BLANK,
+        linked: 0,
+        encryption: Encryption::BLANK,
+        length: 0,
+        index_root: [0; 32],
+        sha256: [0; 32],
+    };
+
+    fn take(&mut self, reader: &mut Reader<'_>) {
+        self.role.take(reader);
+        self.load.take(reader);
+        self.linked.take(reader);
+        self.encryption.take(reader);
+        // More fields follow the code of an encryption: what is behind it must not be read as
+        // something else, and the refusal must name it.
+        if self.encryption != Encryption::None {
+            let code = self.encryption.code().into();
+            reader.fail(FormatError::Unknown { field: Field::Encryption, code });
+        }
+        self.length.take(reader);
+        self.index_root.take(reader);
+        self.sha256.take(reader);
+    }
+
+    fn put(&self, writer: &mut Writer<'_>) {
+        self.role.put(writer);
+        self.load.put(writer);
+        self.linked.put(writer);
+        self.encryption.put(writer);
+        self.length.put(writer);
+        self.index_root.put(writer);
+        self.sha256.put(writer);
+    }
+}
 
 impl Component {
     /// Whether the component belongs into `slot`.
@@ -294,6 +350,12 @@ impl Manifest {
         self.components.iter().enumerate().filter(move |(_, component)| component.fits(slot))
     }
 
+    /// Whether it is of the boot loader itself, which only roots may sign.
+    #[must_use]
+    pub fn is_of_loader(&self) -> bool {
+        self.components.iter().any(|component| component.role == Role::Loader)
+    }
+
     fn check(&self) -> Result<(), FormatError> {
         use FormatError::{Bounds, Duplicate, Unknown};
         if self.schema != SCHEMA {
@@ -362,14 +424,14 @@ impl Manifest {
 
 impl Channel {
     pub(super) fn check(&self) -> Result<(), FormatError> {
-        if self.track.is_empty() || !is_label(&self.track) || !is_label(&self.branch) {
+        if self.track.is_empty() || !is_label(&self.track) {
             return Err(FormatError::Bounds(Field::Channel));
         }
         if !self.risk.is_known() {
             let code = self.risk.code().into();
             return Err(FormatError::Unknown { field: Field::Risk, code });
         }
-        Ok(())
+        if is_label(&self.branch) { Ok(()) } else { Err(FormatError::Bounds(Field::Channel)) }
     }
 }
 
@@ -384,6 +446,9 @@ impl Component {
         }
         if usize::from(self.linked) > Slot::ALL.len() {
             return unknown(Field::ComponentSlot, self.linked);
+        }
+        if self.encryption != Encryption::None {
+            return unknown(Field::Encryption, self.encryption.code());
         }
         if self.length == 0 || self.length > COMPONENT_LEN_MAX {
             return Err(FormatError::Bounds(Field::ComponentLen));

@@ -8,16 +8,23 @@ mod codes;
 pub mod envelope;
 pub mod header;
 pub mod keyset;
+pub mod kind;
+pub mod log;
 pub mod manifest;
+pub mod notes;
 pub mod proof;
 pub mod record;
 pub mod statement;
 mod wire;
 
-pub use envelope::{Envelope, PayloadType};
+pub use envelope::{Envelope, PayloadType, Signature};
 pub use header::{Mark, MarkKind};
 pub use keyset::{Key, KeyRole, Keyset};
-pub use manifest::{Architecture, Channel, Component, Epochs, Load, Manifest, Risk, Role};
+pub use kind::{KeyKind, KeyName, Rule};
+pub use manifest::{
+    Architecture, Channel, Component, Encryption, Epochs, Load, Manifest, Risk, Role,
+};
+pub use notes::Notes;
 pub use proof::BootProof;
 pub use record::{Failed, Fault, Hold, Record, SlotEntry, SlotState};
 pub use statement::{Statement, StatementKind};
@@ -161,6 +168,20 @@ pub enum FormatError {
     Checksum = 9,
     /// The body cannot be decoded.
     Malformed = 10,
+    /// The payload is not the one that the envelope's digest names.
+    Digest = 11,
+    /// More signatures of one kind than an envelope may have.
+    TooMany {
+        /// The kind.
+        kind: KeyKind,
+    } = 12,
+    /// A keyset's rule of a role is none that its keys can meet, or has not its one form.
+    Rule {
+        /// The role.
+        role: KeyRole,
+        /// The rule.
+        found: Rule,
+    } = 13,
 }
 
 /// The field a [`FormatError`] speaks of. Numbers are fixed.
@@ -203,20 +224,34 @@ pub enum Field {
     StatementKind = 31,
     Name = 32,
     StatementNumber = 33,
+    SignatureKind = 34,
+    SignatureLen = 35,
+    KeyKind = 36,
+    Encryption = 37,
+    SlotState = 38,
+    EntryKind = 39,
+    Generation = 40,
+    ForeignLoader = 41,
+    NotesLen = 42,
 }
 
 impl core::fmt::Display for Field {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
             Self::PayloadType => "type of payload",
-            Self::PayloadLen => "length of the payload, 1 to 1024,",
-            Self::SignatureCount => "number of signatures, 1 to 4,",
-            Self::SignatureOrder => "order of signatures",
+            Self::PayloadLen => "length of the payload, 1 to 1024, of a channel index to 65536,",
+            Self::SignatureCount => "number of signatures, 1 to 8,",
+            Self::SignatureOrder => "order of signatures, by kind and name, each of them once,",
             Self::Reserved => "reserved field, 0,",
             Self::KeyCount => "number of keys, 1 to 8,",
             Self::Key => "key",
-            Self::KeyRoles => "set of roles of a key",
-            Self::Threshold => "threshold, 1 to the number of keys,",
+            Self::KeyRoles => {
+                "set of roles of a key, at least one and not both release (0x01) and edge-release \
+                 (0x04),"
+            }
+            Self::Threshold => {
+                "rule of a role, thresholds of 1 to the number of its keys of that kind,"
+            }
             Self::Revisions => "range of revisions, the lower one first,",
             Self::VersionText => "version, 1 to 32 letters, digits and .-+_~,",
             Self::Sequence => "sequence, below 18446744073709551615,",
@@ -237,10 +272,22 @@ impl core::fmt::Display for Field {
             Self::IndexLen => "number of all chunks, up to 16777216,",
             Self::Tries => "number of tries, 1 to 15,",
             Self::KeysetVersion => "keyset version, 1 to 4294967294,",
-            Self::BodyLen => "length of the body",
+            Self::BodyLen => "length of the body, up to 1516,",
             Self::StatementKind => "kind of statement",
             Self::Name => "name",
             Self::StatementNumber => "number of a statement, 1 to 9007199254740991,",
+            Self::SignatureKind => "kind of signature",
+            Self::SignatureLen => {
+                "length of the signatures, those of their kinds together, in an envelope of at most \
+                 12288 bytes, of a channel index of 76800,"
+            }
+            Self::KeyKind => "kind of key",
+            Self::Encryption => "encryption of a component",
+            Self::SlotState => "state of a slot",
+            Self::EntryKind => "kind of entry of the log",
+            Self::Generation => "generation of a log block, 1 to 9223372036854775807,",
+            Self::ForeignLoader => "kind of boot loader",
+            Self::NotesLen => "length of the notes, up to 384,",
         })
     }
 }
@@ -256,12 +303,48 @@ impl core::fmt::Display for FormatError {
             Self::Trailing => f.write_str("there are bytes after the end"),
             Self::NotCanonical => f.write_str("the encoding is not the canonical one"),
             Self::Bounds(field) => write!(f, "the {field} is outside its bounds"),
+            Self::Unknown { field: Field::KeyRoles, code } => {
+                let bits = code & !u32::from(keyset::ROLES_KNOWN);
+                write!(
+                    f,
+                    "the set of roles {code:#04x} of a key has bits that are unknown to this build: \
+                     {bits:#04x}"
+                )
+            }
             Self::Unknown { field, code } => {
                 write!(f, "the {field} {code} is unknown to this build")
             }
             Self::Duplicate(field) => write!(f, "the same {field} is there twice"),
             Self::Checksum => f.write_str("the checksum does not match"),
             Self::Malformed => f.write_str("the data cannot be decoded"),
+            Self::Digest => {
+                f.write_str("the payload is not the one that the envelope's digest names")
+            }
+            Self::TooMany { kind } => write!(
+                f,
+                "too many signatures of {kind} (kind {}): expected at most {}, found {} or more",
+                kind.code(),
+                kind.count_max(),
+                kind.count_max() + 1
+            ),
+            Self::Rule { role, found } => {
+                match found.0 {
+                    [0, 0, 0, 0] => write!(f, "the rule of {role} keys, none, ")?,
+                    [one, first, 0, 0] => {
+                        write!(f, "the rule of {role} keys, {first} of kind {one}, ")?;
+                    }
+                    [one, first, two, second] => write!(
+                        f,
+                        "the rule of {role} keys, {first} of kind {one} and {second} of kind {two}, "
+                    )?,
+                }
+                f.write_str(
+                    "does not fit the keys: expected a threshold for each kind of key that has \
+                     the role, the lower kind first, each from 1 up to the number of those keys and \
+                     to the most signatures of the kind in an envelope; none for a role without \
+                     keys",
+                )
+            }
         }
     }
 }

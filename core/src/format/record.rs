@@ -1,4 +1,4 @@
-//! The boot record: what is known about each slot, in two copies.
+//! The boot record: what is known about each slot, in several copies.
 //!
 //! ```text
 //!  0  4  magic "SBRC"
@@ -9,8 +9,7 @@
 //! ..  4  CRC-32 of everything before
 //! ```
 //!
-//! Each copy stands at the start of an erase block of its own. The newest valid copy is true; which
-//! one that is, [`record`](crate::record) decides. The record grants no trust: an image runs because
+//! The newest valid copy is true; which one that is, [`record`](crate::record) decides. The record grants no trust: an image runs because
 //! it verified, whatever stands here.
 
 use heapless::Vec;
@@ -30,11 +29,13 @@ pub const VERSION: u16 = 1;
 /// Bytes before the body.
 pub const HEADER_LEN: usize = 16;
 /// Longest copy in bytes, checksum included.
-pub const LEN_MAX: usize = 1024;
+pub const LEN_MAX: usize = 1536;
 /// Highest sequence of a copy. A write after it starts again at a low one (boot protocol step 3).
 pub const SEQUENCE_MAX: u64 = (1 << 63) - 1;
 /// Most updates whose failure is remembered.
 pub const FAILED_MAX: usize = 8;
+/// Longest notes in bytes.
+pub const NOTES_LEN_MAX: usize = 384;
 /// Most tries that a slot may be given.
 pub const TRIES_MAX: u8 = 15;
 
@@ -182,12 +183,14 @@ pub struct Body {
     pub failed: Vec<Failed, FAILED_MAX>,
     /// The operator's hold on updates.
     pub hold: Hold,
+    /// What only tools read: [`Notes`](super::Notes). Loaders carry the bytes.
+    pub notes: Vec<u8, NOTES_LEN_MAX>,
 }
 
 wire::wire_struct!(SlotEntry { state, suspect, held, priority, digest, floor, epochs, version });
 wire::wire_struct!(Failed { digest, fault, count, at });
 wire::wire_struct!(Hold { until, since });
-wire::wire_struct!(Body { slots, floor, recovery_floor, data_epoch, failed, hold });
+wire::wire_struct!(Body { slots, floor, recovery_floor, data_epoch, failed, hold, notes });
 
 impl Wire for SlotState {
     const BLANK: Self = Self::Empty;
@@ -204,8 +207,9 @@ impl Wire for SlotState {
             },
             4 => Self::Good,
             5 => Self::Bad { fault: Fault::from_code(reader.byte()) },
-            _ => {
-                reader.fail(FormatError::Malformed);
+            code => {
+                let code = code.into();
+                reader.fail(FormatError::Unknown { field: Field::SlotState, code });
                 Self::Empty
             }
         };
@@ -359,6 +363,12 @@ impl Record {
         self.sequence = sequence;
         wire::parse(&bytes[HEADER_LEN..end], &mut self.body)?;
         self.body.check()
+    }
+
+    /// Its length in bytes.
+    #[cfg(feature = "log")]
+    pub(crate) fn len(&self) -> usize {
+        HEADER_LEN + wire::len(&self.body) + 4
     }
 
     /// Writes the record at the start of `into` and returns its length.

@@ -161,6 +161,14 @@ pub(super) fn emit<T: Wire>(value: &T, into: &mut [u8]) -> Result<usize, FormatE
     if writer.len <= room { Ok(writer.len) } else { Err(FormatError::Short) }
 }
 
+/// Length in bytes that [`emit`] gives.
+#[cfg(feature = "log")]
+pub(super) fn len<T: Wire>(value: &T) -> usize {
+    let mut writer = Writer { out: &mut [], len: 0 };
+    value.put(&mut writer);
+    writer.len
+}
+
 impl Wire for u8 {
     const BLANK: Self = 0;
     fn take(&mut self, reader: &mut Reader<'_>) {

@@ -19,7 +19,9 @@ pub mod index;
 pub mod latest;
 pub mod view;
 
-pub use index::{ChannelIndex, IndexError, Offer, verify_index};
+pub use index::{
+    ChannelIndex, Found, IndexError, IndexHead, NotCurrent, Offer, Patch, verify_index,
+};
 pub use latest::{Latest, LatestError};
 pub use view::{ManifestView, view_manifest};
 

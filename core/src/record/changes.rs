@@ -137,7 +137,7 @@ impl Body {
         attempt
     }
 
-    /// Boot step 1 after both copies were lost: notes what was found in a slot.
+    /// Boot step 1 after all copies were lost: notes what was found in a slot.
     pub(crate) fn found(
         &mut self,
         slot: Slot,
@@ -155,7 +155,7 @@ impl Body {
         };
     }
 
-    /// Boot step 1 after both copies were lost: the slots of these bits could not be read. They may
+    /// Boot step 1 after all copies were lost: the slots of these bits could not be read. They may
     /// hold a system that works, so they are not empty.
     pub(crate) fn note_unread(&mut self, slots: u8) {
         for slot in Slot::ALL {

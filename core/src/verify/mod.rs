@@ -5,37 +5,70 @@
 //! be reached without it.
 
 mod digest;
+mod head;
 mod signature;
 
 use core::ops::Deref;
 
 pub use digest::{IndexFold, Sha256, SoftSha256, digest_of};
-pub use signature::{SignatureError, SignatureFault, count_signatures, key_id, verify_signature};
+pub use head::{HEAD_LEN_MAX, WINDOW_LEN_MIN, verify_head};
+pub(crate) use head::{HeadReader, Progress, verify_head_into};
+pub use signature::{KeyId, SignatureError, SignatureFault, key_id, verify_signature};
+use signature::{check_one, meets};
 
 use crate::format::{
-    Digest, Envelope, Floor, FormatError, Id, Key, KeyRole, Keyset, Manifest, PayloadType, Risk,
-    SlotKind, Statement, envelope, envelope::KeyId, manifest,
+    Digest, Envelope, Floor, FormatError, Id, KeyKind, KeyName, KeyRole, Keyset, Load, Manifest,
+    PayloadType, Role, Rule, Statement, manifest,
 };
-
-/// Longest trust area in bytes: a keyset envelope and a manifest envelope.
-pub const TRUST_LEN_MAX: usize = 2 * envelope::LEN_MAX;
 
 /// What this build trusts from the start. Built into the loader and the agent; changed only with
 /// them.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Trust<'a> {
-    /// 1 to 4 root keys, `threshold` of which sign keysets; keysets name all other keys.
+    /// Root keys, some of which sign keysets; keysets name all other keys.
     #[cfg(feature = "keysets")]
     Roots {
-        /// Ed25519 public keys, no two alike.
-        keys: &'a [[u8; 32]],
-        /// How many must agree, 1 up to the number of keys.
-        threshold: u8,
+        /// 1 to 8 keys, no two alike.
+        keys: &'a [RootKey],
+        /// Which of them must agree.
+        rule: Rule,
     },
     /// One key that signs everything: the smallest build, without rotation or revocation.
     Key(&'a [u8; 32]),
 }
+
+/// A root key, as it is built in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RootKey {
+    /// What it signs with.
+    pub kind: KeyKind,
+    /// Of Ed25519 the public key, of other kinds its SHA-256.
+    pub name: KeyName,
+}
+
+impl RootKey {
+    /// An Ed25519 key.
+    #[must_use]
+    pub const fn ed25519(public: KeyName) -> Self {
+        Self { kind: KeyKind::Ed25519, name: public }
+    }
+
+    /// Several Ed25519 keys.
+    #[must_use]
+    pub const fn ed25519_all<const N: usize>(keys: [KeyName; N]) -> [Self; N] {
+        let mut all = [Self::ed25519([0; 32]); N];
+        let mut at = 0;
+        while at < N {
+            all[at] = Self::ed25519(keys[at]);
+            at += 1;
+        }
+        all
+    }
+}
+
+/// Most root keys.
+pub const ROOTS_MAX: usize = 8;
 
 impl Trust<'_> {
     /// How many envelopes a head has: a keyset's before the manifest's, or that alone.
@@ -77,6 +110,8 @@ pub enum Authority {
     SingleKey,
     /// Keys of the role that makes such statements.
     Statement,
+    /// The roots.
+    Roots,
 }
 
 /// A value whose bytes were signed by enough of the right keys.
@@ -135,8 +170,8 @@ impl Verified<Manifest> {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum TrustError {
-    /// The device has no usable trust: no root keys, more than four, one twice, or a threshold of 0
-    /// or above their number.
+    /// The device has no usable trust: no root keys, more than eight, one twice, or a rule that they
+    /// cannot meet.
     NoTrust,
     /// An envelope stands where another kind is due.
     WrongPayload {
@@ -163,13 +198,24 @@ pub enum TrustError {
     StatementSignature(SignatureError),
     /// A key of the test suite, which everybody has, in a release build.
     TestKey,
+    /// A release of the loader is not signed by the roots.
+    LoaderSignature(SignatureError),
+    /// An update has a component of the boot loader.
+    LoaderRole,
+    /// A release of the loader holds something else than one loader.
+    LoaderContent {
+        /// How many components it has.
+        components: u8,
+        /// The first of them: role, load class, and the slot it is linked for.
+        first: (Role, Load, u8),
+    },
 }
 
 impl core::fmt::Display for TrustError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::NoTrust => f.write_str(
-                "no usable root keys: 1 to 4 different ones and a threshold of 1 up to their \
+                "no usable root keys: 1 to 8 different ones and a threshold of 1 up to their \
                  number are needed",
             ),
             Self::WrongPayload { expected, found } => {
@@ -185,6 +231,19 @@ impl core::fmt::Display for TrustError {
             Self::WrongProduct => f.write_str("made for another product"),
             Self::Statement(error) => write!(f, "statement: {error}"),
             Self::StatementSignature(error) => write!(f, "statement: {error}"),
+            Self::LoaderSignature(error) => write!(f, "release of the loader: {error}"),
+            Self::LoaderRole => f.write_str(
+                "a component of role loader (9) stands in an update: expected it in a release of the \
+                 loader only, which the roots sign",
+            ),
+            Self::LoaderContent { components, first: (role, load, linked) } => write!(
+                f,
+                "a release of the loader holds other components: expected one of role \
+                 loader (9), load class late (2), for every slot (linked 0), found {components}, \
+                 the first of role {role} ({}), load class {load} ({}), linked {linked}",
+                role.code(),
+                load.code()
+            ),
             Self::TestKey => f.write_str(
                 "a key of the test suite, which everybody has; release builds refuse it",
             ),
@@ -194,39 +253,62 @@ impl core::fmt::Display for TrustError {
 
 impl core::error::Error for TrustError {}
 
-/// Keys that may sign: some that are built in, and those of a keyset that have a role. One type for
-/// all of them, so that there is one copy of the code that counts signatures.
-#[derive(Clone, Copy)]
-struct Signers<'a> {
-    built_in: &'a [[u8; 32]],
-    keys: &'a [Key],
-    /// [`KeyRole::bit`]s, one of which a key must have.
-    roles: u8,
+/// Checks the signatures of an envelope that is in memory as a whole, by keys of `role`, and that
+/// it has its payload.
+fn verify_envelope<H: Sha256>(
+    device: &Device<'_>,
+    envelope: &Envelope<'_>,
+    role: KeyRole,
+    rule: Rule,
+    is_key: impl Fn(KeyKind, &KeyName) -> bool,
+) -> Result<(), SignatureError> {
+    let mut found = 0;
+    for signature in envelope.signatures() {
+        if signature.kind == KeyKind::Ed25519
+            && is_key(signature.kind, &signature.name)
+            && let Some(bytes) = signature.bytes.first_chunk()
+        {
+            check_one(envelope.header(), role, &device.product, &signature.name, bytes)?;
+            found += 1;
+        }
+    }
+    meets(rule, role, found)?;
+    // Signed is the digest: another payload is another message.
+    if !envelope.has_its_payload::<H>() {
+        return Err(SignatureError::Wrong { role });
+    }
+    Ok(())
 }
 
-impl<'a> Signers<'a> {
-    const fn built_in(built_in: &'a [[u8; 32]]) -> Self {
-        Self { built_in, keys: &[], roles: 0 }
+/// An empty or over-demanding set of roots has meant "no check" elsewhere. Here it means stop.
+#[cfg(feature = "keysets")]
+fn check_roots<H: Sha256>(keys: &[RootKey], rule: Rule) -> Result<(), TrustError> {
+    let repeated = keys.iter().enumerate().any(|(at, key)| keys[..at].contains(key));
+    let holders = |kind| keys.iter().filter(|key| key.kind == kind).count();
+    if keys.is_empty()
+        || keys.len() > ROOTS_MAX
+        || repeated
+        || rule.is_none()
+        || rule.check(holders).is_err()
+    {
+        return Err(TrustError::NoTrust);
     }
+    refuse_test_keys::<H>(keys.iter().map(|key| &key.name))
+}
 
-    fn of_keyset(keyset: &'a Keyset, roles: u8) -> Self {
-        Self { built_in: &[], keys: &keyset.keys, roles }
+/// Reads a keyset whose signatures hold, in place.
+#[cfg(feature = "keysets")]
+fn read_keyset<H: Sha256>(payload: &[u8], keyset: &mut Keyset) -> Result<(), TrustError> {
+    keyset.read(payload).map_err(TrustError::Keyset)?;
+    // A key of small order would accept signatures made without a key.
+    let weak = |key: &crate::format::Key| {
+        key.kind == KeyKind::Ed25519
+            && ed25519_compact::PublicKey::new(key.name).validate().is_err()
+    };
+    if keyset.keys.iter().any(weak) {
+        return Err(TrustError::Keyset(FormatError::Bounds(crate::format::Field::Key)));
     }
-
-    fn keys(self) -> impl Iterator<Item = &'a [u8; 32]> + Clone {
-        let with_role = self.keys.iter().filter(move |key| key.roles & self.roles != 0);
-        self.built_in.iter().chain(with_role.map(|key| &key.public))
-    }
-
-    fn signed<H: Sha256>(
-        self,
-        envelope: &Envelope<'_>,
-        role: KeyRole,
-        product: &Id,
-        threshold: u8,
-    ) -> Result<(), SignatureError> {
-        count_signatures::<H>(envelope, role, product, self.keys(), threshold)
-    }
+    refuse_test_keys::<H>(keyset.keys.iter().map(|key| &key.name))
 }
 
 /// Verifies a keyset envelope against the roots of `device`.
@@ -238,183 +320,57 @@ pub fn verify_keyset<H: Sha256>(
     device: &Device<'_>,
     envelope: &Envelope<'_>,
 ) -> Result<Keyset, TrustError> {
+    verify_by_roots::<H>(device, envelope, PayloadType::Keyset)?;
     let mut keyset = Keyset::BLANK;
-    verify_keyset_into::<H>(device, envelope, &mut keyset).map(|()| keyset)
+    read_keyset::<H>(envelope.payload(), &mut keyset).map(|()| keyset)
 }
 
 #[cfg(feature = "keysets")]
-/// As [`verify_keyset`], in place; after an error the keyset is none.
-#[inline(never)]
-fn verify_keyset_into<H: Sha256>(
+fn verify_by_roots<H: Sha256>(
     device: &Device<'_>,
     envelope: &Envelope<'_>,
-    keyset: &mut Keyset,
+    expected: PayloadType,
 ) -> Result<(), TrustError> {
-    let Trust::Roots { keys, threshold } = device.trust else {
-        return Err(TrustError::NoTrust);
-    };
-    let repeated = keys.iter().enumerate().any(|(at, key)| keys[..at].contains(key));
-    // An empty or over-demanding set of roots has meant "no check" elsewhere. Here it means stop.
-    if !(1..=4).contains(&keys.len())
-        || threshold == 0
-        || usize::from(threshold) > keys.len()
-        || repeated
-    {
-        return Err(TrustError::NoTrust);
-    }
-    let roots = Signers::built_in(keys);
-    refuse_test_keys::<H>(roots.keys())?;
-    expect_payload(envelope, PayloadType::Keyset)?;
-    roots
-        .signed::<H>(envelope, KeyRole::Root, &device.product, threshold)
-        .map_err(TrustError::KeysetSignature)?;
-    keyset.read(envelope.payload()).map_err(TrustError::Keyset)?;
-    // A key of small order would accept signatures that nobody made.
-    let weak = |key: &Key| ed25519_compact::PublicKey::new(key.public).validate().is_err();
-    if keyset.keys.iter().any(weak) {
-        return Err(TrustError::Keyset(FormatError::Bounds(crate::format::Field::Key)));
-    }
-    refuse_test_keys::<H>(Signers::of_keyset(keyset, u8::MAX).keys())
+    let Trust::Roots { keys, rule } = device.trust else { return Err(TrustError::NoTrust) };
+    check_roots::<H>(keys, rule)?;
+    expect_payload(envelope.payload_type(), expected)?;
+    let is_root = |kind, name: &KeyName| keys.contains(&RootKey { kind, name: *name });
+    verify_envelope::<H>(device, envelope, KeyRole::Root, rule, is_root).map_err(|error| {
+        match expected {
+            PayloadType::LoaderRelease => TrustError::LoaderSignature(error),
+            _ => TrustError::KeysetSignature(error),
+        }
+    })
 }
 
-/// Verifies the head of a bundle or the trust area of a slot: the keyset envelope (with roots) and
-/// the manifest envelope that follows it. Returns the manifest and the length of the head in bytes.
-///
-/// `kind` is that of the slot it stands in or is going to: it decides which keys count.
-///
-/// Boot protocol step 4, install protocol step 1.
+/// Verifies a release of the boot loader: a manifest that the roots signed, whose only component
+/// is a loader. No key of a keyset can sign one.
 ///
 /// # Errors
-/// [`TrustError`] for the first thing that is wrong.
-pub fn verify_head<H: Sha256>(
+/// [`TrustError`].
+#[cfg(feature = "keysets")]
+pub fn verify_loader_release<H: Sha256>(
     device: &Device<'_>,
-    kind: SlotKind,
-    head: &[u8],
-) -> Result<(Verified<Manifest>, usize), TrustError> {
-    let mut manifest = None;
-    let len = verify_head_into::<H>(device, kind, head, &mut manifest)?;
-    // It is there when there is no error.
-    manifest.map(|manifest| (manifest, len)).ok_or(TrustError::NoTrust)
-}
-
-/// As [`verify_head`], with the manifest in place: `None` after an error.
-#[inline(never)]
-pub(crate) fn verify_head_into<H: Sha256>(
-    device: &Device<'_>,
-    kind: SlotKind,
-    head: &[u8],
-    manifest: &mut Option<Verified<Manifest>>,
-) -> Result<usize, TrustError> {
-    *manifest = None;
-    let signed = verify_envelopes::<H>(device, kind, head)?;
-    signed.read::<H>(device, manifest).map(|()| signed.len)
-}
-
-/// As [`verify_head`], for who wants to know no more than the manifest's digest and the floor it
-/// reaches. The manifest is not on the stack while signatures are checked, which take most of it.
-pub(crate) fn verify_identity<H: Sha256>(
-    device: &Device<'_>,
-    kind: SlotKind,
-    head: &[u8],
-) -> Result<(Digest, Floor), TrustError> {
-    verify_envelopes::<H>(device, kind, head)?.identity::<H>(device)
-}
-
-/// A head whose signatures hold.
-struct Signed<'h> {
-    /// The envelope of its manifest.
-    envelope: Envelope<'h>,
-    /// In whose name it was signed.
-    authority: Authority,
-    /// The version of its keyset, 0 without one.
-    keyset_version: u32,
-    /// Its length.
-    len: usize,
-}
-
-impl Signed<'_> {
-    /// Reads the manifest to where it will stay; `None` after an error.
-    #[inline(never)]
-    fn read<H: Sha256>(
-        &self,
-        device: &Device<'_>,
-        manifest: &mut Option<Verified<Manifest>>,
-    ) -> Result<(), TrustError> {
-        let payload = self.envelope.payload();
-        let verified = manifest.insert(Verified {
-            value: Manifest::BLANK,
-            digest: digest_of::<H>(payload),
-            keyset_version: self.keyset_version,
-            authority: self.authority,
-        });
-        let value = &mut verified.value;
-        let result = match value.read(payload) {
-            Err(error) => Err(TrustError::Manifest(error)),
-            Ok(())
-                if self.authority == Authority::EdgeRelease && value.channel.risk != Risk::Edge =>
-            {
-                Err(TrustError::EdgeOnly)
-            }
-            Ok(()) if value.product != device.product => Err(TrustError::WrongProduct),
-            Ok(()) => Ok(()),
-        };
-        if result.is_err() {
-            *manifest = None;
-        }
-        result
+    envelope: &Envelope<'_>,
+) -> Result<Verified<Manifest>, TrustError> {
+    verify_by_roots::<H>(device, envelope, PayloadType::LoaderRelease)?;
+    let mut verified = Verified {
+        value: Manifest::BLANK,
+        digest: envelope.header().digest,
+        keyset_version: 0,
+        authority: Authority::Roots,
+    };
+    head::read_manifest(device, envelope.payload(), &mut verified)?;
+    // One loader, and nothing that a slot could hold. There is a first one: none is refused.
+    let components = verified.components.as_slice();
+    let first = components
+        .first()
+        .map_or((Role::Loader, Load::Late, 0), |one| (one.role, one.load, one.linked));
+    if components.len() == 1 && first == (Role::Loader, Load::Late, 0) {
+        Ok(verified)
+    } else {
+        Err(TrustError::LoaderContent { components: components.len() as u8, first })
     }
-
-    #[inline(never)]
-    fn identity<H: Sha256>(&self, device: &Device<'_>) -> Result<(Digest, Floor), TrustError> {
-        let mut manifest = None;
-        self.read::<H>(device, &mut manifest)?;
-        // It is there when there is no error.
-        let manifest = manifest.ok_or(TrustError::NoTrust)?;
-        Ok((manifest.digest, manifest.floor()))
-    }
-}
-
-/// Checks the signatures of a head, and reads nothing of it but the keyset.
-#[inline(never)]
-fn verify_envelopes<'h, H: Sha256>(
-    device: &Device<'_>,
-    kind: SlotKind,
-    head: &'h [u8],
-) -> Result<Signed<'h>, TrustError> {
-    #[cfg(feature = "keysets")]
-    let mut keyset = Keyset::BLANK;
-    let rest = match device.trust {
-        #[cfg(feature = "keysets")]
-        Trust::Roots { .. } => {
-            let (envelope, rest) = Envelope::parse(head).map_err(TrustError::Keyset)?;
-            verify_keyset_into::<H>(device, &envelope, &mut keyset)?;
-            rest
-        }
-        Trust::Key(_) => head,
-    };
-    let (envelope, rest) = Envelope::parse(rest).map_err(TrustError::Manifest)?;
-    expect_payload(&envelope, PayloadType::Manifest)?;
-    let authority = match device.trust {
-        Trust::Key(key) => {
-            let key = Signers::built_in(core::slice::from_ref(key));
-            refuse_test_keys::<H>(key.keys())?;
-            let role = match kind {
-                SlotKind::Update => KeyRole::Release,
-                SlotKind::Recovery => KeyRole::Recovery,
-            };
-            key.signed::<H>(&envelope, role, &device.product, 1).map(|()| Authority::SingleKey)
-        }
-        #[cfg(feature = "keysets")]
-        Trust::Roots { .. } => manifest_authority::<H>(device, kind, &keyset, &envelope),
-    };
-    let authority = authority.map_err(TrustError::ManifestSignature)?;
-    let keyset_version = match device.trust {
-        #[cfg(feature = "keysets")]
-        Trust::Roots { .. } => keyset.version,
-        Trust::Key(_) => 0,
-    };
-    let len = head.len() - rest.len();
-    Ok(Signed { envelope, authority, keyset_version, len })
 }
 
 /// Verifies a statement envelope under the keyset of the bundle it speaks of.
@@ -426,48 +382,54 @@ pub fn verify_statement<H: Sha256>(
     keyset: &Keyset,
     envelope: &Envelope<'_>,
 ) -> Result<Verified<Statement>, TrustError> {
-    expect_payload(envelope, PayloadType::Statement)?;
+    expect_payload(envelope.payload_type(), PayloadType::Statement)?;
     // Only to learn in which role it must be signed; it is believed after that was checked.
     let value = Statement::parse(envelope.payload()).map_err(TrustError::Statement)?;
     let role = value.kind.role().ok_or(TrustError::Statement(FormatError::Malformed))?;
-    let missing = SignatureError::NoSuchRole { role };
-    let threshold = keyset.threshold(role).ok_or(TrustError::StatementSignature(missing))?;
-    Signers::of_keyset(keyset, role.bit())
-        .signed::<H>(envelope, role, &device.product, threshold)
-        .map_err(TrustError::StatementSignature)?;
+    verify_under::<H>(device, keyset, envelope, role).map_err(TrustError::StatementSignature)?;
     if value.product != device.product {
         return Err(TrustError::WrongProduct);
     }
     Ok(Verified {
-        digest: digest_of::<H>(envelope.payload()),
+        digest: envelope.header().digest,
         keyset_version: keyset.version,
         authority: Authority::Statement,
         value,
     })
 }
 
+/// Checks the signatures of an envelope by keys of a keyset.
+fn verify_under<H: Sha256>(
+    device: &Device<'_>,
+    keyset: &Keyset,
+    envelope: &Envelope<'_>,
+    role: KeyRole,
+) -> Result<(), SignatureError> {
+    let is_key = |kind, name: &KeyName| {
+        let has = |key: &crate::format::Key| key.roles & role.bit() != 0;
+        keyset.keys.iter().any(|key| has(key) && key.kind == kind && key.name == *name)
+    };
+    verify_envelope::<H>(device, envelope, role, keyset.rule(role), is_key)
+}
+
 /// Verifies an envelope that must hold `kind.0`, signed in the role `kind.1` under a keyset that the
 /// roots signed; only then has `parse` read its payload. The caller checks that the product, where
 /// the payload names one, is the device's.
 #[cfg(feature = "json")]
-pub(crate) fn verify_payload<H: Sha256, T, E: From<TrustError>>(
+pub(crate) fn verify_payload<'e, H: Sha256, T, E: From<TrustError>>(
     device: &Device<'_>,
     keyset: &Keyset,
     kind: (PayloadType, KeyRole),
-    envelope: &Envelope<'_>,
+    envelope: &Envelope<'e>,
     unsigned: fn(SignatureError) -> E,
-    parse: fn(&[u8]) -> Result<T, E>,
+    parse: fn(&'e [u8]) -> Result<T, E>,
 ) -> Result<Verified<T>, E> {
     let (payload_type, role) = kind;
-    expect_payload(envelope, payload_type)?;
-    let missing = SignatureError::NoSuchRole { role };
-    let threshold = keyset.threshold(role).ok_or_else(|| unsigned(missing))?;
-    Signers::of_keyset(keyset, role.bit())
-        .signed::<H>(envelope, role, &device.product, threshold)
-        .map_err(unsigned)?;
+    expect_payload(envelope.payload_type(), payload_type)?;
+    verify_under::<H>(device, keyset, envelope, role).map_err(unsigned)?;
     Ok(Verified {
         value: parse(envelope.payload())?,
-        digest: digest_of::<H>(envelope.payload()),
+        digest: envelope.header().digest,
         keyset_version: keyset.version,
         authority: Authority::Statement,
     })
@@ -493,45 +455,7 @@ pub(crate) fn refuse_test_keys<'k, H: Sha256>(
     if any { Err(TrustError::TestKey) } else { Ok(()) }
 }
 
-#[cfg(feature = "keysets")]
-/// Which role's threshold the manifest's signatures reach.
-fn manifest_authority<H: Sha256>(
-    device: &Device<'_>,
-    kind: SlotKind,
-    keyset: &Keyset,
-    envelope: &Envelope<'_>,
-) -> Result<Authority, SignatureError> {
-    let reaches = |role: KeyRole| {
-        let threshold = keyset.threshold(role).ok_or(SignatureError::NoSuchRole { role })?;
-        Signers::of_keyset(keyset, role.bit()).signed::<H>(
-            envelope,
-            role,
-            &device.product,
-            threshold,
-        )
-    };
-    match kind {
-        SlotKind::Recovery => reaches(KeyRole::Recovery).map(|()| Authority::Recovery),
-        SlotKind::Update => match reaches(KeyRole::Release) {
-            Ok(()) => Ok(Authority::Release),
-            // A signature that is wrong is an attack or damage; only missing ones may be made up
-            // for by edge release keys.
-            Err(error @ (SignatureError::Missing { .. } | SignatureError::NoSuchRole { .. })) => {
-                match reaches(KeyRole::EdgeRelease) {
-                    Ok(()) => Ok(Authority::EdgeRelease),
-                    Err(SignatureError::NoSuchRole { .. } | SignatureError::Missing { .. }) => {
-                        Err(error)
-                    }
-                    Err(error) => Err(error),
-                }
-            }
-            Err(error) => Err(error),
-        },
-    }
-}
-
-fn expect_payload(envelope: &Envelope<'_>, expected: PayloadType) -> Result<(), TrustError> {
-    let found = envelope.payload_type();
+fn expect_payload(found: PayloadType, expected: PayloadType) -> Result<(), TrustError> {
     if found == expected { Ok(()) } else { Err(TrustError::WrongPayload { expected, found }) }
 }
 

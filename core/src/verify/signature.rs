@@ -1,10 +1,14 @@
-//! Ed25519 signatures of an envelope, counted by key.
+//! Signatures of an envelope: checked one by one, counted by key, held against the rule of a role.
 
 use ed25519_compact::{Error, PublicKey, Signature, VerifyingState};
 
 use super::{Sha256, digest_of};
-use crate::format::envelope::{KeyId, signed_pieces};
-use crate::format::{Envelope, Id, KeyRole};
+use crate::canary::Canary;
+use crate::format::envelope::{Header, signed_bytes};
+use crate::format::{Id, KeyKind, KeyName, KeyRole, Rule};
+
+/// What people call a key: the first bytes of the SHA-256 of its public key.
+pub type KeyId = [u8; 8];
 
 /// Why an envelope's signatures do not suffice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,10 +31,17 @@ pub enum SignatureError {
     },
     /// A key is no usable Ed25519 key: not on the curve, or of small order.
     WeakKey,
-    /// The keyset gives nobody the role.
+    /// No key of the keyset has the role.
     NoSuchRole {
         /// The role.
         role: KeyRole,
+    },
+    /// The rule of the role asks for signatures of a kind that this build cannot check.
+    Kind {
+        /// The role.
+        role: KeyRole,
+        /// The kind.
+        kind: KeyKind,
     },
 }
 
@@ -43,55 +54,69 @@ impl core::fmt::Display for SignatureError {
             Self::Wrong { role } => write!(f, "a signature by a known {role} key is wrong"),
             Self::WeakKey => f.write_str("a key is not a usable Ed25519 key"),
             Self::NoSuchRole { role } => write!(f, "the keyset has no {role} keys"),
+            Self::Kind { role, kind } => write!(
+                f,
+                "{role} keys must sign with {kind} (kind {}), which this build cannot check",
+                kind.code()
+            ),
         }
     }
 }
 
-/// A key's id: the first 8 bytes of its SHA-256.
+/// A key's id, of the public key.
 #[must_use]
-pub fn key_id<H: Sha256>(public: &[u8; 32]) -> KeyId {
+pub fn key_id<H: Sha256>(public: &[u8]) -> KeyId {
     let digest = digest_of::<H>(public);
     let mut id = [0; 8];
     id.copy_from_slice(&digest[..8]);
     id
 }
 
-/// Succeeds if at least `threshold` of `keys` signed the envelope in `role`.
-///
-/// Keys are counted, not signatures: ids in an envelope are strictly ascending, so each can match a
-/// key once. Unknown ids are passed over; a wrong signature in the name of a known key refuses the
-/// envelope, for nobody honest writes one.
+/// Checks one Ed25519 signature over the payload that `header` names, in the name of `role`.
 ///
 /// # Errors
-/// [`SignatureError`].
+/// [`SignatureError::Wrong`] or [`SignatureError::WeakKey`].
 #[inline(never)]
-pub fn count_signatures<'k, H: Sha256>(
-    envelope: &Envelope<'_>,
+pub(crate) fn check_one(
+    header: &Header,
     role: KeyRole,
     product: &Id,
-    keys: impl Iterator<Item = &'k [u8; 32]> + Clone,
-    threshold: u8,
+    public: &KeyName,
+    signature: &[u8; 64],
 ) -> Result<(), SignatureError> {
-    let payload = envelope.payload();
-    let codes = [envelope.payload_type().code(), role.code()];
-    let len = (payload.len() as u32).to_le_bytes();
-    let [domain, codes, product, len] = signed_pieces(&codes, product, &len);
-    let pieces = [domain, codes, product, len, payload];
-    let mut found = 0;
-    for (id, signature) in envelope.signatures_in_place() {
-        let Some(public) = keys.clone().find(|key| key_id::<H>(key) == *id) else { continue };
-        verify_signature(public, &pieces, signature).map_err(|fault| match fault {
-            SignatureFault::WeakKey => SignatureError::WeakKey,
-            SignatureFault::Wrong => SignatureError::Wrong { role },
-        })?;
-        found += 1;
+    let message = signed_bytes(header, role, product);
+    verify_signature(public, &[&message], signature).map_err(|fault| match fault {
+        SignatureFault::WeakKey => SignatureError::WeakKey,
+        SignatureFault::Wrong => SignatureError::Wrong { role },
+    })
+}
+
+/// Whether `found` signatures of Ed25519, the only kind that this build checks, meet the rule of
+/// `role`.
+///
+/// # Errors
+/// [`SignatureError`]: too few, no such role, or a kind that cannot be checked. The other part of
+/// such a rule never suffices alone: it would be the weaker one.
+#[inline(never)]
+pub(crate) fn meets(rule: Rule, role: KeyRole, found: u8) -> Result<(), SignatureError> {
+    if rule.is_none() {
+        return Err(SignatureError::NoSuchRole { role });
     }
-    // A threshold of 0 would accept everything; callers refuse it, and so does this line.
-    if found >= threshold.max(1) {
-        Ok(())
-    } else {
-        Err(SignatureError::Missing { role, needed: threshold, found })
+    // Before any count: a kind that is lacking must be told, not that signatures are missing, which
+    // those of another role could make up for.
+    let lacking = rule.parts().find(|(kind, _)| !kind.is_supported());
+    if let Some((kind, _)) = lacking
+        && !Canary::WeakerKindSuffices.sings()
+    {
+        return Err(SignatureError::Kind { role, kind });
     }
+    for (_, needed) in rule.parts().filter(|(kind, _)| kind.is_supported()) {
+        // A threshold of 0 would accept everything; callers refuse it, and so does this line.
+        if found < needed.max(1) {
+            return Err(SignatureError::Missing { role, needed, found });
+        }
+    }
+    Ok(())
 }
 
 /// Why one signature does not hold.

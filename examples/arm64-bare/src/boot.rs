@@ -9,8 +9,8 @@ use stillboot::boot::{Boot, BootConfig, Event};
 use stillboot::device::BlockDevice;
 use stillboot::driver::{self, NoStore};
 use stillboot::format::manifest::flags;
-use stillboot::format::{Architecture, BootProof, Digest, Manifest, Role};
-use stillboot::verify::{Device, Trust, digest_of};
+use stillboot::format::{Architecture, BootProof, Digest, Manifest, Role, Rule};
+use stillboot::verify::{Device, RootKey, Trust, digest_of};
 use stillboot_arm64::chid::Fields;
 use stillboot_arm64::choice::choose_for_slot;
 use stillboot_arm64::fdt::edit::{Change, Value};
@@ -29,6 +29,9 @@ use crate::disk::Disk;
 use crate::machine::{self, Machine};
 use crate::memory::{Places, pointer};
 use crate::{console, disk, psci, start, trust};
+
+/// Whom the loader trusts.
+static ROOTS: &[RootKey] = &RootKey::ed25519_all(trust::ROOTS);
 
 /// How often a slot may be tried that is found without a boot record.
 const TRIES: u8 = 3;
@@ -126,7 +129,7 @@ fn choose(machine: &Machine, places: &mut Places, started: u64) -> Result<Ready,
 
     let config = BootConfig {
         device: Device {
-            trust: Trust::Roots { keys: trust::ROOTS, threshold: trust::THRESHOLD },
+            trust: Trust::Roots { keys: ROOTS, rule: Rule::ed25519(trust::THRESHOLD) },
             product: trust::PRODUCT,
             class: trust::CLASS,
             revision: trust::REVISION,

@@ -16,8 +16,8 @@ use alloc::format;
 use alloc::string::{String, ToString as _};
 
 use stillboot::driver::RollbackStore as _;
-use stillboot::format::{Floor, Slot, SlotKind};
-use stillboot::verify::{Device, Trust};
+use stillboot::format::{Floor, Rule, Slot, SlotKind};
+use stillboot::verify::{Device, RootKey, Trust};
 use stillboot_efi::bundle::Bundle;
 use stillboot_efi::clock::{Clock, Timed};
 use stillboot_efi::start::Ready;
@@ -29,6 +29,9 @@ mod trust {
     #![allow(missing_docs, reason = "generated")]
     include!(concat!(env!("OUT_DIR"), "/trust.rs"));
 }
+
+/// Whom the loader trusts.
+static ROOTS: &[RootKey] = &RootKey::ed25519_all(trust::ROOTS);
 
 /// Everybody can sign with the keys of the test suite. The core refuses them as well; here it is
 /// said when the stub is built, and not when it is needed.
@@ -65,7 +68,7 @@ fn run(clock: &Clock) -> Result<Status, String> {
     let bytes = pe::section(image, SECTION).and_then(|at| image.get(at));
     let bytes = bytes.ok_or("it carries no bundle: `stillboot stub build` puts one in")?;
     let device = Device {
-        trust: Trust::Roots { keys: trust::ROOTS, threshold: trust::THRESHOLD },
+        trust: Trust::Roots { keys: ROOTS, rule: Rule::ed25519(trust::THRESHOLD) },
         product: trust::PRODUCT,
         class: trust::CLASS,
         revision: trust::REVISION,

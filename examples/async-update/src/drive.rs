@@ -152,6 +152,10 @@ pub async fn boot<F: NorFlash>(
             },
             Action::ReadFloor(_) => Event::Floor(None),
             Action::RaiseFloor(..) => Event::Done,
+            Action::Forget => {
+                memory.clear();
+                Event::Done
+            }
             Action::Reserve { component, len, first, .. } => {
                 if first {
                     memory.clear();

@@ -22,7 +22,7 @@ use stillboot::device::Geometry;
 use stillboot::format::manifest::CHUNK_SIZE_MIN;
 use stillboot::format::{Slot, SlotKind};
 use stillboot::install::{Install, InstallConfig, Reuse, Running};
-use stillboot::layout::{Layout, Region, SlotLayout, SlotRegion};
+use stillboot::layout::{Area, Layout, Region, SlotLayout, SlotRegion};
 use stillboot::operate::{Operate, Request};
 use stillboot::verify::SoftSha256;
 use stillboot_sim::Publisher;
@@ -34,10 +34,22 @@ const GEOMETRY: Geometry = Geometry {
     capacity_bytes: 0x2_0000,
     erased: Some(0xff),
 };
-const SLOT_A: &[SlotRegion] = &[SlotRegion { region: region(0x0_4000, 0xc000), roles: &[] }];
-const SLOT_B: &[SlotRegion] = &[SlotRegion { region: region(0x1_0000, 0xc000), roles: &[] }];
-const SLOTS: &[SlotLayout<'static>] =
-    &[SlotLayout { slot: Slot::A, regions: SLOT_A }, SlotLayout { slot: Slot::B, regions: SLOT_B }];
+const SLOT_A: &[SlotRegion] = &[SlotRegion { region: region(0x0_4000, 0x9000), roles: &[] }];
+const SLOT_B: &[SlotRegion] = &[SlotRegion { region: region(0x1_0000, 0x9000), roles: &[] }];
+const SLOTS: &[SlotLayout<'static>] = &[
+    SlotLayout {
+        slot: Slot::A,
+        head: Some(region(0x0_d000, 0x3000)),
+        index: None,
+        regions: SLOT_A,
+    },
+    SlotLayout {
+        slot: Slot::B,
+        head: Some(region(0x1_9000, 0x3000)),
+        index: None,
+        regions: SLOT_B,
+    },
+];
 
 const fn region(offset: u64, len: u64) -> Region {
     Region { device: 0, offset, len }
@@ -116,8 +128,9 @@ async fn live(shared: &Shared) -> Result<String, String> {
     let publisher = Publisher::new(8);
     let bundle = publisher.simple(1, SlotKind::Update).map_err(|error| text(&error))?;
     let geometries = [GEOMETRY];
-    let record = [region(0, 0x1000), region(0x1000, 0x1000)];
-    let layout = Layout::new(&geometries, record, SLOTS).map_err(|error| text(&error))?;
+    let record = [region(0, 0x1000), region(0x1000, 0x1000), region(0x2000, 0x1000)];
+    let layout =
+        Layout::new(&geometries, Area::Blocks(&record), SLOTS).map_err(|error| text(&error))?;
     let mut flash = SlowFlash::new(GEOMETRY.capacity_bytes as usize);
     let mut buffer = vec![0; 8192];
     let mut watch = Stopwatch { shared, begun: Instant::now() };

@@ -18,7 +18,8 @@ use core::time::Duration;
 use stillboot::boot::{Boot, BootConfig, Event};
 use stillboot::device::BlockDevice;
 use stillboot::driver::{self, RollbackStore};
-use stillboot::verify::{Device, Trust};
+use stillboot::format::Rule;
+use stillboot::verify::{Device, RootKey, Trust};
 use stillboot_efi::clock::{Clock, Timed};
 use stillboot_efi::disks::{self, Reach};
 use stillboot_efi::memory::{ComponentMemory, Pages};
@@ -34,6 +35,9 @@ mod trust {
     include!(concat!(env!("OUT_DIR"), "/pinned.rs"));
     include!(concat!(env!("OUT_DIR"), "/trust.rs"));
 }
+
+/// Whom the loader trusts.
+static ROOTS: &[RootKey] = &RootKey::ed25519_all(trust::ROOTS);
 
 /// Everybody can sign with the keys of the test suite. The core refuses them as well; here it is
 /// said when the loader is built, and not when it is needed.
@@ -99,7 +103,7 @@ fn run(clock: &Clock, reach: &mut Reach) -> String {
     notes.push(format!("hashing: {}", Provider::best().name()));
     let mut config = BootConfig {
         device: Device {
-            trust: Trust::Roots { keys: trust::ROOTS, threshold: trust::THRESHOLD },
+            trust: Trust::Roots { keys: ROOTS, rule: Rule::ed25519(trust::THRESHOLD) },
             product: trust::PRODUCT,
             class: trust::CLASS,
             revision: trust::REVISION,

@@ -22,19 +22,20 @@ fn main() -> Result<()> {
     println!("cargo::rerun-if-changed={}", path.display());
     let roots = Roots::read(&path)?;
     let class = env::var("STILLBOOT_CLASS").unwrap_or_else(|_| "test".into());
+    let keys: Vec<_> = roots.keys.iter().map(|key| key.name).collect();
     let is_test = |key: &[u8; 32]| TEST_KEY_IDS.contains(&key_id::<SoftSha256>(key));
     let code = format!(
-        "const ROOTS: &[[u8; 32]] = &{:?};\n\
-         const THRESHOLD: u8 = {};\n\
+        "const ROOTS: &[RootKey] = &RootKey::ed25519_all({:?});\n\
+         const RULE: Rule = Rule::ed25519({});\n\
          const PRODUCT: [u8; 16] = {:?};\n\
          const CLASS: [u8; 16] = {:?};\n\
          /// Whether the keys of the test suite are trusted: then everybody can sign.\n\
          pub const TEST_ROOTS: bool = {};\n",
-        roots.keys,
+        keys,
         roots.threshold,
         roots.product_id(),
         id_of(&class),
-        roots.keys.iter().any(is_test),
+        keys.iter().any(is_test),
     );
     let out = env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?;
     fs::write(Path::new(&out).join("trust.rs"), code)?;

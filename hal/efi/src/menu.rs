@@ -16,10 +16,10 @@ use stillboot::boot::{BootConfig, Reason};
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use stillboot::driver::{self, RollbackStore, StoreError};
 use stillboot::format::{Floor, Slot, SlotKind, SlotState};
-use stillboot::layout::{Layout, Part};
+use stillboot::layout::Layout;
 use stillboot::operate::{Operate, Request};
 use stillboot::record::Choice;
-use stillboot::verify::{Device, Sha256, TRUST_LEN_MAX, check_class, verify_head};
+use stillboot::verify::{Device, Sha256};
 
 use crate::{console, report, watchdog};
 
@@ -126,18 +126,7 @@ fn version<H: Sha256>(
     slot: Slot,
     buffer: &mut [u8],
 ) -> Result<String, Reason> {
-    let region = layout.part(slot, Part::Trust).map_err(Reason::Layout)?;
-    let disk = devices
-        .get_mut(usize::from(region.device))
-        .ok_or(Reason::Device(DeviceError::OutOfRange))?;
-    // The region is whole erase blocks, which are whole sectors.
-    let head =
-        buffer.get_mut(..TRUST_LEN_MAX.next_multiple_of(layout.unit())).ok_or(Reason::NoMemory)?;
-    disk.read(region.offset, head).map_err(Reason::Device)?;
-    let (manifest, _) =
-        verify_head::<H>(device, slot.kind(), &head[..TRUST_LEN_MAX]).map_err(Reason::Trust)?;
-    check_class(device, &manifest).map_err(Reason::Class)?;
-    layout.check_fit(slot, &manifest).map_err(Reason::Layout)?;
+    let manifest = driver::verify_slot_head::<H>(device, layout, slot, devices, buffer)?;
     Ok(manifest.version.as_str().into())
 }
 
@@ -219,8 +208,8 @@ mod tests {
     use std::vec;
 
     use stillboot::driver::NoStore;
-    use stillboot::format::{Architecture, Fault};
-    use stillboot::verify::{SoftSha256, Trust};
+    use stillboot::format::{Architecture, Fault, Rule};
+    use stillboot::verify::{RootKey, SoftSha256, Trust};
     use stillboot_linux::disk::{self, Disk, Recipe};
 
     use super::*;
@@ -246,7 +235,7 @@ mod tests {
         let slots = plan.slots();
         let layout = plan.layout(&slots).unwrap();
         let device = Device {
-            trust: Trust::Roots { keys: &[[1; 32]], threshold: 1 },
+            trust: Trust::Roots { keys: &[RootKey::ed25519([1; 32])], rule: Rule::ed25519(1) },
             product: [0; 16],
             class: [0; 16],
             revision: 0,

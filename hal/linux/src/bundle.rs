@@ -6,8 +6,8 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use sha2::{Digest as _, Sha256};
 use stillboot::format::{
-    Component, Digest, FormatError, KeyRole, Keyset, Load, Manifest, PayloadType, Role, Slot,
-    envelope,
+    Component, Digest, Encryption, FormatError, KeyRole, Keyset, Load, Manifest, PayloadType, Role,
+    Slot, envelope,
 };
 use stillboot::verify::{IndexFold, Sha256 as _, SoftSha256};
 
@@ -76,6 +76,34 @@ pub fn sign_keyset(
 /// # Errors
 /// [`BundleError`].
 pub fn write(
+    manifest: Manifest,
+    keyset: &[u8],
+    signers: &[(KeyRole, &dyn Signer)],
+    parts: &mut [Part<'_>],
+    out: &mut dyn Write,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(Manifest, Digest), BundleError> {
+    write_as(PayloadType::Manifest, manifest, keyset, signers, parts, out, progress)
+}
+
+/// Writes a release of the boot loader to `out`: as [`write`](fn@write), with the one component
+/// `loader`, which has role `loader` and load class `late`, and without a keyset: roots sign it.
+///
+/// # Errors
+/// [`BundleError`].
+pub fn write_loader_release(
+    manifest: Manifest,
+    roots: &[(KeyRole, &dyn Signer)],
+    loader: &mut Part<'_>,
+    out: &mut dyn Write,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(Manifest, Digest), BundleError> {
+    let parts = core::slice::from_mut(loader);
+    write_as(PayloadType::LoaderRelease, manifest, &[], roots, parts, out, progress)
+}
+
+fn write_as(
+    payload_type: PayloadType,
     mut manifest: Manifest,
     keyset: &[u8],
     signers: &[(KeyRole, &dyn Signer)],
@@ -99,8 +127,7 @@ pub fn write(
     }
     let mut payload = vec![0; envelope::PAYLOAD_LEN_MAX];
     let len = manifest.emit(&mut payload).map_err(BundleError::Manifest)?;
-    let envelope =
-        sign_envelope(PayloadType::Manifest, &manifest.product, &payload[..len], signers)?;
+    let envelope = sign_envelope(payload_type, &manifest.product, &payload[..len], signers)?;
     out.write_all(keyset)?;
     out.write_all(&envelope)?;
     for (number, (part, index)) in parts.iter_mut().zip(&indexes).enumerate() {
@@ -162,6 +189,7 @@ fn measure(
         role: part.role,
         load: part.load,
         linked: linked(part.linked),
+        encryption: Encryption::None,
         length,
         index_root: fold.finish(),
         sha256: plain.finish(),

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use stillboot::device::{BlockDevice, DeviceError, Geometry, Partition};
 use stillboot::format::Slot;
 use stillboot::layout::LayoutError;
-use stillboot::verify::TRUST_LEN_MAX;
-pub use stillboot_loader::plan::{Plan, RECORD_DISTANCE};
+use stillboot_loader::plan::HEAD_LEN;
+pub use stillboot_loader::plan::{Plan, RECORD_DISTANCE, RECORD_LEN_MIN};
 use stillboot_loader::plan::{PlanError, Source};
 use uuid::Uuid;
 
@@ -241,11 +241,11 @@ pub struct Recipe {
     pub guid: Option<Uuid>,
 }
 
-/// What a slot of a disk has to have at least, in bytes: room for what stands before its components.
+/// What a slot of a disk has to have at least, in bytes: its head, one block of a component, and one
+/// of its index.
 #[must_use]
 pub fn slot_bytes_min() -> u64 {
-    let block = u64::from(Geometry::disk(512, 0).erase_block_bytes);
-    2 * block + (TRUST_LEN_MAX as u64).next_multiple_of(block)
+    HEAD_LEN + 2 * u64::from(Geometry::disk(512, 0).erase_block_bytes)
 }
 
 /// Creates the image of a new disk at `path`, sparse, with an empty boot record.
@@ -260,7 +260,7 @@ pub fn create(path: &Path, recipe: &Recipe) -> Result<Table, DiskError> {
         size_bytes,
         part_guid: Some(Uuid::new_v5(&disk_guid, name.as_bytes())),
     };
-    let mut specs = vec![spec(guid::RECORD_NAME, guid::RECORD, 2 * RECORD_DISTANCE)];
+    let mut specs = vec![spec(guid::RECORD_NAME, guid::RECORD, RECORD_LEN_MIN)];
     for slot in Slot::ALL.into_iter().take(usize::from(recipe.slots.min(3))) {
         let name = slot_partition(slot);
         specs.push(spec(&name, guid::SLOT, recipe.slot_bytes));

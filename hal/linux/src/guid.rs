@@ -4,7 +4,7 @@
 
 use uuid::{Uuid, uuid};
 
-/// GPT type of the partition with the two copies of the boot record.
+/// GPT type of the partition with the copies of the boot record.
 pub const RECORD: Uuid = uuid!("116da90b-22a5-4c4a-a767-df4c99a3cfe7");
 
 /// GPT type of a slot: A, B and so on. Its name says which one.

@@ -11,9 +11,8 @@ use std::sync::{Mutex, PoisonError};
 use ed25519_compact::{KeyPair, PublicKey, Seed};
 use pkcs8::{EncryptedPrivateKeyInfo, ObjectIdentifier, PrivateKeyInfo, SecretDocument};
 use serde::{Deserialize, Serialize};
-use stillboot::format::envelope::KeyId;
-use stillboot::format::{Envelope, Id, KeyRole, PayloadType, envelope};
-use stillboot::verify::{SoftSha256, Trust, digest_of, key_id, verify_signature};
+use stillboot::format::{Envelope, Id, KeyKind, KeyRole, PayloadType, Rule, Signature, envelope};
+use stillboot::verify::{KeyId, RootKey, SoftSha256, Trust, digest_of, key_id, verify_signature};
 use uuid::Uuid;
 
 use crate::{new_file, open, settings};
@@ -39,6 +38,18 @@ pub enum KeyError {
         path: PathBuf,
         /// What was expected.
         expected: &'static str,
+    },
+    /// The file holds a key of a kind that this build cannot use.
+    #[error(
+        "{}: expected an Ed25519 key, found one of {kind} (kind {}), which this build cannot use",
+        path.display(),
+        kind.code()
+    )]
+    Kind {
+        /// The file.
+        path: PathBuf,
+        /// The kind.
+        kind: KeyKind,
     },
     /// The file holds an encrypted key that was not opened.
     #[error("{}: {reason}", path.display())]
@@ -66,7 +77,7 @@ pub enum KeyError {
     #[error("the signer failed: {0}")]
     Signer(String),
     /// The envelope has no room for another signature.
-    #[error("expected at most 4 signatures, found 4 already: a fifth would not be read")]
+    #[error("expected at most 4 Ed25519 signatures, found 4 already: a fifth would not be read")]
     Full,
     /// The key has signed the envelope before.
     #[error("key {} has signed this already: each signer counts once", hex(.0))]
@@ -146,6 +157,7 @@ impl SigningKey {
                 KeyError::Passphrase { path: path.to_path_buf(), reason }
             }
             PemFault::NotAKey(expected) => KeyError::NotAKey { path: path.to_path_buf(), expected },
+            PemFault::Kind(kind) => KeyError::Kind { path: path.to_path_buf(), kind },
         })
     }
 
@@ -167,6 +179,10 @@ impl SigningKey {
             _ => return Err(not_a_key),
         };
         let info = PrivateKeyInfo::try_from(document.as_bytes()).map_err(|_| not_a_key)?;
+        let is_it = |(oid, _): &&(ObjectIdentifier, KeyKind)| *oid == info.algorithm.oid;
+        if let Some((_, kind)) = OTHER_KINDS.iter().find(is_it) {
+            return Err(PemFault::Kind(*kind));
+        }
         if info.algorithm.oid != ED25519 || info.algorithm.parameters.is_some() {
             return Err(not_a_key);
         }
@@ -201,6 +217,7 @@ pub type Passphrase<'a> = dyn Fn() -> Result<String, &'static str> + 'a;
 /// What is wrong with a key's text.
 #[derive(Clone, Copy)]
 enum PemFault {
+    Kind(KeyKind),
     NotAKey(&'static str),
     Passphrase(&'static str),
 }
@@ -371,9 +388,13 @@ pub fn public_to_pem(public: &[u8; 32]) -> String {
 /// # Errors
 /// [`KeyError`], also for a key that nobody honest would use.
 pub fn read_public(path: &Path) -> Result<[u8; 32], KeyError> {
-    public_from_pem(&read(path)?).ok_or_else(|| KeyError::NotAKey {
-        path: path.to_path_buf(),
-        expected: "one Ed25519 public key in PEM, as `openssl pkey -pubout` writes it",
+    let text = read(path)?;
+    public_from_pem(&text).ok_or_else(|| match kind_of_pem(&text) {
+        Some(kind) => KeyError::Kind { path: path.to_path_buf(), kind },
+        None => KeyError::NotAKey {
+            path: path.to_path_buf(),
+            expected: "one Ed25519 public key in PEM, as `openssl pkey -pubout` writes it",
+        },
     })
 }
 
@@ -383,6 +404,26 @@ fn public_from_pem(text: &str) -> Option<[u8; 32]> {
     Some(*key)
 }
 
+/// Names of the algorithms of keys that are kinds of ours, and that this build lacks.
+const OTHER_KINDS: [(ObjectIdentifier, KeyKind); 4] = [
+    // RFC 8708, RFC 9881.
+    (ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.16.3.17"), KeyKind::LmsH10),
+    (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.17"), KeyKind::MlDsa44),
+    (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.18"), KeyKind::MlDsa65),
+    (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.19"), KeyKind::MlDsa87),
+];
+
+/// Which kind that this build lacks a public key in PEM is of. Its algorithm is named near the
+/// start, so the bytes of the name are looked for there.
+fn kind_of_pem(text: &str) -> Option<KeyKind> {
+    let (_, document) = pkcs8::Document::from_pem(only_block(text).ok()?).ok()?;
+    let head = &document.as_bytes()[..document.as_bytes().len().min(40)];
+    let is_in = |oid: &ObjectIdentifier| {
+        head.windows(oid.as_bytes().len()).any(|window| window == oid.as_bytes())
+    };
+    OTHER_KINDS.iter().find(|(oid, _)| is_in(oid)).map(|(_, kind)| *kind)
+}
+
 /// The roots of a product as a file: what loaders and agents are built with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Roots {
@@ -390,8 +431,8 @@ pub struct Roots {
     pub product: String,
     /// How many roots must agree on a keyset.
     pub threshold: u8,
-    /// The root public keys.
-    pub keys: Vec<[u8; 32]>,
+    /// The root keys.
+    pub keys: Vec<RootKey>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -421,8 +462,16 @@ impl Roots {
         let mut keys = Vec::new();
         for (number, text) in file.keys.iter().enumerate() {
             let key = public_from_pem(text).ok_or_else(|| {
-                wrong(format!("key {} is not one Ed25519 public key in PEM", number + 1))
+                let number = number + 1;
+                wrong(match kind_of_pem(text) {
+                    Some(kind) => format!(
+                        "key {number} is one of {kind} (kind {}), which this build cannot check",
+                        kind.code()
+                    ),
+                    None => format!("key {number} is not one Ed25519 public key in PEM"),
+                })
             })?;
+            let key = RootKey::ed25519(key);
             if keys.contains(&key) {
                 return Err(wrong(format!("key {} is there twice", number + 1)));
             }
@@ -446,7 +495,7 @@ impl Roots {
     /// # Errors
     /// [`KeyError::Signer`] if it cannot be written as TOML, which does not happen.
     pub fn to_toml(&self) -> Result<String, KeyError> {
-        let keys = self.keys.iter().map(public_to_pem).collect();
+        let keys = self.keys.iter().map(|key| public_to_pem(&key.name)).collect();
         let file = RootsFile { product: self.product.clone(), threshold: self.threshold, keys };
         toml::to_string_pretty(&file).map_err(|error| KeyError::Signer(error.to_string()))
     }
@@ -460,7 +509,7 @@ impl Roots {
     /// What the core calls it.
     #[must_use]
     pub fn trust(&self) -> Trust<'_> {
-        Trust::Roots { keys: &self.keys, threshold: self.threshold }
+        Trust::Roots { keys: &self.keys, rule: Rule::ed25519(self.threshold) }
     }
 }
 
@@ -474,17 +523,27 @@ pub fn sign_envelope(
     payload: &[u8],
     signers: &[(KeyRole, &dyn Signer)],
 ) -> Result<Vec<u8>, KeyError> {
-    let mut signatures: Vec<(KeyId, [u8; 64])> = Vec::new();
+    let mut signed: Vec<([u8; 32], [u8; 64])> = Vec::new();
     for (role, signer) in signers {
         let signature = sign_payload(payload_type, product, payload, *role, *signer)?;
-        signatures.push((key_id::<SoftSha256>(&signer.public()), signature));
+        signed.push((signer.public(), signature));
     }
-    signatures.sort_unstable_by_key(|(id, _)| *id);
-    if signatures.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+    signed.sort_unstable_by_key(|(public, _)| *public);
+    if signed.windows(2).any(|pair| pair[0].0 == pair[1].0) {
         return Err(KeyError::SameKey);
     }
-    let mut out = vec![0; envelope::LEN_MAX];
-    let len = Envelope::emit(payload_type, &signatures, payload, &mut out)?;
+    let signatures: Vec<_> =
+        signed.iter().map(|(key, made)| Signature::ed25519(key, made)).collect();
+    wrap(payload_type, &signatures, payload)
+}
+
+fn wrap(
+    payload_type: PayloadType,
+    signatures: &[Signature<'_>],
+    payload: &[u8],
+) -> Result<Vec<u8>, KeyError> {
+    let mut out = vec![0; envelope::LEN_MAX + payload.len()];
+    let len = Envelope::emit(payload_type, signatures, payload, &mut out)?;
     out.truncate(len);
     Ok(out)
 }
@@ -500,21 +559,23 @@ pub fn add_signature(
     signer: &dyn Signer,
 ) -> Result<Vec<u8>, KeyError> {
     let mut signatures: Vec<_> = envelope.signatures().collect();
-    let id = key_id::<SoftSha256>(&signer.public());
-    if signatures.iter().any(|(other, _)| *other == id) {
-        return Err(KeyError::SignedAlready(id));
+    let public = signer.public();
+    let is_ours = |other: &Signature<'_>| other.kind == KeyKind::Ed25519;
+    if signatures.iter().any(|other| is_ours(other) && other.name == public) {
+        return Err(KeyError::SignedAlready(key_id::<SoftSha256>(&public)));
     }
     // Before the signer is asked, which may take a person's touch.
-    if signatures.len() == envelope::SIGNATURES_MAX {
+    if signatures.iter().filter(|other| is_ours(other)).count()
+        == usize::from(KeyKind::Ed25519.count_max())
+        || signatures.len() == envelope::SIGNATURES_MAX
+    {
         return Err(KeyError::Full);
     }
     let (payload_type, payload) = (envelope.payload_type(), envelope.payload());
-    signatures.push((id, sign_payload(payload_type, product, payload, role, signer)?));
-    signatures.sort_unstable_by_key(|(id, _)| *id);
-    let mut out = vec![0; envelope::LEN_MAX];
-    let len = Envelope::emit(payload_type, &signatures, payload, &mut out)?;
-    out.truncate(len);
-    Ok(out)
+    let made = sign_payload(payload_type, product, payload, role, signer)?;
+    signatures.push(Signature::ed25519(&public, &made));
+    signatures.sort_unstable_by_key(|signature| (signature.kind.code(), signature.name));
+    wrap(payload_type, &signatures, payload)
 }
 
 fn sign_payload(
@@ -524,8 +585,7 @@ fn sign_payload(
     role: KeyRole,
     signer: &dyn Signer,
 ) -> Result<[u8; 64], KeyError> {
-    let prefix = envelope::signed_prefix(payload_type, role, product, payload.len() as u32);
-    signer.sign(&[&prefix[..], payload].concat())
+    signer.sign(&envelope::to_be_signed(payload_type, role, product, payload))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -575,6 +635,31 @@ mod tests {
             bytes = result.unwrap();
             let at_once = sign_envelope(PayloadType::Manifest, &product, b"payload", &all).unwrap();
             assert!(bytes == at_once);
+        }
+    }
+
+    /// It said only that it had expected an Ed25519 key.
+    #[test]
+    fn a_secret_key_of_another_kind_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        for (number, kind) in
+            [(17, KeyKind::MlDsa44), (18, KeyKind::MlDsa65), (19, KeyKind::MlDsa87)]
+        {
+            // PKCS#8 with the seed alone, as RFC 9881 has it.
+            let mut inner = vec![0x30, 52, 2, 1, 0, 0x30, 11, 6, 9];
+            inner.extend([0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x03, number]);
+            inner.extend([4, 34, 0x80, 32]);
+            inner.extend([7; 32]);
+            inner[1] = inner.len() as u8 - 2;
+            let document = SecretDocument::try_from(&inner[..]).unwrap();
+            let path = folder.path().join("secret.pem");
+            document.write_pem_file(&path, "PRIVATE KEY", Default::default()).unwrap();
+            let error = SigningKey::read(&path).unwrap_err();
+            assert!(
+                matches!(error, KeyError::Kind { kind: found, .. } if found == kind),
+                "{error}"
+            );
+            assert!(error.to_string().contains(kind.name()), "{error}");
         }
     }
 

@@ -132,7 +132,8 @@ pub enum TableError {
         /// Its length.
         bytes: u64,
     },
-    /// A table that could be restored would be written over what is in use.
+    /// A table that could be restored would be written over what is in use, or what was written
+    /// cannot be read.
     #[error("{}: {why}", path.display())]
     NotRestored {
         /// The disk.

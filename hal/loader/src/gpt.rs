@@ -20,7 +20,7 @@ use alloc::vec::Vec;
 use gpt_disk_types::{GptHeader, GptPartitionEntry, Guid, MasterBootRecord, guid};
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
 
-/// GPT type of the partition with the two copies of the boot record.
+/// GPT type of the partition with the copies of the boot record.
 pub const RECORD_KIND: Guid = guid!("116da90b-22a5-4c4a-a767-df4c99a3cfe7");
 /// GPT type of an update slot.
 pub const SLOT_KIND: Guid = guid!("cb603fbf-8083-4eb6-9050-4ade66bf0892");
@@ -63,7 +63,7 @@ pub struct Table {
 /// Why there is no telling what is on a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableError {
-    /// The disk cannot be read.
+    /// The first sector cannot be read, which says whether a table counts.
     Device(DeviceError),
     /// There is no table.
     NoTable,
@@ -126,7 +126,10 @@ pub enum Fault {
 impl core::fmt::Display for TableError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            Self::Device(error) => write!(f, "the partition table cannot be read: {error}"),
+            Self::Device(error) => write!(
+                f,
+                "its first sector, where the protective MBR should be, cannot be read: {error}"
+            ),
             Self::NoTable => f.write_str("no partition table"),
             Self::Unprotected => {
                 f.write_str("its partition table does not count: no protective MBR is before it")

@@ -4,8 +4,8 @@
 //!
 //! | partition | holds |
 //! |---|---|
-//! | `stillboot-record` | both copies of the boot record, half of the partition apart |
-//! | `stillboot-a`, `-b`, `-c`, `-recovery` | the slots |
+//! | `stillboot-record` | the copies of the boot record, at 0, 1 MiB and 2 MiB |
+//! | `stillboot-a`, `-b`, `-c`, `-recovery` | the slots, each with its head in the last 32 KiB |
 //! | `stillboot-a-rootfs`, ... | a further region of a slot, for components of that role |
 //!
 //! The boot record is looked for on the own disk first: the one that the loader came from, or that
@@ -22,15 +22,25 @@ use alloc::vec::Vec;
 use gpt_disk_types::Guid;
 use stillboot::device::Geometry;
 use stillboot::format::{Role, Slot};
-use stillboot::layout::{DEVICES_MAX, Layout, LayoutError, Region, SlotLayout, SlotRegion};
+use stillboot::layout::{
+    Area, DEVICES_MAX, Layout, LayoutError, PLACES_MIN, Region, SlotLayout, SlotRegion,
+};
+use stillboot::verify::HEAD_LEN_MAX;
 
 use crate::gpt::{Partition, Table};
 
 /// Name of the partition with the boot record.
 pub const RECORD_NAME: &str = "stillboot-record";
 
-/// Least distance of the two copies of the record, in bytes.
+/// Distance of the copies of the record, in bytes.
 pub const RECORD_DISTANCE: u64 = 1 << 20;
+
+/// Least length of the partition with the boot record, in bytes.
+pub const RECORD_LEN_MIN: u64 = PLACES_MIN as u64 * RECORD_DISTANCE;
+
+/// Length of a slot's head at the end of its partition, in bytes: trust area, confirmed block,
+/// commit block.
+pub const HEAD_LEN: u64 = HEAD_LEN_MAX as u64 + 2 * ERASE_BLOCK;
 
 /// Erase blocks of disks, whatever their sectors are.
 const ERASE_BLOCK: u64 = 4096;
@@ -63,8 +73,16 @@ pub struct Plan {
     /// What was left out, and why.
     pub notes: Vec<String>,
     geometries: Vec<Geometry>,
-    record: [Region; 2],
-    slots: Vec<(Slot, Vec<SlotRegion>)>,
+    record: [Region; PLACES_MIN],
+    slots: Vec<PlannedSlot>,
+}
+
+/// Where one slot stands.
+#[derive(Clone, Debug)]
+struct PlannedSlot {
+    slot: Slot,
+    head: Region,
+    regions: Vec<SlotRegion>,
 }
 
 /// Why nothing can be started.
@@ -84,11 +102,16 @@ pub enum PlanError {
 impl core::fmt::Display for PlanError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
+            // No head stands in it.
+            Self::Record(FindError::TooShort) => write!(
+                f,
+                "partition {RECORD_NAME} is shorter than one block of {ERASE_BLOCK} bytes: its \
+                 three places need {RECORD_LEN_MIN} bytes"
+            ),
             Self::Record(error) => write!(f, "partition {RECORD_NAME}: {error}"),
             Self::RecordSize { found } => write!(
                 f,
-                "partition {RECORD_NAME} has {found} bytes: two copies need {}",
-                2 * RECORD_DISTANCE
+                "partition {RECORD_NAME} has {found} bytes: its three places need {RECORD_LEN_MIN}"
             ),
             Self::NoSlots(notes) => {
                 f.write_str("no slot: expected partitions named stillboot-a and stillboot-b")?;
@@ -112,7 +135,7 @@ pub enum FindError {
         /// First byte of the partition.
         start: u64,
     },
-    /// It is shorter than an erase block.
+    /// It is shorter than what must stand in it.
     TooShort,
 }
 
@@ -122,7 +145,7 @@ impl core::fmt::Display for FindError {
             Self::Missing => "not found on any disk",
             Self::Ambiguous => "found twice, so nothing says which one is meant",
             Self::TooManyDisks => "on a fifth disk, at most four are used",
-            Self::TooShort => "shorter than 4096 bytes",
+            Self::TooShort => "shorter than the 36864 bytes of a head and one block",
             Self::Unaligned { start } => {
                 return write!(
                     f,
@@ -136,7 +159,7 @@ impl core::fmt::Display for FindError {
 }
 
 /// One-element lists that live as long as the program, for regions of one role each.
-const SINGLE_ROLES: [&[Role]; 8] = [
+const SINGLE_ROLES: [&[Role]; 9] = [
     &[Role::Kernel],
     &[Role::Initramfs],
     &[Role::Cmdline],
@@ -145,6 +168,7 @@ const SINGLE_ROLES: [&[Role]; 8] = [
     &[Role::Rootfs],
     &[Role::Image],
     &[Role::Data],
+    &[Role::Verity],
 ];
 
 impl Plan {
@@ -155,26 +179,27 @@ impl Plan {
     pub fn new(sources: &[Source<'_>], pinned: &[Pinned<'_>]) -> Result<Self, PlanError> {
         let mut finder = Finder { sources, pinned, disks: Vec::new(), home: None };
         let home = finder.region(RECORD_NAME).map_err(PlanError::Record)?;
-        if home.len < 2 * RECORD_DISTANCE {
+        if home.len < RECORD_LEN_MIN {
             return Err(PlanError::RecordSize { found: home.len });
         }
         finder.home = finder.disks.first().copied();
-        let half = home.len / 2 / ERASE_BLOCK * ERASE_BLOCK;
-        let record = [
-            Region { len: half, ..home },
-            Region { offset: home.offset + half, len: half, ..home },
-        ];
+        // At fixed places, so that a partition may grow.
+        let record = core::array::from_fn(|number| Region {
+            offset: home.offset + number as u64 * RECORD_DISTANCE,
+            len: ERASE_BLOCK,
+            ..home
+        });
 
         let mut notes = Vec::new();
         let mut slots = Vec::new();
         for slot in Slot::ALL {
             let name = format!("stillboot-{slot}");
             match finder.slot(&name) {
-                Ok(regions) => {
+                Ok((head, regions)) => {
                     // One that is too small, or pinned to what is another's already, would take
                     // all others with it.
-                    slots.push((slot, regions));
-                    if let Err(error) = finder.check(record, &slots) {
+                    slots.push(PlannedSlot { slot, head, regions });
+                    if let Err(error) = finder.check(&record, &slots) {
                         slots.pop();
                         notes.push(format!("slot {slot} left out: {error}"));
                     }
@@ -201,12 +226,16 @@ impl Plan {
     /// # Errors
     /// [`LayoutError`].
     pub fn layout<'a>(&'a self, slots: &'a [SlotLayout<'a>]) -> Result<Layout<'a>, LayoutError> {
-        Layout::new(&self.geometries, self.record, slots)
+        Layout::new(&self.geometries, Area::Blocks(&self.record), slots)
     }
 }
 
-fn layouts(slots: &[(Slot, Vec<SlotRegion>)]) -> Vec<SlotLayout<'_>> {
-    slots.iter().map(|(slot, regions)| SlotLayout { slot: *slot, regions }).collect()
+fn layouts(slots: &[PlannedSlot]) -> Vec<SlotLayout<'_>> {
+    let mut layouts = Vec::new();
+    for PlannedSlot { slot, head, regions } in slots {
+        layouts.push(SlotLayout { slot: *slot, head: Some(*head), index: None, regions });
+    }
+    layouts
 }
 
 struct Finder<'a> {
@@ -222,16 +251,12 @@ impl<'a> Finder<'a> {
         self.disks.iter().map(|disk| self.sources[*disk].geometry).collect()
     }
 
-    fn check(
-        &self,
-        record: [Region; 2],
-        slots: &[(Slot, Vec<SlotRegion>)],
-    ) -> Result<(), LayoutError> {
-        Layout::new(&self.geometries(), record, &layouts(slots)).map(|_| ())
+    fn check(&self, record: &[Region], slots: &[PlannedSlot]) -> Result<(), LayoutError> {
+        Layout::new(&self.geometries(), Area::Blocks(record), &layouts(slots)).map(|_| ())
     }
 
-    /// All regions of a slot; an error names the partition it is about.
-    fn slot(&mut self, name: &str) -> Result<Vec<SlotRegion>, (String, FindError)> {
+    /// Head and all regions of a slot; an error names the partition it is about.
+    fn slot(&mut self, name: &str) -> Result<(Region, Vec<SlotRegion>), (String, FindError)> {
         // What a slot that is left out would have added must not use up the devices.
         let disks = self.disks.len();
         let mut regions = Vec::new();
@@ -248,7 +273,16 @@ impl<'a> Finder<'a> {
         if found.is_err() {
             self.disks.truncate(disks);
         }
-        found.map(|()| regions)
+        found?;
+        // The head stands at the end of the first: what is in front of it can be used from the
+        // partition's first byte, by systems that know nothing of it.
+        let whole = regions[0].region;
+        let Some(len) = whole.len.checked_sub(HEAD_LEN).filter(|len| *len > 0) else {
+            self.disks.truncate(disks);
+            return Err((name.into(), FindError::TooShort));
+        };
+        regions[0].region.len = len;
+        Ok((Region { offset: whole.offset + len, len: HEAD_LEN, ..whole }, regions))
     }
 
     fn add(
@@ -350,6 +384,18 @@ mod tests {
 
     const FULL: &[&str] = &["esp", "stillboot-record", "stillboot-a", "stillboot-b"];
 
+    /// It was said to be too short for a head, which it has not.
+    #[test]
+    fn a_record_of_one_sector_is_told_what_it_needs() {
+        let mut table = table(FULL);
+        for len in [512, 4096] {
+            table.partitions[1].len_bytes = len;
+            let error = Plan::new(&[source(&table, true)], &[]).unwrap_err();
+            let text = format!("{error}");
+            assert!(text.contains("need 3145728") && !text.contains("head"), "{text}");
+        }
+    }
+
     #[test]
     fn names_are_those_that_linux_uses() {
         use stillboot_linux::{disk, guid};
@@ -397,7 +443,7 @@ mod tests {
                     let spec = |name: &str| PartitionSpec {
                         name: name.into(),
                         type_guid: Uuid::from_u128(7),
-                        size_bytes: 2 * MIB,
+                        size_bytes: 3 * MIB,
                         part_guid: None,
                     };
                     let specs: Vec<_> = names.into_iter().map(spec).collect();
@@ -441,7 +487,7 @@ mod tests {
             let (mine, other) = (ours.slots(), theirs.plan.slots());
             assert_eq!(mine, other, "seed {seed}");
             let (mine, other) = (ours.layout(&mine).unwrap(), theirs.plan.layout(&other).unwrap());
-            assert_eq!([mine.record(0), mine.record(1)], [other.record(0), other.record(1)]);
+            assert_eq!(mine.places(), other.places());
         }
         assert!(made > 10 && on_two > 5 && doubled > 3, "{made} {on_two} {doubled}");
     }

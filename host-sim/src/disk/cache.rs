@@ -208,6 +208,9 @@ impl Pending {
     }
 }
 
+/// What is cut reaches a cache, not the medium.
+impl<D: BlockDevice> super::Torn for WriteCache<D> {}
+
 impl<D: BlockDevice> BlockDevice for WriteCache<D> {
     fn geometry(&self) -> Geometry {
         self.device.geometry()

@@ -18,7 +18,7 @@ mod ram;
 mod random;
 
 pub use cache::WriteCache;
-pub use power::{Change, Cut, PowerCut, Tear};
+pub use power::{Change, Cut, PowerCut, Tear, Torn};
 pub use ram::{Law, RamDisk};
 pub use random::Random;
 /// A file or a real disk in the place of a [`RamDisk`].

@@ -29,6 +29,15 @@ pub enum Tear {
     Mixed(u64),
 }
 
+/// A device that may be told what a cut left of a granule.
+pub trait Torn: BlockDevice {
+    /// The programming or erasing of the granule at `offset` was cut in the middle. Most media go by
+    /// the bytes that are there.
+    fn torn(&mut self, offset: u64) {
+        let _ = offset;
+    }
+}
+
 /// A request that changes the device: what power cuts are counted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -134,10 +143,12 @@ impl<D: BlockDevice> PowerCut<D> {
     fn require_power(&self) -> Result<(), DeviceError> {
         if self.is_off { Err(DeviceError::Gone) } else { Ok(()) }
     }
+}
 
+impl<D: Torn> PowerCut<D> {
     fn tear_write(&mut self, offset: u64, bytes: &[u8], tear: Tear) -> Result<(), DeviceError> {
-        let mut cells = vec![0; bytes.len()];
-        self.device.read(offset, &mut cells)?;
+        let before = self.cells(offset, bytes.len());
+        let mut cells = before.clone();
         let granule = self.device.geometry().write_granule_bytes as usize;
         match tear {
             Tear::Prefix(_) | Tear::Suffix(_) => {
@@ -155,7 +166,7 @@ impl<D: BlockDevice> PowerCut<D> {
                         for (cell, byte) in cells.iter_mut().zip(bytes) {
                             *cell ^= (*cell ^ byte) & random.next_u64() as u8;
                         }
-                        return self.device.write(offset, &cells);
+                        return self.write_torn(offset, &before, &cells, bytes);
                     }
                 };
                 for (cells, bytes) in cells.chunks_mut(run).zip(bytes.chunks(run)) {
@@ -167,14 +178,49 @@ impl<D: BlockDevice> PowerCut<D> {
         }
         // All of the range, also where it keeps its bytes: flash that was touched by a write that
         // was cut is not erased any more, even if it reads so.
-        self.device.write(offset, &cells)
+        self.write_torn(offset, &before, &cells, bytes)
+    }
+
+    /// What is there; of what cannot be read, zeros.
+    fn cells(&mut self, offset: u64, len: usize) -> Vec<u8> {
+        let mut cells = vec![0; len];
+        let granule = self.device.geometry().write_granule_bytes as usize;
+        if self.device.read(offset, &mut cells).is_err() {
+            let mut at = offset;
+            for cells in cells.chunks_mut(granule) {
+                if self.device.read(at, cells).is_err() {
+                    cells.fill(0);
+                }
+                at += cells.len() as u64;
+            }
+        }
+        cells
+    }
+
+    /// Writes what a cut left, and tells the device which granules it met in the middle.
+    fn write_torn(
+        &mut self,
+        offset: u64,
+        before: &[u8],
+        cells: &[u8],
+        after: &[u8],
+    ) -> Result<(), DeviceError> {
+        self.device.write(offset, cells)?;
+        let granule = self.device.geometry().write_granule_bytes as usize;
+        for from in (0..cells.len()).step_by(granule) {
+            let of = |bytes: &[u8]| bytes[from..from + granule].to_vec();
+            if of(cells) != of(before) && of(cells) != of(after) {
+                self.device.torn(offset + from as u64);
+            }
+        }
+        Ok(())
     }
 
     fn tear_erase(&mut self, offset: u64, len: u64, tear: Tear) -> Result<(), DeviceError> {
         // A device without erase has nothing to tear.
         let Some(erased) = self.device.geometry().erased else { return Ok(()) };
-        let mut cells = vec![0; usize::try_from(len).expect("a disk fits in RAM")];
-        self.device.read(offset, &mut cells)?;
+        let before = self.cells(offset, usize::try_from(len).expect("a disk fits in RAM"));
+        let mut cells = before.clone();
         match tear {
             Tear::Prefix(_) | Tear::Suffix(_) => {
                 let done = tear.range(cells.len());
@@ -193,7 +239,7 @@ impl<D: BlockDevice> PowerCut<D> {
         }
         self.device.erase(offset, len)?;
         // As above: cells that read as erased after an erase that was cut are not to be written.
-        self.device.write(offset, &cells)
+        self.write_torn(offset, &before, &cells, &vec![erased; before.len()])
     }
 }
 
@@ -208,7 +254,7 @@ impl Tear {
     }
 }
 
-impl<D: BlockDevice> BlockDevice for PowerCut<D> {
+impl<D: Torn> BlockDevice for PowerCut<D> {
     fn geometry(&self) -> Geometry {
         self.device.geometry()
     }

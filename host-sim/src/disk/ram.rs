@@ -3,6 +3,7 @@
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
 
 use super::pages::Pages;
+use super::power::Torn;
 
 /// What a write may do to bytes that are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,10 +13,16 @@ pub enum Law {
     /// Flash whose controller or error correction allows one write per granule and erase: a second
     /// one is refused as [`DeviceError::NotErased`], also if it would change nothing.
     WriteOnce,
+    /// The same, with error correction over each granule: one whose programming or erasing was cut
+    /// does not match its check bits, and cannot be read until it is erased.
+    ErrorCorrected,
     /// Plain NOR flash: a write only moves bits away from the erased value, and says nothing about
     /// those it could not move back.
     ClearBits,
 }
+
+/// What is noted of a granule whose programming or erasing was cut.
+const CUT: u8 = 2;
 
 /// A device in memory: durable at once, exact, and cheap to [`fork`](Self::fork).
 #[derive(Clone, Debug)]
@@ -23,19 +30,25 @@ pub struct RamDisk {
     geometry: Geometry,
     law: Law,
     content: Pages,
-    /// One byte per granule under [`Law::WriteOnce`]: 1 if written since it was erased.
+    /// One byte per granule under [`Law::WriteOnce`] and [`Law::ErrorCorrected`]: 1 if written since
+    /// it was erased, 2 if that was cut in the middle.
     written: Option<Pages>,
 }
 
 impl RamDisk {
     /// A device filled with one byte: a disk, or where the geometry has an erased value flash
-    /// under [`Law::WriteOnce`]. Flash that is not filled with its erased value counts as written.
+    /// under [`Law::WriteOnce`], with granules as long as those of an STM32H7 under
+    /// [`Law::ErrorCorrected`]. Flash that is not filled with its erased value counts as written.
     ///
     /// # Panics
     /// If the geometry is not valid, or the disk does not fit in memory.
     #[must_use]
     pub fn new(geometry: Geometry, fill: u8) -> Self {
-        let law = if geometry.erased.is_some() { Law::WriteOnce } else { Law::Rewritable };
+        let law = match geometry.erased {
+            None => Law::Rewritable,
+            Some(_) if geometry.write_granule_bytes >= 32 => Law::ErrorCorrected,
+            Some(_) => Law::WriteOnce,
+        };
         Self::with_law(geometry, law, fill)
     }
 
@@ -48,7 +61,7 @@ impl RamDisk {
     pub fn with_law(geometry: Geometry, law: Law, fill: u8) -> Self {
         assert!(geometry.is_valid(), "{geometry:?} is not valid");
         assert_eq!(geometry.erased.is_none(), law == Law::Rewritable, "{law:?} on {geometry:?}");
-        let written = (law == Law::WriteOnce).then(|| {
+        let written = matches!(law, Law::WriteOnce | Law::ErrorCorrected).then(|| {
             let granules = geometry.capacity_bytes / u64::from(geometry.write_granule_bytes);
             Pages::new(granules, u8::from(geometry.erased != Some(fill)))
         });
@@ -91,10 +104,31 @@ impl RamDisk {
         self.content.write(offset, bytes);
     }
 
+    /// What is noted of each granule that the range touches.
+    fn marks(&self, offset: u64, len: u64) -> Vec<u8> {
+        let granule = u64::from(self.geometry.write_granule_bytes);
+        let (first, end) = (offset / granule, (offset + len).div_ceil(granule));
+        let mut marks = vec![0; (end - first) as usize];
+        if let Some(written) = &self.written {
+            written.read(first, &mut marks);
+        }
+        marks
+    }
+
     /// The law that it obeys.
     #[must_use]
     pub fn law(&self) -> Law {
         self.law
+    }
+}
+
+impl Torn for RamDisk {
+    fn torn(&mut self, offset: u64) {
+        if self.law == Law::ErrorCorrected
+            && let Some(written) = &mut self.written
+        {
+            written.fill(offset / u64::from(self.geometry.write_granule_bytes), 1, CUT);
+        }
     }
 }
 
@@ -105,6 +139,9 @@ impl BlockDevice for RamDisk {
 
     fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError> {
         self.geometry.check_read(offset, into.len() as u64)?;
+        if self.law == Law::ErrorCorrected && self.marks(offset, into.len() as u64).contains(&CUT) {
+            return Err(DeviceError::Io);
+        }
         self.content.read(offset, into);
         Ok(())
     }
@@ -113,16 +150,14 @@ impl BlockDevice for RamDisk {
         self.geometry.check_write(offset, bytes.len() as u64)?;
         match self.law {
             Law::Rewritable => self.content.write(offset, bytes),
-            Law::WriteOnce => {
-                let granule = u64::from(self.geometry.write_granule_bytes);
-                let (first, count) = (offset / granule, bytes.len() / granule as usize);
-                let written = self.written.as_mut().expect("kept under this law");
-                let mut marks = vec![0; count];
-                written.read(first, &mut marks);
-                if marks.contains(&1) {
+            Law::WriteOnce | Law::ErrorCorrected => {
+                let marks = self.marks(offset, bytes.len() as u64);
+                if marks.iter().any(|mark| *mark != 0) {
                     return Err(DeviceError::NotErased);
                 }
-                written.fill(first, count as u64, 1);
+                let first = offset / u64::from(self.geometry.write_granule_bytes);
+                let written = self.written.as_mut().expect("kept under this law");
+                written.fill(first, marks.len() as u64, 1);
                 self.content.write(offset, bytes);
             }
             Law::ClearBits => {

@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use crate::disk::Torn;
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
 
 use crate::engine::Disks;
@@ -29,6 +30,8 @@ pub enum Fault {
     Rot(u64, u64),
     /// The range of this read answers right now, and with one bit turned every second time.
     Lies(u64, u64),
+    /// These bytes, from the first on and so many, cannot be changed any more; they can be read.
+    Dead(u64, u64),
 }
 
 /// A device with one fault.
@@ -123,7 +126,13 @@ impl<D: BlockDevice> Faulty<D> {
                 | Fault::Stuck(when)
                 | Fault::Misdirected(when, _),
             ) => when == at,
-            Some(Fault::ReadOnce(_) | Fault::ReadAlways(_) | Fault::Rot(..) | Fault::Lies(..))
+            Some(
+                Fault::ReadOnce(_)
+                | Fault::ReadAlways(_)
+                | Fault::Rot(..)
+                | Fault::Lies(..)
+                | Fault::Dead(..),
+            )
             | None => false,
         };
         if begins {
@@ -140,6 +149,9 @@ impl<D: BlockDevice> Faulty<D> {
             Some(Fault::WriteOnce(_)) if begins => Some(Err(DeviceError::Io)),
             Some(Fault::WriteAlways(_)) if begins || touches => Some(Err(DeviceError::Io)),
             Some(Fault::Stuck(_)) if begins || touches => Some(Ok(())),
+            Some(Fault::Dead(from, count)) if offset < from + count && from < offset + len => {
+                Some(Err(DeviceError::Io))
+            }
             // Written anew, the cells are as good as new.
             Some(Fault::ReadAlways(_) | Fault::Rot(..)) if touches => {
                 self.hit = None;
@@ -156,6 +168,12 @@ impl<D: BlockDevice> Faulty<D> {
         {
             *byte ^= 1 << (bit % 8);
         }
+    }
+}
+
+impl<D: Torn> Torn for Faulty<D> {
+    fn torn(&mut self, offset: u64) {
+        self.device.torn(offset);
     }
 }
 

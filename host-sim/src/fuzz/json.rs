@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 use stillboot::format::{Manifest, Slot, envelope, manifest};
+use stillboot::json::index::{INDEX_LEN_MAX, OFFERS_MAX, PATCHES_MAX};
 use stillboot::json::view as json_view;
 use stillboot::json::{ChannelIndex, Latest};
 use stillboot::verify::SoftSha256;
@@ -95,27 +96,48 @@ fn digits(uuid: &str) -> String {
 /// A channel index is accepted in one encoding only, and means the same to other readers.
 fn index(data: &[u8]) {
     let Ok(index) = ChannelIndex::parse(data) else { return };
-    let mut again = [0; envelope::PAYLOAD_LEN_MAX];
-    let len = index.emit(&mut again).expect("what was read can be written");
+    let mut again = vec![0; INDEX_LEN_MAX];
+    let len = index
+        .head()
+        .emit(index.offers(), index.patches(), &mut again)
+        .expect("what was read can be written");
     assert_eq!(&again[..len], data);
     let value: Value = serde_json::from_slice(data).expect("what is accepted is JSON");
-    assert_eq!(value["schema"], index.schema);
-    assert_eq!(value["product"], hex(&index.product));
-    assert_eq!(value["track"], index.track.as_str());
+    assert_eq!(value["product"], hex(index.product()));
+    assert_eq!(value["track"], index.track().as_str());
+    same_numbers(
+        &value,
+        &[("schema", index.schema().into()), ("issue", index.issue()), ("until", index.until())],
+    );
     let offers = value["offers"].as_array().expect("a list");
-    assert_eq!(offers.len(), index.offers.len());
-    for (value, offer) in offers.iter().zip(&index.offers) {
+    assert!(offers.len() <= OFFERS_MAX);
+    assert_eq!(offers.len(), index.offers().count());
+    for (value, offer) in offers.iter().zip(index.offers()) {
         assert_eq!(value["risk"], offer.risk.name());
         assert_eq!(value["branch"], offer.branch.as_str());
         assert_eq!(value["digest"], hex(&offer.digest));
         assert_eq!(value["version"], offer.version.as_str());
         assert_eq!(value["url"], offer.url.as_str());
         let numbers = [("size", offer.size), ("since", offer.since), ("until", offer.until)];
-        for (name, number) in numbers {
-            // As a reader sees it that keeps all numbers as floating point.
-            assert_eq!(value[name].as_f64(), Some(number as f64), "{name}");
-            assert_eq!(value[name].as_u64(), Some(number), "{name}");
-        }
+        same_numbers(value, &numbers);
+    }
+    let patches = value["patches"].as_array().expect("a list");
+    assert!(patches.len() <= PATCHES_MAX);
+    assert_eq!(patches.len(), index.patches().count());
+    for (value, patch) in patches.iter().zip(index.patches()) {
+        assert_eq!(value["from"], hex(&patch.from));
+        assert_eq!(value["to"], hex(&patch.to));
+        assert_ne!(patch.from, patch.to);
+        assert_eq!(value["url"], patch.url.as_str());
+        same_numbers(value, &[("size", patch.size)]);
+    }
+}
+
+fn same_numbers(value: &Value, numbers: &[(&str, u64)]) {
+    for (name, number) in numbers {
+        // As a reader sees it that keeps all numbers as floating point.
+        assert_eq!(value[name].as_f64(), Some(*number as f64), "{name}");
+        assert_eq!(value[name].as_u64(), Some(*number), "{name}");
     }
 }
 

@@ -108,7 +108,10 @@ fn of_kind(kind: &str) -> Vec<Vec<u8>> {
                     let product = "6578616d706c65206761746577617900";
                     format!(
                         "{{\"schema\":1,\"product\":\"{product}\",\"track\":\"latest\",\
-                         \"offers\":[{offers}]}}"
+                         \"issue\":7,\"until\":0,\"offers\":[{offers}],\"patches\":[\
+                         {{\"from\":\"{0}\",\"to\":\"{digest}\",\"size\":512,\
+                         \"url\":\"https://example.org/p.sbd\"}}]}}",
+                        "cd".repeat(32)
                     )
                 })
                 .map(String::into_bytes)
@@ -135,7 +138,11 @@ fn of_kind(kind: &str) -> Vec<Vec<u8>> {
         .collect(),
         "files" => {
             let public = publisher.release.public();
-            let roots = Roots { product: "p".into(), threshold: 1, keys: vec![public] };
+            let roots = Roots {
+                product: "p".into(),
+                threshold: 1,
+                keys: vec![stillboot::verify::RootKey::ed25519(public)],
+            };
             let mut all = vec![
                 roots.to_toml().unwrap_or_default().into_bytes(),
                 public_to_pem(&public).into_bytes(),
@@ -146,7 +153,9 @@ fn of_kind(kind: &str) -> Vec<Vec<u8>> {
         }
         "table" => {
             let mib = 1 << 20;
-            let names = [("stillboot-record", 2 * mib), ("stillboot-a", mib), ("stillboot-b", mib)];
+            // All of the smallest disk.
+            let (a, b) = (("stillboot-a", mib / 2), ("stillboot-b", mib / 2));
+            let names = [("stillboot-record", 3 * mib), a, b];
             // Mended: as the primary, as the backup, as both, with either size of a block.
             [0x58, 0x68, 0x78, 0x59].map(|shape| files::table_seed(shape, &names)).to_vec()
         }

@@ -7,7 +7,7 @@ use stillboot::record::Choice;
 
 use super::past::{Field, LIVED, TRIES};
 use super::unread::Unread;
-use crate::disk::{Cut, PowerCut, RamDisk, Random, Tear};
+use crate::disk::{Change, Cut, PowerCut, RamDisk, Random, Tear};
 use crate::fault::{Fault, Faulty};
 use crate::oracle::{Broken, Promise};
 use crate::walk::chain::{LOW, OTHER_CLASS, RECOVERY};
@@ -165,7 +165,9 @@ impl<'f, 'a> Device<'f, 'a> {
             self.stale = Some(proof);
         }
         self.world.watchdog_reset = watchdog;
+        let (spared, changes) = (self.true_copy(), self.changes());
         let on = self.world.power_on().expect("the ground is sound");
+        self.look_at_record(spared, changes);
         self.told.push(words::power_on(&on.report));
         self.running = on.proof;
         on
@@ -173,7 +175,10 @@ impl<'f, 'a> Device<'f, 'a> {
 
     /// A request.
     pub(super) fn operate(&mut self, request: Request) -> Result<Answer, OperateError> {
+        let spared = if matches!(request, Request::Discard(_)) { None } else { self.true_copy() };
+        let changes = self.changes();
         let answer = self.world.operate(request);
+        self.look_at_record(spared, changes);
         self.told.push(words::request(&request, &answer));
         answer
     }
@@ -190,7 +195,9 @@ impl<'f, 'a> Device<'f, 'a> {
         let bundle = if is_whole { release.bundle.to_vec() } else { chain.tampered(name) };
         let running = self.running.map_or(Running::Offline, Running::Proof);
         let spared = self.unrecorded();
+        let (copy, changes) = (self.true_copy(), self.changes());
         let answer = self.world.install_with(&mut Bytes::new(&bundle, usize::MAX), running, change);
+        self.look_at_record(copy, changes);
         self.told.push(words::install(&release.name, &answer));
         let lost = spared.iter().find(|slot| !self.whole().contains(slot));
         if let Some(slot) = lost {
@@ -198,6 +205,39 @@ impl<'f, 'a> Device<'f, 'a> {
             self.broken.get_or_insert(Broken { promise: Promise::Boots, how });
         }
         answer
+    }
+
+    fn changes(&self) -> usize {
+        self.world.disks[0].trace().len()
+    }
+
+    /// The place of the record, or the log block, that counts.
+    fn true_copy(&self) -> Option<u8> {
+        if self.disk().device().fault().is_some() {
+            return None;
+        }
+        match self.world.clone().record() {
+            Ok((_, Choice::Current { copy }, _)) => Some(copy),
+            _ => None,
+        }
+    }
+
+    /// The only copy may be the one that counts: another one is erased first, always.
+    fn look_at_record(&mut self, copy: Option<u8>, from: usize) {
+        let Some(copy) = copy else { return };
+        let ground = &self.field.ground;
+        let places: Vec<_> =
+            ground.places().iter().map(|place| (ground.place(*place), place.len)).collect();
+        let erased = self.world.disks[0].trace()[from..].iter().find_map(|change| match change {
+            Change::Erase { offset, .. } => {
+                places.iter().position(|(at, len)| (*at..at + len).contains(offset))
+            }
+            Change::Write { .. } | Change::Flush => None,
+        });
+        if erased == Some(usize::from(copy)) {
+            let how = format!("place {copy} holds the record that counts, and is erased");
+            self.broken.get_or_insert(Broken { promise: Promise::Record, how });
+        }
     }
 
     /// The slots that are whole while there is no record to say so. Nothing may be installed then: a

@@ -51,7 +51,13 @@ pub struct Region {
 
 /// All regions of a device.
 #[derive(Clone, Debug)]
-pub struct Regions(Vec<Region>);
+pub struct Regions {
+    all: Vec<Region>,
+    /// Where copies of the record stand.
+    records: Vec<u64>,
+    /// Of a log, where only the disk says where records stand.
+    log: Option<Ground>,
+}
 
 impl Regions {
     /// Of a device with this layout, whose one disk has what `ground` says.
@@ -60,7 +66,24 @@ impl Regions {
     /// If the layout is not of that ground.
     #[must_use]
     pub fn new(ground: &Ground, layout: &Layout<'_>) -> Self {
-        Self::of(layout, [ground.record(0).offset, ground.record(1).offset])
+        if !ground.is_log() {
+            let places = ground.places().iter().map(|at| at.offset);
+            return Self::of(layout, &places.collect::<Vec<_>>());
+        }
+        let mut all = Vec::new();
+        for (number, place) in ground.places().iter().enumerate() {
+            let range = place.offset..place.offset + place.len;
+            all.push(Region { name: format!("log block {number}"), range: range.clone(), sort: 0 });
+            // Where nearly everything that decides is.
+            let range = range.start..range.start + 512;
+            all.push(Region { name: format!("directory {number}"), range, sort: 1 });
+        }
+        for slot in layout.slots() {
+            let whole = slot.regions[0].region;
+            let range = whole.offset..whole.offset + whole.len;
+            all.push(Region { name: format!("content of {}", slot.slot), range, sort: 3 });
+        }
+        Self { all, records: Vec::new(), log: Some(ground.clone()) }
     }
 
     /// The same from the layout and the places of the record alone.
@@ -68,15 +91,14 @@ impl Regions {
     /// # Panics
     /// If a slot of the layout is not there.
     #[must_use]
-    pub fn of(layout: &Layout<'_>, record: [u64; 2]) -> Self {
+    pub fn of(layout: &Layout<'_>, record: &[u64]) -> Self {
         let mut regions = Vec::new();
-        for (copy, at) in record.into_iter().enumerate() {
+        for (copy, at) in record.iter().enumerate() {
             let name = format!("copy {copy} of the record");
-            regions.push(Region { name, range: at..at + LEN_MAX as u64, sort: 0 });
+            regions.push(Region { name, range: *at..*at + LEN_MAX as u64, sort: 0 });
         }
         for slot in layout.slots() {
             let whole = slot.regions[0].region;
-            let mut end = whole.offset;
             for (sort, part, called) in [
                 (1, Part::Trust, "trust area"),
                 (2, Part::Commit, "commit block"),
@@ -84,25 +106,31 @@ impl Regions {
             ] {
                 let region = layout.part(slot.slot, part).expect("a slot of the layout");
                 let range = region.offset..region.offset + region.len;
-                end = end.max(range.end);
                 regions.push(Region { name: format!("{called} of {}", slot.slot), range, sort });
             }
-            let rest = end..whole.offset + whole.len;
-            let name = format!("content of {}", slot.slot);
-            regions.push(Region { name, range: rest, sort: 3 });
             let range = whole.offset..whole.offset + whole.len;
+            let name = format!("content of {}", slot.slot);
+            regions.push(Region { name, range: range.clone(), sort: 3 });
+            // Where the head follows the components, as on disks, all of the slot.
+            let end = slot.head.filter(|head| head.offset == range.end);
+            let range = range.start..end.map_or(range.end, |head| head.offset + head.len);
             regions.push(Region { name: format!("slot {}", slot.slot), range, sort: 4 });
         }
-        Self(regions)
+        Self { all: regions, records: record.to_vec(), log: None }
     }
 
     /// Any of them.
     pub fn any(&self, random: &mut Random) -> &Region {
-        &self.0[random.below(self.0.len() as u64) as usize]
+        &self.all[random.below(self.all.len() as u64) as usize]
     }
 
-    fn record(&self, copy: usize) -> u64 {
-        self.0[copy].range.start
+    /// Where copies of the record stand on `disk`, and how long each may be. In a log the one in
+    /// force is the only one, for a forged one has to stand where a cell says.
+    fn records<D: Raw>(&self, disk: &D) -> Vec<(u64, usize)> {
+        let Some(ground) = &self.log else {
+            return self.records.iter().map(|at| (*at, LEN_MAX)).collect();
+        };
+        ground.records(&mut |at, len| disk.get(at, len))
     }
 }
 
@@ -125,7 +153,7 @@ pub fn strike<D: Raw>(
         }
         5..7 => {
             let one = regions.any(random);
-            let same: Vec<_> = regions.0.iter().filter(|two| two.sort == one.sort).collect();
+            let same: Vec<_> = regions.all.iter().filter(|two| two.sort == one.sort).collect();
             let two = same[random.below(same.len() as u64) as usize];
             let len = |region: &Region| region.range.end - region.range.start;
             let len = len(one).min(len(two)) as usize;
@@ -167,10 +195,10 @@ pub fn strike<D: Raw>(
         _ => {
             // As rubbish, or as on a new device.
             let byte = [0x77, 0, 0xff][random.below(3) as usize];
-            for copy in 0..2 {
-                disk.put(regions.record(copy), &[byte; LEN_MAX]);
+            for (at, len) in regions.records(disk) {
+                disk.put(at, &vec![byte; len]);
             }
-            format!("both copies of the record are filled with {byte:#04x}")
+            format!("all copies of the record are filled with {byte:#04x}")
         }
     }
 }
@@ -182,13 +210,9 @@ fn forge<D: Raw>(
     regions: &Regions,
     digests: &[Digest],
 ) -> String {
-    let read = |copy| Record::parse(&disk.get(regions.record(copy), LEN_MAX)).ok();
-    let mut record = match (read(0), read(1)) {
-        (Some(one), Some(two)) if two.sequence > one.sequence => two,
-        (Some(one), _) => one,
-        (None, Some(two)) => two,
-        (None, None) => Record::default(),
-    };
+    let places = regions.records(disk);
+    let copies = places.iter().filter_map(|(at, len)| Record::parse(&disk.get(*at, *len)).ok());
+    let mut record = copies.max_by_key(|record| record.sequence).unwrap_or_default();
     record.sequence = match random.below(8) {
         0 => 0,
         1 => SEQUENCE_MAX,
@@ -213,13 +237,13 @@ fn forge<D: Raw>(
         bytes[end..].copy_from_slice(&checksum.to_le_bytes());
         told.push(format!("version {version}"));
     }
-    let copies = match random.below(3) {
-        0 => 0..1,
-        1 => 1..2,
-        _ => 0..2,
+    let copies = match random.below(places.len() as u64 + 1) as usize {
+        one if one < places.len() => one..one + 1,
+        _ => 0..places.len(),
     };
-    for copy in copies.clone() {
-        disk.put(regions.record(copy), &bytes);
+    // In a log, where there is room for it.
+    for (at, _) in places[copies.clone()].iter().filter(|(_, room)| bytes.len() <= *room) {
+        disk.put(*at, &bytes);
     }
     format!("copies {copies:?} are forged: {}", told.join(", "))
 }

@@ -21,8 +21,8 @@ const SLOTS: [&[Slot]; 4] = [
     &[Slot::A, Slot::B, Slot::C],
     &[Slot::A],
 ];
-/// The media: the finest and the coarsest of each sort.
-const MEDIA: [&str; 4] = ["nor8", "nor32", "block512", "block4096"];
+/// The media: the finest and the coarsest of each sort, and a log of three blocks.
+const MEDIA: [&str; 5] = ["nor8", "nor32", "block512", "block4096", "log8k"];
 /// How many updates a life uses; the later ones are what a way out installs.
 pub(super) const LIVED: usize = 14;
 
@@ -59,7 +59,7 @@ pub struct Field<'a> {
 }
 
 impl<'a> Field<'a> {
-    /// Every kind: four media, four sets of slots, with and without a store of the floor.
+    /// Every kind: five media, four sets of slots, with and without a store of the floor.
     ///
     /// # Panics
     /// If a life does not go as it must: then there is nothing to damage.
@@ -69,7 +69,7 @@ impl<'a> Field<'a> {
         for medium in media().into_iter().filter(|medium| MEDIA.contains(&medium.name)) {
             for slots in SLOTS {
                 for has_store in [false, true] {
-                    let ground = Ground::new(medium.geometry, slots, SLOT_BYTES);
+                    let ground = medium.ground_of(slots, SLOT_BYTES);
                     let places = Places::new(chain, &ground);
                     let layouts = ground.slots();
                     let layout = ground.layout(&layouts).expect("the ground is sound");

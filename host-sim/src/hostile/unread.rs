@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::disk::Torn;
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
 
 /// The device.
@@ -32,6 +33,12 @@ impl<D> Unread<D> {
     #[must_use]
     pub const fn meets(&self, from: u64, end: u64) -> bool {
         from < self.range.end && self.range.start < end
+    }
+}
+
+impl<D: Torn> Torn for Unread<D> {
+    fn torn(&mut self, offset: u64) {
+        self.device.torn(offset);
     }
 }
 

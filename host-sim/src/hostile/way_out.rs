@@ -4,6 +4,7 @@ use stillboot::boot::Reason;
 use stillboot::format::record::{self, LEN_MAX};
 use stillboot::format::{Floor, Record, Slot, SlotKind};
 use stillboot::install::{InstallError, Refusal, Wait};
+use stillboot::layout::Region;
 use stillboot::operate::Request;
 use stillboot::policy::Objection;
 use stillboot::record::{Choice, CopyState};
@@ -175,6 +176,10 @@ fn able(device: &mut Device<'_, '_>) -> Option<(Slot, String)> {
         let kept = device.world.store.as_ref().and_then(|store| store.floors[slot.kind() as usize]);
         let is_read = !field.ground.stretches(*slot).iter().any(|at| disk.meets(at.start, at.end));
         let floor = recorded[slot.kind() as usize].max(kept.unwrap_or_default());
+        // All of a log is needed to find a head.
+        let log = field.ground.places().iter().filter(|_| field.ground.is_log());
+        let mut log = log.map(|place| place.offset..place.offset + place.len);
+        let is_read = is_read && !log.any(|at| disk.meets(at.start, at.end));
         let is_able = release.is_ours && is_read && release.floor >= floor;
         is_able.then(|| (*slot, release.name.clone()))
     })
@@ -204,25 +209,30 @@ fn only_verified(device: &Device<'_, '_>, on: &mut PowerOn) -> Result<(), Broken
     Ok(())
 }
 
-/// The valid copy of the record beside one that is never read: where it is, and its bytes.
+/// The valid copy of the record where no other place is read: where it is, and its bytes.
 fn only_copy(device: &Device<'_, '_>) -> Option<(u64, Vec<u8>)> {
-    let places = [0, 1].map(|copy| device.field.ground.record(copy).offset);
+    if device.field.ground.is_log() {
+        return None;
+    }
     let is_worn = |at: u64| device.disk().meets(at, at + LEN_MAX as u64);
-    let at = match places.map(is_worn) {
-        [true, false] => places[1],
-        [false, true] => places[0],
+    let places = device.field.ground.places().iter().map(|place| place.offset);
+    let mut read = places.filter(|at| !is_worn(*at));
+    let at = match (read.next(), read.next()) {
+        (Some(only), None) => only,
         _ => return None,
     };
     let bytes = device.truly().bytes(at, LEN_MAX);
     Record::parse(&bytes).is_ok().then_some((at, bytes))
 }
 
-/// A copy of the record stands on bytes that are not read.
+/// All places of the record but one stand on bytes that are not read. One of three costs nothing.
 fn is_record_worn(device: &Device<'_, '_>) -> bool {
-    [0, 1].into_iter().any(|copy| {
-        let at = device.field.ground.record(copy).offset;
-        device.disk().meets(at, at + 1024)
-    })
+    let places = device.field.ground.places();
+    let is_log = device.field.ground.is_log();
+    let is_worn = |at: u64, len: u64| device.disk().meets(at, at + len);
+    let len = |place: &Region| if is_log { place.len } else { LEN_MAX as u64 };
+    let worn = places.iter().filter(|place| is_worn(place.offset, len(place))).count();
+    worn + 1 >= places.len()
 }
 
 /// A slot stands on bytes that are not read.

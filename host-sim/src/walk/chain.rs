@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stillboot::driver;
 use stillboot::format::{Digest, Floor, Load, Role, SlotKind};
-use stillboot::verify::{SoftSha256, TRUST_LEN_MAX};
+use stillboot::verify::{HEAD_LEN_MAX, SoftSha256};
 use stillboot_linux::bundle::BundleError;
 use stillboot_linux::keys::id_of;
 
@@ -133,7 +133,7 @@ fn release(
     device.class = manifest.class;
     let version = manifest.version.as_str().to_owned();
     let bundle: Arc<[u8]> = publisher.bundle(manifest, kind, &pieces)?.into();
-    let mut buffer = vec![0; 2 * TRUST_LEN_MAX];
+    let mut buffer = vec![0; HEAD_LEN_MAX];
     let mut source = Bytes::new(&bundle, usize::MAX);
     let verified = driver::verify_bundle::<SoftSha256>(
         &device,

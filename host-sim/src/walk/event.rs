@@ -61,7 +61,7 @@ pub enum What {
     Suspect(Slot),
     /// The slot is read in full.
     Scrub(Slot),
-    /// Both copies of the record are destroyed.
+    /// All copies of the record are destroyed.
     LoseRecord,
     /// The same, by the request for it.
     Discard,

@@ -19,7 +19,7 @@
 //! From a fault of the device on only what the table of `docs/DESIGN.md` promises under it is
 //! checked: that what starts is verified, that something starts, that what was installed is whole.
 //! When the fault is over the device is updated, which is counted and not promised; then a
-//! technician wipes both copies of its record, and from there everything is known again.
+//! technician wipes all copies of its record, and from there everything is known again.
 
 pub mod chain;
 pub mod event;
@@ -38,7 +38,7 @@ use stillboot::install::{InstallError, Installed, Running};
 use stillboot::operate::{Answer, OperateError, Request};
 use stillboot::record::Choice;
 use stillboot::select::Claim;
-use stillboot::verify::{SoftSha256, TRUST_LEN_MAX};
+use stillboot::verify::{HEAD_LEN_MAX, SoftSha256};
 
 pub use chain::Chain;
 
@@ -140,7 +140,7 @@ pub type Alarm<'a> = &'a dyn Fn(&[Event]) -> Option<Broken>;
 /// The kinds of disk that a walk can be on: those where a device has one disk.
 #[must_use]
 pub fn media() -> Vec<Medium> {
-    explore::media().into_iter().filter(|medium| !medium.is_pair()).collect()
+    explore::media().into_iter().filter(Medium::is_one).collect()
 }
 
 /// Walks so many events from `seed`. Equal calls come to the same.
@@ -328,7 +328,7 @@ impl<'a> Route<'a> {
             0 => &[Slot::A, Slot::B],
             _ => &[Slot::A, Slot::B, Slot::Recovery],
         };
-        let ground = Ground::new(medium.geometry, slots, SLOT_BYTES);
+        let ground = medium.ground_of(slots, SLOT_BYTES);
         let places = Places::new(chain, &ground);
         let has_store = seed / 2 % 2 == 1;
         Self { chain, medium, slots, has_store, ground, places, table: oracle::table() }
@@ -605,7 +605,7 @@ impl<'w, 'a> Walker<'w, 'a> {
             self.counts.helped += 1;
             self.tell(|| "the next update did not succeed by itself".into());
         }
-        self.tell(|| "a technician wipes both copies of the record".into());
+        self.tell(|| "a technician wipes all copies of the record".into());
         self.faults.clear();
         self.lose_record();
         Ok(())
@@ -639,9 +639,15 @@ impl<'w, 'a> Walker<'w, 'a> {
     }
 
     fn lose_record(&mut self) {
-        for copy in [0, 1] {
-            let region = self.route.ground.record(copy);
-            self.disk_mut().ram_mut().poke(region.offset, &[RUINS; 64]);
+        let ram = self.disk().ram().fork();
+        let ground = &self.route.ground;
+        let mut places = ground.records(&mut |at, len| ram.bytes(at, len));
+        // A log that was never written has no records; what stands in its blocks is no log then.
+        if places.is_empty() {
+            places = ground.places().iter().map(|place| (ground.place(*place), 64)).collect();
+        }
+        for (at, _) in places {
+            self.disk_mut().ram_mut().poke(at, &[RUINS; 64]);
         }
         self.running = None;
         self.states = vec![Model::new(self.route.slots, TRIES, self.route.has_store).lost()];
@@ -650,13 +656,15 @@ impl<'w, 'a> Walker<'w, 'a> {
     fn wreck(&mut self, slot: Slot, all: bool) {
         let slots = self.route.ground.slots();
         let Some(found) = slots.iter().find(|found| found.slot == slot) else { return };
-        let region = found.regions[0].region;
-        let (at, len) = if all {
-            (region.offset, region.len as usize)
-        } else {
-            (self.route.places.last_component(slot), 64)
-        };
-        self.disk_mut().ram_mut().poke(at, &vec![RUINS; len]);
+        if !all {
+            let at = self.route.places.last_component(slot);
+            self.disk_mut().ram_mut().poke(at, &[RUINS; 64]);
+            return;
+        }
+        for region in found.regions.iter().map(|found| found.region).chain(found.head) {
+            let at = self.route.ground.place(region);
+            self.disk_mut().ram_mut().poke(at, &vec![RUINS; region.len as usize]);
+        }
     }
 
     // What happens.
@@ -977,7 +985,7 @@ impl<'w, 'a> Walker<'w, 'a> {
         let scrubbed = self.run(None, |world| {
             let slots = ground.slots();
             let layout = ground.layout(&slots).expect("the ground is sound");
-            let mut buffer = vec![0; TRUST_LEN_MAX.next_multiple_of(4096)];
+            let mut buffer = vec![0; HEAD_LEN_MAX];
             let disk: &mut dyn BlockDevice = &mut world.disks[0];
             driver::scrub::<SoftSha256>(
                 &device,

@@ -32,7 +32,7 @@ pub type Store = [Option<Floor>; 2];
 pub enum Kept {
     /// Nothing was ever written.
     Nothing,
-    /// Both copies were lost.
+    /// All copies were lost.
     Lost,
     /// A record.
     Record,
@@ -128,7 +128,7 @@ impl Model {
         Self { slots, tries, has_store, kept: Kept::Nothing, body: Body::default() }
     }
 
-    /// The same device after both copies of its record were lost.
+    /// The same device after all copies of its record were lost.
     #[must_use]
     pub fn lost(&self) -> Self {
         Self { kept: Kept::Lost, body: Body::default(), ..self.clone() }
@@ -592,7 +592,8 @@ impl Model {
         }
         let before = self.body.clone();
         match request {
-            Request::Read => {}
+            // What is noted for tools decides nothing here.
+            Request::Read | Request::NoteStatement(_) | Request::NoteIssue(_) => {}
             Request::MarkGood(proof) => return self.confirm(&proof),
             Request::MarkBad(slot) => {
                 self.require(slot)?;

@@ -1,8 +1,7 @@
 //! What really stands on a disk, told by comparing bytes with what was published.
 
 use stillboot::device::Geometry;
-use stillboot::format::{Mark, MarkKind, SLOTS_MAX, Slot, header};
-use stillboot::layout::Part;
+use stillboot::format::{MarkKind, SLOTS_MAX, Slot};
 
 use super::chain::{Chain, LENGTHS, Name, RECOVERY};
 use crate::disk::RamDisk;
@@ -36,15 +35,12 @@ pub type Scene = [Content; SLOTS_MAX];
 #[derive(Clone, Copy, Debug)]
 struct Place {
     slot: Slot,
-    trust: u64,
-    commit: u64,
-    confirmed: u64,
     components: [u64; LENGTHS.len()],
 }
 
 /// Where everything stands on one kind of device.
 #[derive(Clone, Debug)]
-pub struct Places(Vec<Place>);
+pub struct Places(Vec<Place>, Ground);
 
 impl Places {
     /// Installs one release to every slot of a fresh disk, to see where its bytes go. All releases
@@ -56,8 +52,6 @@ impl Places {
     pub fn new(chain: &Chain, ground: &Ground) -> Self {
         let geometry: Geometry = ground.geometries()[0];
         let slots = ground.slots();
-        let layout = ground.layout(&slots).expect("the ground of a walk is sound");
-        let offset = |slot, part| layout.part(slot, part).expect("the slot is there").offset;
         let place = |slot: Slot| {
             let name = if slot == Slot::Recovery { RECOVERY } else { 0 };
             let release = &chain.releases[name];
@@ -74,15 +68,10 @@ impl Places {
                 let found = all.windows(bytes.len()).position(|window| window == bytes);
                 found.expect("what was installed is there") as u64
             });
-            Place {
-                slot,
-                trust: offset(slot, Part::Trust),
-                commit: offset(slot, Part::Commit),
-                confirmed: offset(slot, Part::Confirmed),
-                components,
-            }
+            Place { slot, components }
         };
-        Self(slots.iter().map(|layout| place(layout.slot)).collect())
+        let places = slots.iter().map(|layout| place(layout.slot)).collect();
+        Self(places, ground.clone())
     }
 
     /// Where the last component of `slot` stands; 0 for a slot that is not there.
@@ -98,22 +87,25 @@ impl Places {
         let mut scene = Scene::default();
         for place in &self.0 {
             let holds = |at: u64, bytes: &[u8]| disk.bytes(at, bytes.len()) == bytes;
+            let get = &mut |at, len| disk.bytes(at, len);
+            let Some((at, len)) = self.1.head(get, place.slot) else { continue };
+            let found = disk.bytes(at, len);
             let stands = |name: &Name| {
                 let release = &chain.releases[*name];
-                release.kind == place.slot.kind() && holds(place.trust, head(&release.bundle))
+                release.kind == place.slot.kind() && found.starts_with(head(&release.bundle))
             };
             let Some(name) = (0..chain.releases.len()).find(stands) else { continue };
             let release = &chain.releases[name];
-            let marked = |kind, at| {
-                let mark: [u8; header::LEN] = Mark { kind, digest: release.digest }.emit();
-                holds(at, &mark)
+            let marked = |kind| {
+                let get = &mut |at, len| disk.bytes(at, len);
+                self.1.is_marked(get, place.slot, kind, &release.digest)
             };
             let mut parts = place.components.iter().zip(&release.contents);
             scene[place.slot as usize] = Content {
                 head: Some(name),
                 is_whole: parts.all(|(at, (_, bytes))| holds(*at, bytes)),
-                is_committed: marked(MarkKind::Committed, place.commit),
-                is_confirmed: marked(MarkKind::Confirmed, place.confirmed),
+                is_committed: marked(MarkKind::Committed),
+                is_confirmed: marked(MarkKind::Confirmed),
             };
         }
         scene

@@ -15,7 +15,7 @@ use stillboot::device::BlockDevice;
 use stillboot::driver::{self, Stream};
 use stillboot::format::{Architecture, BootProof, Floor, Slot, SlotKind};
 use stillboot::install::{Install, InstallConfig, InstallError, Reuse, Running};
-use stillboot::layout::{Layout, Region, SlotLayout, SlotRegion};
+use stillboot::layout::{Area, Layout, Region, SlotLayout, SlotRegion};
 use stillboot::verify::{Device, SoftSha256, Trust};
 use table::Fields;
 
@@ -66,16 +66,18 @@ type Difference<'a> = Vec<(usize, &'a [u8])>;
 /// the other one in the table trusts a key.
 fn device(fields: &mut Fields<'_>) -> usize {
     let kind = fields.text();
-    let key = [fields.array::<32>()];
+    let key = fields.array::<32>();
+    #[cfg(feature = "keysets")]
+    let root = [stillboot::verify::RootKey::ed25519(key)];
     let trust = match kind {
-        "key" => Some(Trust::Key(&key[0])),
+        "key" => Some(Trust::Key(&key)),
         #[cfg(feature = "keysets")]
-        "roots" => Some(Trust::Roots { keys: &key, threshold: 1 }),
+        "roots" => Some(Trust::Roots { keys: &root, rule: stillboot::format::Rule::ed25519(1) }),
         _ => None,
     };
     let (product, class) = (fields.array(), fields.array());
     let revision = fields.number() as u16;
-    let regions: [Region; 4] = core::array::from_fn(|_| Region {
+    let regions: [Region; 7] = core::array::from_fn(|_| Region {
         device: 0,
         offset: fields.number(),
         len: fields.number(),
@@ -84,12 +86,13 @@ fn device(fields: &mut Fields<'_>) -> usize {
     let floor = Floor { keyset_version: fields.number() as u32, level: fields.number() as u32 };
     let proof = BootProof::parse(fields.text()).expect("a proof");
 
-    let [record_0, record_1, a, b] = regions;
+    let [place_0, place_1, place_2, head_a, a, head_b, b] = regions;
+    let places = [place_0, place_1, place_2];
     let (a, b) = ([SlotRegion { region: a, roles: &[] }], [SlotRegion { region: b, roles: &[] }]);
-    let slots =
-        [SlotLayout { slot: Slot::A, regions: &a }, SlotLayout { slot: Slot::B, regions: &b }];
+    let slot = |slot, head, regions| SlotLayout { slot, head: Some(head), index: None, regions };
+    let slots = [slot(Slot::A, head_a, &a[..]), slot(Slot::B, head_b, &b[..])];
     let geometries = [disk.geometry()];
-    let layout = Layout::new(&geometries, [record_0, record_1], &slots).expect("a layout");
+    let layout = Layout::new(&geometries, Area::Blocks(&places), &slots).expect("a layout");
     let scene = trust.map(|trust| Scene {
         device: Device { trust, product, class, revision, architecture: Architecture::X86_64 },
         layout,

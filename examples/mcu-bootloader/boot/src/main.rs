@@ -23,11 +23,11 @@ use stillboot::boot::{Boot, BootConfig, Event, Report};
 use stillboot::device::NorDevice;
 use stillboot::driver::{self, NoStore};
 use stillboot::format::{BootProof, Role};
-use stillboot::verify::{SoftSha256, TRUST_LEN_MAX};
+use stillboot::verify::{SoftSha256, WINDOW_LEN_MIN};
 
-/// Holds the trust area of one slot: the record is shorter.
+/// Holds the head of one slot as far as it is read at once, or the record.
 static BUFFER: ConstStaticCell<[u8; BUFFER_LEN]> = ConstStaticCell::new([0; BUFFER_LEN]);
-const BUFFER_LEN: usize = TRUST_LEN_MAX.next_multiple_of(64);
+const BUFFER_LEN: usize = WINDOW_LEN_MIN + 512;
 
 static CONFIG: StaticCell<BootConfig<'static>> = StaticCell::new();
 static BOOT: StaticCell<Boot<'static, SoftSha256>> = StaticCell::new();

@@ -3,17 +3,17 @@
 //!
 //! ```text
 //! flash (NOR, outside the address space)        memory (MPS2 with AN386, Cortex-M4)
-//!   0x00000  boot record, copy 0                  0x0000_0000  code of the loader
-//!   0x01000  boot record, copy 1                  0x2000_0000  variables and stack of whoever runs
-//!   0x04000  slot A, 128 KiB                      0x2003_f000  what survives a reset
-//!   0x24000  slot B, 128 KiB                      0x2100_0000  PSRAM: the image, started from here
-//!                                                 0x2108_0000  PSRAM: its settings
+//!   0x00000  boot record, three places            0x0000_0000  code of the loader
+//!   0x04000  slot A, 116 KiB                      0x2000_0000  variables and stack of what runs
+//!   0x21000  its head, 12 KiB                     0x2003_f000  what survives a reset
+//!   0x24000  slot B, 116 KiB                      0x2100_0000  PSRAM: the image, started from here
+//!   0x41000  its head, 12 KiB                     0x2108_0000  PSRAM: its settings
 //! ```
 #![no_std]
 
 use stillboot::device::Geometry;
 use stillboot::format::Slot;
-use stillboot::layout::{Layout, LayoutError, Region, SlotLayout, SlotRegion};
+use stillboot::layout::{Area, Layout, LayoutError, Region, SlotLayout, SlotRegion};
 
 /// Bytes of the flash.
 pub const FLASH_BYTES: usize = 0x4_4000;
@@ -30,7 +30,7 @@ pub const TRIES: u8 = 3;
 /// Where the image is loaded to, and started.
 pub const IMAGE_AT: usize = 0x2100_0000;
 /// Longest image.
-pub const IMAGE_BYTES_MAX: usize = 0x1_8000;
+pub const IMAGE_BYTES_MAX: usize = 0x1_b000;
 /// Where the image's settings are loaded to: a signed text, as a command line is.
 pub const SETTINGS_AT: usize = 0x2108_0000;
 /// Longest settings.
@@ -58,11 +58,23 @@ pub const GEOMETRY: Geometry = Geometry {
     erased: Some(0xff),
 };
 
-const RECORD: [Region; 2] = [region(0, 0x1000), region(0x1000, 0x1000)];
-const SLOT_A: &[SlotRegion] = &[SlotRegion { region: region(0x0_4000, 0x2_0000), roles: &[] }];
-const SLOT_B: &[SlotRegion] = &[SlotRegion { region: region(0x2_4000, 0x2_0000), roles: &[] }];
-const SLOTS: &[SlotLayout<'static>] =
-    &[SlotLayout { slot: Slot::A, regions: SLOT_A }, SlotLayout { slot: Slot::B, regions: SLOT_B }];
+const RECORD: &[Region] = &[region(0, 0x1000), region(0x1000, 0x1000), region(0x2000, 0x1000)];
+const SLOT_A: &[SlotRegion] = &[SlotRegion { region: region(0x0_4000, 0x1_d000), roles: &[] }];
+const SLOT_B: &[SlotRegion] = &[SlotRegion { region: region(0x2_4000, 0x1_d000), roles: &[] }];
+const SLOTS: &[SlotLayout<'static>] = &[
+    SlotLayout {
+        slot: Slot::A,
+        head: Some(region(0x2_1000, 0x3000)),
+        index: None,
+        regions: SLOT_A,
+    },
+    SlotLayout {
+        slot: Slot::B,
+        head: Some(region(0x4_1000, 0x3000)),
+        index: None,
+        regions: SLOT_B,
+    },
+];
 
 const fn region(offset: u64, len: u64) -> Region {
     Region { device: 0, offset, len }
@@ -73,5 +85,5 @@ const fn region(offset: u64, len: u64) -> Region {
 /// # Errors
 /// [`LayoutError`] if the constants of this file contradict each other.
 pub fn layout() -> Result<Layout<'static>, LayoutError> {
-    Layout::new(&[GEOMETRY], RECORD, SLOTS)
+    Layout::new(&[GEOMETRY], Area::Blocks(RECORD), SLOTS)
 }

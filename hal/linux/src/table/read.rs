@@ -88,7 +88,7 @@ pub(crate) fn read_file(
 type Looked = (Vec<(u32, gpt::Table)>, Vec<(u32, gpt::TableError)>);
 
 /// Looks for a table with each of these sizes of sectors.
-pub(super) fn look(file: &File, disk_bytes: u64, sizes: &[u32]) -> Looked {
+pub(super) fn look(file: &dyn FileExt, disk_bytes: u64, sizes: &[u32]) -> Looked {
     let (mut tables, mut errors) = (Vec::new(), Vec::new());
     for size in sizes {
         match gpt::read(&mut Blocks::new(file, *size, disk_bytes)) {
@@ -123,7 +123,9 @@ fn words(errors: &[(u32, gpt::TableError)]) -> String {
     let some: Vec<_> = errors.iter().filter(is_some).collect();
     match &some[..] {
         [] => gpt::TableError::NoTable.to_string(),
-        [(_, only)] => only.to_string(),
+        [(_, first), others @ ..] if others.iter().all(|(_, other)| other == first) => {
+            first.to_string()
+        }
         several => {
             let one = |(size, error): &&(u32, gpt::TableError)| {
                 format!("for sectors of {size} bytes: {error}")
@@ -165,12 +167,12 @@ pub(super) fn extent(
 
 /// A file as a device that is only read, without a lock.
 pub(super) struct Blocks<'a> {
-    file: &'a File,
+    file: &'a dyn FileExt,
     geometry: Geometry,
 }
 
 impl<'a> Blocks<'a> {
-    pub(super) const fn new(file: &'a File, block: u32, bytes: u64) -> Self {
+    pub(super) const fn new(file: &'a dyn FileExt, block: u32, bytes: u64) -> Self {
         Self { file, geometry: Geometry::disk(block, bytes - bytes % block as u64) }
     }
 }

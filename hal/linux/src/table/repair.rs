@@ -6,10 +6,10 @@
 //!
 //! Where both copies are whole and say something else, only the user knows which one is right.
 
-use std::fs::File;
+use std::os::unix::fs::FileExt;
 
-use gpt_disk_types::{GptHeader, LbaLe, MasterBootRecord, U32Le};
-use stillboot::device::{BlockDevice, DeviceError};
+use gpt_disk_types::{LbaLe, MasterBootRecord, U32Le};
+use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use stillboot_loader::gpt::{self, Copy, Fault, Label};
 
 use super::TableError;
@@ -38,7 +38,8 @@ pub struct Choice {
 ///
 /// # Errors
 /// [`TableError`]: no copy is whole, they differ and none was chosen, the disk has become too small,
-/// or a DOS partition table or a file system is where the protective MBR should be.
+/// a DOS partition table or a file system is where the protective MBR should be, or what was written
+/// does not read back.
 pub fn repair(device: &mut FileDevice, choice: Choice) -> Result<Vec<&'static str>, TableError> {
     let path = device.path().to_path_buf();
     let refused = |why: String| TableError::NotRestored { path: path.clone(), why };
@@ -57,10 +58,7 @@ pub fn repair(device: &mut FileDevice, choice: Choice) -> Result<Vec<&'static st
         action: "write the partition table of",
         source: std::io::Error::other(error),
     })?;
-    let again = read::read_file(device.file(), &path, Some(plan.block))?;
-    if again.is_backup {
-        return Err(refused("what was written does not read back".into()));
-    }
+    plan.read_back(device, &done).map_err(refused)?;
     Ok(done)
 }
 
@@ -77,7 +75,7 @@ pub fn outlook(device: &FileDevice) -> String {
 /// What a repair would do. The code that reads a disk asks for it too, so that no message promises a repair
 /// that is refused, or keeps one back that would help.
 pub(super) fn plan(
-    file: &File,
+    file: &dyn FileExt,
     disk_bytes: u64,
     sizes: &[u32],
     choice: Choice,
@@ -321,8 +319,47 @@ impl Plan {
         }
     }
 
-    fn write(&self, device: &mut FileDevice) -> Result<Vec<&'static str>, DeviceError> {
+    /// Writes what is missing, and says what that was.
+    pub(super) fn write(
+        &self,
+        device: &mut dyn BlockDevice,
+    ) -> Result<Vec<&'static str>, DeviceError> {
         self.wanted.write(device, &self.whole)
+    }
+
+    /// Whether the device gives back the first sector and both copies; `done` is what was written.
+    pub(super) fn read_back(
+        &self,
+        device: &mut dyn BlockDevice,
+        done: &[&'static str],
+    ) -> Result<(), String> {
+        const OTHER: &str = "it is not what was written";
+        let mut faults = Vec::new();
+        match Label::read(device) {
+            Ok(label) if label.is_protective() => {}
+            Ok(_) => faults.push(format!("the protective MBR: {OTHER}")),
+            Err(error) => faults.push(format!("the protective MBR: it cannot be read: {error}")),
+        }
+        let copies = [
+            ("primary", 1, &self.wanted.primary),
+            ("backup", self.whole.last, &self.wanted.backup),
+        ];
+        for (name, lba, wanted) in copies {
+            match Copy::read(device, lba) {
+                Ok(found) if found == *wanted => {}
+                Ok(_) => faults.push(format!("the {name} table: {OTHER}")),
+                Err(fault) => faults.push(format!("the {name} table: {fault}")),
+            }
+        }
+        if faults.is_empty() {
+            return Ok(());
+        }
+        let done = if done.is_empty() { "nothing was to be written" } else { &done.join(", ") };
+        Err(format!(
+            "{done}; read back afterwards, this is still wrong: {}; the disk does not keep what is \
+             written there: copy it to another one, and run `stillboot disk repair` on that",
+            faults.join("; ")
+        ))
     }
 }
 
@@ -390,18 +427,18 @@ impl Wanted {
 
     fn write(
         &self,
-        device: &mut FileDevice,
+        device: &mut dyn BlockDevice,
         whole: &Whole,
     ) -> Result<Vec<&'static str>, DeviceError> {
         let mut done = Vec::new();
         let (primary, backup) = (Copy::read(device, 1), Copy::read(device, whole.last));
         // What is not the source first.
         if !whole.is_primary && primary.as_ref() != Ok(&self.primary) {
-            put(device, &self.primary)?;
+            put(device, &self.primary, whole)?;
             done.push("restored the primary table from the backup");
         }
         if backup.as_ref() != Ok(&self.backup) {
-            put(device, &self.backup)?;
+            put(device, &self.backup, whole)?;
             done.push(match (&backup, whole.is_primary) {
                 (Ok(found), _) if found.difference(&self.backup).is_some() => {
                     "replaced the backup table, which was another one"
@@ -416,7 +453,7 @@ impl Wanted {
         }
         if whole.is_primary && primary.as_ref() != Ok(&self.primary) {
             // The backup is durable by now, so the entries may move.
-            put(device, &self.primary)?;
+            put(device, &self.primary, whole)?;
             done.push("noted in the primary table where the backup is");
         }
         // Last: from here on both copies count.
@@ -432,7 +469,7 @@ impl Wanted {
             }
             (label.partitions, label.signature) = (fresh.partitions, fresh.signature);
             sector[..512].copy_from_slice(bytemuck::bytes_of(&label));
-            device.write(0, &sector)?;
+            put_bytes(device, 0, &sector, whole)?;
             device.flush()?;
             done.push("wrote the protective MBR");
         }
@@ -460,19 +497,45 @@ fn too_small(last_used: u64, last: u64, backup: u64, block: u32, disk_bytes: u64
 }
 
 /// Entries first: a header never stands before what it sums up.
-fn put(device: &mut FileDevice, copy: &Copy) -> Result<(), DeviceError> {
+fn put(device: &mut dyn BlockDevice, copy: &Copy, whole: &Whole) -> Result<(), DeviceError> {
     let block = device.geometry().logical_block_bytes;
     let mut entries = copy.entries.clone();
     entries.resize(entries.len().next_multiple_of(block as usize), 0);
-    device.write(copy.header.partition_entry_lba.to_u64() * u64::from(block), &entries)?;
+    let entries_lba = copy.header.partition_entry_lba.to_u64();
+    put_bytes(device, entries_lba * u64::from(block), &entries, whole)?;
     device.flush()?;
-    put_header(device, &copy.header)
+    let mut bytes = vec![0; block as usize];
+    bytes[..gpt::HEADER_BYTES].copy_from_slice(bytemuck::bytes_of(&copy.header));
+    put_bytes(device, copy.header.my_lba.to_u64() * u64::from(block), &bytes, whole)?;
+    device.flush()
 }
 
-fn put_header(device: &mut FileDevice, header: &GptHeader) -> Result<(), DeviceError> {
-    let block = device.geometry().logical_block_bytes;
-    let mut bytes = vec![0; block as usize];
-    bytes[..gpt::HEADER_BYTES].copy_from_slice(bytemuck::bytes_of(header));
-    device.write(header.my_lba.to_u64() * u64::from(block), &bytes)?;
-    device.flush()
+/// What Linux reads and writes at once of a disk with sectors of 512 bytes.
+const PAGE_BYTES: u64 = 4096;
+
+/// Writes sectors. To write a part of a page the system reads the rest of it first, which fails
+/// beside a bad sector; so where it fails whole pages are written. What cannot be read of them
+/// becomes zeros, and no such sector is in a partition.
+fn put_bytes(
+    device: &mut dyn BlockDevice,
+    offset: u64,
+    bytes: &[u8],
+    whole: &Whole,
+) -> Result<(), DeviceError> {
+    let Err(error) = device.write(offset, bytes) else { return Ok(()) };
+    let Geometry { logical_block_bytes, capacity_bytes, .. } = device.geometry();
+    let block = u64::from(logical_block_bytes);
+    let start = offset - offset % PAGE_BYTES;
+    let end = (offset + bytes.len() as u64).next_multiple_of(PAGE_BYTES).min(capacity_bytes);
+    let mut pages = vec![0; (end - start) as usize];
+    for (lba, sector) in (start / block..).zip(pages.chunks_mut(block as usize)) {
+        if device.read(lba * block, sector).is_err() {
+            if whole.copy.used().is_some_and(|(first, last)| (first..=last).contains(&lba)) {
+                return Err(error);
+            }
+            sector.fill(0);
+        }
+    }
+    pages[(offset - start) as usize..][..bytes.len()].copy_from_slice(bytes);
+    device.write(start, &pages)
 }

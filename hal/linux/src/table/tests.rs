@@ -1,7 +1,10 @@
-use std::fs;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::{fs, io};
 
+use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use uuid::Uuid;
 
 use super::*;
@@ -28,8 +31,8 @@ fn specs() -> Vec<PartitionSpec> {
         part_guid: Some(Uuid::from_u128(number)),
     };
     vec![
-        spec(guid::RECORD_NAME, guid::RECORD, 2 * MIB + 4096, 11),
-        spec(guid::SLOT_NAMES[0], guid::SLOT, 3 * MIB, 12),
+        spec(guid::RECORD_NAME, guid::RECORD, 3 * MIB + 4096, 11),
+        spec(guid::SLOT_NAMES[0], guid::SLOT, 2 * MIB, 12),
         spec(guid::SLOT_NAMES[1], guid::SLOT, 3 * MIB, 13),
     ]
 }
@@ -58,10 +61,10 @@ fn created_disk_reads_back() {
 
         let [record, a, b] = &made.partitions[..] else { panic!("{made:?}") };
         assert_eq!((record.index, record.start_bytes), (1, MIB));
-        assert_eq!(record.len_bytes, 2 * MIB + 4096);
+        assert_eq!(record.len_bytes, 3 * MIB + 4096);
         assert_eq!(record.type_guid, guid::RECORD);
         // Aligned again behind a length that is not.
-        assert_eq!((a.start_bytes, a.len_bytes), (4 * MIB, 3 * MIB));
+        assert_eq!((a.start_bytes, a.len_bytes), (5 * MIB, 2 * MIB));
         assert_eq!((b.start_bytes, b.len_bytes), (7 * MIB, 3 * MIB));
         assert_eq!(made.find_name("stillboot-b").unwrap(), b);
         assert_eq!(made.find_part_guid(Uuid::from_u128(12)).unwrap(), a);
@@ -289,7 +292,7 @@ fn a_table_counts_only_under_a_protective_mbr() {
     }
     // A hybrid one counts.
     fs::write(&path, &whole).unwrap();
-    change(&path, 462, &dos_entry(4 * MIB / 512, 3 * MIB / 512));
+    change(&path, 462, &dos_entry(5 * MIB / 512, 2 * MIB / 512));
     Table::read(&path, None).unwrap();
 }
 
@@ -309,7 +312,7 @@ fn a_backup_that_the_mbr_contradicts_is_not_used() {
     make(&path, 512, &specs());
     change(&path, 600, &[1]);
     // As slot a is in the table.
-    change(&path, 462, &dos_entry(4 * MIB / 512, 3 * MIB / 512));
+    change(&path, 462, &dos_entry(5 * MIB / 512, 2 * MIB / 512));
     assert!(Table::read(&path, None).unwrap().is_backup);
     change(&path, 478, &dos_entry(11 * MIB / 512, MIB / 512));
     let message = Table::read(&path, None).unwrap_err().to_string();
@@ -793,6 +796,174 @@ fn a_repair_that_was_cut_short_is_done_again() {
         repaired(&path).unwrap();
         assert!(fs::read(&path).unwrap() == done, "cut {cut}");
     }
+}
+
+/// A disk with bad sectors, read and written in pages: a read fails if one is in any of its pages, a
+/// write if one is in a page that it writes a part of.
+struct Bad {
+    file: fs::File,
+    sectors: RefCell<BTreeSet<u64>>,
+    page: u64,
+    /// Whether a bad sector is a good one after it was written.
+    heals: bool,
+}
+
+impl Bad {
+    fn new(path: &Path, sectors: &[u64], page: u64, heals: bool) -> Self {
+        let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+        Self { file, sectors: RefCell::new(sectors.iter().copied().collect()), page, heals }
+    }
+
+    fn is_bad(&self, start: u64, end: u64) -> bool {
+        self.sectors.borrow().range(start / 512..end.div_ceil(512)).next().is_some()
+    }
+
+    fn repaired(&self, bytes: u64) -> Result<Vec<&'static str>, String> {
+        let plan = repair::plan(self, bytes, &[512, 4096], Choice::default()).unwrap();
+        let mut device = Device(self, Geometry::disk(512, bytes));
+        let done = plan.write(&mut device).unwrap();
+        plan.read_back(&mut device, &done).map(|()| done)
+    }
+}
+
+impl FileExt for Bad {
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        let end = (offset + into.len() as u64).next_multiple_of(self.page);
+        if self.is_bad(offset - offset % self.page, end) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        self.file.read_at(into, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        let (page, end) = (self.page, offset + bytes.len() as u64);
+        let is_cut = |at: u64| {
+            let start = at - at % page;
+            at != start && self.is_bad(start, start + page)
+        };
+        if is_cut(offset) || is_cut(end) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        if self.heals {
+            self.sectors.borrow_mut().retain(|at| !(offset / 512..end / 512).contains(at));
+        }
+        self.file.write_at(bytes, offset)
+    }
+}
+
+struct Device<'a>(&'a Bad, Geometry);
+
+impl BlockDevice for Device<'_> {
+    fn geometry(&self) -> Geometry {
+        self.1
+    }
+
+    fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError> {
+        self.0.read_exact_at(into, offset).map_err(|_| DeviceError::Io)
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.0.write_all_at(bytes, offset).map_err(|_| DeviceError::Io)
+    }
+
+    fn erase(&mut self, _: u64, _: u64) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+}
+
+const BYTES: u64 = 16 * MIB;
+const LAST: u64 = BYTES / 512 - 1;
+
+/// The protective MBR, a header or entries on bad sectors, which writing heals: with the other copy
+/// all of it is as before.
+#[test]
+fn repair_writes_what_cannot_be_read() {
+    let images = Images::new();
+    let path = images.path("disk");
+    make(&path, 512, &specs());
+    let whole = fs::read(&path).unwrap();
+    for page in [512, 4096] {
+        for sectors in [
+            &[0][..],
+            &[0, 1],
+            &[1],
+            &[0, 1, 2],
+            &[0, 1, 2, 33],
+            &[5],
+            &[LAST],
+            &[LAST - 32],
+            &[LAST - 32, LAST],
+        ] {
+            fs::write(&path, &whole).unwrap();
+            let bad = Bad::new(&path, sectors, page, true);
+            let (found, errors) = read::look(&bad, BYTES, &[512, 4096]);
+            let what = format!("{sectors:?} in pages of {page}");
+            // Nothing is found exactly where the first sector cannot be read.
+            assert_eq!(found.is_empty(), sectors[0] * 512 < page, "{what}");
+            if found.is_empty() {
+                let message = errors[0].1.to_string();
+                assert!(message.contains("first sector") && message.contains("I/O"), "{message}");
+                let plan = repair::plan(&bad, BYTES, &[512, 4096], Choice::default()).unwrap();
+                let promise = plan.promise(&message);
+                assert!(promise.contains("`stillboot disk repair`"), "{what}: {promise}");
+            }
+            assert!(!bad.repaired(BYTES).expect(&what).is_empty(), "{what}");
+            let same = fs::read(&path).unwrap();
+            // Behind the cylinders, heads and sectors of the protective partition.
+            assert!(same[..447] == whole[..447] && same[454..] == whole[454..], "{what}");
+            assert_eq!(bad.repaired(BYTES), Ok(vec![]), "{what}");
+        }
+    }
+    // One of each copy: the first sector cannot be read, and there is nothing to restore from.
+    let bad = Bad::new(&path, &[0, 9, LAST - 3], 512, true);
+    let plan = repair::plan(&bad, BYTES, &[512, 4096], Choice::default());
+    assert!(matches!(plan, Err(repair::Refusal::Absent)));
+}
+
+/// What cannot be read after it was written was not restored.
+#[test]
+fn repair_says_what_does_not_read_back() {
+    let images = Images::new();
+    let path = images.path("disk");
+    for (sector, words) in [
+        (0, "the protective MBR: it cannot be read"),
+        (1, "the primary table: it cannot be read"),
+        (20, "the primary table: it cannot be read"),
+        (LAST - 9, "the backup table: it cannot be read"),
+        (LAST, "the backup table: it cannot be read"),
+    ] {
+        let _ = fs::remove_file(&path);
+        make(&path, 512, &specs());
+        let message = Bad::new(&path, &[sector], 512, false).repaired(BYTES).unwrap_err();
+        for part in [words, "read back", "copy it to another one"] {
+            assert!(message.contains(part), "{sector}: {message}");
+        }
+        assert_eq!(message.matches("it cannot be read").count(), 1, "{sector}: {message}");
+    }
+}
+
+/// A part of a page is written with the rest of it; where that cannot be read and belongs to a
+/// partition, nothing is written.
+#[test]
+fn repair_writes_no_zeros_into_a_partition() {
+    let images = Images::new();
+    let path = images.path("disk");
+    make(&path, 512, &specs());
+    // Partitions may start right behind the table, in the middle of a page.
+    rewrite_header(&path, 40, &34_u64.to_le_bytes());
+    rewrite_entry(&path, 0, 32, 34);
+    chosen(&path, from(Source::Primary)).unwrap();
+    change(&path, 34 * 512, b"in the first partition");
+    let whole = fs::read(&path).unwrap();
+    let bad = Bad::new(&path, &[33], 4096, true);
+    let plan = repair::plan(&bad, BYTES, &[512, 4096], Choice::default()).unwrap();
+    let mut device = Device(&bad, Geometry::disk(512, BYTES));
+    assert_eq!(plan.write(&mut device), Err(DeviceError::Io));
+    assert_eq!(fs::read(&path).unwrap()[34 * 512..], whole[34 * 512..]);
 }
 
 /// Changes a header and makes its checksum right again.

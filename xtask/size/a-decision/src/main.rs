@@ -4,26 +4,34 @@
 
 use size_device::{ExternDevice, RECORD, number, report};
 use stillboot::device::{BlockDevice, DeviceError};
-use stillboot::format::{Record, Slot};
-use stillboot::record::{Choice, choose, inspect};
+use stillboot::format::{Record, Slot, record};
+use stillboot::record::{Choice, CopyState, choose, inspect};
 use stillboot::select::{Claim, Knowledge, candidates};
 
-/// Reads both copies of the boot record, makes the order of the slots, and counts the try of a trial
-/// in the copy that is not true: what a loader needs that has verified its slots by other means.
+/// Reads the copies of the boot record, makes the order of the slots, and counts the try of a trial in
+/// a copy that is not true: what a loader needs that has verified its slots by other means.
 ///
 /// What is measured is what this function calls, and nothing else. Every result has to end up in
 /// the returned number, or the compiler drops the work that led to it.
 fn measured(device: &mut ExternDevice) -> Result<u32, DeviceError> {
-    let mut bytes = [0; 1024];
-    device.read(RECORD[0].offset, &mut bytes)?;
-    let (zero, first) = inspect(&bytes);
-    device.read(RECORD[1].offset, &mut bytes)?;
-    let (one, second) = inspect(&bytes);
-    let (copy, record) = match choose([zero, one]) {
-        Choice::Current { copy: 0 } => (0, first),
-        Choice::Current { copy: _ } => (1, second),
+    let mut bytes = [0; record::LEN_MAX];
+    let mut states = [CopyState::Blank; 3];
+    let mut newest: Option<Record> = None;
+    for (place, state) in RECORD.iter().zip(&mut states) {
+        device.read(place.offset, &mut bytes)?;
+        let (found, record) = inspect(&bytes);
+        *state = found;
+        if let Some(record) = record
+            && newest.as_ref().is_none_or(|newest| record.sequence > newest.sequence)
+        {
+            newest = Some(record);
+        }
+    }
+    let copy = match choose(&states) {
+        Choice::Current { copy } => usize::from(copy),
         Choice::Factory | Choice::Lost | Choice::Newer => return Ok(1),
     };
+    let record = newest;
     let Some(Record { sequence, mut body }) = record else { return Ok(2) };
     body.expire_trials();
     let order = candidates(&body, Knowledge::Record, |slot| matches!(slot, Slot::A | Slot::B));
@@ -32,7 +40,7 @@ fn measured(device: &mut ExternDevice) -> Result<u32, DeviceError> {
         body.spend_try(best.slot, number());
         let record = Record { sequence: sequence + 1, body };
         let Ok(_) = record.emit(&mut bytes) else { return Ok(4) };
-        let target = RECORD[1 - copy];
+        let target = RECORD[if copy == 2 { 0 } else { copy + 1 }];
         device.erase(target.offset, target.len)?;
         device.write(target.offset, &bytes)?;
         device.flush()?;

@@ -10,7 +10,7 @@ use stillboot_mem as _;
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use stillboot::driver::{Memory, RollbackStore, StoreError};
 use stillboot::format::{Architecture, Floor, Role, Slot, SlotKind};
-use stillboot::layout::{Layout, Region, SlotLayout, SlotRegion};
+use stillboot::layout::{Area, Layout, Region, SlotLayout, SlotRegion};
 use stillboot::verify::{Device, Trust};
 
 // Found at fixed addresses, see `device.x`.
@@ -88,19 +88,33 @@ fn panic(_: &PanicInfo<'_>) -> ! {
 }
 
 /// The layout of a small microcontroller: two slots of one region each.
-pub const RECORD: [Region; 2] =
-    [Region { device: 0, offset: 0, len: 4096 }, Region { device: 0, offset: 4096, len: 4096 }];
+const fn region(offset: u64, len: u64) -> Region {
+    Region { device: 0, offset, len }
+}
 
-const SLOT_A: &[SlotRegion] =
-    &[SlotRegion { region: Region { device: 0, offset: 0x4000, len: 0x7_0000 }, roles: &[] }];
-const SLOT_B: &[SlotRegion] =
-    &[SlotRegion { region: Region { device: 0, offset: 0x8_0000, len: 0x7_0000 }, roles: &[] }];
+const SLOT_A: &[SlotRegion] = &[SlotRegion { region: region(0x8000, 0x7_0000), roles: &[] }];
+const SLOT_B: &[SlotRegion] = &[SlotRegion { region: region(0x8_0000, 0x7_0000), roles: &[] }];
 
-const SLOTS: &[SlotLayout<'static>] =
-    &[SlotLayout { slot: Slot::A, regions: SLOT_A }, SlotLayout { slot: Slot::B, regions: SLOT_B }];
+/// The places of the boot record.
+pub const RECORD: &[Region] = &[region(0, 0x1000), region(0x1000, 0x1000), region(0x2000, 0x1000)];
+
+#[cfg(not(feature = "log"))]
+const AREA: Area<'static> = Area::Blocks(RECORD);
+#[cfg(feature = "log")]
+const AREA: Area<'static> =
+    Area::Log { blocks: &[region(0, 0x4000), region(0x4000, 0x4000)], head_len_max: 2048 };
+
+const fn head(offset: u64) -> Option<Region> {
+    if cfg!(feature = "log") { None } else { Some(region(offset, 0x3000)) }
+}
+
+const SLOTS: &[SlotLayout<'static>] = &[
+    SlotLayout { slot: Slot::A, head: head(0x7_8000), index: None, regions: SLOT_A },
+    SlotLayout { slot: Slot::B, head: head(0xf_0000), index: None, regions: SLOT_B },
+];
 
 /// All of it, checked by the compiler.
-pub static LAYOUT: Layout<'static> = match Layout::new(&[GEOMETRY], RECORD, SLOTS) {
+pub static LAYOUT: Layout<'static> = match Layout::new(&[GEOMETRY], AREA, SLOTS) {
     Ok(layout) => layout,
     Err(_) => panic!("the layout is unsound"),
 };
@@ -108,7 +122,10 @@ pub static LAYOUT: Layout<'static> = match Layout::new(&[GEOMETRY], RECORD, SLOT
 /// Whom the device trusts, and which it is.
 pub static DEVICE: Device<'static> = Device {
     #[cfg(feature = "keysets")]
-    trust: Trust::Roots { keys: &[[0x42; 32]], threshold: 1 },
+    trust: Trust::Roots {
+        keys: &[stillboot::verify::RootKey::ed25519([0x42; 32])],
+        rule: stillboot::format::Rule::ed25519(1),
+    },
     #[cfg(not(feature = "keysets"))]
     trust: Trust::Key(&[0x42; 32]),
     product: [1; 16],
