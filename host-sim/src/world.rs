@@ -552,7 +552,7 @@ impl<'a, D: BlockDevice> World<'a, D> {
         Ok((answer, (machine.record().clone(), choice, copies.to_vec())))
     }
 
-    /// The record as it stands, which copy is true, and what both are.
+    /// The record as it stands, which copy is true, and what all places are.
     ///
     /// # Errors
     /// [`OperateError`].

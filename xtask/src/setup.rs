@@ -30,6 +30,8 @@ const COMPONENTS: &[(&str, &str)] = &[("clippy", "clippy"), ("fmt", "rustfmt")];
 
 /// A program to look for, or a file by its whole path, and the Debian package that brings it.
 const NEEDS: &[(&str, &str)] = &[
+    ("cc", "gcc"),
+    ("python3", "python3"),
     ("openssl", "openssl"),
     ("readelf", "binutils"),
     ("qemu-system-x86_64", "qemu-system-x86"),
