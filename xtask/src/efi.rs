@@ -175,7 +175,7 @@ pub fn stub(trust: &Trust, tpm_floor: bool, out: Option<&Path>) -> Result<()> {
     let default = shell::target().join("efi/stillboot-stub-aa64.efi");
     let out = out.unwrap_or(&default);
     let extras = Extras { tpm_floor, ..Extras::default() };
-    let built = compile("arm64-stub", &extras, Arch::Aarch64, trust, STUB_LIMIT_BYTES)?;
+    let built = compile("uefi-stub", &extras, Arch::Aarch64, trust, STUB_LIMIT_BYTES)?;
     if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {folder:?}"))?;
     }
@@ -190,7 +190,7 @@ pub fn stub(trust: &Trust, tpm_floor: bool, out: Option<&Path>) -> Result<()> {
 /// It does not compile, or it could be shipped and is over the limit.
 pub fn build(arch: Arch, trust: &Trust, extras: &Extras) -> Result<PathBuf> {
     let limit = if extras.features().is_empty() { LIMIT_BYTES } else { EXTRAS_LIMIT_BYTES };
-    compile("efi-loader", extras, arch, trust, limit)
+    compile("uefi-loader", extras, arch, trust, limit)
 }
 
 fn compile(

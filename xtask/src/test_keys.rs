@@ -19,7 +19,7 @@ pub fn run() -> Result<()> {
 /// Compiles the loader as `cargo xtask efi` does without --test-keys.
 fn loader() -> Result<()> {
     let check = shell::cargo()
-        .args(["check", "--quiet", "-p", "efi-loader", "--target", "x86_64-unknown-uefi"])
+        .args(["check", "--quiet", "-p", "uefi-loader", "--target", "x86_64-unknown-uefi"])
         .args(["--profile", "efi"])
         // From where its build script runs.
         .env("STILLBOOT_ROOTS", "../../tests/data/test-keys/roots.toml")

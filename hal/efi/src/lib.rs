@@ -3,7 +3,7 @@
 //!
 //! The core decides; this crate reads disks, provides memory, keeps the floor and starts what was
 //! verified, from the very bytes that were verified. All of the project's unsafe code for UEFI is
-//! here. A whole loader is in `examples/efi-loader`.
+//! here. A whole loader is in `loaders/uefi`.
 //!
 //! | module | what it does |
 //! |---|---|
