@@ -5,11 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use stillboot_arm64::chid::{Chid, Fields, Kind};
-use stillboot_arm64::choice::{Decision, choose};
-use stillboot_arm64::fdt::Fdt;
-use stillboot_arm64::fdt::edit::{Change, Value, edit, room};
-use stillboot_arm64::set::{self, Machine, Set};
+use stillboot_devicetree::chid::{Chid, Fields, Kind};
+use stillboot_devicetree::choice::{Decision, choose};
+use stillboot_devicetree::fdt::Fdt;
+use stillboot_devicetree::fdt::edit::{Change, Value, edit, room};
+use stillboot_devicetree::set::{self, Machine, Set};
 
 /// The trees of the newest kernel, by name.
 fn trees() -> BTreeMap<PathBuf, Vec<u8>> {

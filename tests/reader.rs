@@ -23,7 +23,7 @@ use stillboot::verify::{
     Authority, Device, IndexFold, RootKey, SignatureError, SoftSha256, Trust, TrustError,
     check_class, digest_of, verify_head, verify_keyset, verify_loader_release, verify_statement,
 };
-use stillboot_arm64::set::Set;
+use stillboot_devicetree::set::Set;
 use stillboot_linux::keys::{Roots, Signer as _, SigningKey, read_public};
 use stillboot_sim::disk::Random;
 use stillboot_sim::fuzz::seeds;

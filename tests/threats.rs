@@ -1180,9 +1180,9 @@ fn places(name: &str) -> (Vec<PathBuf>, &str) {
             "tests/bare/",
             "core/src/",
             "hal/arm64/src/",
-            "hal/efi/src/",
+            "hal/uefi/src/",
             "hal/linux/src/",
-            "hal/loader/src/",
+            "hal/boot-support/src/",
             "host-sim/src/",
             "host-sim/src/disk/",
         ];

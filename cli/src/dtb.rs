@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::json;
-use stillboot_arm64::chid::{Chid, Fields, Kind, Panel};
-use stillboot_arm64::choice::{Decision, Grounds, choose};
-use stillboot_arm64::fdt::Fdt;
-use stillboot_arm64::set::{self, Machine, Set};
-use stillboot_arm64::smbios::{Entry, Table};
+use stillboot_devicetree::chid::{Chid, Fields, Kind, Panel};
+use stillboot_devicetree::choice::{Decision, Grounds, choose};
+use stillboot_devicetree::fdt::Fdt;
+use stillboot_devicetree::set::{self, Machine, Set};
+use stillboot_devicetree::smbios::{Entry, Table};
 
 use crate::failure::{Exit, Failure};
 use crate::files;
@@ -210,7 +210,7 @@ fn find(args: &MatchArgs, out: &Output) -> Result<(), Failure> {
 }
 
 /// The table of a dump, or one without an entry point.
-fn table(bytes: &[u8]) -> Result<Table<'_>, stillboot_arm64::smbios::EntryError> {
+fn table(bytes: &[u8]) -> Result<Table<'_>, stillboot_devicetree::smbios::EntryError> {
     if !bytes.starts_with(b"_SM") {
         return Ok(Table::new(bytes));
     }

@@ -1,7 +1,7 @@
 //! Stories of a machine's life.
 
-use stillboot_arm64::fdt::Fdt;
-use stillboot_arm64::set;
+use stillboot_devicetree::fdt::Fdt;
+use stillboot_devicetree::set;
 use stillboot_tests::chores::renamed;
 
 use crate::disk::Disk;

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use stillboot_loader::floor;
+use stillboot_boot_support::floor;
 use tempfile::TempDir;
 
 use crate::tpm::Tpm;

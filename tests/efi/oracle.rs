@@ -6,9 +6,9 @@
 use std::fs;
 use std::path::PathBuf;
 
-use stillboot_arm64::chid::{Chid, Fields, Kind};
-use stillboot_arm64::hwids::{self, Device, Gift};
-use stillboot_arm64::set::{self, Machine as Known};
+use stillboot_devicetree::chid::{Chid, Fields, Kind};
+use stillboot_devicetree::hwids::{self, Device, Gift};
+use stillboot_devicetree::set::{self, Machine as Known};
 use stillboot_linux::pe::append_section;
 
 use crate::machine::{Hardware, Settings};

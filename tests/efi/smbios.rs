@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use stillboot_arm64::smbios::Entry;
+use stillboot_devicetree::smbios::Entry;
 use stillboot_tests::chores::succeed;
 
 use crate::disk::Image;

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use stillboot::format::{Fault, Slot, SlotState};
-use stillboot_arm64::chid::{Fields, Kind};
-use stillboot_arm64::set::{self, Machine as Known};
+use stillboot_devicetree::chid::{Fields, Kind};
+use stillboot_devicetree::set::{self, Machine as Known};
 use stillboot_tests::chores::{renamed, succeed, xtask};
 
 use crate::disk::{Image, forge, record, text};

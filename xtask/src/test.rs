@@ -161,7 +161,7 @@ pub fn fmt_mcu() -> Step {
 pub fn clippy() -> Step {
     // It builds every dependency; on a busy machine that takes a while.
     let features = "stillboot-tests/bare,stillboot-tests/efi,stillboot-tests/mcu,\
-                    stillboot-efi/tpm-floor,stillboot-efi/unsigned-kernels";
+                    stillboot-uefi/tpm-floor,stillboot-uefi/unsigned-kernels";
     let words =
         ["clippy", "--workspace", "--all-targets", "--features", features, "--", "-D", "warnings"];
     Step::new("clippy", Lane::Debug).cargo(&words).minutes(45)

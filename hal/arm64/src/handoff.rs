@@ -20,8 +20,8 @@ use heapless::Vec;
 
 use crate::image::{ALIGNMENT, Image};
 
-/// What the tree gets: the most that kernels map of it.
-pub const TREE_LEN: u64 = crate::fdt::LEN_MAX as u64;
+/// What the tree gets, in bytes: kernels map 2 MiB at most (`Documentation/arch/arm64/booting.rst`).
+pub const TREE_LEN: u64 = 2 << 20;
 
 /// The pages in which components are placed.
 pub const PAGE: u64 = 4096;

@@ -1,6 +1,6 @@
 //! A GPT disk with a boot record and slots, found by partition names.
 //!
-//! [`stillboot_loader::plan`] says which partition is what; boot loaders ask it too.
+//! [`stillboot_gpt::plan`] says which partition is what; boot loaders ask it too.
 //!
 //! Whole disks are opened, once each, so that one lock covers all of a disk.
 
@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use stillboot::device::{BlockDevice, DeviceError, Geometry, Partition};
 use stillboot::format::Slot;
 use stillboot::layout::LayoutError;
-use stillboot_loader::plan::HEAD_LEN;
-pub use stillboot_loader::plan::{Plan, RECORD_DISTANCE, RECORD_LEN_MIN};
-use stillboot_loader::plan::{PlanError, Source};
+use stillboot_gpt::plan::HEAD_LEN;
+pub use stillboot_gpt::plan::{Plan, RECORD_DISTANCE, RECORD_LEN_MIN};
+use stillboot_gpt::plan::{PlanError, Source};
 use uuid::Uuid;
 
 use crate::file::{FileDevice, OpenError, OpenOptions};

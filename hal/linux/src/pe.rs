@@ -157,10 +157,10 @@ mod tests {
         append_section(&mut image, ".two", &[2; 10]).unwrap();
         let loaded = load(&image);
         for (name, content) in [(".one", &[1; 5000][..]), (".two", &[2; 10])] {
-            let at = stillboot_loader::pe::section(&loaded, name).unwrap();
+            let at = stillboot_boot_support::pe::section(&loaded, name).unwrap();
             assert_eq!(&loaded[at], content, "{name}");
         }
-        assert_eq!(stillboot_loader::pe::section(&loaded, ".three"), None);
+        assert_eq!(stillboot_boot_support::pe::section(&loaded, ".three"), None);
         assert_eq!(image.len() % 0x200, 0);
         assert_eq!(image[0x40 + 24 + 64..][..4], [0; 4]);
     }
@@ -191,7 +191,7 @@ mod tests {
         append_section(&mut image, ".one", &[1; 5000]).unwrap();
         let loaded = load(&image);
         for len in 0..loaded.len() - 0x1000 {
-            assert_eq!(stillboot_loader::pe::section(&loaded[..len], ".one"), None, "{len}");
+            assert_eq!(stillboot_boot_support::pe::section(&loaded[..len], ".one"), None, "{len}");
         }
     }
 }

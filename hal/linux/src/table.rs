@@ -1,6 +1,6 @@
 //! GUID partition tables: read one, find a partition in it, create a disk image with one.
 //!
-//! What counts as a table is said in [`stillboot_loader::gpt`], which boot loaders read by too.
+//! What counts as a table is said in [`stillboot_gpt`], which boot loaders read by too.
 
 mod create;
 mod read;
@@ -9,7 +9,7 @@ mod repair;
 use std::io;
 use std::path::PathBuf;
 
-use stillboot_loader::gpt;
+use stillboot_gpt as gpt;
 use uuid::Uuid;
 
 pub use create::{ALIGNMENT_BYTES, PartitionSpec, create};

@@ -8,7 +8,7 @@ use stillboot_linux::file::{FileDevice, OpenOptions};
 use stillboot_linux::keys::{Roots, Signer as _, SigningKey, public_to_pem, read_public};
 use stillboot_linux::statement;
 use stillboot_linux::table::{self, Table};
-use stillboot_loader::plan::{Plan, Source};
+use stillboot_gpt::plan::{Plan, Source};
 
 use super::texts::proof;
 use super::{Memory, crc32, file_of};
@@ -102,7 +102,7 @@ fn loader_agrees(file: &Memory, block: u32) {
     let options = OpenOptions { read_only: true, logical_block: Some(block) };
     // A file without a byte in it is no disk to either.
     let Ok(mut device) = FileDevice::open(file.path(), options) else { return };
-    let seen = stillboot_loader::gpt::read(&mut device);
+    let seen = stillboot_gpt::read(&mut device);
     match (seen, Table::read(file.path(), Some(block))) {
         (Ok(loader), Ok(linux)) => {
             assert_eq!(loader.is_backup, linux.is_backup);

@@ -3,14 +3,14 @@
 
 use std::ops::Range;
 
-use stillboot_arm64::chid::{Chid, Fields, Kind, Panel};
-use stillboot_arm64::choice::{Decision, Grounds, choose};
-use stillboot_arm64::fdt::edit::{Boot, Change, EditError, Value, edit, room};
-use stillboot_arm64::fdt::{Fdt, Node, Reservation};
-use stillboot_arm64::hwids::{self, Device, Gift, Hwids};
+use stillboot_devicetree::chid::{Chid, Fields, Kind, Panel};
+use stillboot_devicetree::choice::{Decision, Grounds, choose};
+use stillboot_devicetree::fdt::edit::{Boot, Change, EditError, Value, edit, room};
+use stillboot_devicetree::fdt::{Fdt, Node, Reservation};
+use stillboot_devicetree::hwids::{self, Device, Gift, Hwids};
 use stillboot_arm64::image::{ALIGNMENT, Image};
-use stillboot_arm64::set::{self, Found, Machine, Set};
-use stillboot_arm64::smbios::{Entry, Table};
+use stillboot_devicetree::set::{self, Found, Machine, Set};
+use stillboot_devicetree::smbios::{Entry, Table};
 
 /// The first byte says what is edited, the rest is a tree: it is read the same in every way, and
 /// what is written of it says the same but for `/chosen`.

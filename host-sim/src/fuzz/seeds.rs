@@ -87,7 +87,7 @@ fn of_kind(kind: &str) -> Vec<Vec<u8>> {
         "loader" => {
             let floor = Floor { keyset_version: 3, level: 0x0102_0304 };
             let line = b"console=ttyS0 root=\"/dev/my disk\" quiet -- single\n";
-            vec![stillboot_loader::floor::emit(floor).to_vec(), line.to_vec()]
+            vec![stillboot_boot_support::floor::emit(floor).to_vec(), line.to_vec()]
         }
         "view" => {
             let json = Manifest::parse(&payload(1)).map(|found| serde_json::to_vec(&found));

@@ -5,8 +5,8 @@ use stillboot::policy::channel::Follow;
 use stillboot::policy::version::{Rule, Version};
 use stillboot::policy::window::Windows;
 use stillboot_linux::proof::{self, PARAMETER};
-use stillboot_loader::command_line::command_line;
-use stillboot_loader::floor;
+use stillboot_boot_support::command_line::command_line;
+use stillboot_boot_support::floor;
 
 use super::file_of;
 

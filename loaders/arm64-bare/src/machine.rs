@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use stillboot_arm64::fdt::{Fdt, HEADER_LEN, Node};
+use stillboot_devicetree::fdt::{Fdt, HEADER_LEN, Node};
 use stillboot_arm64::handoff::{FreeMemory, HandoffError};
 
 use crate::{psci, start};

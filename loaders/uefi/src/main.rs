@@ -20,18 +20,18 @@ use stillboot::device::BlockDevice;
 use stillboot::driver::{self, RollbackStore};
 use stillboot::format::Rule;
 use stillboot::verify::{Device, RootKey, Trust};
-use stillboot_efi::clock::{Clock, Timed};
-use stillboot_efi::disks::{self, Reach};
-use stillboot_efi::memory::{ComponentMemory, Pages};
-use stillboot_efi::menu::{self, ReadOnly, Unraised};
-use stillboot_efi::{ARCHITECTURE, FLOORS, console, nonce, report, start, variables, watchdog};
+use stillboot_uefi::clock::{Clock, Timed};
+use stillboot_uefi::disks::{self, Reach};
+use stillboot_uefi::memory::{ComponentMemory, Pages};
+use stillboot_uefi::menu::{self, ReadOnly, Unraised};
+use stillboot_uefi::{ARCHITECTURE, FLOORS, console, nonce, report, start, variables, watchdog};
 use stillboot_sha256::{Provider, Sha256};
 use uefi::Status;
 use uefi::runtime::{self, ResetType};
 
 mod trust {
     #![allow(missing_docs, reason = "generated")]
-    use stillboot_efi::plan::Pinned;
+    use stillboot_uefi::plan::Pinned;
     include!(concat!(env!("OUT_DIR"), "/pinned.rs"));
     include!(concat!(env!("OUT_DIR"), "/trust.rs"));
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use gpt_disk_types::Guid;
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
-use stillboot_loader::gpt;
+use stillboot_gpt as gpt;
 use uuid::Uuid;
 
 use super::repair::{self, Refusal};

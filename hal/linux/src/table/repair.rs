@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 
 use gpt_disk_types::{LbaLe, MasterBootRecord, U32Le};
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
-use stillboot_loader::gpt::{self, Copy, Fault, Label};
+use stillboot_gpt::{self as gpt, Copy, Fault, Label};
 
 use super::TableError;
 use super::read::{self, Blocks};

@@ -1,11 +1,11 @@
 //! A store of the floor that a counter of the TPM watches over: see
-//! [`counted`](stillboot_loader::counted).
+//! [`counted`](stillboot_boot_support::counted).
 
 use alloc::vec::Vec;
 
 use stillboot::driver::StoreError;
 use stillboot::format::SlotKind;
-use stillboot_loader::counted::{CountedStore, Counter, State};
+use stillboot_boot_support::counted::{CountedStore, Counter, State};
 
 use crate::tpm::tpm;
 use crate::variables::CountedVariables;

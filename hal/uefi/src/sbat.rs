@@ -3,7 +3,7 @@
 /// Component, generation, vendor, package, version, address; the first line is the format's own.
 const TEXT: &str = concat!(
     "sbat,1,SBAT Version,sbat,1,https://github.com/rhboot/shim/blob/main/SBAT.md\n",
-    "stillboot,1,stillboot,stillboot-efi,",
+    "stillboot,1,stillboot,stillboot-uefi,",
     env!("CARGO_PKG_VERSION"),
     ",",
     env!("CARGO_PKG_REPOSITORY"),

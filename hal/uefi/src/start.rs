@@ -8,9 +8,9 @@ use alloc::vec::Vec;
 use stillboot::format::manifest::flags;
 use stillboot::format::{BootProof, Digest, Manifest, Role, Slot};
 #[cfg(feature = "tpm")]
-use stillboot_loader::measure::{self, Measurement};
-use stillboot_loader::refusal::Refusal;
-use stillboot_loader::startable::{self, Target};
+use stillboot_boot_support::measure::{self, Measurement};
+use stillboot_boot_support::refusal::Refusal;
+use stillboot_boot_support::startable::{self, Target};
 use uefi::Status;
 use uefi::runtime::{self, ResetType};
 

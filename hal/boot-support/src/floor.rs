@@ -24,7 +24,7 @@ pub fn emit(floor: Floor) -> [u8; LEN] {
     out[..4].copy_from_slice(MAGIC);
     out[4..8].copy_from_slice(&floor.keyset_version.to_le_bytes());
     out[8..12].copy_from_slice(&floor.level.to_le_bytes());
-    let sum = crate::crc32(&out[..12]);
+    let sum = stillboot::format::crc32(&out[..12]);
     out[12..].copy_from_slice(&sum.to_le_bytes());
     out
 }
@@ -50,7 +50,7 @@ pub fn emit_counted(value: Counted) -> [u8; COUNTED_LEN] {
     out[4..8].copy_from_slice(&value.floor.keyset_version.to_le_bytes());
     out[8..12].copy_from_slice(&value.floor.level.to_le_bytes());
     out[12..20].copy_from_slice(&value.count.to_le_bytes());
-    let sum = crate::crc32(&out[..20]);
+    let sum = stillboot::format::crc32(&out[..20]);
     out[20..].copy_from_slice(&sum.to_le_bytes());
     out
 }

@@ -3,10 +3,10 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use stillboot_arm64::chid::{Fields, Kind};
-use stillboot_arm64::choice::{Decision, choose};
-use stillboot_arm64::fdt::Fdt;
-use stillboot_arm64::set::{self, Machine, Set};
+use stillboot_devicetree::chid::{Fields, Kind};
+use stillboot_devicetree::choice::{Decision, choose};
+use stillboot_devicetree::fdt::Fdt;
+use stillboot_devicetree::set::{self, Machine, Set};
 
 const TREES: usize = 1000;
 /// Ids of each machine: as many as public lists have for one.

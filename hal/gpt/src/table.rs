@@ -526,13 +526,13 @@ fn sound_header(bytes: &[u8]) -> Result<GptHeader, Fault> {
 pub fn header_sum(header: &GptHeader) -> u32 {
     let mut header = *header;
     header.header_crc32 = gpt_disk_types::Crc32::default();
-    crate::crc32(bytemuck::bytes_of(&header))
+    stillboot::format::crc32(bytemuck::bytes_of(&header))
 }
 
 /// The checksum of entries.
 #[must_use]
 pub fn entries_sum(entries: &[u8]) -> u32 {
-    crate::crc32(entries)
+    stillboot::format::crc32(entries)
 }
 
 /// The header in block `lba`, if it is sound; nothing is said of its entries.
@@ -681,7 +681,7 @@ mod tests {
             let mut bytes = sound.clone();
             bytes[bit / 8] ^= 1 << (bit % 8);
             bytes[16..20].fill(0);
-            let sum = crate::crc32(&bytes[..HEADER_BYTES]);
+            let sum = stillboot::format::crc32(&bytes[..HEADER_BYTES]);
             bytes[16..20].copy_from_slice(&sum.to_le_bytes());
             device.write(512, &bytes).unwrap();
             let _ = read(&mut device);

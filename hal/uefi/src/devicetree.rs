@@ -10,12 +10,12 @@ use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
 use stillboot::format::BootProof;
-use stillboot_arm64::chid::{Fields, Panel};
-use stillboot_arm64::choice::{Decision, choose_for_slot};
-use stillboot_arm64::fdt::edit::{Change, PROOF, Value, edit, room};
-use stillboot_arm64::fdt::{Fdt, FdtError, HEADER_LEN, LEN_MAX};
-use stillboot_arm64::smbios::{ENTRY2_LEN, ENTRY3_LEN, Entry, Table};
-use stillboot_loader::refusal::Refusal;
+use stillboot_devicetree::chid::{Fields, Panel};
+use stillboot_devicetree::choice::{Decision, choose_for_slot};
+use stillboot_devicetree::fdt::edit::{Change, PROOF, Value, edit, room};
+use stillboot_devicetree::fdt::{Fdt, FdtError, HEADER_LEN, LEN_MAX};
+use stillboot_devicetree::smbios::{ENTRY2_LEN, ENTRY3_LEN, Entry, Table};
+use stillboot_boot_support::refusal::Refusal;
 use uefi::boot::{self, MemoryType};
 use uefi::proto::unsafe_protocol;
 use uefi::table::cfg::ConfigTableEntry;
@@ -260,8 +260,8 @@ mod tests {
     use std::vec::Vec;
 
     use stillboot::boot::Event;
-    use stillboot_arm64::chid::Kind;
-    use stillboot_arm64::set::{Machine, build};
+    use stillboot_devicetree::chid::Kind;
+    use stillboot_devicetree::set::{Machine, build};
 
     use super::*;
 

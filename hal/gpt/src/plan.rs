@@ -27,7 +27,7 @@ use stillboot::layout::{
 };
 use stillboot::verify::HEAD_LEN_MAX;
 
-use crate::gpt::{Partition, Table};
+use crate::{Partition, Table};
 
 /// Name of the partition with the boot record.
 pub const RECORD_NAME: &str = "stillboot-record";
@@ -454,7 +454,7 @@ mod tests {
             let options = OpenOptions { read_only: true, logical_block: None };
             let tables: Vec<_> = paths
                 .iter()
-                .map(|path| crate::gpt::read(&mut FileDevice::open(path, options).unwrap()))
+                .map(|path| crate::read(&mut FileDevice::open(path, options).unwrap()))
                 .map(Result::unwrap)
                 .collect();
             let sources: Vec<_> = tables

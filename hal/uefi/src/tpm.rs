@@ -1,12 +1,12 @@
 //! Measures what is started into the machine's TPM 2.0.
 //!
-//! What is measured, and where, says [`measure`](stillboot_loader::measure). A machine without a TPM
+//! What is measured, and where, says [`measure`](stillboot_boot_support::measure). A machine without a TPM
 //! starts the same.
 
 use alloc::format;
 use alloc::string::String;
 
-use stillboot_loader::measure::Measurement;
+use stillboot_boot_support::measure::Measurement;
 use uefi::Status;
 use uefi::boot::{self, ScopedProtocol};
 use uefi::proto::tcg::v2::{HashLogExtendEventFlags, PcrEventInputs, Tcg};

@@ -7,7 +7,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`gpt`], [`plan`], [`report`], [`bundle`], [`pe`] | are those of every loader: see `stillboot-loader` |
+//! | [`gpt`], [`plan`], [`report`], [`bundle`], [`pe`] | are those of every loader: see `stillboot-boot-support` |
 //! | [`options`] | makes the load options of a kernel: the verified command line and the proof |
 //! | [`menu`] | the text of the menu, and the start of one chosen slot |
 //! | [`block`] | a disk of the firmware as a block device |
@@ -58,7 +58,9 @@ pub mod tpm;
 pub mod variables;
 pub mod watchdog;
 
-pub use stillboot_loader::{bundle, counted, gpt, measure, pe, plan, report};
+pub use stillboot_boot_support::{bundle, counted, measure, pe, report};
+pub use stillboot_gpt as gpt;
+pub use stillboot_gpt::plan;
 
 use stillboot::format::Architecture;
 

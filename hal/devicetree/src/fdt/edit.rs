@@ -5,7 +5,7 @@
 //!
 //! ```
 //! # fn started(tree: &[u8], out: &mut [u8]) -> Result<usize, Box<dyn std::error::Error>> {
-//! use stillboot_arm64::fdt::{Fdt, edit};
+//! use stillboot_devicetree::fdt::{Fdt, edit};
 //!
 //! let fdt = Fdt::parse(tree)?;
 //! let boot = edit::Boot {

@@ -3,8 +3,8 @@
 
 use stillboot::driver::{RollbackStore, StoreError};
 use stillboot::format::{BootProof, Floor, SlotKind};
-use stillboot_loader::counted::{Cell, Counted};
-use stillboot_loader::floor;
+use stillboot_boot_support::counted::{Cell, Counted};
+use stillboot_boot_support::floor;
 use uefi::runtime::{self, VariableAttributes, VariableVendor};
 use uefi::{CStr16, Guid, Result, Status, cstr16, guid};
 
@@ -149,7 +149,7 @@ impl RollbackStore for FloorVariables {
     }
 }
 
-/// The same with a count, for the store that a TPM counts: see [`counted`](stillboot_loader::counted).
+/// The same with a count, for the store that a TPM counts: see [`counted`](stillboot_boot_support::counted).
 #[derive(Clone, Copy, Debug)]
 pub struct CountedVariables;
 

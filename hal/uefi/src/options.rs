@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use stillboot::format::BootProof;
-use stillboot_loader::command_line::{CommandLineError, command_line};
+use stillboot_boot_support::command_line::{CommandLineError, command_line};
 
 /// The load options for a kernel. `cmdline` is the verified component, empty if there is none; a
 /// kernel from no slot has no proof.

@@ -1,0 +1,36 @@
+//! The right device tree for a machine, and what a kernel needs in it.
+//!
+//! The input comes from firmware, build tools, or an attacker with write access to the disk. No
+//! input makes this crate panic. It runs without an operating system and without a heap, so the
+//! same code decides under UEFI, without firmware and on the host.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`fdt`] | reads flattened device trees, and writes a copy with what a boot adds |
+//! | [`smbios`] | reads what a machine's firmware says about the machine |
+//! | [`chid`] | computes hardware ids from that |
+//! | [`hwids`] | reads and writes tables of ids as unified kernel images carry them |
+//! | [`set`] | reads and writes the set of trees in a bundle, with the machines they are for |
+//! | [`choice`] | chooses the tree of a machine |
+//!
+//! Features: `alloc` (default) builds sets and tables; reading and choosing work without it.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod chid;
+pub mod choice;
+pub mod fdt;
+pub mod hwids;
+pub mod set;
+mod sha1;
+pub mod smbios;
+
+#[cfg(feature = "alloc")]
+extern crate alloc;
+
+#[cfg(test)]
+extern crate std;
+
+#[cfg(all(test, feature = "alloc"))]
+mod testing;
