@@ -13,10 +13,9 @@ use stillboot::format::{
     Encryption, Envelope, Floor, KeyRole, Keyset, Load, Manifest, PayloadType, Role, Rule,
     Signature, Slot, SlotKind, SlotState, Statement, StatementKind, envelope,
 };
-use stillboot::install::{Install, InstallError, Offer, Refusal, Running};
+use stillboot::install::{Install, InstallError, Offer, Permission, Refusal, Running};
 use stillboot::layout::{Area, Layout, Region, SlotLayout, SlotRegion};
 use stillboot::operate::Request;
-use stillboot::policy::Verdict;
 use stillboot::verify::{
     Device, HEAD_LEN_MAX, IndexFold, RootKey, Sha256, SignatureError, SoftSha256, Trust,
     TrustError, digest_of, verify_head, verify_keyset,
@@ -154,8 +153,8 @@ impl Source for Sparse<'_> {
 struct Proceed;
 
 impl InstallHost for Proceed {
-    fn judge(&mut self, _offer: &Offer<'_>) -> Verdict {
-        Verdict::Proceed
+    fn judge(&mut self, _offer: &Offer<'_>) -> Permission {
+        Permission::Proceed
     }
 }
 

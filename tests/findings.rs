@@ -8,8 +8,8 @@ use stillboot::format::{Epochs, Load, Manifest, Role, Slot, SlotEntry, SlotKind,
 use stillboot::install::{InstallError, Refusal, Running, Wait};
 use stillboot::layout::{LayoutError, Part, Region};
 use stillboot::operate::{Answer, OperateError, Request};
-use stillboot::policy::Deferral;
 use stillboot::record::{Choice, OperatorRefusal};
+use stillboot_policy::{Deferral, Verdict};
 use stillboot_sim::disk::RamDisk;
 use stillboot_sim::fault::{Fault, Faulty};
 use stillboot_sim::release::content;
@@ -215,8 +215,10 @@ fn back_off_works_though_the_loader_has_no_clock() {
     world.install(&update, Some(proof)).unwrap();
     fail(&mut world);
     let until = now + 2 * 8 * 3600;
-    let wait = InstallError::Deferred(Wait::Policy(Deferral::BackOff { until }));
-    assert_eq!(world.install(&update, Some(proof)), Err(wait));
+    let wait = Verdict::Deferred(Deferral::BackOff { until });
+    let waits = Err(InstallError::Deferred(Wait::Policy));
+    assert_eq!(world.install(&update, Some(proof)), waits);
+    assert_eq!(world.host.said, Some(wait));
     world.operate(Request::NoteTime(now)).unwrap();
     world.host.now = Some(until);
     world.install(&update, Some(proof)).unwrap();

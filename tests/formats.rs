@@ -17,11 +17,11 @@ use stillboot::format::{
     MarkKind, Notes, PayloadType, Record, Risk, Role, Rule, SLOTS_MAX, Signature, Slot, SlotEntry,
     SlotState, Statement, StatementKind, crc32, envelope, manifest, statement,
 };
-use stillboot::json::{ChannelIndex, IndexHead, Offer, Patch};
 use stillboot::verify::{
     Device, IndexFold, RootKey, Sha256, SoftSha256, Trust, digest_of, key_id, verify_loader_release,
 };
 use stillboot_linux::keys::{Signer, SigningKey, sign_envelope};
+use stillboot_policy::json::{ChannelIndex, IndexHead, Offer, Patch};
 use stillboot_tests::forge::Foreign;
 
 fn hex(bytes: &[u8]) -> String {

@@ -9,17 +9,17 @@ use stillboot::format::{
     Architecture, Channel, Component, Encryption, Envelope, Epochs, Key, KeyKind, KeyRole, Keyset,
     Load, Manifest, PayloadType, Risk, Role, Rule, keyset,
 };
-use stillboot::json::index::{INDEX_LEN_MAX, OFFERS_MAX, PATCHES_MAX, SCHEMA};
-use stillboot::json::latest::{DOCUMENT_LEN_MAX, key_from_hex};
-use stillboot::json::view::VIEW_LEN_MAX;
-use stillboot::json::{
-    ChannelIndex, Found, IndexError, IndexHead, Latest, LatestError, NUMBER_MAX, NotCurrent, Offer,
-    Patch, TextFault, verify_index, view_manifest,
-};
 use stillboot::verify::{
     Device, RootKey, SignatureError, SoftSha256, Trust, TrustError, digest_of,
 };
 use stillboot_linux::keys::{Signer as _, SigningKey, sign_envelope};
+use stillboot_policy::json::index::{INDEX_LEN_MAX, OFFERS_MAX, PATCHES_MAX, SCHEMA};
+use stillboot_policy::json::latest::{DOCUMENT_LEN_MAX, key_from_hex};
+use stillboot_policy::json::view::VIEW_LEN_MAX;
+use stillboot_policy::json::{
+    ChannelIndex, Found, IndexError, IndexHead, Latest, LatestError, NUMBER_MAX, NotCurrent, Offer,
+    Patch, TextFault, verify_index, view_manifest,
+};
 
 const PRODUCT: [u8; 16] = *b"example gateway\0";
 
@@ -1378,7 +1378,7 @@ fn latest_hole_signature_of_a_file() {
 /// The compatibility rule of that format: pre-releases do not count against the least version.
 #[test]
 fn least_version_admits_its_pre_releases() {
-    use stillboot::policy::version::Version;
+    use stillboot_policy::version::Version;
     let text = document_with(",\"min_compatible_version\":\"v1.2.0\"");
     let (_, min_from, ..) = release(&text).unwrap();
     let least = Version::parse(&min_from).unwrap();

@@ -10,10 +10,10 @@ use stillboot::format::{
 use stillboot::install::{InstallError, Nothing, Refusal, Reuse, Running, Wait};
 use stillboot::io::Io;
 use stillboot::operate::{Answer, OperateError, Request};
-use stillboot::policy::{Deferral, Objection};
 use stillboot::record::{Choice, ConfirmRefusal, CopyState};
 use stillboot::select::Claim;
 use stillboot::verify::SoftSha256;
+use stillboot_policy::{Deferral, Objection, Verdict};
 use stillboot_sim::disk::RamDisk;
 use stillboot_sim::release::content;
 use stillboot_sim::world::{Bytes, SimStore};
@@ -142,10 +142,9 @@ fn an_image_that_returns_is_bad_at_once_and_remembered() {
     assert_eq!(back.slot, Slot::A);
     assert_eq!(state(&mut world, Slot::B), SlotState::Bad { fault: Fault::Returned });
     let objection = Objection::FailedBefore(Fault::Returned);
-    assert_eq!(
-        world.install(&update, Some(back)),
-        Err(InstallError::Refused(Refusal::Policy(objection)))
-    );
+    let refused = Err(InstallError::Refused(Refusal::Policy));
+    assert_eq!(world.install(&update, Some(back)), refused);
+    assert_eq!(world.host.said, Some(Verdict::Refused(objection)));
 }
 
 /// The try is counted, and nothing else is held against the slot.
@@ -178,10 +177,9 @@ fn marked_bad_is_never_offered_again() {
     let back = boot(&mut world);
     assert_eq!(back.slot, Slot::A);
     let objection = Objection::FailedBefore(Fault::MarkedBad);
-    assert_eq!(
-        world.install(&update, Some(back)),
-        Err(InstallError::Refused(Refusal::Policy(objection)))
-    );
+    let refused = Err(InstallError::Refused(Refusal::Policy));
+    assert_eq!(world.install(&update, Some(back)), refused);
+    assert_eq!(world.host.said, Some(Verdict::Refused(objection)));
     // The only good slot cannot be thrown away.
     assert!(world.operate(Request::MarkBad(Slot::A)).is_err());
 }
@@ -629,8 +627,10 @@ fn policy_holds_backs_off_and_expires() {
     let (mut world, proof) = running(&publisher, AB);
     let update = bundle(&publisher, 2);
     world.operate(Request::HoldUpdates(Hold { until: u64::MAX, since: 5 })).unwrap();
-    let hold = Wait::Policy(Deferral::Hold { until: u64::MAX });
-    assert_eq!(world.install(&update, Some(proof)), Err(InstallError::Deferred(hold)));
+    let hold = Verdict::Deferred(Deferral::Hold { until: u64::MAX });
+    let waits = Err(InstallError::Deferred(Wait::Policy));
+    assert_eq!(world.install(&update, Some(proof)), waits);
+    assert_eq!(world.host.said, Some(hold));
     world.operate(Request::HoldUpdates(Hold::default())).unwrap();
     let mut manifest = publisher.manifest(2);
     manifest.not_after = 1000;
@@ -639,8 +639,9 @@ fn policy_holds_backs_off_and_expires() {
     let old = publisher.bundle(manifest, SlotKind::Update, &[piece]).unwrap();
     world.host.now = Some(1001);
     let objection = Objection::Expired { not_after: 1000, now: 1001 };
-    let refused = InstallError::Refused(Refusal::Policy(objection));
+    let refused = InstallError::Refused(Refusal::Policy);
     assert_eq!(world.install(&old, Some(proof)), Err(refused));
+    assert_eq!(world.host.said, Some(Verdict::Refused(objection)));
     world.host.now = Some(1000);
     world.install(&old, Some(proof)).unwrap();
 }

@@ -7,14 +7,14 @@ use std::cmp::Ordering;
 use proptest::prelude::*;
 use stillboot::format::manifest::Name;
 use stillboot::format::{Channel, Risk};
-use stillboot::policy::channel::{self, ChannelFault, ChannelRefusal, Follow};
-use stillboot::policy::rollout;
-use stillboot::policy::version::{
+use stillboot::verify::SoftSha256;
+use stillboot_policy::channel::{self, ChannelFault, ChannelRefusal, Follow};
+use stillboot_policy::rollout;
+use stillboot_policy::version::{
     Label, Rule, RuleFault, RuleRefusal, Step, Version, VersionFault, compare_compatible,
     compatible_numbers,
 };
-use stillboot::policy::window::{WindowFault, WindowState, Windows, draw};
-use stillboot::verify::SoftSha256;
+use stillboot_policy::window::{WindowFault, WindowState, Windows, draw};
 
 // Versions
 

@@ -16,7 +16,6 @@ use stillboot::format::{
     MarkKind, Notes, Record, Rule, Slot, SlotKind, Statement, crc32, record,
 };
 use stillboot::install::{InstallError, Refusal};
-use stillboot::json::{ChannelIndex, IndexError, verify_index};
 use stillboot::operate::OperateError;
 use stillboot::record::{Choice, CopyState, inspect};
 use stillboot::verify::{
@@ -25,6 +24,7 @@ use stillboot::verify::{
 };
 use stillboot_devicetree::set::Set;
 use stillboot_linux::keys::{Roots, Signer as _, SigningKey, read_public};
+use stillboot_policy::json::{ChannelIndex, IndexError, verify_index};
 use stillboot_sim::disk::Random;
 use stillboot_sim::fuzz::seeds;
 use stillboot_sim::world::Bytes;

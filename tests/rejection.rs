@@ -15,10 +15,11 @@ use stillboot::format::{
     Architecture, BootProof, Encryption, Epochs, KeyRole, Load, PayloadType, Risk, Role, Slot,
     SlotKind,
 };
-use stillboot::install::{InstallConfig, InstallError, Reuse, Running};
+use stillboot::install::{InstallConfig, InstallError, Refusal, Reuse, Running, Wait};
 use stillboot::operate::Request;
 use stillboot::verify::{Device, SoftSha256, Trust};
 use stillboot_linux::keys::{Signer, sign_envelope};
+use stillboot_policy::Verdict;
 use stillboot_sim::disk::{Change, PowerCut, RamDisk};
 use stillboot_sim::release::content;
 use stillboot_sim::world::{Bytes, SimStore};
@@ -603,8 +604,17 @@ fn only_the_target(world: &CountedWorld<'_>, since: usize, context: &str) {
     }
 }
 
-fn says(result: Result<(), InstallError>, case: &Case, context: &str) {
-    let text = format!("{:?}", result.expect_err(context));
+/// Where the policy refused it, `said` has the reason.
+fn says(result: Result<(), InstallError>, said: Option<Verdict>, case: &Case, context: &str) {
+    let text = match (result.expect_err(context), said) {
+        (InstallError::Refused(Refusal::Policy), Some(Verdict::Refused(objection))) => {
+            format!("Refused(Policy({objection:?}))")
+        }
+        (InstallError::Deferred(Wait::Policy), Some(Verdict::Deferred(deferral))) => {
+            format!("Deferred(Policy({deferral:?}))")
+        }
+        (error, _) => format!("{error:?}"),
+    };
     assert!(text.starts_with(case.says), "{context}: {text}, expected {}", case.says);
 }
 
@@ -626,10 +636,12 @@ fn installations(form: Form) {
             let resumes = path.name == "resumed";
             if resumes && case.stage == Stage::Body {
                 // There must be something to resume: the same bundle, cut short by its own fault.
-                says(install(&mut world, case, &PATHS[0], proof), case, &context);
+                let result = install(&mut world, case, &PATHS[0], proof);
+                says(result, world.host.said, case, &context);
             }
             let before = world.disks[0].trace().len();
-            says(install(&mut world, case, path, proof), case, &context);
+            let result = install(&mut world, case, path, proof);
+            says(result, world.host.said, case, &context);
             match case.stage {
                 Stage::Head => {
                     let changes = &world.disks[0].trace()[before..];
@@ -665,7 +677,7 @@ fn new_device(form: Form) {
         let mut world = start.clone();
         let mut source = Bytes::new(&case.bundle, usize::MAX);
         let result = world.install_with(&mut source, Running::Offline, |_| {});
-        says(result.map(|_| ()), case, case.name);
+        says(result.map(|_| ()), world.host.said, case, case.name);
         if case.stage == Stage::Head {
             assert_eq!(world.disks[0].operations(), 0, "{}", case.name);
         }
@@ -722,7 +734,7 @@ fn files(form: Form) {
                 // Chunks cut anew: the file is not what its manifest says either.
                 assert!(matches!(result, Err(InstallError::Refused(_))), "{}", case.name);
             } else {
-                says(result, &case, case.name);
+                says(result, None, &case, case.name);
             }
         }
     }

@@ -14,17 +14,17 @@ use stillboot::format::{
     PayloadType, Role, Rule, Signature, Slot, SlotKind, SlotState, StatementKind, envelope, record,
 };
 use stillboot::install::{
-    Action, Event, Install, InstallError, Nothing, Refusal, Reuse, Running, Wait,
+    Action, Event, Install, InstallError, Nothing, Permission, Refusal, Reuse, Running, Wait,
 };
 use stillboot::layout::{LayoutError, Part, Region};
 use stillboot::operate::{Answer, Request};
-use stillboot::policy::{Clock, Objection, Verdict};
 use stillboot::select::Claim;
 use stillboot::verify::{
     ClassError, HEAD_LEN_MAX, RootKey, SignatureError, SoftSha256, Trust, TrustError, verify_head,
     verify_keyset, verify_statement,
 };
 use stillboot_linux::keys::{Signer, SigningKey, sign_envelope};
+use stillboot_policy::{Clock, Objection, Verdict};
 use stillboot_sim::disk::{Cut, PowerCut, Random, WriteCache};
 use stillboot_sim::release::content;
 use stillboot_sim::world::{Bytes, SimStore};
@@ -265,7 +265,8 @@ fn attack_05_freeze() {
     let mut world = start.clone();
     world.host.clock = Clock::Trusted(limit + 1);
     let objection = Objection::Expired { not_after: limit, now: limit + 1 };
-    assert_eq!(refused(world.install(&aged, Some(proof))), Refusal::Policy(objection));
+    assert_eq!(refused(world.install(&aged, Some(proof))), Refusal::Policy);
+    assert_eq!(world.host.said, Some(Verdict::Refused(objection)));
 }
 
 #[test]
@@ -773,15 +774,16 @@ fn attack_17_skipped_version() {
                 result.unwrap();
                 continue;
             }
-            let refusal = refused(result);
+            assert_eq!(refused(result), Refusal::Policy, "{min_from}");
+            let said = world.host.said;
             // What cannot be compared is not shown to be new enough, and is called that.
             let fits = match min_from {
                 "not-a-version" => {
-                    matches!(refusal, Refusal::Policy(Objection::NotComparable { .. }))
+                    matches!(said, Some(Verdict::Refused(Objection::NotComparable { .. })))
                 }
-                _ => matches!(refusal, Refusal::Policy(Objection::TooOld { .. })),
+                _ => matches!(said, Some(Verdict::Refused(Objection::TooOld { .. }))),
             };
-            assert!(fits, "{min_from}: {refusal:?}");
+            assert!(fits, "{min_from}: {said:?}");
             assert_eq!(world.disks[0].operations(), 0, "{min_from}");
         }
     }
@@ -998,7 +1000,7 @@ fn attack_23_calls_in_the_wrong_order() {
     let bundle = update(&publisher, 2);
     let wrong: [fn(&Action) -> Option<Event>; 5] = [
         |_| Some(Event::Start),
-        |action| (!matches!(action, Action::Judge)).then_some(Event::Judged(Verdict::Proceed)),
+        |action| (!matches!(action, Action::Judge)).then_some(Event::Judged(Permission::Proceed)),
         |action| (!matches!(action, Action::ReadFloor(_))).then_some(Event::Floor(None)),
         |action| {
             let takes = matches!(action, Action::Receive(_) | Action::ExpectEnd);
@@ -1056,7 +1058,7 @@ fn attack_23_calls_in_the_wrong_order() {
                     }
                     Action::ExpectEnd => Event::Received(rest.len()),
                     Action::ReadFloor(_) => Event::Floor(None),
-                    Action::Judge => Event::Judged(Verdict::Proceed),
+                    Action::Judge => Event::Judged(Permission::Proceed),
                     Action::Finish(_) | Action::Fail(_) => unreachable!("told above"),
                 };
             };

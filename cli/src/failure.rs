@@ -9,7 +9,6 @@ use stillboot::format::{Fault, FormatError, SlotState};
 use stillboot::install::{InstallError, Nothing, Refusal, Wait};
 use stillboot::layout::LayoutError;
 use stillboot::operate::OperateError;
-use stillboot::policy::{Deferral, Objection};
 use stillboot::record::{Choice, ConfirmRefusal};
 use stillboot::verify::{SignatureError, TrustError};
 use stillboot_linux::OpenError;
@@ -18,6 +17,7 @@ use stillboot_linux::disk::DiskError;
 use stillboot_linux::keys::KeyError;
 use stillboot_linux::proof::ProofError;
 use stillboot_linux::table::TableError;
+use stillboot_policy::{Deferral, Objection, Verdict};
 
 use crate::view;
 
@@ -161,9 +161,6 @@ impl From<InstallError> for Failure {
     fn from(error: InstallError) -> Self {
         let (exit, kind, advice) = classify(&error);
         let mut failure = Self::new(exit, kind, words(&error));
-        if let InstallError::Deferred(Wait::Policy(deferral)) = &error {
-            failure.details = Some(view::retry(deferral));
-        }
         if let InstallError::Deferred(Wait::Unverified(slot)) = &error {
             failure.details = Some(serde_json::json!({ "slot": slot.name() }));
         }
@@ -171,15 +168,63 @@ impl From<InstallError> for Failure {
     }
 }
 
+/// What the policy said, with its reason; `None` if it lets the update in.
+pub fn of_verdict(verdict: Verdict) -> Option<Failure> {
+    let (failure, advice) = match verdict {
+        Verdict::Proceed => return None,
+        Verdict::Deferred(deferral) => {
+            let (kind, advice) = deferral_kind(&deferral);
+            let words = format!("deferred: {}", view::deferral(&deferral));
+            let mut failure = Failure::new(Exit::Deferred, kind, words);
+            failure.details = Some(view::retry(&deferral));
+            (failure, advice)
+        }
+        Verdict::Refused(objection) => {
+            let (kind, advice) = objection_kind(&objection);
+            let words = format!("refused: {}", view::objection(&objection));
+            (Failure::new(Exit::Refused, kind, words), advice)
+        }
+    };
+    Some(if advice.is_empty() { failure } else { failure.also(advice) })
+}
+
+fn deferral_kind(deferral: &Deferral) -> (&'static str, &'static str) {
+    match deferral {
+        Deferral::Hold { .. } => ("hold", "`stillboot unhold` ends it"),
+        Deferral::BackOff { .. } => ("back-off", ""),
+        Deferral::Window { .. } => ("window", ""),
+        Deferral::Rollout { .. } => ("rollout", ""),
+        Deferral::NotApproved => ("not-approved", ""),
+        Deferral::ClockNotTrusted => ("clock", ""),
+        Deferral::NoIdentity => ("no-identity", "--device-id gives it one"),
+        Deferral::StatementExpired { .. } => ("statement-expired", LATEST_STATEMENTS),
+        Deferral::StatementMissing { .. } => ("statement-missing", LATEST_STATEMENTS),
+        _ => ("deferred", ""),
+    }
+}
+
+const LATEST_STATEMENTS: &str = "fetch the latest statements again, or ask who signs them";
+
+fn objection_kind(objection: &Objection) -> (&'static str, &'static str) {
+    match objection {
+        Objection::FailedBefore(_) => (
+            "failed-before",
+            "take another release; `stillboot forget` lets this one be installed again",
+        ),
+        Objection::Channel(_) => {
+            ("channel", "--channel or the policy file says which channel this device follows")
+        }
+        Objection::Version(_) => {
+            ("version", "--versions or the policy file says which versions this device takes")
+        }
+        Objection::TooOld { .. } | Objection::NotComparable { .. } => ("min-from", ""),
+        _ => ("expired", "take a newer release"),
+    }
+}
+
 /// The error for people: with dates where the core, which has no calendar, has seconds.
 fn words(error: &InstallError) -> String {
     match error {
-        InstallError::Deferred(Wait::Policy(deferral)) => {
-            format!("deferred: {}", view::deferral(deferral))
-        }
-        InstallError::Refused(Refusal::Policy(objection)) => {
-            format!("refused: {}", view::objection(objection))
-        }
         InstallError::Refused(Refusal::RunningUnverified) => {
             "refused: the slot that runs does not verify under these roots and this class".into()
         }
@@ -196,15 +241,6 @@ fn classify(error: &InstallError) -> (Exit, &'static str, &'static str) {
         }
         InstallError::Deferred(wait) => {
             let kind = match wait {
-                Wait::Policy(Deferral::Hold { .. }) => "hold",
-                Wait::Policy(Deferral::BackOff { .. }) => "back-off",
-                Wait::Policy(Deferral::Window { .. }) => "window",
-                Wait::Policy(Deferral::Rollout { .. }) => "rollout",
-                Wait::Policy(Deferral::NotApproved) => "not-approved",
-                Wait::Policy(Deferral::ClockNotTrusted) => "clock",
-                Wait::Policy(Deferral::NoIdentity) => "no-identity",
-                Wait::Policy(Deferral::StatementExpired { .. }) => "statement-expired",
-                Wait::Policy(Deferral::StatementMissing { .. }) => "statement-missing",
                 Wait::Unconfirmed => "unconfirmed",
                 Wait::Held => "held",
                 Wait::StoreFailed => "store",
@@ -214,8 +250,6 @@ fn classify(error: &InstallError) -> (Exit, &'static str, &'static str) {
                 _ => "deferred",
             };
             let advice = match wait {
-                Wait::Policy(Deferral::NoIdentity) => "--device-id gives it one",
-                Wait::Policy(Deferral::Hold { .. }) => "`stillboot unhold` ends it",
                 Wait::Held => {
                     "`stillboot status` shows which slot is held, and `stillboot unhold SLOT` gives \
                      it free"
@@ -228,9 +262,6 @@ fn classify(error: &InstallError) -> (Exit, &'static str, &'static str) {
                     "restart if a system runs from this disk; for a disk at hand, `stillboot boot` stands in for that; where no slot \
                      verifies, with --even-if-nothing-verifies"
                 }
-                Wait::Policy(
-                    Deferral::StatementExpired { .. } | Deferral::StatementMissing { .. },
-                ) => "fetch the latest statements again, or ask who signs them",
                 _ => "",
             };
             (Exit::Deferred, kind, advice)
@@ -279,20 +310,7 @@ fn refusal_kind(refusal: &Refusal) -> (&'static str, &'static str) {
         Refusal::FallbackCannotRead { .. } => {
             ("data-epoch", "--allow-new-epoch takes it all the same")
         }
-        Refusal::Policy(Objection::FailedBefore(_)) => (
-            "failed-before",
-            "take another release; `stillboot forget` lets this one be installed again",
-        ),
-        Refusal::Policy(Objection::Channel(_)) => {
-            ("channel", "--channel or the policy file says which channel this device follows")
-        }
-        Refusal::Policy(Objection::Version(_)) => {
-            ("version", "--versions or the policy file says which versions this device takes")
-        }
-        Refusal::Policy(Objection::TooOld { .. } | Objection::NotComparable { .. }) => {
-            ("min-from", "")
-        }
-        Refusal::Policy(_) => ("expired", "take a newer release"),
+        Refusal::Policy => ("policy", "`stillboot policy check` says which rule"),
         Refusal::Proof => ("proof", "give the proof of the boot that runs now"),
         Refusal::RunningUnverified => (
             "running-unverified",

@@ -9,12 +9,11 @@ use stillboot::driver::{self, InstallHost, NoStore};
 use stillboot::format::notes::SeenNumber;
 use stillboot::format::{Digest, Slot, SlotKind, SlotState};
 use stillboot::install::{
-    Install, InstallConfig, InstallError, Nothing, Offer, Progress as Done, Refusal, Reuse,
-    Running, Wait,
+    Install, InstallConfig, InstallError, Nothing, Offer, Permission, Progress as Done, Refusal,
+    Reuse, Running, Wait,
 };
 use stillboot::layout::{Layout, LayoutError};
 use stillboot::operate::{Operate, Request};
-use stillboot::policy::Verdict;
 use stillboot::verify::{Device, SoftSha256};
 use stillboot_linux::FileDevice;
 use stillboot_linux::disk::{self, Disk};
@@ -27,7 +26,7 @@ use crate::output::Output;
 use crate::policy::{Judge, PolicyArgs, with_standings};
 use crate::progress::Progress;
 use crate::source::Bundle;
-use crate::{operate, record, room, size, time, verify, view};
+use crate::{failure, operate, record, room, size, time, verify, view};
 
 /// The work buffer in bytes: the largest chunk, entries of its index, and room to read back in
 /// large pieces.
@@ -160,6 +159,7 @@ impl UpdateArgs {
             statements,
             failure: None,
             findings: Vec::new(),
+            verdict: None,
             standings: Vec::new(),
             went_by: Vec::new(),
         })
@@ -200,7 +200,7 @@ struct Host<'a> {
 }
 
 impl InstallHost for Host<'_> {
-    fn judge(&mut self, offer: &Offer<'_>) -> Verdict {
+    fn judge(&mut self, offer: &Offer<'_>) -> Permission {
         self.judge.judge(offer)
     }
 
@@ -280,13 +280,18 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     if let Some(failure) = host.judge.failure.take() {
         return Err(failure);
     }
+    let verdict = host.judge.verdict.take();
     let standings = std::mem::take(&mut host.judge.standings);
     let went_by = std::mem::take(&mut host.judge.went_by);
     drop(host);
     note_statements(&config.layout, devices, &went_by, out);
     let digest = machine.manifest().map(|manifest| *manifest.digest());
     let installed = result.map_err(|error| {
-        let failure = update.explain(error, &config, &names, devices, &mut bundle);
+        // The machine knows that the policy said no, and the judge knows why.
+        let failure = match verdict.and_then(failure::of_verdict) {
+            Some(failure) => failure,
+            None => update.explain(error, &config, &names, devices, &mut bundle),
+        };
         let mut failure = with_standings(failure, &standings);
         if let (InstallError::Device(_) | InstallError::Record(_), Some((path, error))) =
             (error, disk::last_error(devices))

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use stillboot::format::{Architecture, Digest, Manifest, Role};
-use stillboot::json::latest::key_from_hex;
-use stillboot::json::{Latest, LatestError};
 use stillboot::verify::{Sha256 as _, SoftSha256};
+use stillboot_policy::json::latest::key_from_hex;
+use stillboot_policy::json::{Latest, LatestError};
 
 use stillboot_linux::open;
 

@@ -15,10 +15,10 @@ use stillboot::format::{
     Manifest, PayloadType, Risk, Role, Slot, SlotKind,
 };
 use stillboot::verify::{Device, RootKey, SoftSha256, verify_head};
+use stillboot_boot_support::command_line;
 use stillboot_linux::bundle::{self, Input, Part};
 use stillboot_linux::keys::{Roots, Signer, id_of};
 use stillboot_linux::open;
-use stillboot_boot_support::command_line;
 
 use crate::failure::{Exit, Failure};
 use crate::latest::LatestArgs;

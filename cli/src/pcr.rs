@@ -7,10 +7,10 @@ use serde_json::json;
 use sha2::{Digest, Sha256, Sha384};
 use stillboot::format::{Role, Slot};
 use stillboot::verify::SoftSha256;
-use stillboot_devicetree::set::Set;
 use stillboot_boot_support::bundle::Bundle;
 use stillboot_boot_support::measure::{self, Measurement, SYSTEM_PCR, TREE_PCR};
 use stillboot_boot_support::startable::{self, Target};
+use stillboot_devicetree::set::Set;
 
 use crate::args::{self, DeviceArgs};
 use crate::failure::{Exit, Failure};

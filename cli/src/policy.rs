@@ -8,15 +8,15 @@ use serde_json::json;
 use stillboot::driver::{self, InstallHost, NoStore};
 use stillboot::format::notes::SeenNumber;
 use stillboot::format::{Notes, Statement, StatementKind};
-use stillboot::install::{Install, InstallError, Nothing, Offer};
-use stillboot::policy::channel::Follow;
-use stillboot::policy::version::Rule as VersionRule;
-use stillboot::policy::window::Windows;
-use stillboot::policy::{self, Clock, Deferral, Facts, Policy, Seen, Verdict};
+use stillboot::install::{Install, InstallError, Nothing, Offer, Permission};
 use stillboot::verify::{Device, SoftSha256, Verified};
 use stillboot_linux::disk::{self, Disk};
 use stillboot_linux::keys::id_of;
 use stillboot_linux::{open, settings};
+use stillboot_policy::channel::Follow;
+use stillboot_policy::version::Rule as VersionRule;
+use stillboot_policy::window::Windows;
+use stillboot_policy::{self as policy, Clock, Facts, Policy, Seen, Verdict};
 
 use crate::failure::{Exit, Failure};
 use crate::install::{self, UpdateArgs};
@@ -229,6 +229,8 @@ pub struct Judge<'a> {
     pub failure: Option<Failure>,
     /// What each rule said.
     pub findings: Vec<(policy::Rule, Verdict)>,
+    /// What they come to together, once it came to the policy.
+    pub verdict: Option<Verdict>,
     /// What became of each statement.
     pub standings: Vec<Standing>,
     /// The numbers of the statements about an update that the policy lets in.
@@ -236,11 +238,11 @@ pub struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// The verdict on `offer`.
-    pub fn judge(&mut self, offer: &Offer<'_>) -> Verdict {
+    /// Whether `offer` may be installed now; the reason is kept.
+    pub fn judge(&mut self, offer: &Offer<'_>) -> Permission {
         if let Some(failure) = self.spared.take() {
             self.failure = Some(failure);
-            return Verdict::Deferred(Deferral::NotApproved);
+            return Permission::Defer;
         }
         let digest = offer.manifest.digest();
         let verified = statements::verify(&self.statements, &self.device, offer.head, digest);
@@ -252,7 +254,7 @@ impl Judge<'_> {
             Err(failure) => {
                 self.failure = Some(failure);
                 // Any verdict but "proceed" will do: the failure is what is reported.
-                return Verdict::Deferred(Deferral::NotApproved);
+                return Permission::Defer;
             }
         };
         for what in statements::told(&self.standings) {
@@ -294,7 +296,8 @@ impl Judge<'_> {
             };
             self.went_by = statements.iter().filter(about).map(number).collect();
         }
-        verdict
+        self.verdict = Some(verdict);
+        verdict.into()
     }
 }
 
@@ -329,15 +332,12 @@ pub struct CheckArgs {
 }
 
 /// Takes the question to the policy and lets nothing be written.
-struct Asker<'a> {
-    judge: Judge<'a>,
-    verdict: Option<Verdict>,
-}
+struct Asker<'a>(Judge<'a>);
 
 impl InstallHost for Asker<'_> {
-    fn judge(&mut self, offer: &Offer<'_>) -> Verdict {
-        self.verdict = Some(self.judge.judge(offer));
-        Verdict::Deferred(Deferral::NotApproved)
+    fn judge(&mut self, offer: &Offer<'_>) -> Permission {
+        self.0.judge(offer);
+        Permission::Defer
     }
 }
 
@@ -360,7 +360,7 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     let judge = Judge { spared: install::spare_rolled_back(&config, devices), ..judge };
     let mut machine = Install::<SoftSha256>::new(&config);
     let mut buffer = vec![0; install::BUFFER_LEN];
-    let mut host = Asker { judge, verdict: None };
+    let mut host = Asker(judge);
     let result = driver::install(
         &mut machine,
         &mut disk::lent(devices),
@@ -369,16 +369,17 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
         &mut host,
         &mut buffer,
     );
-    if let Some(failure) = host.judge.failure {
+    let Asker(judge) = host;
+    if let Some(failure) = judge.failure {
         return Err(failure);
     }
-    let Some(verdict) = host.verdict else {
+    let Some(verdict) = judge.verdict else {
         // It did not come to the policy: what cannot be argued with has decided.
         return match result {
             // It is installed, and the restart into it is what is asked for now.
             Err(error @ InstallError::Nothing(Nothing::Ready(slot))) => {
                 let clock = time::now().map_or(Clock::NotTrusted, Clock::Trusted);
-                let (reboot, why) = describe(&policy::may_reboot(&host.judge.policy, clock));
+                let (reboot, why) = describe(&policy::may_reboot(&judge.policy, clock));
                 let mut failure =
                     Failure::from(error).also(format_args!("reboot now: {reboot}{why}"));
                 failure.details = Some(json!({
@@ -393,7 +394,7 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     };
     out.line(format_args!("{:<14} passed", "trust to data"));
     let mut rows = vec![json!({ "rule": "trust to data", "verdict": "passed", "why": "" })];
-    for (rule, verdict) in &host.judge.findings {
+    for (rule, verdict) in &judge.findings {
         let (state, why) = describe(verdict);
         out.line(format_args!("{:<14} {state}{why}", rule.name()));
         let mut row =
@@ -403,16 +404,16 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
         }
         rows.push(row);
     }
-    for standing in &host.judge.standings {
+    for standing in &judge.standings {
         out.line(format_args!("{:<14} {standing}", "statement"));
     }
     let (state, why) = describe(&verdict);
     out.line(format_args!("{:<14} {state}{why}", "verdict"));
     // The restart into it is decided by windows of its own, when it is due.
     let clock = time::now().map_or(Clock::NotTrusted, Clock::Trusted);
-    let (reboot, reboot_why) = describe(&policy::may_reboot(&host.judge.policy, clock));
+    let (reboot, reboot_why) = describe(&policy::may_reboot(&judge.policy, clock));
     out.line(format_args!("{:<14} {reboot}{reboot_why}", "reboot now"));
-    let standings: Vec<_> = host.judge.standings.iter().map(Standing::json).collect();
+    let standings: Vec<_> = judge.standings.iter().map(Standing::json).collect();
     out.result(|| {
         let mut value = json!({
             "verdict": state, "why": why.trim_start_matches(": "), "rules": rows, "reboot": reboot,

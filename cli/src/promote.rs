@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 use stillboot::format::{
     self, Channel, Envelope, KeyRole, Keyset, Manifest, Risk, SlotKind, Statement, StatementKind,
 };
-use stillboot::policy::channel;
 use stillboot::verify::{
     Authority, SoftSha256, TrustError, Verified, verify_keyset, verify_statement,
 };
 use stillboot_linux::keys::{Roots, Signer};
 use stillboot_linux::statement::{self, Subject};
 use stillboot_linux::{open, settings};
+use stillboot_policy::channel;
 
 use crate::bounds;
 use crate::failure::{Exit, Failure};

@@ -16,9 +16,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use stillboot::format::{Digest, StatementKind, statement};
-use stillboot::policy::Seen;
 use stillboot::verify::{SoftSha256, digest_of};
 use stillboot_linux::open;
+use stillboot_policy::Seen;
 
 use crate::output::Output;
 use crate::{files, view};

@@ -12,13 +12,13 @@ use stillboot::format::{
     Envelope, Field, FormatError, Id, Key, KeyKind, KeyRole, Keyset, Load, Manifest, PayloadType,
     Role, Statement,
 };
-use stillboot::json::ChannelIndex;
-use stillboot::json::index::INDEX_LEN_MAX;
 use stillboot::verify::{RootKey, TrustError};
 use stillboot_linux::keys::{
     ExternalSigner, KeyError, Roots, Signer, SigningKey, add_signature, id_of, program_of,
     read_public,
 };
+use stillboot_policy::json::ChannelIndex;
+use stillboot_policy::json::index::INDEX_LEN_MAX;
 
 use stillboot_linux::open;
 

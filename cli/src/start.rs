@@ -1,8 +1,8 @@
 //! Whether what is packed or verified will start: the loaders' own rules, asked before a device is.
 
 use stillboot::format::{Manifest, Role, Slot, SlotKind};
-use stillboot_devicetree::set::Set;
 use stillboot_boot_support::startable::{self, Fault, Target};
+use stillboot_devicetree::set::Set;
 
 use crate::failure::{Exit, Failure};
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use stillboot::format::{Architecture, Role, Slot, SlotKind};
-use stillboot_linux::pe::append_section;
 use stillboot_boot_support::startable::{self, Target};
+use stillboot_linux::pe::append_section;
 
 use crate::args::DeviceArgs;
 use crate::failure::{Exit, Failure};

@@ -10,13 +10,13 @@ use stillboot::format::{
     Component, Envelope, Fault, Floor, FormatError, Id, KeyKind, KeyName, KeyRole, Keyset,
     Manifest, Notes, Record, Rule, Signature, Slot,
 };
-use stillboot::json::ManifestView;
 use stillboot::layout::Layout;
-use stillboot::policy::{Deferral, Objection};
 use stillboot::record::{Choice, CopyState};
 use stillboot::select::{self, Claim};
 use stillboot::verify::{SoftSha256, key_id};
 use stillboot_linux::keys::id_of;
+use stillboot_policy::json::ManifestView;
+use stillboot_policy::{Deferral, Objection};
 use uuid::Uuid;
 
 use crate::output::Output;

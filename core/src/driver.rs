@@ -9,11 +9,12 @@ use crate::device::{BlockDevice, DeviceError};
 use crate::format::{
     Envelope, Floor, FormatError, Manifest, Record, Role, Slot, SlotKind, envelope,
 };
-use crate::install::{self, Install, InstallError, Installed, Offer, Progress, Refusal};
+use crate::install::{
+    self, Install, InstallError, Installed, Offer, Permission, Progress, Refusal,
+};
 use crate::io::{Io, IoResult, Step, round_down};
 use crate::layout::{Layout, LayoutError};
 use crate::operate::{self, Answer, Operate, OperateError};
-use crate::policy::Verdict;
 use crate::verify::{
     Device, HeadReader, IndexFold, Progress as HeadProgress, Sha256, TrustError, Verified,
     check_class, verify_head,
@@ -218,8 +219,9 @@ fn fill(source: &mut dyn Source, into: &mut [u8]) -> Result<usize, SourceError> 
 
 /// What an installation asks of its surroundings besides devices and the stream.
 pub trait InstallHost {
-    /// What the policy says of an update. Asked once, before anything is written.
-    fn judge(&mut self, offer: &Offer<'_>) -> Verdict;
+    /// Whether an update may be installed now. Asked once, before anything is written; the host keeps
+    /// the reason.
+    fn judge(&mut self, offer: &Offer<'_>) -> Permission;
 
     /// Called after every step, to show how far it has come.
     fn progress(&mut self, progress: Progress) {

@@ -18,7 +18,6 @@ use crate::format::{
 };
 use crate::io::{Io, IoResult, Step, round, round_down, round_u64};
 use crate::layout::{Layout, LayoutError, PLACES_MAX, Region, SlotLayout};
-use crate::policy::{Deferral, Objection, Verdict};
 use crate::record::Choice;
 use crate::select::{Claim, Knowledge, candidates};
 use crate::verify::{
@@ -96,8 +95,21 @@ pub enum Event {
     Floor(Option<Floor>),
     /// The store failed.
     StoreFailed,
-    /// What the policy says of [`Install::manifest`].
-    Judged(Verdict),
+    /// What the host says of [`Install::manifest`].
+    Judged(Permission),
+}
+
+/// Whether an update may be installed now. The host decides, by `stillboot-policy` or otherwise, and
+/// keeps the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Permission {
+    /// Install it.
+    Proceed,
+    /// Not now; asking again later makes sense: [`Wait::Policy`].
+    Defer,
+    /// Not as it is: [`Refusal::Policy`].
+    Reject,
 }
 
 /// What to do next.
@@ -119,7 +131,7 @@ pub enum Action {
     /// Find out, without raising it, whether the floor in the store could be raised to this value;
     /// answer [`Event::Done`] or [`Event::StoreFailed`].
     ProbeFloor(SlotKind, Floor),
-    /// Ask the policy about [`Install::manifest`]; answer [`Event::Judged`].
+    /// Ask the host whether [`Install::manifest`] may be installed now; answer [`Event::Judged`].
     Judge,
     /// The slot is complete and will be tried at the next power-on.
     Finish(Installed),
@@ -198,8 +210,8 @@ pub enum Refusal {
         /// The newest epoch that the running system reads.
         reads_max: u16,
     },
-    /// The policy refuses it.
-    Policy(Objection),
+    /// The host does not take it: [`Permission::Reject`].
+    Policy,
     /// The proof of what runs does not match the boot record.
     Proof,
     /// The slot that runs does not hold what it was started with any more.
@@ -228,8 +240,8 @@ pub enum Refusal {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Wait {
-    /// The policy wants it so.
-    Policy(Deferral),
+    /// The host does not take it now: [`Permission::Defer`].
+    Policy,
     /// The running system is itself on trial: its fallback must not be overwritten.
     Unconfirmed,
     /// Every slot that could be written is held.
@@ -320,7 +332,7 @@ impl core::fmt::Display for Refusal {
                 "the update writes data of epoch {writes}, the running system reads up to \
                  {reads_max}: there would be no way back"
             ),
-            Self::Policy(objection) => objection.fmt(f),
+            Self::Policy => f.write_str("the policy of this device does not take the update"),
             Self::Proof => f.write_str(
                 "the boot proof does not match the boot record: it is of another disk or boot",
             ),
@@ -349,7 +361,9 @@ impl core::fmt::Display for InstallError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Refused(refusal) => write!(f, "refused: {refusal}"),
-            Self::Deferred(Wait::Policy(deferral)) => write!(f, "deferred: {deferral}"),
+            Self::Deferred(Wait::Policy) => {
+                f.write_str("deferred: the policy of this device does not take the update now")
+            }
             Self::Deferred(Wait::Unconfirmed) => f.write_str(
                 "deferred: the running system is not confirmed yet, and the other slot is its \
                  fallback; mark it good first",
@@ -753,13 +767,9 @@ impl<'a, H: Sha256> Install<'a, H> {
                 _ => Err(InstallError::Deferred(Wait::StoreFull)),
             },
             State::Judge => match event {
-                Event::Judged(Verdict::Proceed) => self.admitted(buffer),
-                Event::Judged(Verdict::Deferred(deferral)) => {
-                    Err(InstallError::Deferred(Wait::Policy(deferral)))
-                }
-                Event::Judged(Verdict::Refused(objection)) => {
-                    Err(InstallError::Refused(Refusal::Policy(objection)))
-                }
+                Event::Judged(Permission::Proceed) => self.admitted(buffer),
+                Event::Judged(Permission::Defer) => Err(InstallError::Deferred(Wait::Policy)),
+                Event::Judged(Permission::Reject) => Err(InstallError::Refused(Refusal::Policy)),
                 _ => Err(InstallError::Misused),
             },
             State::StoredHead { at, len } => {

@@ -17,7 +17,6 @@
 //! | [`verify`] | digests, signatures, and [`Verified`](verify::Verified), the token that says both held |
 //! | [`layout`] | where everything stands on the devices |
 //! | [`record`] | which copy of the boot record is true, and how it changes |
-//! | [`policy`] | may this update be installed now? |
 //! | [`select`] | in which order slots are tried |
 //! | [`boot`] | the machine of one power-on |
 //! | [`install`] | the machine of one update |
@@ -25,7 +24,6 @@
 //! | [`io`] | what the machines ask for instead of doing it |
 //! | [`device`] | what a block device must do, and may do when the power fails |
 //! | [`driver`] | the only I/O: carries out what the machines ask for |
-//! | `json` | with the feature of that name: the channel index, views, foreign releases; never boots |
 //!
 //! # Linking it
 //!
@@ -100,11 +98,8 @@ pub mod driver;
 pub mod format;
 pub mod install;
 pub mod io;
-#[cfg(feature = "json")]
-pub mod json;
 pub mod layout;
 pub mod operate;
-pub mod policy;
 pub mod record;
 pub mod select;
 pub mod verify;

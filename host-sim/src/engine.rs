@@ -24,8 +24,8 @@ use stillboot::install::{self, Install, InstallConfig, InstallError, Installed, 
 use stillboot::io::Io;
 use stillboot::layout::Layout;
 use stillboot::operate::{self, Answer, Operate, OperateError, Request};
-use stillboot::policy::{self, Clock, Facts, Policy};
 use stillboot::verify::{Device, Sha256, SoftSha256};
+use stillboot_policy::{self as policy, Clock, Facts, Policy};
 use twox_hash::XxHash3_128;
 
 use crate::disk::RamDisk;
@@ -428,17 +428,17 @@ impl Machine for InstallMachine<'_> {
                     Event::Received(usize::from(self.position < self.bundle.len()))
                 }
                 Action::Judge => match self.machine.offer(&self.buffer) {
-                    Some(offer) => Event::Judged(policy::judge(
-                        &Policy::default(),
-                        &Facts {
+                    Some(offer) => {
+                        let facts = Facts {
                             manifest: offer.manifest,
                             statements: &[],
                             seen: &[],
                             running_version: offer.running_version,
                             body: offer.body,
                             clock: Clock::default(),
-                        },
-                    )),
+                        };
+                        Event::Judged(policy::judge(&Policy::default(), &facts).into())
+                    }
                     None => Event::SourceFailed,
                 },
                 Action::Finish(installed) => {

@@ -11,12 +11,14 @@ use stillboot::driver::{
 };
 use stillboot::format::record::LEN_MAX;
 use stillboot::format::{BootProof, Floor, Manifest, Record, Role, Slot, SlotKind, Statement};
-use stillboot::install::{Install, InstallConfig, InstallError, Installed, Offer, Reuse, Running};
+use stillboot::install::{
+    Install, InstallConfig, InstallError, Installed, Offer, Permission, Reuse, Running,
+};
 use stillboot::layout::{Area, Layout, LayoutError, Region, SlotLayout, SlotRegion};
 use stillboot::operate::{Answer, Operate, OperateError, Request};
-use stillboot::policy::{self, Clock, Facts, Policy, Verdict};
 use stillboot::record::{Choice, CopyState};
 use stillboot::verify::{Device, SoftSha256, Verified};
+use stillboot_policy::{self as policy, Clock, Facts, Policy, Verdict};
 
 /// Where everything stands on a simulated device.
 #[derive(Clone, Debug)]
@@ -344,10 +346,12 @@ pub struct SimHost {
     pub policy: Policy,
     /// Statements that come with the update.
     pub statements: Vec<Verified<Statement>>,
+    /// What it said of the latest update that came to it.
+    pub said: Option<Verdict>,
 }
 
 impl InstallHost for SimHost {
-    fn judge(&mut self, offer: &Offer<'_>) -> Verdict {
+    fn judge(&mut self, offer: &Offer<'_>) -> Permission {
         let facts = Facts {
             manifest: offer.manifest,
             statements: &self.statements,
@@ -356,7 +360,9 @@ impl InstallHost for SimHost {
             body: offer.body,
             clock: self.now.map_or(self.clock, Clock::Trusted),
         };
-        policy::judge(&self.policy, &facts)
+        let verdict = policy::judge(&self.policy, &facts);
+        self.said = Some(verdict);
+        verdict.into()
     }
 }
 

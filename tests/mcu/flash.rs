@@ -8,10 +8,9 @@ use stillboot::boot::{Boot, BootConfig, Event};
 use stillboot::device::BlockDevice;
 use stillboot::driver::{self, InstallHost, Memory, NoStore, Stream};
 use stillboot::format::{BootProof, Role, Slot, envelope};
-use stillboot::install::{Install, InstallConfig, Offer, Reuse, Running};
+use stillboot::install::{Install, InstallConfig, Offer, Permission, Reuse, Running};
 use stillboot::layout::Part;
 use stillboot::operate::{Operate, Request};
-use stillboot::policy::Verdict;
 use stillboot::verify::SoftSha256;
 use stillboot_sim::Publisher;
 use stillboot_sim::disk::RamDisk;
@@ -126,8 +125,8 @@ fn disk_with(content: &[u8]) -> RamDisk {
 struct Anything;
 
 impl InstallHost for Anything {
-    fn judge(&mut self, _offer: &Offer<'_>) -> Verdict {
-        Verdict::Proceed
+    fn judge(&mut self, _offer: &Offer<'_>) -> Permission {
+        Permission::Proceed
     }
 }
 

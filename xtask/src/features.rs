@@ -12,8 +12,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::{sample, shell};
 
-/// The features of the core. `json` brings `serde` and `keysets` with it.
-const FEATURES: &[&str] = &["defmt", "embedded-storage", "json", "keysets", "log", "serde"];
+/// The features of the core.
+const FEATURES: &[&str] = &["defmt", "embedded-storage", "keysets", "log", "serde"];
 
 /// The test that leaves the bundles as a file, and the file.
 const TABLE_TEST: &str = "the_table_is_left_for_builds_with_fewer_features";
@@ -40,10 +40,6 @@ pub fn run(is_sample: bool) -> Result<()> {
         let has = |name: &str| {
             FEATURES.iter().position(|one| *one == name).is_some_and(|at| set >> at & 1 == 1)
         };
-        // The same set once more, under another name.
-        if has("json") && !(has("serde") && has("keysets")) {
-            continue;
-        }
         let names: Vec<_> = FEATURES.iter().copied().filter(|name| has(name)).collect();
         let names = names.join(",");
         shell::run(

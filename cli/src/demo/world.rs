@@ -12,14 +12,14 @@ use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use stillboot::driver::{self, InstallHost, Memory, NoStore, Source, SourceError};
 use stillboot::format::{Architecture, BootProof, Digest, Manifest, Record, Role, Slot, SlotKind};
 use stillboot::install::{
-    Install, InstallConfig, InstallError, Installed, Offer, Progress, Reuse, Running,
+    Install, InstallConfig, InstallError, Installed, Offer, Permission, Progress, Reuse, Running,
 };
 use stillboot::layout::{Region, SlotLayout};
 use stillboot::operate::{Answer, Operate, OperateError, Request};
-use stillboot::policy::{self, Clock, Facts, Policy, Verdict};
 use stillboot::verify::{Device, Sha256 as _, SoftSha256};
 use stillboot_linux::disk::{Disk, Plan};
 use stillboot_linux::keys::{Roots, id_of};
+use stillboot_policy::{self as policy, Clock, Facts, Policy};
 use stillboot_sim::disk::{Change, Cut, FileDisk, PowerCut, Random, Tear, Torn, WriteCache};
 
 use super::release::{CHUNK_SIZE, CLASS};
@@ -586,7 +586,7 @@ impl Host {
 }
 
 impl InstallHost for Host {
-    fn judge(&mut self, offer: &Offer<'_>) -> Verdict {
+    fn judge(&mut self, offer: &Offer<'_>) -> Permission {
         // Without a clock: what is accepted must not depend on when the demo is run.
         let facts = Facts {
             manifest: offer.manifest,
@@ -596,7 +596,7 @@ impl InstallHost for Host {
             body: offer.body,
             clock: Clock::Absent,
         };
-        policy::judge(&Policy::default(), &facts)
+        policy::judge(&Policy::default(), &facts).into()
     }
 
     fn progress(&mut self, progress: Progress) {

@@ -1,5 +1,7 @@
 //! What an update is: for which device, how new, and the digests of all of its bytes.
 
+use core::fmt;
+
 use heapless::{String, Vec};
 
 use super::codes::code_enum;
@@ -134,6 +136,18 @@ pub struct Channel {
     pub risk: Risk,
     /// A short-lived side line; empty for the main one.
     pub branch: Name,
+}
+
+/// The track of a channel that names none.
+pub const DEFAULT_TRACK: &str = "latest";
+
+/// The channel in full: `track/risk` or `track/risk/branch`.
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let track = if self.track.is_empty() { DEFAULT_TRACK } else { &self.track };
+        write!(f, "{track}/{}", self.risk)?;
+        if self.branch.is_empty() { Ok(()) } else { write!(f, "/{}", self.branch) }
+    }
 }
 
 /// Which versions of the device's data a system can use. Epochs count up when data changes in a way

@@ -413,10 +413,13 @@ fn verify_under<H: Sha256>(
 }
 
 /// Verifies an envelope that must hold `kind.0`, signed in the role `kind.1` under a keyset that the
-/// roots signed; only then has `parse` read its payload. The caller checks that the product, where
-/// the payload names one, is the device's.
-#[cfg(feature = "json")]
-pub(crate) fn verify_payload<'e, H: Sha256, T, E: From<TrustError>>(
+/// roots signed; only then has `parse` read its payload. For payloads that the core itself does not
+/// read. The caller checks that the product, where the payload names one, is the device's.
+///
+/// # Errors
+/// [`TrustError::WrongPayload`], what `unsigned` makes of a [`SignatureError`], what `parse` returns.
+#[cfg(feature = "keysets")]
+pub fn verify_payload<'e, H: Sha256, T, E: From<TrustError>>(
     device: &Device<'_>,
     keyset: &Keyset,
     kind: (PayloadType, KeyRole),
@@ -445,7 +448,10 @@ pub const TEST_KEY_IDS: [KeyId; 4] = [
 ];
 
 /// Refuses keys of the test suite in release builds. No configuration switches this off.
-pub(crate) fn refuse_test_keys<'k, H: Sha256>(
+///
+/// # Errors
+/// [`TrustError::TestKey`].
+pub fn refuse_test_keys<'k, H: Sha256>(
     mut keys: impl Iterator<Item = &'k [u8; 32]>,
 ) -> Result<(), TrustError> {
     if cfg!(debug_assertions) {

@@ -15,8 +15,8 @@ use stillboot::format::BootProof;
 use stillboot::install::{self, Install, InstallError, Installed};
 use stillboot::io::{Io, IoResult};
 use stillboot::operate::{self, Answer, Operate, OperateError};
-use stillboot::policy;
 use stillboot::verify::SoftSha256;
+use stillboot_policy as policy;
 
 /// Somebody who wants to know of each step.
 pub trait Watch {
@@ -108,9 +108,9 @@ pub async fn install<F: NorFlash, R: Read>(
             Action::ReadFloor(_) => Event::Floor(None),
             Action::ProbeFloor(..) => Event::Done,
             Action::Judge => match machine.offer(buffer) {
-                Some(offer) => {
-                    Event::Judged(policy::judge_failures(offer.manifest, offer.body, None, false))
-                }
+                Some(offer) => Event::Judged(
+                    policy::judge_failures(offer.manifest, offer.body, None, false).into(),
+                ),
                 None => Event::SourceFailed,
             },
             Action::Finish(installed) => return Ok(installed),

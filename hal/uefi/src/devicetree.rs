@@ -10,12 +10,12 @@ use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
 use stillboot::format::BootProof;
+use stillboot_boot_support::refusal::Refusal;
 use stillboot_devicetree::chid::{Fields, Panel};
 use stillboot_devicetree::choice::{Decision, choose_for_slot};
 use stillboot_devicetree::fdt::edit::{Change, PROOF, Value, edit, room};
 use stillboot_devicetree::fdt::{Fdt, FdtError, HEADER_LEN, LEN_MAX};
 use stillboot_devicetree::smbios::{ENTRY2_LEN, ENTRY3_LEN, Entry, Table};
-use stillboot_boot_support::refusal::Refusal;
 use uefi::boot::{self, MemoryType};
 use uefi::proto::unsafe_protocol;
 use uefi::table::cfg::ConfigTableEntry;

@@ -3,12 +3,12 @@
 
 use std::ops::Range;
 
+use stillboot_arm64::image::{ALIGNMENT, Image};
 use stillboot_devicetree::chid::{Chid, Fields, Kind, Panel};
 use stillboot_devicetree::choice::{Decision, Grounds, choose};
 use stillboot_devicetree::fdt::edit::{Boot, Change, EditError, Value, edit, room};
 use stillboot_devicetree::fdt::{Fdt, Node, Reservation};
 use stillboot_devicetree::hwids::{self, Device, Gift, Hwids};
-use stillboot_arm64::image::{ALIGNMENT, Image};
 use stillboot_devicetree::set::{self, Found, Machine, Set};
 use stillboot_devicetree::smbios::{Entry, Table};
 

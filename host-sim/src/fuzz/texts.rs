@@ -1,12 +1,12 @@
 //! What is read from text: versions, channels, windows, and boot proofs where loaders leave them.
 
 use stillboot::format::{BootProof, Slot};
-use stillboot::policy::channel::Follow;
-use stillboot::policy::version::{Rule, Version};
-use stillboot::policy::window::Windows;
-use stillboot_linux::proof::{self, PARAMETER};
 use stillboot_boot_support::command_line::command_line;
 use stillboot_boot_support::floor;
+use stillboot_linux::proof::{self, PARAMETER};
+use stillboot_policy::channel::Follow;
+use stillboot_policy::version::{Rule, Version};
+use stillboot_policy::window::Windows;
 
 use super::file_of;
 

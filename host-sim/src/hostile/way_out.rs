@@ -6,7 +6,6 @@ use stillboot::format::{Floor, Record, Slot, SlotKind};
 use stillboot::install::{InstallError, Refusal, Wait};
 use stillboot::layout::Region;
 use stillboot::operate::Request;
-use stillboot::policy::Objection;
 use stillboot::record::{Choice, CopyState};
 use stillboot::select::Claim;
 
@@ -112,7 +111,8 @@ pub fn find(device: &mut Device<'_, '_>, counts: &mut Counts) -> Result<(), Brok
             InstallError::Refused(
                 Refusal::CannotReadData { .. } | Refusal::FallbackCannotRead { .. },
             ) => new_epoch = true,
-            InstallError::Refused(Refusal::Policy(Objection::FailedBefore(_))) => {
+            // Its policy is the default: only a release that failed here is refused.
+            InstallError::Refused(Refusal::Policy) => {
                 let _ = device.operate(Request::Forget(device.field.chain.releases[NEXT].digest));
             }
             // What the slot that cannot be read reaches is not known, so the recorded floor stands.

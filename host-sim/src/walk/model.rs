@@ -15,7 +15,6 @@ use stillboot::format::{
 use stillboot::install::{InstallError, Nothing, Refusal, Wait};
 use stillboot::layout::LayoutError;
 use stillboot::operate::{Answer, OperateError, Request};
-use stillboot::policy::{Deferral, Objection};
 use stillboot::record::{Choice, ConfirmRefusal, OperatorRefusal};
 use stillboot::select::Claim;
 use stillboot::verify::ClassError;
@@ -460,11 +459,10 @@ impl Model {
         if let Some(failed) = self.body.failed.iter().find(|failed| failed.digest == new.digest)
             && failed.fault != Fault::Exhausted
         {
-            return refused(Refusal::Policy(Objection::FailedBefore(failed.fault)));
+            return refused(Refusal::Policy);
         }
         if self.body.hold.until != 0 {
-            let until = self.body.hold.until;
-            return Err(InstallError::Deferred(Wait::Policy(Deferral::Hold { until })));
+            return Err(InstallError::Deferred(Wait::Policy));
         }
         Ok(target)
     }

@@ -4,8 +4,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use stillboot_devicetree::fdt::{Fdt, HEADER_LEN, Node};
 use stillboot_arm64::handoff::{FreeMemory, HandoffError};
+use stillboot_devicetree::fdt::{Fdt, HEADER_LEN, Node};
 
 use crate::{psci, start};
 

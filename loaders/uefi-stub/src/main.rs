@@ -18,11 +18,11 @@ use alloc::string::{String, ToString as _};
 use stillboot::driver::RollbackStore as _;
 use stillboot::format::{Floor, Rule, Slot, SlotKind};
 use stillboot::verify::{Device, RootKey, Trust};
+use stillboot_sha256::{Provider, Sha256};
 use stillboot_uefi::bundle::Bundle;
 use stillboot_uefi::clock::{Clock, Timed};
 use stillboot_uefi::start::Ready;
 use stillboot_uefi::{ARCHITECTURE, FLOORS, console, image, pe};
-use stillboot_sha256::{Provider, Sha256};
 use uefi::Status;
 
 mod trust {

@@ -20,12 +20,12 @@ use stillboot::device::BlockDevice;
 use stillboot::driver::{self, RollbackStore};
 use stillboot::format::Rule;
 use stillboot::verify::{Device, RootKey, Trust};
+use stillboot_sha256::{Provider, Sha256};
 use stillboot_uefi::clock::{Clock, Timed};
 use stillboot_uefi::disks::{self, Reach};
 use stillboot_uefi::memory::{ComponentMemory, Pages};
 use stillboot_uefi::menu::{self, ReadOnly, Unraised};
 use stillboot_uefi::{ARCHITECTURE, FLOORS, console, nonce, report, start, variables, watchdog};
-use stillboot_sha256::{Provider, Sha256};
 use uefi::Status;
 use uefi::runtime::{self, ResetType};
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use stillboot::driver::{InstallHost, Memory, RollbackStore, StoreError};
 use stillboot::format::{Floor, Role, SlotKind};
-use stillboot::install::Offer;
-use stillboot::policy::{self, Clock, Facts, Policy, Verdict};
+use stillboot::install::{Offer, Permission};
+use stillboot_policy::{self as policy, Clock, Facts, Policy, Verdict};
 
 /// What the clock of the suite's device says.
 const NOW: u64 = 2000;
@@ -89,11 +89,12 @@ impl Memory for Places {
     }
 }
 
-/// The core's policy.
-pub struct Host;
+/// The library's policy, and what it said.
+#[derive(Default)]
+pub struct Host(pub Option<Verdict>);
 
 impl InstallHost for Host {
-    fn judge(&mut self, offer: &Offer<'_>) -> Verdict {
+    fn judge(&mut self, offer: &Offer<'_>) -> Permission {
         let facts = Facts {
             manifest: offer.manifest,
             statements: &[],
@@ -102,6 +103,8 @@ impl InstallHost for Host {
             body: offer.body,
             clock: Clock::Trusted(NOW),
         };
-        policy::judge(&Policy::default(), &facts)
+        let verdict = policy::judge(&Policy::default(), &facts);
+        self.0 = Some(verdict);
+        verdict.into()
     }
 }

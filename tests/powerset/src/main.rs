@@ -14,9 +14,10 @@ use stillboot::boot::{Boot, BootConfig, Event, Report};
 use stillboot::device::BlockDevice;
 use stillboot::driver::{self, Stream};
 use stillboot::format::{Architecture, BootProof, Floor, Slot, SlotKind};
-use stillboot::install::{Install, InstallConfig, InstallError, Reuse, Running};
+use stillboot::install::{Install, InstallConfig, InstallError, Refusal, Reuse, Running, Wait};
 use stillboot::layout::{Area, Layout, Region, SlotLayout, SlotRegion};
 use stillboot::verify::{Device, SoftSha256, Trust};
+use stillboot_policy::Verdict;
 use table::Fields;
 
 /// Longest chunk that the device takes: that of the suite's other devices.
@@ -155,14 +156,27 @@ impl<'a> Case<'a> {
         }
     }
 
-    fn says(&self, result: Result<(), InstallError>, context: &str) {
-        let text = format!("{:?}", result.expect_err(self.name));
+    fn says(&self, result: Result<(), String>, context: &str) {
+        let text = result.expect_err(self.name);
         assert!(
             text.starts_with(self.says),
             "{}, {context}: expected {}, found {text}",
             self.name,
             self.says
         );
+    }
+}
+
+/// The error, with the reason of the policy where that is what refused it.
+fn text(error: InstallError, said: Option<Verdict>) -> String {
+    match (error, said) {
+        (InstallError::Refused(Refusal::Policy), Some(Verdict::Refused(objection))) => {
+            format!("Refused(Policy({objection:?}))")
+        }
+        (InstallError::Deferred(Wait::Policy), Some(Verdict::Deferred(deferral))) => {
+            format!("Deferred(Policy({deferral:?}))")
+        }
+        (error, _) => format!("{error:?}"),
     }
 }
 
@@ -189,7 +203,8 @@ impl Scene<'_> {
         if !case.in_file {
             assert_eq!(file, Ok(()), "{name}: its bytes are sound");
         } else if case.says.starts_with("Refused(Layout") {
-            assert!(matches!(file, Err(InstallError::Refused(_))), "{name}: {file:?}");
+            let is_refused = file.as_ref().is_err_and(|text| text.starts_with("Refused("));
+            assert!(is_refused, "{name}: {file:?}");
             count += 1;
         } else {
             case.says(file, "in a file");
@@ -209,12 +224,7 @@ impl Scene<'_> {
     }
 
     /// Installs, as what runs or, with nothing running, on a device without a history.
-    fn install(
-        &self,
-        mut disk: Disk,
-        mut bundle: &[u8],
-        runs: bool,
-    ) -> (Result<(), InstallError>, Disk) {
+    fn install(&self, mut disk: Disk, mut bundle: &[u8], runs: bool) -> (Result<(), String>, Disk) {
         let running = if runs { Running::Proof(self.proof) } else { Running::Offline };
         let config = InstallConfig {
             device: self.device,
@@ -231,18 +241,19 @@ impl Scene<'_> {
         let mut machine = Install::<SoftSha256>::new(&config);
         let len = Install::<SoftSha256>::buffer_len_min(&self.layout, CHUNK_BYTES_MAX);
         let mut store = if runs { self.store } else { Store(None) };
+        let mut host = Host::default();
         let result = driver::install(
             &mut machine,
             &mut [&mut disk],
             &mut store,
             &mut Stream(&mut bundle),
-            &mut Host,
+            &mut host,
             &mut vec![0; len],
         );
-        (result.map(|_| ()), disk)
+        (result.map(|_| ()).map_err(|error| text(error, host.0)), disk)
     }
 
-    fn file(&self, mut bundle: &[u8]) -> Result<(), InstallError> {
+    fn file(&self, mut bundle: &[u8]) -> Result<(), String> {
         driver::verify_bundle::<SoftSha256>(
             &self.device,
             SlotKind::Update,
@@ -252,6 +263,7 @@ impl Scene<'_> {
             &mut [0; 8192],
         )
         .map(|_| ())
+        .map_err(|error| text(error, None))
     }
 
     /// Switches on what was written by hand.

@@ -6,7 +6,7 @@ use stillboot::format::{
     Architecture, BootProof, Component, Encryption, Key, KeyKind, KeyRole, Keyset, Load, Manifest,
     Notes, Risk, Role, Rule, Slot, Statement, StatementKind,
 };
-use stillboot::json::{IndexHead, Offer, Patch};
+use stillboot_policy::json::{IndexHead, Offer, Patch};
 
 use super::publisher::{FOREIGN, KERNEL, class, component, keyset, manifest, product, raw};
 use super::{Set, values};

@@ -6,8 +6,8 @@ use stillboot::format::{
     Signature, Slot, SlotEntry, SlotState, Statement,
 };
 use stillboot::format::{Channel, KeyRole};
-use stillboot::json::ChannelIndex;
 use stillboot::verify::{SoftSha256, digest_of};
+use stillboot_policy::json::ChannelIndex;
 
 /// Lower-case hexadecimal digits.
 #[must_use]

@@ -12,11 +12,10 @@ use stillboot::device::BlockDevice;
 use stillboot::driver::{self, InstallHost, NoStore, Source, SourceError};
 use stillboot::format::{BootProof, Record};
 use stillboot::install::{
-    Install, InstallConfig, InstallError, Installed, Offer, Progress, Reuse, Running,
+    Install, InstallConfig, InstallError, Installed, Offer, Permission, Progress, Reuse, Running,
 };
 use stillboot::layout::Layout;
 use stillboot::operate::{Answer, Operate, OperateError, Request};
-use stillboot::policy::{self, Verdict};
 use stillboot::verify::SoftSha256;
 
 use mcu_board::stack::{Depth, Mark};
@@ -98,8 +97,8 @@ impl<'a> Updater<'a> {
 struct Host;
 
 impl InstallHost for Host {
-    fn judge(&mut self, offer: &Offer<'_>) -> Verdict {
-        policy::judge_failures(offer.manifest, offer.body, None, false)
+    fn judge(&mut self, offer: &Offer<'_>) -> Permission {
+        stillboot_policy::judge_failures(offer.manifest, offer.body, None, false).into()
     }
 
     fn progress(&mut self, _progress: Progress) {

@@ -6,8 +6,7 @@ use size_device::{DEVICE, ExternDevice, ExternStore, LAYOUT, OneImage, number, r
 use stillboot::boot::{Boot, BootConfig, Event};
 use stillboot::device::{BlockDevice, DeviceError};
 use stillboot::driver::{self, InstallHost, Source, SourceError};
-use stillboot::install::{Install, InstallConfig, InstallError, Offer, Reuse, Running};
-use stillboot::policy::{self, Verdict};
+use stillboot::install::{Install, InstallConfig, InstallError, Offer, Permission, Reuse, Running};
 use stillboot::verify::SoftSha256;
 
 /// A stream from outside the program.
@@ -27,8 +26,8 @@ impl Source for ExternSource {
 struct Policy;
 
 impl InstallHost for Policy {
-    fn judge(&mut self, offer: &Offer<'_>) -> Verdict {
-        policy::judge_failures(offer.manifest, offer.body, None, false)
+    fn judge(&mut self, offer: &Offer<'_>) -> Permission {
+        stillboot_policy::judge_failures(offer.manifest, offer.body, None, false).into()
     }
 }
 

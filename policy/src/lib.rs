@@ -2,20 +2,26 @@
 //! verdict out.
 //!
 //! What a verified manifest must satisfy whatever the operator wants (trust, class, floor, order,
-//! fit, data) is checked in [`install`](crate::install) and cannot be argued with. Here stands what
+//! fit, data) is checked in [`install`](stillboot::install) and cannot be argued with. Here stands what
 //! depends on time and wishes. [`judge`] gives the verdict, [`findings`] what each rule says.
 
+#![no_std]
+#![forbid(unsafe_code)]
+
 pub mod channel;
+#[cfg(feature = "json")]
+pub mod json;
 pub mod rollout;
 pub mod version;
 pub mod window;
 
 use heapless::Vec;
 
-use crate::format::manifest::flags;
-use crate::format::record::Body;
-use crate::format::{Channel, Digest, Fault, Manifest, Risk, Statement, StatementKind};
-use crate::verify::{Authority, SoftSha256, Verified};
+use stillboot::format::manifest::flags;
+use stillboot::format::record::Body;
+use stillboot::format::{Channel, Digest, Fault, Manifest, Risk, Statement, StatementKind};
+use stillboot::install::Permission;
+use stillboot::verify::{Authority, SoftSha256, Verified};
 
 use channel::{ChannelRefusal, Follow};
 use version::{Label, Version};
@@ -109,6 +115,16 @@ pub enum Verdict {
     Deferred(Deferral),
     /// Not as it is.
     Refused(Objection),
+}
+
+impl From<Verdict> for Permission {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Proceed => Self::Proceed,
+            Verdict::Deferred(_) => Self::Defer,
+            Verdict::Refused(_) => Self::Reject,
+        }
+    }
 }
 
 /// Why an update has to wait.

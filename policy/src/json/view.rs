@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde::ser::{SerializeSeq as _, Serializer};
 
 use super::Hex;
-use crate::format::manifest::flags;
-use crate::format::{Channel, Component, Epochs, FormatError, Id, Manifest, Slot};
+use stillboot::format::manifest::flags;
+use stillboot::format::{Channel, Component, Epochs, FormatError, Id, Manifest, Slot};
 
 /// Room for the view of every manifest there can be, in bytes.
 pub const VIEW_LEN_MAX: usize = 4096;

@@ -3,8 +3,8 @@
 //! Every device has a place for each update, the same whenever it asks. Raising the percentage only
 //! ever adds devices, and another update is tried by other devices first.
 
-use crate::format::Digest;
-use crate::verify::Sha256;
+use stillboot::format::Digest;
+use stillboot::verify::Sha256;
 
 /// How many places there are: a place is a hundredth of a percent.
 pub const PLACES: u32 = 10_000;

@@ -27,14 +27,14 @@ use heapless::String;
 use serde::{Deserialize, Serialize};
 
 use super::{Hex, Layout, NUMBER_MAX, TextFault, check_text, from_hex, is_url};
-use crate::format::manifest::{Name, VersionText, is_label};
-use crate::format::{Digest, Envelope, Id, KeyRole, Keyset, PayloadType, Risk};
-use crate::verify::{Device, Sha256, SignatureError, TrustError, Verified, verify_payload};
+use stillboot::format::manifest::{Name, VersionText, is_label};
+use stillboot::format::{Digest, Envelope, Id, KeyRole, Keyset, PayloadType, Risk};
+use stillboot::verify::{Device, Sha256, SignatureError, TrustError, Verified, verify_payload};
 
 /// The only schema of an index.
 pub const SCHEMA: u8 = 1;
 /// Longest index, in bytes.
-pub const INDEX_LEN_MAX: usize = crate::format::envelope::INDEX_LEN_MAX;
+pub const INDEX_LEN_MAX: usize = stillboot::format::envelope::INDEX_LEN_MAX;
 /// Most offers of one index.
 pub const OFFERS_MAX: usize = 128;
 /// Most patches of one index.

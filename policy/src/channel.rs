@@ -17,11 +17,11 @@
 use core::fmt::{self, Display, Formatter};
 
 use super::version::Label;
-use crate::format::manifest::{Name, is_label};
-use crate::format::{Channel, Risk};
+use stillboot::format::manifest::{Name, is_label};
+use stillboot::format::{Channel, Risk};
 
 /// The track of devices, and of channel texts, that name none.
-pub const DEFAULT_TRACK: &str = "latest";
+pub use stillboot::format::manifest::DEFAULT_TRACK;
 
 /// Longest name of a track or branch, in bytes.
 pub const NAME_LEN_MAX: usize = 16;
@@ -119,14 +119,6 @@ fn check_name(text: &str, at: usize) -> Result<Name, ChannelError> {
         return fail(ChannelFault::RiskName);
     }
     Name::try_from(text).or(fail(ChannelFault::TooLong))
-}
-
-/// The channel in full, `track/risk` or `track/risk/branch`: what [`parse`] reads as this channel
-/// again.
-impl Display for Channel {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write_channel(f, &self.track, self.risk, &self.branch)
-    }
 }
 
 fn write_channel(f: &mut Formatter<'_>, track: &str, risk: Risk, branch: &str) -> fmt::Result {

@@ -2,7 +2,7 @@
 //! and releases as KubeSolo OS publishes them.
 //!
 //! Nothing here boots or is installed: the boot path reads only the formats of
-//! [`format`](crate::format). JSON has many ways to write one value, and readers that disagree on
+//! [`format`](stillboot::format). JSON has many ways to write one value, and readers that disagree on
 //! what a text says have been attacks elsewhere. So texts are ASCII without escapes and without
 //! control characters, whole numbers end at 2^53 - 1, unknown and repeated fields are refused, and
 //! our own format is canonical: what is accepted encodes to the same bytes again.

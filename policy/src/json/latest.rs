@@ -32,10 +32,10 @@ use heapless::String;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 
 use super::{Layout, TextFault, check_text, from_hex, is_url};
-use crate::format::manifest::{VersionText, is_label};
-use crate::format::{Architecture, Digest, Risk};
-use crate::policy::version::{Version, VersionError, compatible_numbers};
-use crate::verify::{Sha256, SignatureFault, refuse_test_keys, verify_signature};
+use crate::version::{Version, VersionError, compatible_numbers};
+use stillboot::format::manifest::{VersionText, is_label};
+use stillboot::format::{Architecture, Digest, Risk};
+use stillboot::verify::{Sha256, SignatureFault, refuse_test_keys, verify_signature};
 
 /// Longest document, in bytes.
 pub const DOCUMENT_LEN_MAX: usize = 8 << 10;

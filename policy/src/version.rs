@@ -4,7 +4,7 @@
 //! version. A rule is the operator's wish on top of it, such as "only patches" or "stay on 5.0".
 //!
 //! ```
-//! use stillboot::policy::version::{Rule, Version};
+//! use stillboot_policy::version::{Rule, Version};
 //!
 //! let rule = Rule::parse("5.0.x")?;
 //! let digest = [0; 32];
@@ -12,14 +12,14 @@
 //! assert!(rule.allows(None, offered, &digest).is_ok());
 //! let offered = Version::parse("5.1.0-rc.1").ok();
 //! assert!(rule.allows(None, offered, &digest).is_err());
-//! # Ok::<(), stillboot::policy::version::RuleError>(())
+//! # Ok::<(), stillboot_policy::version::RuleError>(())
 //! ```
 
 use core::cmp::Ordering;
 use core::fmt::{self, Display, Formatter, Write as _};
 
-use crate::format::Digest;
-use crate::format::manifest::is_label;
+use stillboot::format::Digest;
+use stillboot::format::manifest::is_label;
 
 /// A semantic version, as [Semantic Versioning 2.0.0](https://semver.org) defines it:
 /// `major.minor.patch`, then perhaps `-` and pre-release identifiers, then perhaps `+` and build
