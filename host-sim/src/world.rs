@@ -520,9 +520,12 @@ impl<'a, D: BlockDevice> World<'a, D> {
         change(&mut config);
         let mut machine = Install::<SoftSha256>::new(&config);
         let mut buffer = vec![0; Install::<SoftSha256>::buffer_len_min(&layout, 16 << 10)];
-        let mut host = self.host.clone();
+        let mut host = SimHost { said: None, ..self.host.clone() };
         let (mut disks, mut store) = self.parts();
-        driver::install(&mut machine, &mut disks, &mut store, source, &mut host, &mut buffer)
+        let result =
+            driver::install(&mut machine, &mut disks, &mut store, source, &mut host, &mut buffer);
+        self.host.said = host.said;
+        result
     }
 
     /// Installs `bundle` as the running system or, without one, offline.

@@ -78,7 +78,7 @@ pub fn run() -> Result<()> {
         wrong.extend(licences(&metadata));
         wrong.extend(custom_error_messages(&metadata));
     }
-    for features in ["", "defmt", "embedded-storage", "json"] {
+    for features in ["", "defmt", "embedded-storage", "log", "serde"] {
         wrong.extend(core_tree(features)?);
     }
     if wrong.is_empty() {

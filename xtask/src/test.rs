@@ -35,15 +35,15 @@ fn steps(full: bool) -> Vec<Step> {
         fmt_size().after("setup"),
         fmt_mcu().after("setup"),
         clippy().after("setup"),
-        no_std("no_std", "build", "").after("setup"),
-        no_std("no_std storage", "check", "embedded-storage").after("setup"),
-        no_std("no_std json", "check", "json").after("setup"),
-        no_std("no_std log", "check", "log").after("setup"),
+        no_std("no_std", "build", "stillboot", "").after("setup"),
+        no_std("no_std storage", "check", "stillboot", "embedded-storage").after("setup"),
+        no_std("no_std policy", "check", "stillboot-policy", "json").after("setup"),
+        no_std("no_std log", "check", "stillboot", "log").after("setup"),
         mcu_clippy().after("setup"),
-        clippy_features("clippy defmt", "defmt").after("clippy"),
-        clippy_features("clippy storage", "embedded-storage").after("clippy"),
-        clippy_features("clippy json", "json").after("clippy"),
-        clippy_features("clippy log", "log").after("clippy"),
+        clippy_features("clippy defmt", "stillboot-policy", "defmt").after("clippy"),
+        clippy_features("clippy storage", "stillboot", "embedded-storage").after("clippy"),
+        clippy_features("clippy policy", "stillboot-policy", "json").after("clippy"),
+        clippy_features("clippy log", "stillboot", "log").after("clippy"),
         Step::new("licences", Lane::Free).xtask(&["licences"]).after("setup"),
         tests(Tests::All).after("clippy").after("kernels"),
         Step::new("boots build", Lane::Debug).cargo(&boots::BUILD).after("clippy").minutes(45),
@@ -167,12 +167,12 @@ pub fn clippy() -> Step {
     Step::new("clippy", Lane::Debug).cargo(&words).minutes(45)
 }
 
-/// Lints over the core with one feature: the workspace's build may switch on others with it.
-fn clippy_features(name: &'static str, feature: &str) -> Step {
+/// Lints over one crate with one feature: the workspace's build may switch on others with it.
+fn clippy_features(name: &'static str, package: &str, feature: &str) -> Step {
     Step::new(name, Lane::Debug).cargo(&[
         "clippy",
         "-p",
-        "stillboot",
+        package,
         "--features",
         feature,
         "--",
@@ -238,11 +238,16 @@ pub fn tests(which: Tests) -> Step {
     }
 }
 
-/// The core on machines without a standard library, each target in its own cargo command: built
+/// The core or the policy on machines without a standard library, each target in its own cargo command: built
 /// together, features of one target's dependencies could hide what another lacks.
-fn no_std(name: &'static str, command: &'static str, features: &'static str) -> Step {
+fn no_std(
+    name: &'static str,
+    command: &'static str,
+    package: &'static str,
+    features: &'static str,
+) -> Step {
     TARGETS.iter().fold(Step::new(name, Lane::NoStd), |step, target| {
-        let words = [command, "-p", "stillboot", "--release", "--target", target];
+        let words = [command, "-p", package, "--release", "--target", target];
         step.cargo(&[&words[..], &["--features", features]].concat())
     })
 }

@@ -295,6 +295,8 @@ impl HeadReader {
     }
 
     #[cfg(not(feature = "keysets"))]
+    // The type stands for the call, which is the same in every build.
+    #[allow(clippy::extra_unused_type_parameters)]
     fn take_keyset<H: Sha256>(&mut self, _payload: &[u8]) -> Result<(), TrustError> {
         Err(TrustError::NoTrust)
     }
