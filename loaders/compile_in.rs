@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use stillboot::verify::{SoftSha256, TEST_KEY_IDS, key_id};
-use stillboot_linux::keys::{Roots, id_of};
+use stillboot_release::keys::{Roots, id_of};
 
 /// Writes `trust.rs` for a loader that `cargo xtask CHORE` builds for the operating system `os`.
 pub fn trust(os: &str, chore: &str) -> Result<()> {

@@ -20,7 +20,7 @@ use stillboot::verify::{
     Device, HEAD_LEN_MAX, IndexFold, RootKey, Sha256, SignatureError, SoftSha256, Trust,
     TrustError, digest_of, verify_head, verify_keyset,
 };
-use stillboot_linux::keys::{Signer, SigningKey, sign_envelope};
+use stillboot_release::keys::{Signer, SigningKey, sign_envelope};
 use stillboot_sim::disk::{Cut, RamDisk, WriteCache};
 use stillboot_sim::release::content;
 use stillboot_sim::world::{Bytes, HeapMemory, SimStore};

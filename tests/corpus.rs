@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use stillboot::format::{Envelope, Keyset, Manifest, PayloadType, Record, Signature, Statement};
 use stillboot::verify::SoftSha256;
-use stillboot_linux::keys::{Roots, Signer as _, SigningKey};
 use stillboot_policy::json::index::INDEX_LEN_MAX;
 use stillboot_policy::json::latest::DOCUMENT_LEN_MAX;
 use stillboot_policy::json::{ChannelIndex, Latest};
+use stillboot_release::keys::{Roots, Signer as _, SigningKey};
 use stillboot_sim::disk::Random;
 use stillboot_sim::fuzz::{CANARY, TARGETS, canary, seeds};
 use stillboot_tests::seed;

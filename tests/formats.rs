@@ -20,8 +20,8 @@ use stillboot::format::{
 use stillboot::verify::{
     Device, IndexFold, RootKey, Sha256, SoftSha256, Trust, digest_of, key_id, verify_loader_release,
 };
-use stillboot_linux::keys::{Signer, SigningKey, sign_envelope};
 use stillboot_policy::json::{ChannelIndex, IndexHead, Offer, Patch};
+use stillboot_release::keys::{Signer, SigningKey, sign_envelope};
 use stillboot_tests::forge::Foreign;
 
 fn hex(bytes: &[u8]) -> String {

@@ -12,7 +12,6 @@ use stillboot::format::{
 use stillboot::verify::{
     Device, RootKey, SignatureError, SoftSha256, Trust, TrustError, digest_of,
 };
-use stillboot_linux::keys::{Signer as _, SigningKey, sign_envelope};
 use stillboot_policy::json::index::{INDEX_LEN_MAX, OFFERS_MAX, PATCHES_MAX, SCHEMA};
 use stillboot_policy::json::latest::{DOCUMENT_LEN_MAX, key_from_hex};
 use stillboot_policy::json::view::VIEW_LEN_MAX;
@@ -20,6 +19,7 @@ use stillboot_policy::json::{
     ChannelIndex, Found, IndexError, IndexHead, Latest, LatestError, NUMBER_MAX, NotCurrent, Offer,
     Patch, TextFault, verify_index, view_manifest,
 };
+use stillboot_release::keys::{Signer as _, SigningKey, sign_envelope};
 
 const PRODUCT: [u8; 16] = *b"example gateway\0";
 

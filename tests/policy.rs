@@ -7,13 +7,13 @@ use stillboot::format::{
     StatementKind,
 };
 use stillboot::verify::{SoftSha256, Verified, verify_head, verify_statement};
-use stillboot_linux::keys::{Signer, sign_envelope};
 use stillboot_policy::channel::Follow;
 use stillboot_policy::version::Rule as VersionRule;
 use stillboot_policy::window::Windows;
 use stillboot_policy::{
     Clock, Deferral, Facts, Objection, Policy, Rule, Seen, Verdict, findings, judge, may_reboot,
 };
+use stillboot_release::keys::{Signer, sign_envelope};
 use stillboot_sim::release::content;
 use stillboot_sim::{Piece, Publisher};
 

@@ -23,8 +23,8 @@ use stillboot::verify::{
     check_class, digest_of, verify_head, verify_keyset, verify_loader_release, verify_statement,
 };
 use stillboot_devicetree::set::Set;
-use stillboot_linux::keys::{Roots, Signer as _, SigningKey, read_public};
 use stillboot_policy::json::{ChannelIndex, IndexError, verify_index};
+use stillboot_release::keys::{Roots, Signer as _, SigningKey, read_public};
 use stillboot_sim::disk::Random;
 use stillboot_sim::fuzz::seeds;
 use stillboot_sim::world::Bytes;

@@ -18,8 +18,8 @@ use stillboot::format::{
 use stillboot::install::{InstallConfig, InstallError, Refusal, Reuse, Running, Wait};
 use stillboot::operate::Request;
 use stillboot::verify::{Device, SoftSha256, Trust};
-use stillboot_linux::keys::{Signer, sign_envelope};
 use stillboot_policy::Verdict;
+use stillboot_release::keys::{Signer, sign_envelope};
 use stillboot_sim::disk::{Change, PowerCut, RamDisk};
 use stillboot_sim::release::content;
 use stillboot_sim::world::{Bytes, SimStore};

@@ -11,7 +11,7 @@ use stillboot::verify::{
     Device, HEAD_LEN_MAX, ROOTS_MAX, RootKey, SignatureError, SoftSha256, Trust, TrustError,
     verify_head,
 };
-use stillboot_linux::keys::{Signer, SigningKey, sign_envelope};
+use stillboot_release::keys::{Signer, SigningKey, sign_envelope};
 use stillboot_sim::release::content;
 use stillboot_sim::world::Bytes;
 use stillboot_sim::{Piece, Publisher};

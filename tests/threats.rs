@@ -23,8 +23,8 @@ use stillboot::verify::{
     ClassError, HEAD_LEN_MAX, RootKey, SignatureError, SoftSha256, Trust, TrustError, verify_head,
     verify_keyset, verify_statement,
 };
-use stillboot_linux::keys::{Signer, SigningKey, sign_envelope};
 use stillboot_policy::{Clock, Objection, Verdict};
+use stillboot_release::keys::{Signer, SigningKey, sign_envelope};
 use stillboot_sim::disk::{Cut, PowerCut, Random, WriteCache};
 use stillboot_sim::release::content;
 use stillboot_sim::world::{Bytes, SimStore};

@@ -12,7 +12,7 @@ use stillboot::verify::{
     Authority, Device, HEAD_LEN_MAX, RootKey, SignatureError, SoftSha256, Trust, TrustError,
     verify_head, verify_keyset, verify_loader_release, verify_statement,
 };
-use stillboot_linux::keys::{Signer, SigningKey, sign_envelope};
+use stillboot_release::keys::{Signer, SigningKey, sign_envelope};
 use stillboot_sim::release::content;
 use stillboot_sim::world::{Bytes, SimStore};
 use stillboot_sim::{Piece, Publisher};

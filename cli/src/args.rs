@@ -9,8 +9,8 @@ use stillboot::format::{Architecture, BootProof, Id, Slot};
 use stillboot::verify::Device;
 use stillboot_linux::OpenError;
 use stillboot_linux::disk::{Access, Disk, DiskError};
-use stillboot_linux::keys::{Roots, id_of};
 use stillboot_linux::proof;
+use stillboot_release::keys::{Roots, id_of};
 
 use crate::failure::{Exit, Failure};
 use crate::files;

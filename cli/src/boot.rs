@@ -16,7 +16,7 @@ use stillboot::select::Claim;
 use stillboot::verify::{SoftSha256, TrustError, Verified};
 use stillboot_boot_support::startable::{self, Target};
 use stillboot_linux::disk::{self, Disk};
-use stillboot_linux::keys::Roots;
+use stillboot_release::keys::Roots;
 
 use crate::args::{self, DeviceArgs, DiskArgs, LockArgs};
 use crate::failure::{Exit, Failure, reason_kind, reason_text};

@@ -12,12 +12,12 @@ use stillboot::operate::OperateError;
 use stillboot::record::{Choice, ConfirmRefusal};
 use stillboot::verify::{SignatureError, TrustError};
 use stillboot_linux::OpenError;
-use stillboot_linux::bundle::BundleError;
 use stillboot_linux::disk::DiskError;
-use stillboot_linux::keys::KeyError;
 use stillboot_linux::proof::ProofError;
 use stillboot_linux::table::TableError;
 use stillboot_policy::{Deferral, Objection, Verdict};
+use stillboot_release::bundle::BundleError;
+use stillboot_release::keys::KeyError;
 
 use crate::view;
 

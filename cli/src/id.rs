@@ -2,7 +2,7 @@
 
 use clap::Args;
 use serde_json::json;
-use stillboot_linux::keys::id_of;
+use stillboot_release::keys::id_of;
 
 use crate::args;
 use crate::failure::Failure;

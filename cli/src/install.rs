@@ -17,7 +17,7 @@ use stillboot::operate::{Operate, Request};
 use stillboot::verify::{Device, SoftSha256};
 use stillboot_linux::FileDevice;
 use stillboot_linux::disk::{self, Disk};
-use stillboot_linux::keys::Roots;
+use stillboot_release::keys::Roots;
 
 use crate::args::{self, DeviceArgs, DiskArgs, WriteArgs, read_proof};
 use crate::failure::{CALLED_OFF, Exit, Failure, OTHER_DISK, UNKNOWN_BOOT};

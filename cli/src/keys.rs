@@ -8,9 +8,9 @@ use serde_json::json;
 use stillboot::format::keyset::{self, KEYS_MAX};
 use stillboot::format::{Key, KeyKind, KeyRole, Keyset, Rule};
 use stillboot::verify::RootKey;
-use stillboot_linux::bundle::sign_keyset;
-use stillboot_linux::keys::{Roots, Signer, SigningKey, public_to_pem};
 use stillboot_linux::new_file;
+use stillboot_release::bundle::sign_keyset;
+use stillboot_release::keys::{Roots, Signer, SigningKey, public_to_pem};
 
 use crate::args;
 use crate::failure::{Exit, Failure};

@@ -9,8 +9,8 @@ use serde_json::json;
 use stillboot::format::keyset::{self, KEYS_MAX};
 use stillboot::format::{Architecture, Envelope, Key, KeyKind, KeyRole, Keyset, PayloadType, Rule};
 use stillboot::verify::{Device, RootKey, SoftSha256, verify_keyset};
-use stillboot_linux::bundle::sign_keyset;
-use stillboot_linux::keys::{Roots, Signer, read_public};
+use stillboot_release::bundle::sign_keyset;
+use stillboot_release::keys::{Roots, Signer, read_public};
 
 use crate::bounds;
 use crate::failure::{Exit, Failure};
@@ -402,7 +402,7 @@ fn write(
     }
     let signers: Vec<&dyn Signer> = signing.iter().map(|named| &*named.signer).collect();
     let bytes = sign_keyset(keyset, &roots.product_id(), &signers)?;
-    let (envelope, _) = Envelope::parse(&bytes).map_err(stillboot_linux::keys::KeyError::from)?;
+    let (envelope, _) = Envelope::parse(&bytes).map_err(stillboot_release::keys::KeyError::from)?;
     let needed = usize::from(roots.threshold);
     if signing.len() < needed {
         out.warn(format_args!(

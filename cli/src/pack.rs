@@ -16,9 +16,9 @@ use stillboot::format::{
 };
 use stillboot::verify::{Device, RootKey, SoftSha256, verify_head};
 use stillboot_boot_support::command_line;
-use stillboot_linux::bundle::{self, Input, Part};
-use stillboot_linux::keys::{Roots, Signer, id_of};
 use stillboot_linux::open;
+use stillboot_release::bundle::{self, Input, Part};
+use stillboot_release::keys::{Roots, Signer, id_of};
 
 use crate::failure::{Exit, Failure};
 use crate::latest::LatestArgs;
@@ -740,7 +740,7 @@ fn check_head(
     }
     let mut payload = vec![0; stillboot::format::envelope::PAYLOAD_LEN_MAX];
     let len = manifest.emit(&mut payload).map_err(bundle::BundleError::Manifest)?;
-    let envelope = stillboot_linux::keys::sign_envelope(
+    let envelope = stillboot_release::keys::sign_envelope(
         stillboot::format::PayloadType::Manifest,
         &manifest.product,
         &payload[..len],

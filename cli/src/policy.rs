@@ -11,12 +11,13 @@ use stillboot::format::{Notes, Statement, StatementKind};
 use stillboot::install::{Install, InstallError, Nothing, Offer, Permission};
 use stillboot::verify::{Device, SoftSha256, Verified};
 use stillboot_linux::disk::{self, Disk};
-use stillboot_linux::keys::id_of;
-use stillboot_linux::{open, settings};
+use stillboot_linux::open;
 use stillboot_policy::channel::Follow;
 use stillboot_policy::version::Rule as VersionRule;
 use stillboot_policy::window::Windows;
 use stillboot_policy::{self as policy, Clock, Facts, Policy, Seen, Verdict};
+use stillboot_release::keys::id_of;
+use stillboot_release::settings;
 
 use crate::failure::{Exit, Failure};
 use crate::install::{self, UpdateArgs};

@@ -16,10 +16,11 @@ use stillboot::format::{
 use stillboot::verify::{
     Authority, SoftSha256, TrustError, Verified, verify_keyset, verify_statement,
 };
-use stillboot_linux::keys::{Roots, Signer};
-use stillboot_linux::statement::{self, Subject};
-use stillboot_linux::{open, settings};
+use stillboot_linux::open;
 use stillboot_policy::channel;
+use stillboot_release::keys::{Roots, Signer};
+use stillboot_release::settings;
+use stillboot_release::statement::{self, Subject};
 
 use crate::bounds;
 use crate::failure::{Exit, Failure};
@@ -591,8 +592,9 @@ fn issue(
         has_role(&checked.keyset, role, named)?;
     }
     let signers: Vec<&dyn Signer> = signing.iter().map(|named: &Named| &*named.signer).collect();
-    let bytes = stillboot_linux::statement::sign(statement, &signers)?;
-    let (envelope, _) = statement::parse(&bytes).map_err(stillboot_linux::keys::KeyError::from)?;
+    let bytes = stillboot_release::statement::sign(statement, &signers)?;
+    let (envelope, _) =
+        statement::parse(&bytes).map_err(stillboot_release::keys::KeyError::from)?;
     let rule = checked.keyset.rule(role);
     let needed = usize::from(keyset::needed(rule));
     if let Some(kind) = keyset::unsupported(rule) {

@@ -13,12 +13,12 @@ use stillboot::format::{
     Role, Statement,
 };
 use stillboot::verify::{RootKey, TrustError};
-use stillboot_linux::keys::{
+use stillboot_policy::json::ChannelIndex;
+use stillboot_policy::json::index::INDEX_LEN_MAX;
+use stillboot_release::keys::{
     ExternalSigner, KeyError, Roots, Signer, SigningKey, add_signature, id_of, program_of,
     read_public,
 };
-use stillboot_policy::json::ChannelIndex;
-use stillboot_policy::json::index::INDEX_LEN_MAX;
 
 use stillboot_linux::open;
 

@@ -14,7 +14,8 @@ use stillboot::verify::{
     Device, SignatureError, SoftSha256, TrustError, Verified, verify_keyset, verify_statement,
 };
 use stillboot_linux::new_file::directory;
-use stillboot_linux::{open, statement};
+use stillboot_linux::open;
+use stillboot_release::statement;
 
 use crate::bounds;
 use crate::failure::{Exit, Failure, trust_advice};

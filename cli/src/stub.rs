@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use stillboot::format::{Architecture, Role, Slot, SlotKind};
 use stillboot_boot_support::startable::{self, Target};
-use stillboot_linux::pe::append_section;
+use stillboot_release::pe::append_section;
 
 use crate::args::DeviceArgs;
 use crate::failure::{Exit, Failure};

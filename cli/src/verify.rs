@@ -12,7 +12,7 @@ use stillboot::verify::{
     ClassError, Device, IndexFold, Sha256 as _, SignatureError, SoftSha256, TrustError, Verified,
     check_class, verify_loader_release,
 };
-use stillboot_linux::keys::{Roots, id_of};
+use stillboot_release::keys::{Roots, id_of};
 
 use crate::failure::{Exit, Failure, trust_advice};
 use crate::output::Output;

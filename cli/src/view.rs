@@ -14,9 +14,9 @@ use stillboot::layout::Layout;
 use stillboot::record::{Choice, CopyState};
 use stillboot::select::{self, Claim};
 use stillboot::verify::{SoftSha256, key_id};
-use stillboot_linux::keys::id_of;
 use stillboot_policy::json::ManifestView;
 use stillboot_policy::{Deferral, Objection};
+use stillboot_release::keys::id_of;
 use uuid::Uuid;
 
 use crate::output::Output;

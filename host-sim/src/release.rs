@@ -9,8 +9,8 @@ use stillboot::format::{
     manifest, statement,
 };
 use stillboot::verify::{Device, RootKey, Trust};
-use stillboot_linux::bundle::{self, BundleError, Part};
-use stillboot_linux::keys::{Signer, SigningKey, id_of, sign_envelope};
+use stillboot_release::bundle::{self, BundleError, Part};
+use stillboot_release::keys::{Signer, SigningKey, id_of, sign_envelope};
 
 use crate::disk::Random;
 

@@ -7,8 +7,8 @@ use stillboot::format::{
     Digest, Envelope, Floor, Key, KeyKind, KeyRole, Load, Role, Rule, Slot, SlotKind,
 };
 use stillboot::verify::{HEAD_LEN_MAX, SoftSha256, verify_head};
-use stillboot_linux::bundle::BundleError;
-use stillboot_linux::keys::id_of;
+use stillboot_release::bundle::BundleError;
+use stillboot_release::keys::id_of;
 
 use crate::release::{Piece, Publisher, content};
 use crate::world::Bytes;

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use stillboot_devicetree::chid::{Chid, Fields, Kind};
 use stillboot_devicetree::hwids::{self, Device, Gift};
 use stillboot_devicetree::set::{self, Machine as Known};
-use stillboot_linux::pe::append_section;
+use stillboot_release::pe::append_section;
 
 use crate::machine::{Hardware, Settings};
 use crate::stub::{ARCH, LAPTOP, OTHER, VIRT, image, laptop_fields, release, settings, tree};

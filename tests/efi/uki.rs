@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use stillboot_linux::pe::append_section;
+use stillboot_release::pe::append_section;
 
 use crate::machine::Arch;
 use crate::release::kernels;

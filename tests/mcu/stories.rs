@@ -2,7 +2,7 @@
 
 use mcu_map::FLASH_BYTES;
 use stillboot::format::{Load, Role, Slot, SlotKind};
-use stillboot_linux::keys::id_of;
+use stillboot_release::keys::id_of;
 use stillboot_sim::{Piece, Publisher};
 
 use crate::firmware::{self, Behaviour, manifest, publisher};

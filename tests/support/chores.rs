@@ -7,7 +7,7 @@ use std::process::Command;
 
 use stillboot::format::KeyKind;
 use stillboot::verify::Trust;
-use stillboot_linux::keys::Roots;
+use stillboot_release::keys::Roots;
 use stillboot_sim::Publisher;
 use tempfile::NamedTempFile;
 

@@ -8,7 +8,7 @@ use stillboot::format::{
 };
 use stillboot::layout::Part;
 use stillboot::verify::{SoftSha256, digest_of};
-use stillboot_linux::keys::{Signer, sign_envelope};
+use stillboot_release::keys::{Signer, sign_envelope};
 use stillboot_sim::disk::{PowerCut, RamDisk};
 use stillboot_sim::{Publisher, World};
 

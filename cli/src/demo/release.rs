@@ -9,8 +9,8 @@ use stillboot::format::{
     Manifest, Risk, Role, Rule, keyset, manifest,
 };
 use stillboot::verify::RootKey;
-use stillboot_linux::bundle::{self, Part};
-use stillboot_linux::keys::{Roots, Signer as _, SigningKey, id_of};
+use stillboot_release::bundle::{self, Part};
+use stillboot_release::keys::{Roots, Signer as _, SigningKey, id_of};
 use stillboot_sim::disk::Random;
 
 use super::inputs::System;

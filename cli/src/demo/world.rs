@@ -18,8 +18,8 @@ use stillboot::layout::{Region, SlotLayout};
 use stillboot::operate::{Answer, Operate, OperateError, Request};
 use stillboot::verify::{Device, Sha256 as _, SoftSha256};
 use stillboot_linux::disk::{Disk, Plan};
-use stillboot_linux::keys::{Roots, id_of};
 use stillboot_policy::{self as policy, Clock, Facts, Policy};
+use stillboot_release::keys::{Roots, id_of};
 use stillboot_sim::disk::{Change, Cut, FileDisk, PowerCut, Random, Tear, Torn, WriteCache};
 
 use super::release::{CHUNK_SIZE, CLASS};

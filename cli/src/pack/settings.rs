@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Deserialize;
 use stillboot::format::{Load, Role, Slot};
-use stillboot_linux::settings;
+use stillboot_release::settings;
 
 use crate::args;
 use crate::failure::Failure;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use stillboot::format::{Envelope, FormatError, KeyRole, Keyset, Manifest, PayloadType};
-use stillboot_linux::keys::{Signer, SigningKey, id_of, sign_envelope};
+use stillboot_release::keys::{Signer, SigningKey, id_of, sign_envelope};
 
 use crate::support::{TRUST, World, noise};
 

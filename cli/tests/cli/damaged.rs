@@ -12,7 +12,7 @@ use stillboot::driver;
 use stillboot::format::{Digest, Slot};
 use stillboot::verify::{Device, SoftSha256};
 use stillboot_linux::disk::{self, Access, Disk};
-use stillboot_linux::keys::{Roots, id_of};
+use stillboot_release::keys::{Roots, id_of};
 use stillboot_sim::disk::Random;
 use stillboot_sim::hostile::damage::{Regions, strike};
 

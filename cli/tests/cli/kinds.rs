@@ -4,8 +4,8 @@
 use stillboot::format::{
     Envelope, Key, KeyKind, KeyRole, Keyset, Manifest, PayloadType, Rule, Signature, envelope,
 };
-use stillboot_linux::bundle::sign_keyset;
-use stillboot_linux::keys::{Signer, SigningKey, id_of};
+use stillboot_release::bundle::sign_keyset;
+use stillboot_release::keys::{Signer, SigningKey, id_of};
 
 use crate::support::{TRUST, World, noise};
 
@@ -276,7 +276,7 @@ fn reserved_codes_are_refused_by_name_and_number() {
     let signers: [(_, &dyn Signer); 1] = [(KeyRole::Release, &release)];
     let product = id_of("gateway");
     let signed =
-        stillboot_linux::keys::sign_envelope(PayloadType::Manifest, &product, &payload, &signers);
+        stillboot_release::keys::sign_envelope(PayloadType::Manifest, &product, &payload, &signers);
     world.write("bad.sbb", [keyset, &signed.unwrap(), body].concat());
     for command in ["inspect bad.sbb --json", "verify bad.sbb --roots keys/roots.toml --json"] {
         let text = world.run(command).expect(4).json()["error"].as_str().unwrap().to_owned();

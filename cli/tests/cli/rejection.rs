@@ -6,8 +6,8 @@ use std::io::Cursor;
 use stillboot::format::envelope::{ENTRY_HEADER_LEN, HEADER_LEN};
 use stillboot::format::manifest::flags;
 use stillboot::format::{Envelope, KeyRole, Load, Manifest, PayloadType, Role, Slot};
-use stillboot_linux::bundle::{self, Part};
-use stillboot_linux::keys::{Signer, SigningKey, id_of, sign_envelope};
+use stillboot_release::bundle::{self, Part};
+use stillboot_release::keys::{Signer, SigningKey, id_of, sign_envelope};
 
 use crate::support::{TRUST, World, noise};
 

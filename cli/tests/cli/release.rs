@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
 use stillboot::format::{Envelope, KeyRole, PayloadType};
-use stillboot_linux::keys::{Signer as _, SigningKey, add_signature, id_of, sign_envelope};
+use stillboot_release::keys::{Signer as _, SigningKey, add_signature, id_of, sign_envelope};
 
 use crate::support::{Run, World, noise};
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use stillboot::format::{Key, KeyKind, KeyRole, Keyset, Load, Role, Rule, keyset};
 use stillboot::verify::RootKey;
-use stillboot_linux::bundle::{self, Part};
-use stillboot_linux::keys::{Roots, Signer, SigningKey};
+use stillboot_release::bundle::{self, Part};
+use stillboot_release::keys::{Roots, Signer, SigningKey};
 
 use crate::support::World;
 
@@ -33,7 +33,7 @@ fn make() -> (String, Vec<u8>) {
     let signed = bundle::sign_keyset(&keyset, &roots.product_id(), &[&root]).unwrap();
     let mut manifest = stillboot_sim::Publisher::new(1).manifest(1);
     manifest.product = roots.product_id();
-    manifest.class = stillboot_linux::keys::id_of("test");
+    manifest.class = stillboot_release::keys::id_of("test");
     manifest.revision_min = 0;
     let mut parts = [Part {
         role: Role::Kernel,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use stillboot::verify::{SoftSha256, TEST_KEY_IDS, key_id};
-use stillboot_linux::keys::{Roots, id_of};
+use stillboot_release::keys::{Roots, id_of};
 
 const TEST_ROOTS: &str = "../../../tests/data/test-keys/roots.toml";
 

@@ -6,9 +6,9 @@ use stillboot::verify::verify_signature;
 use stillboot_gpt::plan::{Plan, Source};
 use stillboot_linux::disk::{self, Disk, Selector};
 use stillboot_linux::file::{FileDevice, OpenOptions};
-use stillboot_linux::keys::{Roots, Signer as _, SigningKey, public_to_pem, read_public};
-use stillboot_linux::statement;
 use stillboot_linux::table::{self, Table};
+use stillboot_release::keys::{Roots, Signer as _, SigningKey, public_to_pem, read_public};
+use stillboot_release::statement;
 
 use super::texts::proof;
 use super::{Memory, crc32, file_of};

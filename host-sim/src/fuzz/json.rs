@@ -4,10 +4,10 @@
 use serde_json::Value;
 use stillboot::format::{Manifest, Slot, envelope, manifest};
 use stillboot::verify::SoftSha256;
-use stillboot_linux::keys::{Signer as _, SigningKey};
 use stillboot_policy::json::index::{INDEX_LEN_MAX, OFFERS_MAX, PATCHES_MAX};
 use stillboot_policy::json::view as json_view;
 use stillboot_policy::json::{ChannelIndex, Latest};
+use stillboot_release::keys::{Signer as _, SigningKey};
 
 /// Every reader of JSON sees the same bytes: what one accepts is nothing to the others.
 pub fn json(data: &[u8]) {

@@ -2,7 +2,7 @@
 
 use stillboot::format::{Envelope, Floor, Manifest, SlotKind, StatementKind};
 use stillboot::verify::{SoftSha256, verify_head};
-use stillboot_linux::keys::{Roots, Signer as _, public_to_pem};
+use stillboot_release::keys::{Roots, Signer as _, public_to_pem};
 
 use super::{CANARY, devices, files, machines, scenario};
 use crate::release::Publisher;

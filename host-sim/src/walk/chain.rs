@@ -5,8 +5,8 @@ use std::sync::Arc;
 use stillboot::driver;
 use stillboot::format::{Digest, Floor, Load, Role, SlotKind};
 use stillboot::verify::{HEAD_LEN_MAX, SoftSha256};
-use stillboot_linux::bundle::BundleError;
-use stillboot_linux::keys::id_of;
+use stillboot_release::bundle::BundleError;
+use stillboot_release::keys::id_of;
 
 use crate::release::{Piece, Publisher, content};
 use crate::world::Bytes;

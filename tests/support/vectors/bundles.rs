@@ -12,7 +12,7 @@ use super::publisher::{
 };
 use super::{Set, values};
 use crate::forge::{Foreign, with_signatures};
-use stillboot_linux::keys::Signer as _;
+use stillboot_release::keys::Signer as _;
 
 pub(super) fn all(set: &mut Set) {
     envelopes(set);

@@ -6,7 +6,7 @@ use stillboot::format::{
     Manifest, PayloadType, Risk, Role, Rule,
 };
 use stillboot::verify::{IndexFold, RootKey, SoftSha256, digest_of};
-use stillboot_linux::keys::{Roots, Signer, SigningKey, id_of, public_to_pem, sign_envelope};
+use stillboot_release::keys::{Roots, Signer, SigningKey, id_of, public_to_pem, sign_envelope};
 
 use super::Set;
 use super::values::hex;

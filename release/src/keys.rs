@@ -15,7 +15,9 @@ use stillboot::format::{Envelope, Id, KeyKind, KeyRole, PayloadType, Rule, Signa
 use stillboot::verify::{KeyId, RootKey, SoftSha256, Trust, digest_of, key_id, verify_signature};
 use uuid::Uuid;
 
-use crate::{new_file, open, settings};
+use stillboot_linux::{new_file, open};
+
+use crate::settings;
 
 /// Why keys could not be read, written or used.
 #[derive(Debug, thiserror::Error)]
