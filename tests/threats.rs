@@ -1176,23 +1176,15 @@ fn places(name: &str) -> (Vec<PathBuf>, &str) {
     let places = if file == "cli" {
         vec![root.join(format!("cli/tests/cli/{}.rs", parts[1]))]
     } else {
-        let named = [
-            "tests/",
-            "tests/efi/",
-            "tests/bare/",
-            "core/src/",
-            "hal/arm64/src/",
-            "hal/uefi/src/",
-            "hal/linux/src/",
-            "hal/boot-support/src/",
-            "host-sim/src/",
-            "host-sim/src/disk/",
-        ];
+        let fixed = ["tests", "tests/efi", "tests/bare", "core/src", "policy/src", "release/src"];
+        let simulator = ["host-sim/src", "host-sim/src/disk"];
+        let mut folders: Vec<_> = fixed.iter().chain(&simulator).map(|f| root.join(f)).collect();
+        let layers = fs::read_dir(root.join("hal")).unwrap();
+        folders.extend(layers.map(|layer| layer.unwrap().path().join("src")));
         let ends = [".rs", "/tests.rs", "/mod.rs"];
-        named
+        folders
             .iter()
-            .flat_map(|folder| ends.iter().map(move |end| format!("{folder}{file}{end}")))
-            .map(|path| root.join(path))
+            .flat_map(|folder| ends.map(|end| folder.join(format!("{file}{end}"))))
             .collect()
     };
     (places, test)

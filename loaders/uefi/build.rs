@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use stillboot::format::names::{PARTITION_PREFIX, RECORD_PARTITION};
 use stillboot::format::{Role, Slot};
-use stillboot_linux::guid::RECORD_NAME;
 use uuid::Uuid;
 
 #[path = "../compile_in.rs"]
@@ -45,9 +45,9 @@ fn pinned() -> Result<String> {
 
 /// Whether a loader looks for partitions of this name: the record, a slot, a slot's further region.
 fn is_name(name: &str) -> bool {
-    let Some(rest) = name.strip_prefix("stillboot-") else { return false };
+    let Some(rest) = name.strip_prefix(PARTITION_PREFIX) else { return false };
     let (slot, role) = rest.split_once('-').map_or((rest, None), |(slot, role)| (slot, Some(role)));
-    name == RECORD_NAME
+    name == RECORD_PARTITION
         || Slot::from_name(slot).is_some()
             && role.is_none_or(|role| Role::from_name(role).is_some())
 }

@@ -12,6 +12,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use stillboot::format::{Slot, names};
 use stillboot_linux::disk::RECORD_LEN_MIN;
 use stillboot_linux::guid;
 use stillboot_linux::table::{self, PartitionSpec};
@@ -82,12 +83,12 @@ pub fn run(args: &DiskArgs) -> Result<()> {
     };
     let mut specs = vec![spec("esp", ESP.parse()?, args.esp_mib)];
     if !args.loader_only {
-        specs.push(spec(guid::RECORD_NAME, guid::RECORD, RECORD_LEN_MIN / MIB));
-        specs.push(spec(guid::SLOT_NAMES[0], guid::SLOT, args.slot_mib));
-        specs.push(spec(guid::SLOT_NAMES[1], guid::SLOT, args.slot_mib));
+        specs.push(spec(names::RECORD_PARTITION, guid::RECORD, RECORD_LEN_MIN / MIB));
+        specs.push(spec(names::slot_partition(Slot::A), guid::SLOT, args.slot_mib));
+        specs.push(spec(names::slot_partition(Slot::B), guid::SLOT, args.slot_mib));
     }
     if args.recovery.is_some() {
-        specs.push(spec(guid::RECOVERY_NAME, guid::RECOVERY, args.slot_mib));
+        specs.push(spec(names::slot_partition(Slot::Recovery), guid::RECOVERY, args.slot_mib));
     }
     let size: u64 = specs.iter().map(|spec| spec.size_bytes).sum::<u64>() + 2 * MIB;
     let table = table::create(&args.file, size, args.sector, &specs, None)?;

@@ -11,6 +11,7 @@ pub mod keyset;
 pub mod kind;
 pub mod log;
 pub mod manifest;
+pub mod names;
 pub mod notes;
 pub mod proof;
 pub mod record;

@@ -5,10 +5,8 @@
 
 use alloc::vec::Vec;
 
+use stillboot::format::names::PROOF_PARAMETER;
 use stillboot::format::{BootProof, Slot};
-
-/// The parameter that carries the proof.
-pub const PARAMETER: &str = "stillboot.proof";
 
 /// Longest command line that kernels on x86_64 and aarch64 take, in bytes with the final zero. They
 /// cut what is longer, and the proof stands at the end.
@@ -55,7 +53,10 @@ impl core::fmt::Display for CommandLineError {
                 "the command line has an odd number of double quotes: the last one hides the proof",
             ),
             Self::HasProof => {
-                write!(f, "the command line has {PARAMETER}= in it: only the loader may add it")
+                write!(
+                    f,
+                    "the command line has {PROOF_PARAMETER}= in it: only the loader may add it"
+                )
             }
         }
     }
@@ -79,8 +80,8 @@ pub fn check(cmdline: &[u8]) -> Result<(), CommandLineError> {
         return Err(CommandLineError::NotText { at });
     }
     // With the sign: `stillboot.proofread` is another name.
-    let own = |window: &[u8]| window.strip_suffix(b"=") == Some(PARAMETER.as_bytes());
-    if cmdline.windows(PARAMETER.len() + 1).any(own) {
+    let own = |window: &[u8]| window.strip_suffix(b"=") == Some(PROOF_PARAMETER.as_bytes());
+    if cmdline.windows(PROOF_PARAMETER.len() + 1).any(own) {
         return Err(CommandLineError::HasProof);
     }
     // Kernels toggle at every double quote, whatever stands before it.
@@ -98,7 +99,7 @@ pub fn check(cmdline: &[u8]) -> Result<(), CommandLineError> {
         manifest_schema: u8::MAX,
     };
     // A space, the sign and the final zero.
-    let most = LEN_MAX - (PARAMETER.len() + longest.emit().len() + 3);
+    let most = LEN_MAX - (PROOF_PARAMETER.len() + longest.emit().len() + 3);
     match cmdline.len() {
         found if found > most => Err(CommandLineError::TooLong { found, most }),
         _ => Ok(()),
@@ -120,7 +121,7 @@ pub fn command_line(
     if let Some(proof) = proof {
         let separator: &str = if line.is_empty() { "" } else { " " };
         let proof = proof.emit();
-        for piece in [separator, PARAMETER, "=", &proof] {
+        for piece in [separator, PROOF_PARAMETER, "=", &proof] {
             line.extend_from_slice(piece.as_bytes());
         }
     }

@@ -21,6 +21,7 @@ use alloc::vec::Vec;
 
 use gpt_disk_types::Guid;
 use stillboot::device::Geometry;
+use stillboot::format::names::{RECORD_PARTITION, slot_partition};
 use stillboot::format::{Role, Slot};
 use stillboot::layout::{
     Area, DEVICES_MAX, Layout, LayoutError, PLACES_MIN, Region, SlotLayout, SlotRegion,
@@ -28,9 +29,6 @@ use stillboot::layout::{
 use stillboot::verify::HEAD_LEN_MAX;
 
 use crate::{Partition, Table};
-
-/// Name of the partition with the boot record.
-pub const RECORD_NAME: &str = "stillboot-record";
 
 /// Distance of the copies of the record, in bytes.
 pub const RECORD_DISTANCE: u64 = 1 << 20;
@@ -105,13 +103,13 @@ impl core::fmt::Display for PlanError {
             // No head stands in it.
             Self::Record(FindError::TooShort) => write!(
                 f,
-                "partition {RECORD_NAME} is shorter than one block of {ERASE_BLOCK} bytes: its \
+                "partition {RECORD_PARTITION} is shorter than one block of {ERASE_BLOCK} bytes: its \
                  three places need {RECORD_LEN_MIN} bytes"
             ),
-            Self::Record(error) => write!(f, "partition {RECORD_NAME}: {error}"),
+            Self::Record(error) => write!(f, "partition {RECORD_PARTITION}: {error}"),
             Self::RecordSize { found } => write!(
                 f,
-                "partition {RECORD_NAME} has {found} bytes: its three places need {RECORD_LEN_MIN}"
+                "partition {RECORD_PARTITION} has {found} bytes: its three places need {RECORD_LEN_MIN}"
             ),
             Self::NoSlots(notes) => {
                 f.write_str("no slot: expected partitions named stillboot-a and stillboot-b")?;
@@ -178,7 +176,7 @@ impl Plan {
     /// [`PlanError`] if there is no record or no slot at all.
     pub fn new(sources: &[Source<'_>], pinned: &[Pinned<'_>]) -> Result<Self, PlanError> {
         let mut finder = Finder { sources, pinned, disks: Vec::new(), home: None };
-        let home = finder.region(RECORD_NAME).map_err(PlanError::Record)?;
+        let home = finder.region(RECORD_PARTITION).map_err(PlanError::Record)?;
         if home.len < RECORD_LEN_MIN {
             return Err(PlanError::RecordSize { found: home.len });
         }
@@ -193,8 +191,8 @@ impl Plan {
         let mut notes = Vec::new();
         let mut slots = Vec::new();
         for slot in Slot::ALL {
-            let name = format!("stillboot-{slot}");
-            match finder.slot(&name) {
+            let name = slot_partition(slot);
+            match finder.slot(name) {
                 Ok((head, regions)) => {
                     // One that is too small, or pinned to what is another's already, would take
                     // all others with it.
@@ -393,16 +391,6 @@ mod tests {
             let error = Plan::new(&[source(&table, true)], &[]).unwrap_err();
             let text = format!("{error}");
             assert!(text.contains("need 3145728") && !text.contains("head"), "{text}");
-        }
-    }
-
-    #[test]
-    fn names_are_those_that_linux_uses() {
-        use stillboot_linux::{disk, guid};
-        assert_eq!(RECORD_NAME, guid::RECORD_NAME);
-        assert_eq!(RECORD_DISTANCE, disk::RECORD_DISTANCE);
-        for slot in Slot::ALL {
-            assert_eq!(format!("stillboot-{slot}"), disk::slot_partition(slot));
         }
     }
 

@@ -17,18 +17,16 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use gpt_disk_types::{GptHeader, GptPartitionEntry, Guid, MasterBootRecord, guid};
+use gpt_disk_types::{GptHeader, GptPartitionEntry, Guid, MasterBootRecord};
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
+use stillboot::format::names;
 
 /// GPT type of the partition with the copies of the boot record.
-pub const RECORD_KIND: Guid = guid!("116da90b-22a5-4c4a-a767-df4c99a3cfe7");
+pub const RECORD_KIND: Guid = Guid::parse_or_panic(names::RECORD_TYPE);
 /// GPT type of an update slot.
-pub const SLOT_KIND: Guid = guid!("cb603fbf-8083-4eb6-9050-4ade66bf0892");
+pub const SLOT_KIND: Guid = Guid::parse_or_panic(names::SLOT_TYPE);
 /// GPT type of the recovery slot.
-pub const RECOVERY_KIND: Guid = guid!("625a1a4a-2709-493a-a138-170334f5c009");
-
-/// How the names of our partitions begin.
-const NAME_PREFIX: &str = "stillboot-";
+pub const RECOVERY_KIND: Guid = Guid::parse_or_panic(names::RECOVERY_TYPE);
 
 /// A partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -366,7 +364,7 @@ impl Copy {
                 let kind = entry.partition_type_guid.0;
                 Entry {
                     index,
-                    is_ours: name.starts_with(NAME_PREFIX)
+                    is_ours: name.starts_with(names::PARTITION_PREFIX)
                         || [RECORD_KIND, SLOT_KIND, RECOVERY_KIND].contains(&kind),
                     name,
                     kind,

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use stillboot::device::{BlockDevice, DeviceError, Geometry, Partition};
-use stillboot::format::Slot;
+use stillboot::format::{Slot, names};
 use stillboot::layout::LayoutError;
 use stillboot_gpt::plan::HEAD_LEN;
 pub use stillboot_gpt::plan::{Plan, RECORD_DISTANCE, RECORD_LEN_MIN};
@@ -189,12 +189,6 @@ fn open_whole(path: &Path, access: Access) -> Result<(FileDevice, Table), DiskEr
     Ok((device, table))
 }
 
-/// The name of the partition that holds `slot`.
-#[must_use]
-pub fn slot_partition(slot: Slot) -> String {
-    format!("stillboot-{}", slot.name())
-}
-
 /// How a partition is named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
@@ -260,16 +254,16 @@ pub fn create(path: &Path, recipe: &Recipe) -> Result<Table, DiskError> {
         size_bytes,
         part_guid: Some(Uuid::new_v5(&disk_guid, name.as_bytes())),
     };
-    let mut specs = vec![spec(guid::RECORD_NAME, guid::RECORD, RECORD_LEN_MIN)];
+    let mut specs = vec![spec(names::RECORD_PARTITION, guid::RECORD, RECORD_LEN_MIN)];
     for slot in Slot::ALL.into_iter().take(usize::from(recipe.slots.min(3))) {
-        let name = slot_partition(slot);
-        specs.push(spec(&name, guid::SLOT, recipe.slot_bytes));
+        let name = names::slot_partition(slot);
+        specs.push(spec(name, guid::SLOT, recipe.slot_bytes));
         if let Some(bytes) = recipe.rootfs_bytes {
             specs.push(spec(&format!("{name}-rootfs"), guid::SLOT, bytes));
         }
     }
     if let Some(bytes) = recipe.recovery_bytes {
-        specs.push(spec(&slot_partition(Slot::Recovery), guid::RECOVERY, bytes));
+        specs.push(spec(names::slot_partition(Slot::Recovery), guid::RECOVERY, bytes));
     }
     let mib = 1 << 20;
     let data: u64 = specs.iter().map(|spec| spec.size_bytes.next_multiple_of(mib)).sum();

@@ -8,10 +8,9 @@
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use crate::{guid, open};
+use stillboot::format::names;
 
-/// The parameter on the kernel command line.
-pub const PARAMETER: &str = "stillboot.proof";
+use crate::{guid, open};
 
 /// The property of the device tree, below the root directory.
 pub const CHOSEN: &str = "proc/device-tree/chosen/stillboot,proof";
@@ -82,7 +81,7 @@ pub fn read_live(root: &Path) -> Result<Option<String>, ProofError> {
 
 /// The file of the EFI variable with the boot proof, below `root`.
 pub fn efi_variable(root: &Path) -> PathBuf {
-    let name = format!("{}-{}", guid::PROOF_VARIABLE, guid::VENDOR);
+    let name = format!("{}-{}", names::PROOF_VARIABLE, guid::VENDOR);
     root.join("sys/firmware/efi/efivars").join(name)
 }
 
@@ -107,7 +106,7 @@ pub fn from_cmdline(line: &str) -> Result<Option<&str>, ProofError> {
                 nothing => nothing,
             },
         };
-        if name != PARAMETER {
+        if name != names::PROOF_PARAMETER {
             continue;
         }
         if found.is_some() {

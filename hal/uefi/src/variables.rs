@@ -2,14 +2,14 @@
 //! that system cannot reach it.
 
 use stillboot::driver::{RollbackStore, StoreError};
-use stillboot::format::{BootProof, Floor, SlotKind};
+use stillboot::format::{BootProof, Floor, SlotKind, names};
 use stillboot_boot_support::counted::{Cell, Counted};
 use stillboot_boot_support::floor;
 use uefi::runtime::{self, VariableAttributes, VariableVendor};
-use uefi::{CStr16, Guid, Result, Status, cstr16, guid};
+use uefi::{CStr16, Guid, Result, Status, cstr16};
 
 /// Vendor of all variables of stillboot.
-pub const VENDOR: Guid = guid!("d346f553-2a82-42ff-9df6-68d0ca695ea0");
+pub const VENDOR: Guid = Guid::parse_or_panic(names::EFI_VENDOR);
 
 /// The boot proof, as text.
 pub const PROOF: &CStr16 = cstr16!("StillBootProof");
@@ -189,9 +189,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn linux_looks_for_the_same_variables() {
-        use stillboot_linux::guid;
-        assert_eq!(VENDOR.to_bytes(), guid::VENDOR.to_bytes_le());
-        assert_eq!(PROOF.to_string(), guid::PROOF_VARIABLE);
+    fn variables_have_the_names_that_linux_looks_for() {
+        assert_eq!(PROOF.to_string(), names::PROOF_VARIABLE);
+        assert_eq!(REPORT.to_string(), names::REPORT_VARIABLE);
     }
 }

@@ -1,9 +1,10 @@
 //! What is read from text: versions, channels, windows, and boot proofs where loaders leave them.
 
+use stillboot::format::names::PROOF_PARAMETER;
 use stillboot::format::{BootProof, Slot};
 use stillboot_boot_support::command_line::command_line;
 use stillboot_boot_support::floor;
-use stillboot_linux::proof::{self, PARAMETER};
+use stillboot_linux::proof;
 use stillboot_policy::channel::Follow;
 use stillboot_policy::version::{Rule, Version};
 use stillboot_policy::window::Windows;
@@ -37,10 +38,10 @@ pub fn proof(data: &[u8]) {
     let line = String::from_utf8_lossy(data);
     if let Ok(Some(value)) = proof::from_cmdline(&line) {
         assert!(!value.is_empty() && line.contains(value));
-        assert_eq!(line.matches(PARAMETER).count().min(1), 1, "out of nothing");
+        assert_eq!(line.matches(PROOF_PARAMETER).count().min(1), 1, "out of nothing");
         // Alone it is read the same, unless it needs the quotes that it had.
         if !value.contains(|c: char| c == '"' || c.is_ascii_whitespace()) {
-            let alone = format!("{PARAMETER}={value}");
+            let alone = format!("{PROOF_PARAMETER}={value}");
             assert_eq!(proof::from_cmdline(&alone).ok(), Some(Some(value)));
             // Given twice, nobody knows which one the loader added.
             assert!(proof::from_cmdline(&format!("{alone} {alone}")).is_err());

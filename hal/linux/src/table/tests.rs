@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::{fs, io};
 
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
+use stillboot::format::{Slot, names};
 use uuid::Uuid;
 
 use super::*;
@@ -31,9 +32,9 @@ fn specs() -> Vec<PartitionSpec> {
         part_guid: Some(Uuid::from_u128(number)),
     };
     vec![
-        spec(guid::RECORD_NAME, guid::RECORD, 3 * MIB + 4096, 11),
-        spec(guid::SLOT_NAMES[0], guid::SLOT, 2 * MIB, 12),
-        spec(guid::SLOT_NAMES[1], guid::SLOT, 3 * MIB, 13),
+        spec(names::RECORD_PARTITION, guid::RECORD, 3 * MIB + 4096, 11),
+        spec(names::slot_partition(Slot::A), guid::SLOT, 2 * MIB, 12),
+        spec(names::slot_partition(Slot::B), guid::SLOT, 3 * MIB, 13),
     ]
 }
 
