@@ -18,7 +18,7 @@ pub fn run(is_sample: bool) -> Result<()> {
     let folder = Lane::Canary.target();
     let mut cargo = shell::cargo();
     cargo.args(["run", "--quiet", "--profile", "canary", "-p", "stillboot-sim"]);
-    cargo.args(["--example", "canaries"]);
+    cargo.args(["--features", "programs", "--bin", "canaries"]);
     if is_sample {
         // One in four, and the run without a bug.
         cargo.args(["--", "--part", &sample::turn()?.to_string(), "4"]);

@@ -4,13 +4,17 @@ use anyhow::Result;
 
 use crate::shell;
 
+/// The program, for `cargo run`.
+pub const PROVE: [&str; 6] =
+    ["--package", "stillboot-sim", "--features", "programs", "--bin", "prove"];
+
 /// Runs the sweep with these arguments.
 ///
 /// # Errors
 /// It cannot be started, a promise was broken, or it was stopped.
 pub fn run(fresh: bool, arguments: &[String]) -> Result<()> {
     let mut command = shell::cargo();
-    command.args(["run", "--release", "--package", "stillboot-sim", "--example", "prove", "--"]);
+    command.args(["run", "--release"]).args(PROVE).arg("--");
     if fresh {
         command.arg("--fresh");
     }

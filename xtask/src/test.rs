@@ -9,6 +9,7 @@ use crate::bare;
 use crate::boots;
 use crate::mcu;
 use crate::msrv;
+use crate::prove;
 use crate::setup::TARGETS;
 use crate::shell;
 use crate::steps::{self, Lane, Step};
@@ -100,18 +101,14 @@ fn steps(full: bool) -> Vec<Step> {
             .must_print(),
         // Every story with the power cut, optimised: in the tests' profile it takes minutes.
         Step::new("sweep", Lane::Release)
-            .cargo(&[
-                "run",
-                "--quiet",
-                "--release",
-                "--package",
-                "stillboot-sim",
-                "--example",
-                "prove",
-                "--",
-                "--quick",
-                "--fresh",
-            ])
+            .cargo(
+                &[
+                    &["run", "--quiet", "--release"],
+                    &prove::PROVE[..],
+                    &["--", "--quick", "--fresh"],
+                ]
+                .concat(),
+            )
             .after("clippy")
             .minutes(45)
             .must_print(),
@@ -161,7 +158,8 @@ pub fn fmt_mcu() -> Step {
 pub fn clippy() -> Step {
     // It builds every dependency; on a busy machine that takes a while.
     let features = "stillboot-tests/bare,stillboot-tests/efi,stillboot-tests/mcu,\
-                    stillboot-uefi/tpm-floor,stillboot-uefi/unsigned-kernels";
+                    stillboot-uefi/tpm-floor,stillboot-uefi/unsigned-kernels,\
+                    stillboot-sim/programs";
     let words =
         ["clippy", "--workspace", "--all-targets", "--features", features, "--", "-D", "warnings"];
     Step::new("clippy", Lane::Debug).cargo(&words).minutes(45)

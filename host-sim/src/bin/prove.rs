@@ -227,8 +227,8 @@ fn file_of(sweep: &str) -> Result<PathBuf> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let code = fs::read(&program)
         .with_context(|| format!("cannot read this program's own file {}", program.display()))?;
-    // It lies in `release/examples` of the folder that cargo builds into.
-    let folder = program.ancestors().nth(3).unwrap_or(Path::new("."));
+    // It lies in `release` of the folder that cargo builds into.
+    let folder = program.ancestors().nth(2).unwrap_or(Path::new("."));
     let hash = twox_hash::XxHash3_128::oneshot(&code);
     Ok(folder.join("prove").join(format!("{sweep}-{hash:032x}.json")))
 }
