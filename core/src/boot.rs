@@ -15,10 +15,11 @@ use crate::format::{
     BootProof, Component, Digest, Fault, Floor, FormatError, Load, Manifest, Mark, MarkKind,
     Record, Role, SLOTS_MAX, Slot, SlotEntry, SlotKind, SlotState, header, record as record_format,
 };
-use crate::io::{Io, Step, round, round_down, round_u64};
+use crate::io::{Io, Step};
 use crate::layout::{Layout, LayoutError, Region, SlotLayout};
 use crate::record::Choice;
 use crate::select::{Candidate, Candidates, Claim, Knowledge, candidates};
+use crate::units::{round, round_down, round_u64};
 use crate::verify::{
     self, ClassError, Device, HeadReader, IndexFold, Progress, Sha256, SoftSha256, TrustError,
     Verified, WINDOW_LEN_MIN, check_class, digest_of,

@@ -12,9 +12,10 @@ use crate::format::{
 use crate::install::{
     self, Install, InstallError, Installed, Offer, Permission, Progress, Refusal,
 };
-use crate::io::{Io, IoResult, Step, round_down};
+use crate::io::{Io, IoResult, Step};
 use crate::layout::{Layout, LayoutError};
 use crate::operate::{self, Answer, Operate, OperateError};
+use crate::units::round_down;
 use crate::verify::{
     Device, HeadReader, IndexFold, Progress as HeadProgress, Sha256, TrustError, Verified,
     check_class, verify_head,

@@ -16,10 +16,11 @@ use crate::format::{
     BootProof, Digest, Envelope, Fault, Floor, FormatError, Manifest, Mark, MarkKind, Record, Slot,
     SlotKind, SlotState, envelope, manifest, record as record_format,
 };
-use crate::io::{Io, IoResult, Step, round, round_down, round_u64};
+use crate::io::{Io, IoResult, Step};
 use crate::layout::{Layout, LayoutError, PLACES_MAX, Region, SlotLayout};
 use crate::record::Choice;
 use crate::select::{Claim, Knowledge, candidates};
+use crate::units::{round, round_down, round_u64};
 use crate::verify::{
     ClassError, Device, IndexFold, Sha256, SoftSha256, TrustError, Verified, check_class,
     digest_of, verify_head_into,

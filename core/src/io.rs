@@ -7,6 +7,7 @@ use core::ops::Range;
 
 use crate::device::{DeviceError, Geometry};
 use crate::layout::Region;
+use crate::units::round;
 
 /// One operation on one device. Offsets and lengths are already multiples of its units.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,22 +81,4 @@ impl Io {
     pub(crate) const fn erase(region: Region) -> Self {
         Self::Erase { device: region.device, offset: region.offset, len: region.len }
     }
-}
-
-/// `len` rounded up to a multiple of `unit`, a power of two. By mask: 64-bit division costs a
-/// microcontroller a kilobyte, and every unit of a sound geometry is a power of two.
-pub(crate) const fn round(len: usize, unit: u32) -> usize {
-    round_u64(len as u64, unit) as usize
-}
-
-/// As [`round`]. On overflow a number near the highest, which fits nowhere.
-#[inline(never)]
-pub(crate) const fn round_u64(len: u64, unit: u32) -> u64 {
-    let mask = unit as u64 - 1;
-    len.saturating_add(mask) & !mask
-}
-
-/// `len` rounded down to a multiple of `unit`, a power of two.
-pub(crate) const fn round_down(len: u64, unit: u32) -> u64 {
-    len & !(unit as u64 - 1)
 }

@@ -17,7 +17,7 @@
 use crate::device::Geometry;
 use crate::format::manifest::COMPONENTS_MAX;
 use crate::format::{Component, Manifest, Role, Slot, log, record};
-use crate::io::round_u64;
+use crate::units::round_u64;
 use crate::verify::HEAD_LEN_MAX;
 
 /// Most devices that one layout spans.

@@ -102,6 +102,7 @@ pub mod layout;
 pub mod operate;
 pub mod record;
 pub mod select;
+mod units;
 pub mod verify;
 
 /// Compiles the code in the README, so that it stays true.

@@ -10,9 +10,10 @@ mod records;
 
 use crate::device::DeviceError;
 use crate::format::{Manifest, Mark, MarkKind, Record, Slot};
-use crate::io::{Io, IoResult, Step, round};
+use crate::io::{Io, IoResult, Step};
 use crate::layout::{Layout, LayoutError, PLACES_MAX, Part, Region};
 use crate::record::{Choice, CopyState};
+use crate::units::round;
 
 /// What a step of reading or writing the record came to.
 pub(crate) enum Outcome {

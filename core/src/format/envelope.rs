@@ -21,6 +21,7 @@
 
 use super::codes::code_enum;
 use super::keyset::KeyRole;
+pub use super::kind::ENTRY_HEADER_LEN;
 use super::kind::{KeyKind, KeyName};
 use super::{Digest, Field, FormatError, Id, u32_at};
 use crate::verify::{SoftSha256, digest_of};
@@ -31,8 +32,6 @@ pub const MAGIC: [u8; 4] = *b"SBEN";
 pub const VERSION: u8 = 1;
 /// Bytes before the signatures.
 pub const HEADER_LEN: usize = 48;
-/// Bytes of a signature before its public key or signature: kind and name.
-pub const ENTRY_HEADER_LEN: usize = 1 + 32;
 /// Most signatures of one envelope.
 pub const SIGNATURES_MAX: usize = 8;
 /// Longest payload that a device reads, in bytes: of every type but the channel index.

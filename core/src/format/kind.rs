@@ -29,6 +29,9 @@ code_enum! {
     }
 }
 
+/// Bytes of a signature before its public key or signature: kind and name.
+pub const ENTRY_HEADER_LEN: usize = 1 + 32;
+
 impl KeyKind {
     /// Length of a public key in bytes; 0 for a kind this build does not know.
     #[must_use]
@@ -55,7 +58,7 @@ impl KeyKind {
     pub const fn entry_len(self) -> usize {
         let (public, signature, _) = self.sizes();
         let public = if matches!(self, Self::Ed25519) { 0 } else { public as usize };
-        super::envelope::ENTRY_HEADER_LEN + public + signature as usize
+        ENTRY_HEADER_LEN + public + signature as usize
     }
 
     /// Whether this build can check signatures of the kind.

@@ -3,6 +3,7 @@
 //! What counts as a table is said in [`stillboot_gpt`], which boot loaders read by too.
 
 mod create;
+mod look;
 mod read;
 mod repair;
 

@@ -28,7 +28,7 @@ use stillboot_sha256::{Provider, Sha256};
 use crate::disk::Disk;
 use crate::machine::{self, Machine};
 use crate::memory::{Places, pointer};
-use crate::{console, disk, psci, start, trust};
+use crate::{console, disk, processor, psci, trust};
 
 /// Whom the loader trusts.
 static ROOTS: &[RootKey] = &RootKey::ed25519_all(trust::ROOTS);
@@ -49,7 +49,7 @@ static BUFFER: Buffer = Buffer(UnsafeCell::new([0; BUFFER_LEN]));
 
 /// Called by the first instructions, with what was in `x0`.
 pub extern "C" fn main(tree: usize) -> ! {
-    let started = start::ticks();
+    let started = processor::ticks();
     console::open(None);
     if cfg!(debug_assertions) {
         console::line(format_args!(
@@ -59,8 +59,8 @@ pub extern "C" fn main(tree: usize) -> ! {
     let failure = run(tree, started);
     console::line(format_args!("stillboot: nothing can be started\n{failure}"));
     // What failed may work the next time.
-    let until = start::ticks() + PATIENCE * start::ticks_per_second();
-    while start::ticks() < until {
+    let until = processor::ticks() + PATIENCE * processor::ticks_per_second();
+    while processor::ticks() < until {
         core::hint::spin_loop();
     }
     psci::reset()
@@ -68,7 +68,7 @@ pub extern "C" fn main(tree: usize) -> ! {
 
 /// Starts a system. Returns only if there is none, with the reasons.
 fn run(tree: usize, started: u64) -> String {
-    if start::has_mmu_on() {
+    if processor::has_mmu_on() {
         return "the MMU or a data cache is on: it must be started by the boot protocol".into();
     }
     // SAFETY: That is what the boot protocol has in `x0`, and nothing else runs.
@@ -155,11 +155,11 @@ fn choose(machine: &Machine, places: &mut Places, started: u64) -> Result<Ready,
         match Ready::prepare(&proof, manifest, places, machine) {
             Ok((ready, said)) => {
                 notes.extend(said);
-                let millis =
-                    (start::ticks() - started).saturating_mul(1000) / start::ticks_per_second();
+                let millis = (processor::ticks() - started).saturating_mul(1000)
+                    / processor::ticks_per_second();
                 notes.push(format!(
                     "time: {millis} ms until start, at EL{}",
-                    start::exception_level()
+                    processor::exception_level()
                 ));
                 let text = report::text(boot.report(), &notes);
                 console::line(format_args!("{}", text.trim_end()));
@@ -177,7 +177,7 @@ fn choose(machine: &Machine, places: &mut Places, started: u64) -> Result<Ready,
 /// in the tree are for the kernel, which learns nothing of them from a hash.
 fn nonce(tree: &Fdt<'_>) -> u64 {
     let mut seed = [0; 72];
-    seed[..8].copy_from_slice(&start::ticks().to_le_bytes());
+    seed[..8].copy_from_slice(&processor::ticks().to_le_bytes());
     seed[8..].copy_from_slice(&machine::seeds(tree));
     let digest: Digest = digest_of::<Sha256>(&seed);
     digest[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte))

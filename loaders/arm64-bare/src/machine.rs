@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use stillboot_arm64::handoff::{FreeMemory, HandoffError};
 use stillboot_devicetree::fdt::{Fdt, HEADER_LEN, Node};
 
-use crate::{psci, start};
+use crate::{extent, psci};
 
 /// The registers of a device.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +52,7 @@ pub unsafe fn read(address: usize) -> Result<Machine, String> {
     if let Some(method) = tree.node("/psci").and_then(|node| text(&node, "method")) {
         psci::learn(method);
     }
-    let (start, end) = start::extent();
+    let (start, end) = extent::of_loader();
     let memory = memory(&tree).map_err(|error| format!("{error}"))?;
     let mut free = memory.clone();
     let taken = free.take(start, end - start).and_then(|()| free.take(address as u64, len as u64));

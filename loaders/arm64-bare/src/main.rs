@@ -16,6 +16,8 @@ mod console;
 #[cfg(all(target_arch = "aarch64", target_os = "none"))]
 mod disk;
 #[cfg(all(target_arch = "aarch64", target_os = "none"))]
+mod extent;
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
 mod heap;
 #[cfg(all(target_arch = "aarch64", target_os = "none"))]
 mod machine;
@@ -23,6 +25,8 @@ mod machine;
 mod memory;
 #[cfg(all(target_arch = "aarch64", target_os = "none"))]
 mod pages;
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+mod processor;
 #[cfg(all(target_arch = "aarch64", target_os = "none"))]
 mod psci;
 #[cfg(all(target_arch = "aarch64", target_os = "none"))]

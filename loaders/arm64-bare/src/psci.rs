@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 
 use smccc::{Hvc, Smc, psci};
 
-use crate::start;
+use crate::processor;
 
 /// How it is called, once the tree has told. Stored and loaded only: exclusive accesses need caches.
 static METHOD: AtomicU8 = AtomicU8::new(UNKNOWN);
@@ -28,7 +28,7 @@ pub fn reset() -> ! {
         HVC => false,
         SMC => true,
         // Whoever is at EL2 has no hypervisor to call.
-        _ => start::exception_level() == 2,
+        _ => processor::exception_level() == 2,
     };
     // Neither returns where it works.
     let _ = if is_smc { psci::system_reset::<Smc>() } else { psci::system_reset::<Hvc>() };

@@ -5,9 +5,9 @@
 //! it: QEMU with `-kernel`, or another boot loader. It gets the device tree in `x0`, with MMU and
 //! data caches off, and keeps them off.
 
-use core::arch::{asm, global_asm};
+use core::arch::global_asm;
 
-use crate::psci;
+use crate::{extent, psci};
 
 /// Far more than the deepest call takes: 16 KiB for two signatures and a keyset.
 const STACK_LEN: usize = 128 << 10;
@@ -131,59 +131,8 @@ global_asm!(
     stumbled = sym stumbled,
 );
 
-unsafe extern "C" {
-    #[link_name = "start"]
-    static IMAGE_START: u8;
-    #[link_name = "image_end"]
-    static IMAGE_END: u8;
-}
-
-/// Where the loader lies: its first byte and the first byte behind it.
-pub fn extent() -> (u64, u64) {
-    // Of both only the address is taken.
-    ((&raw const IMAGE_START).addr() as u64, (&raw const IMAGE_END).addr() as u64)
-}
-
-/// The exception level that the processor is in: 1 or 2.
-pub fn exception_level() -> u64 {
-    let level: u64;
-    // SAFETY: Reading the register changes nothing.
-    unsafe { asm!("mrs {}, CurrentEL", out(reg) level, options(nomem, nostack, preserves_flags)) };
-    level >> 2 & 3
-}
-
-/// Whether addresses are translated or data cached, against the protocol.
-pub fn has_mmu_on() -> bool {
-    let control: u64;
-    // SAFETY: Reading the register of the level we are in changes nothing.
-    unsafe {
-        if exception_level() == 2 {
-            asm!("mrs {}, sctlr_el2", out(reg) control, options(nomem, nostack, preserves_flags));
-        } else {
-            asm!("mrs {}, sctlr_el1", out(reg) control, options(nomem, nostack, preserves_flags));
-        }
-    }
-    control & 0b101 != 0
-}
-
-/// The counter that runs since the machine started.
-pub fn ticks() -> u64 {
-    let ticks;
-    // SAFETY: Reading the counter changes nothing, and is allowed at EL1 and EL2.
-    unsafe { asm!("isb", "mrs {}, cntvct_el0", out(reg) ticks, options(nomem, nostack)) };
-    ticks
-}
-
-/// How fast it runs.
-pub fn ticks_per_second() -> u64 {
-    let frequency: u64;
-    // SAFETY: As above.
-    unsafe { asm!("mrs {}, cntfrq_el0", out(reg) frequency, options(nomem, nostack)) };
-    frequency.max(1)
-}
-
 extern "C" fn stumbled(syndrome: u64, at: u64, address: u64) -> ! {
-    let at = at.wrapping_sub(extent().0);
+    let at = at.wrapping_sub(extent::of_loader().0);
     crate::console::line(format_args!(
         "stillboot: exception {syndrome:#x} at {at:#x} of the loader, address {address:#x}"
     ));

@@ -4,8 +4,8 @@
 
 use super::table::Extent;
 use crate::format::log::{CELL_LEN, DIRECTORY_LEN_MAX, HEADER_LEN};
-use crate::io::round;
 use crate::layout::{Layout, Region};
+use crate::units::round;
 
 /// Length of a cell in bytes.
 pub(super) fn cell_len(layout: &Layout<'_>) -> usize {

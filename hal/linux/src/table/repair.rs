@@ -13,7 +13,7 @@ use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use stillboot_gpt::{self as gpt, Copy, Fault, Label};
 
 use super::TableError;
-use super::read::{self, Blocks};
+use super::look::{self, Blocks};
 use crate::file::FileDevice;
 
 /// Which of the two copies of a table.
@@ -43,11 +43,11 @@ pub struct Choice {
 pub fn repair(device: &mut FileDevice, choice: Choice) -> Result<Vec<&'static str>, TableError> {
     let path = device.path().to_path_buf();
     let refused = |why: String| TableError::NotRestored { path: path.clone(), why };
-    let (disk_bytes, sizes) = read::extent(device.file(), &path, None)?;
+    let (disk_bytes, sizes) = look::extent(device.file(), &path, None)?;
     let plan = plan(device.file(), disk_bytes, sizes, choice).map_err(|refusal| match refusal {
         Refusal::Absent => {
-            let (_, errors) = read::look(device.file(), disk_bytes, sizes);
-            TableError::NoTable { path: path.clone(), why: read::dead_end(&errors) }
+            let (_, errors) = look::look(device.file(), disk_bytes, sizes);
+            TableError::NoTable { path: path.clone(), why: look::dead_end(&errors) }
         }
         Refusal::Undecided(why) => refused(why),
         Refusal::TwoTables => TableError::TwoTables { path: path.clone() },
@@ -64,7 +64,7 @@ pub fn repair(device: &mut FileDevice, choice: Choice) -> Result<Vec<&'static st
 
 /// What a repair would come to, of a disk with a table that counts and a copy that does not.
 pub fn outlook(device: &FileDevice) -> String {
-    let planned = read::extent(device.file(), device.path(), None)
+    let planned = look::extent(device.file(), device.path(), None)
         .map(|(bytes, sizes)| plan(device.file(), bytes, sizes, Choice::default()));
     match planned {
         Ok(Err(Refusal::Undecided(why))) => why,
