@@ -15,11 +15,8 @@ use stillboot_linux::OpenError;
 use stillboot_linux::disk::DiskError;
 use stillboot_linux::proof::ProofError;
 use stillboot_linux::table::TableError;
-use stillboot_policy::{Deferral, Objection, Verdict};
 use stillboot_release::bundle::BundleError;
 use stillboot_release::keys::KeyError;
-
-use crate::view;
 
 /// The exit codes. Scripts depend on them: numbers never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,60 +162,6 @@ impl From<InstallError> for Failure {
             failure.details = Some(serde_json::json!({ "slot": slot.name() }));
         }
         if advice.is_empty() { failure } else { failure.also(advice) }
-    }
-}
-
-/// What the policy said, with its reason; `None` if it lets the update in.
-pub fn of_verdict(verdict: Verdict) -> Option<Failure> {
-    let (failure, advice) = match verdict {
-        Verdict::Proceed => return None,
-        Verdict::Deferred(deferral) => {
-            let (kind, advice) = deferral_kind(&deferral);
-            let words = format!("deferred: {}", view::deferral(&deferral));
-            let mut failure = Failure::new(Exit::Deferred, kind, words);
-            failure.details = Some(view::retry(&deferral));
-            (failure, advice)
-        }
-        Verdict::Refused(objection) => {
-            let (kind, advice) = objection_kind(&objection);
-            let words = format!("refused: {}", view::objection(&objection));
-            (Failure::new(Exit::Refused, kind, words), advice)
-        }
-    };
-    Some(if advice.is_empty() { failure } else { failure.also(advice) })
-}
-
-fn deferral_kind(deferral: &Deferral) -> (&'static str, &'static str) {
-    match deferral {
-        Deferral::Hold { .. } => ("hold", "`stillboot unhold` ends it"),
-        Deferral::BackOff { .. } => ("back-off", ""),
-        Deferral::Window { .. } => ("window", ""),
-        Deferral::Rollout { .. } => ("rollout", ""),
-        Deferral::NotApproved => ("not-approved", ""),
-        Deferral::ClockNotTrusted => ("clock", ""),
-        Deferral::NoIdentity => ("no-identity", "--device-id gives it one"),
-        Deferral::StatementExpired { .. } => ("statement-expired", LATEST_STATEMENTS),
-        Deferral::StatementMissing { .. } => ("statement-missing", LATEST_STATEMENTS),
-        _ => ("deferred", ""),
-    }
-}
-
-const LATEST_STATEMENTS: &str = "fetch the latest statements again, or ask who signs them";
-
-fn objection_kind(objection: &Objection) -> (&'static str, &'static str) {
-    match objection {
-        Objection::FailedBefore(_) => (
-            "failed-before",
-            "take another release; `stillboot forget` lets this one be installed again",
-        ),
-        Objection::Channel(_) => {
-            ("channel", "--channel or the policy file says which channel this device follows")
-        }
-        Objection::Version(_) => {
-            ("version", "--versions or the policy file says which versions this device takes")
-        }
-        Objection::TooOld { .. } | Objection::NotComparable { .. } => ("min-from", ""),
-        _ => ("expired", "take a newer release"),
     }
 }
 

@@ -21,12 +21,12 @@ use stillboot_release::keys::Roots;
 
 use crate::args::{self, DeviceArgs, DiskArgs, WriteArgs, read_proof};
 use crate::failure::{CALLED_OFF, Exit, Failure, OTHER_DISK, UNKNOWN_BOOT};
+use crate::judge::{Judge, PolicyArgs, with_standings};
 use crate::live::LiveArgs;
 use crate::output::Output;
-use crate::policy::{Judge, PolicyArgs, with_standings};
 use crate::progress::Progress;
 use crate::source::Bundle;
-use crate::{failure, operate, record, room, size, time, verify, view};
+use crate::{operate, record, room, size, time, verdict, verify, view};
 
 /// The work buffer in bytes: the largest chunk, entries of its index, and room to read back in
 /// large pieces.
@@ -288,7 +288,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     let digest = machine.manifest().map(|manifest| *manifest.digest());
     let installed = result.map_err(|error| {
         // The machine knows that the policy said no, and the judge knows why.
-        let failure = match verdict.and_then(failure::of_verdict) {
+        let failure = match verdict.and_then(verdict::failure) {
             Some(failure) => failure,
             None => update.explain(error, &config, &names, devices, &mut bundle),
         };

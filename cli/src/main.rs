@@ -9,6 +9,7 @@ mod args;
 mod boot;
 mod bounds;
 mod demo;
+mod discard;
 mod disk;
 mod dtb;
 mod failure;
@@ -16,6 +17,7 @@ mod files;
 mod id;
 mod inspect;
 mod install;
+mod judge;
 mod keys;
 mod keyset;
 mod latest;
@@ -40,6 +42,7 @@ mod start;
 mod statements;
 mod stub;
 mod time;
+mod verdict;
 mod verify;
 mod view;
 mod watch;
@@ -165,7 +168,7 @@ enum Command {
         subcommand,
         after_help = "Example:\n  stillboot record discard --version 2 --offline --disk disk.img"
     )]
-    Record(record::RecordCommand),
+    Record(discard::RecordCommand),
     /// Reads every slot in full and says whether it verifies
     Scrub(scrub::ScrubArgs),
     /// Cuts the power at every instant of every story, on simulated disks
@@ -224,7 +227,7 @@ fn run(command: &Command, out: &Output) -> Result<(), Failure> {
         Command::Forget(args) => operate::forget(args, out),
         Command::Hold(args) => operate::hold(args, out),
         Command::Unhold(args) => operate::unhold(args, out),
-        Command::Record(record::RecordCommand::Discard(args)) => record::discard(args, out),
+        Command::Record(discard::RecordCommand::Discard(args)) => discard::discard(args, out),
         Command::Scrub(args) => scrub::scrub(args, out),
         Command::Simulate(args) => simulate::simulate(args, out),
     }

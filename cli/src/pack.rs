@@ -2,7 +2,7 @@
 //!
 //! The same input gives the same bytes: no time, no chance, no name of a file gets in.
 
-mod settings;
+pub mod settings;
 
 use std::io::{BufReader, Cursor, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use clap::Args;
 use serde_json::json;
 use stillboot::format::manifest::{self, CHUNK_SIZE_MAX, CHUNK_SIZE_MIN, flags};
 use stillboot::format::{
-    Architecture, Channel, Digest, Encryption, Epochs, FormatError, Id, KeyRole, Keyset, Load,
-    Manifest, PayloadType, Risk, Role, Slot, SlotKind,
+    Architecture, Digest, Encryption, Epochs, FormatError, Id, KeyRole, Keyset, Load, Manifest,
+    PayloadType, Role, Slot, SlotKind,
 };
 use stillboot::verify::{Device, RootKey, SoftSha256, verify_head};
 use stillboot_boot_support::command_line;
@@ -30,9 +30,8 @@ use crate::{args, files, keyset, size, time, view};
 use settings::Component;
 pub use settings::Settings;
 
-/// Longest version, and longest name in a channel, in characters.
+/// Longest version, in characters.
 const VERSION_LEN_MAX: usize = 32;
-const NAME_LEN_MAX: usize = 16;
 /// The chunk size where none is asked for: resumes finely, and its index is small.
 const CHUNK_SIZE: u64 = 256 << 10;
 
@@ -423,11 +422,11 @@ fn describe(settings: &Settings, roots: Option<&Roots>) -> Result<Manifest, Fail
         class: id_of(class),
         revision_min,
         revision_max,
-        version: label(version, "version", VERSION_LEN_MAX)?,
+        version: settings::label(version, "version", VERSION_LEN_MAX)?,
         sequence,
         level,
-        min_from: label(min_from, "min-from", VERSION_LEN_MAX)?,
-        channel: channel(settings.channel.as_deref().unwrap_or("latest/stable"))?,
+        min_from: settings::label(min_from, "min-from", VERSION_LEN_MAX)?,
+        channel: settings::channel(settings.channel.as_deref().unwrap_or("latest/stable"))?,
         architecture: settings
             .architecture
             .as_deref()
@@ -496,21 +495,6 @@ fn compared(min_from: &str, version: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Text that fits a manifest's field.
-fn label<T: std::str::FromStr>(text: &str, name: &str, most: usize) -> Result<T, Failure> {
-    if !manifest::is_label(text) {
-        return Err(Failure::usage(format_args!(
-            "{name}: expected letters, digits and .-+_~ only, found `{text}`"
-        )));
-    }
-    text.parse().map_err(|_| {
-        Failure::usage(format_args!(
-            "{name}: expected up to {most} characters, found {} in `{text}`",
-            text.len()
-        ))
-    })
-}
-
 /// `MIN,MAX` or one number for both.
 fn range(name: &str, text: &str) -> Result<(u16, u16), Failure> {
     let wrong = || {
@@ -522,23 +506,6 @@ fn range(name: &str, text: &str) -> Result<(u16, u16), Failure> {
     let number = |text: &str| text.trim().parse::<u16>().map_err(|_| wrong());
     let (min, max) = (number(min)?, number(max)?);
     if min > max { Err(wrong()) } else { Ok((min, max)) }
-}
-
-pub fn channel(text: &str) -> Result<Channel, Failure> {
-    let mut parts = text.split('/');
-    let (track, risk) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let branch = parts.next().unwrap_or_default();
-    let risk = match Risk::from_name(risk) {
-        Some(risk) if parts.next().is_none() && !track.is_empty() => risk,
-        _ => {
-            return Err(Failure::usage(format_args!(
-                "channel: expected TRACK/RISK or TRACK/RISK/BRANCH with a risk of stable, \
-                 candidate, beta or edge, found `{text}`"
-            )));
-        }
-    };
-    let name = |text| label(text, "channel", NAME_LEN_MAX);
-    Ok(Channel { track: name(track)?, risk, branch: name(branch)? })
 }
 
 fn read_keyset(settings: &Settings) -> Result<Option<(Vec<u8>, Keyset)>, Failure> {
@@ -763,9 +730,4 @@ fn check_head(
             format_args!("no device with these roots would take this bundle: {error}"),
         )),
     }
-}
-
-/// A slot's name, for settings.
-fn slot(name: &str) -> Result<Slot, String> {
-    crate::args::slot(name)
 }

@@ -15,7 +15,6 @@ use stillboot::record::{Choice, CopyState};
 use stillboot::select::{self, Claim};
 use stillboot::verify::{SoftSha256, key_id};
 use stillboot_policy::json::ManifestView;
-use stillboot_policy::{Deferral, Objection};
 use stillboot_release::keys::id_of;
 use uuid::Uuid;
 
@@ -494,46 +493,6 @@ pub fn record_lines(out: &Output, shown: &Shown<'_>) {
         ));
     }
     history_lines(out, body);
-}
-
-/// Why an update has to wait, for people.
-pub fn deferral(deferral: &Deferral) -> String {
-    match deferral {
-        Deferral::Hold { until } if *until != u64::MAX => {
-            format!("updates are on hold until {}", time::show(*until))
-        }
-        Deferral::BackOff { until } => format!(
-            "this update failed here before; it may be tried again at {}",
-            time::show(*until)
-        ),
-        Deferral::Window { opens_at } => {
-            format!("no maintenance window is open; the next opens at {}", time::show(*opens_at))
-        }
-        Deferral::StatementExpired { kind, number, not_after } => format!(
-            "the latest {kind} statement about it, number {number}, expired on {}; a later one is \
-             needed",
-            time::show(*not_after)
-        ),
-        deferral => deferral.to_string(),
-    }
-}
-
-/// When it is worth asking again, for scripts.
-pub fn retry(deferral: &Deferral) -> Value {
-    let at = deferral.retry_at();
-    json!({ "retry_at": at, "retry_at_time": at.map_or(Value::Null, time::rfc3339) })
-}
-
-/// Why an update is not accepted, for people.
-pub fn objection(objection: &Objection) -> String {
-    match objection {
-        Objection::Expired { not_after, now } => format!(
-            "it expired: it may be installed until {}, now is {}",
-            time::show(*not_after),
-            time::show(*now)
-        ),
-        objection => objection.to_string(),
-    }
 }
 
 /// What the copies of the record amount to.

@@ -4,12 +4,15 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Deserialize;
-use stillboot::format::{Load, Role, Slot};
+use stillboot::format::{Channel, Load, Risk, Role, Slot, manifest};
 use stillboot_release::settings;
 
 use crate::args;
 use crate::failure::Failure;
 use crate::files;
+
+/// Longest name in a channel, in characters.
+const NAME_LEN_MAX: usize = 16;
 
 /// Everything that is said of a bundle. What is not given stays empty, so that the options of the
 /// command line can be laid over those of a file.
@@ -321,7 +324,7 @@ fn component(text: &str) -> Result<Component, String> {
             "role" => role = Some(parse_role(value)?),
             "file" => file = Some(PathBuf::from(value)),
             "load" => load = Some(parse_load(value)?),
-            _ => slot = Some(super::slot(value)?),
+            _ => slot = Some(args::slot(value)?),
         }
     }
     let role = role.ok_or("expected role=ROLE, found none")?;
@@ -352,5 +355,37 @@ fn load_field<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Optio
 
 fn slot_field<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Slot>, D::Error> {
     let name = String::deserialize(deserializer)?;
-    super::slot(&name).map(Some).map_err(serde::de::Error::custom)
+    args::slot(&name).map(Some).map_err(serde::de::Error::custom)
+}
+
+/// Text that fits a manifest's field.
+pub fn label<T: std::str::FromStr>(text: &str, name: &str, most: usize) -> Result<T, Failure> {
+    if !manifest::is_label(text) {
+        return Err(Failure::usage(format_args!(
+            "{name}: expected letters, digits and .-+_~ only, found `{text}`"
+        )));
+    }
+    text.parse().map_err(|_| {
+        Failure::usage(format_args!(
+            "{name}: expected up to {most} characters, found {} in `{text}`",
+            text.len()
+        ))
+    })
+}
+
+pub fn channel(text: &str) -> Result<Channel, Failure> {
+    let mut parts = text.split('/');
+    let (track, risk) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let branch = parts.next().unwrap_or_default();
+    let risk = match Risk::from_name(risk) {
+        Some(risk) if parts.next().is_none() && !track.is_empty() => risk,
+        _ => {
+            return Err(Failure::usage(format_args!(
+                "channel: expected TRACK/RISK or TRACK/RISK/BRANCH with a risk of stable, \
+                 candidate, beta or edge, found `{text}`"
+            )));
+        }
+    };
+    let name = |text| label(text, "channel", NAME_LEN_MAX);
+    Ok(Channel { track: name(track)?, risk, branch: name(branch)? })
 }
