@@ -9,6 +9,7 @@ mod bench;
 mod boots;
 mod canaries;
 mod check;
+mod circles;
 mod disk;
 mod efi;
 mod features;
@@ -17,6 +18,7 @@ mod initramfs;
 mod kernels;
 mod layout;
 mod licences;
+mod lines;
 mod mcu;
 mod miri;
 mod modules;
@@ -97,6 +99,10 @@ enum Chore {
         /// also goes to docs/BENCHMARKS.md.
         chip: Option<String>,
     },
+    /// No file of a crate may use another one that uses it in turn.
+    Circles,
+    /// Lines of code of each crate.
+    Lines,
     /// Licences of all dependencies, and what must never be below the core.
     Licences,
     /// Run the fuzz targets; needs a nightly toolchain and cargo-fuzz.
@@ -233,6 +239,8 @@ fn main() -> ExitCode {
         Chore::Size { all: true, .. } => size::run_all(),
         Chore::Size { all: false, raise } => size::run(raise.as_deref()),
         Chore::Layout { chip } => layout::layout(chip.as_deref()),
+        Chore::Circles => circles::run(),
+        Chore::Lines => lines::run(),
         Chore::Licences => licences::run(),
         Chore::Msrv => msrv::run(),
         Chore::Fuzz { target, seconds, cpu_minutes } => {

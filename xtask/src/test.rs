@@ -45,6 +45,7 @@ fn steps(full: bool) -> Vec<Step> {
         clippy_features("clippy storage", "stillboot", "embedded-storage").after("clippy"),
         clippy_features("clippy policy", "stillboot-policy", "json").after("clippy"),
         clippy_features("clippy log", "stillboot", "log").after("clippy"),
+        Step::new("circles", Lane::Free).xtask(&["circles"]).after("setup"),
         Step::new("licences", Lane::Free).xtask(&["licences"]).after("setup"),
         tests(Tests::All).after("clippy").after("kernels"),
         Step::new("boots build", Lane::Debug).cargo(&boots::BUILD).after("clippy").minutes(45),
