@@ -11,8 +11,8 @@
 //! | `beta/fix-1` (a risk comes first) | `latest` | `beta` | `fix-1` |
 //! | `5.0/beta/fix-1` | `5.0` | `beta` | `fix-1` |
 //!
-//! So that nothing can be read in two ways, a track or branch is never called like a risk, in
-//! whatever case: `Edge` is refused instead of being a track that nobody publishes on.
+//! So that each channel has one meaning, a track or branch never has the name of a risk, in any
+//! case of letters: `Edge` is refused. Otherwise it would be a track without any releases.
 
 use core::fmt::{self, Display, Formatter};
 

@@ -80,10 +80,10 @@ impl Clock {
 pub struct Facts<'a> {
     /// The update.
     pub manifest: &'a Verified<Manifest>,
-    /// Statements that came with it, in any order; those about other updates are passed over.
+    /// Statements that came with it, in any order; those about other updates are skipped.
     pub statements: &'a [Verified<Statement>],
-    /// The highest numbers of statements that this device has seen: who withholds a later statement
-    /// does not bring an earlier one back. Empty where nothing was kept.
+    /// The highest numbers of statements that this device has seen. An attacker who withholds a later
+    /// statement does not bring an earlier one back. Empty where nothing was kept.
     pub seen: &'a [Seen],
     /// The version that runs, if one does.
     pub running_version: Option<&'a str>,
@@ -152,7 +152,7 @@ pub enum Deferral {
         /// Percentage of devices that may take it.
         percentage: u8,
     },
-    /// Nobody has approved it.
+    /// There is no approval of it.
     NotApproved,
     /// A rule depends on the time, and the clock is not to be trusted or absent.
     ClockNotTrusted,
@@ -382,8 +382,8 @@ pub fn judge(policy: &Policy, facts: &Facts<'_>) -> Verdict {
     verdict
 }
 
-/// May the device be restarted into an installed update now? Only the reboot windows have a say,
-/// and `force`; whoever restarts devices asks before doing so.
+/// May the device be restarted into an installed update now? Only the reboot windows and `force`
+/// decide this. A program that restarts devices asks before it does so.
 #[must_use]
 pub fn may_reboot(policy: &Policy, clock: Clock) -> Verdict {
     within(policy, &policy.reboot, clock)

@@ -280,10 +280,10 @@ pub fn compare_compatible(a: &str, b: &str) -> Result<Ordering, VersionError> {
 /// of ranges may be combined by commas.
 ///
 /// **Pre-releases.** Ranges compare by precedence: `1.3.0-rc.1` lies within `>=1.2.0,<2.0.0`, and
-/// `1.2.0-rc.1` does not. What tells testers from others is the channel's risk, not the range. One
-/// thing is not left to precedence: an upper bound that is itself excluded and is no pre-release
-/// also keeps its own pre-releases out. Whoever writes `<2.0.0`, `1.x` or `^1.2.3` wants nothing of
-/// 2.0.0, and `2.0.0-rc.1` comes before `2.0.0`.
+/// `1.2.0-rc.1` does not. The channel's risk separates testers from others, not the range. There is
+/// one exception to precedence: an upper bound that is itself excluded and is no pre-release also
+/// keeps its own pre-releases out. An operator who writes `<2.0.0`, `1.x` or `^1.2.3` wants nothing
+/// of 2.0.0, and `2.0.0-rc.1` comes before `2.0.0`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Rule {
@@ -422,7 +422,7 @@ pub enum RuleRefusal {
 }
 
 impl Rule {
-    /// Reads a rule, as in the table above. Spaces around commas are passed over.
+    /// Reads a rule, as in the table above. Spaces around commas are skipped.
     ///
     /// # Errors
     /// [`RuleError`] with the place and what is wrong there; a range that nothing can satisfy is

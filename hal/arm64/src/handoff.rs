@@ -203,10 +203,10 @@ impl Arena {
 mod machine {
     use core::arch::asm;
 
-    /// Drops what caches hold of the memory. An earlier program may have left lines there that
-    /// nobody sees while the caches are off: written back they would destroy what was loaded, and
-    /// read by a kernel with its caches on they would hide it. So it is called before memory is
-    /// filled and again before the kernel starts.
+    /// Drops the cache lines of the memory. An earlier program may have left lines there, which
+    /// have no effect while the caches are off. Written back, they would destroy what was loaded.
+    /// Read by a kernel with its caches on, they would hide what was loaded. So this is called
+    /// before memory is filled and again before the kernel starts.
     ///
     /// # Safety
     /// The caches are off, and nothing in the memory matters that only a cache holds.

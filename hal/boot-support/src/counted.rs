@@ -1,9 +1,9 @@
-//! A floor that cannot be put back with the chip that holds it: kept in a variable, together with
-//! the count of a TPM's counter, which only ever rises.
+//! A floor that does not fall when an old copy of its flash chip is written back. It is kept in a
+//! variable, together with the count of a TPM's counter, which only ever rises.
 //!
-//! A variable of the firmware is out of reach of the system that runs. Whoever can write the flash
-//! chip can still write an old one back. Then its count is below the counter, and the store fails:
-//! nothing new is tried or installed, and good slots start.
+//! The running system cannot write a variable of the firmware. An attacker who can write the flash
+//! chip can still write an old variable back. Then its count is below the counter, and the store
+//! fails: nothing new is tried or installed, and good slots start.
 //!
 //! ```text
 //! first raise   define the counter | write floor and count | seal: from now on both must be there

@@ -120,8 +120,8 @@ impl core::error::Error for Refusal<'_> {}
 /// decision for the report.
 ///
 /// # Errors
-/// Why the slot must not start. A set that is broken was signed by mistake: what else is wrong with
-/// the slot nobody knows, so it is refused whether it needs a tree or not.
+/// Why the slot must not start. A broken set was signed by mistake, and the slot may have other
+/// mistakes too. So it is refused whether it needs a tree or not.
 pub fn choose_for_slot<'a>(
     set: Option<&'a [u8]>,
     is_required: bool,

@@ -1,9 +1,9 @@
 //! Where the loader's boot proof reaches the running system: finds its text, does not judge it.
 //!
 //! The loader hands the proof over in a volatile place, so that the one found here is of this
-//! power-on: the kernel command line, an EFI variable, or the device tree's `/chosen`. Whoever is
-//! root can forge all three; the proof guards against mistakes (confirming a slot that is not the
-//! one running), and the core compares it with the record before anything is written.
+//! power-on: the kernel command line, an EFI variable, or the device tree's `/chosen`. A process
+//! with root rights can forge all three. The proof guards against mistakes (confirming a slot that
+//! is not the one running), and the core compares it with the record before anything is written.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};

@@ -54,8 +54,8 @@ pub enum Reach {
 /// is intact, may still be on another disk.
 ///
 /// # Errors
-/// [`PlanError`] if there is no record or no slot on any disk. What was passed over for a reason
-/// goes into `notes`.
+/// [`PlanError`] if there is no record or no slot on any disk. Each disk that was skipped for a
+/// reason goes into `notes`.
 pub fn plan(
     pinned: &[Pinned<'_>],
     reach: &mut Reach,
@@ -73,7 +73,7 @@ pub fn plan(
     *reach = Reach::All;
     notes.clear();
     connect_all();
-    // Disks that were open are opened anew: their numbers may change.
+    // Disks that were open are opened again: their numbers may change.
     let found = find(false, notes);
     let plan = Plan::new(&sources(&found), pinned)?;
     Ok(taken(plan, found))

@@ -88,7 +88,7 @@ impl Menu {
     }
 }
 
-/// Shows the menu and waits for a choice. `None` is to go on as if nobody had asked.
+/// Shows the menu and waits for a choice. `None` means to go on as if the menu had not been shown.
 pub fn ask<H: Sha256>(
     config: &BootConfig<'_>,
     devices: &mut [&mut dyn BlockDevice],

@@ -81,7 +81,7 @@ impl Drop for Allowance {
     }
 }
 
-/// Whether the firmware refuses images that nobody it trusts has signed.
+/// Whether the firmware refuses images that are not signed by a key it trusts.
 #[must_use]
 pub fn is_on() -> bool {
     let mut value = [0; 1];

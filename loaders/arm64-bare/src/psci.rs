@@ -22,12 +22,12 @@ pub fn learn(method: &str) {
     METHOD.store(method, Ordering::Relaxed);
 }
 
-/// Starts the machine anew.
+/// Resets the machine.
 pub fn reset() -> ! {
     let is_smc = match METHOD.load(Ordering::Relaxed) {
         HVC => false,
         SMC => true,
-        // Whoever is at EL2 has no hypervisor to call.
+        // At EL2 there is no hypervisor to call.
         _ => start::exception_level() == 2,
     };
     // Neither returns where it works.

@@ -443,7 +443,7 @@ impl<'de> Visitor<'de> for Fields<'_> {
         let mut values = [None; FIELDS.len()];
         // Ends at the first field that is there twice, so after 13 turns at the latest.
         while let Some(name) = map.next_key::<&str>()? {
-            // Before its value is read: what an unknown field holds is nobody's business.
+            // Before its value is read: the value of an unknown field is ignored.
             let Some(at) = FIELDS.iter().position(|field| field.name == name) else {
                 // Cut where it is longer: that it is unknown is what matters.
                 let shown = name.chars().take(FieldName::new().capacity()).collect();

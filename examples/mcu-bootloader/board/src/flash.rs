@@ -34,7 +34,7 @@ pub struct FileFlash {
 enum Tear {
     /// Nothing of it was done.
     Before,
-    /// All of it was done, and nobody was told.
+    /// All of it was done, but the caller got no result.
     After,
     /// The first bytes are new, the others old.
     Prefix(usize),
