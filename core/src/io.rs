@@ -49,7 +49,7 @@ pub enum Io {
 /// How an operation ended.
 pub type IoResult = Result<(), DeviceError>;
 
-/// What a step of a part of a machine gives: one more operation, or its result.
+/// The result of a step of a part of a machine: one more operation, or its result.
 pub(crate) enum Step<T> {
     Io(Io),
     Done(T),
@@ -88,7 +88,7 @@ pub(crate) const fn round(len: usize, unit: u32) -> usize {
     round_u64(len as u64, unit) as usize
 }
 
-/// As [`round`]. On overflow a number near the highest, which fits nowhere.
+/// As [`round`]. On overflow the result is a number near the highest, which fits nowhere.
 #[inline(never)]
 pub(crate) const fn round_u64(len: u64, unit: u32) -> u64 {
     let mask = unit as u64 - 1;
