@@ -1,7 +1,7 @@
 //! Semantic versions, and the rule that says which of them a device takes.
 //!
-//! Versions are labels: the order of updates is that of their sequences, and trust never looks at a
-//! version. A rule is the operator's wish on top of it, such as "only patches" or "stay on 5.0".
+//! Versions are labels: updates are ordered by their sequences, and trust never depends on a
+//! version. A rule is an additional wish of the operator, such as "only patches" or "stay on 5.0".
 //!
 //! ```
 //! use stillboot_policy::version::{Rule, Version};
@@ -25,8 +25,8 @@ use stillboot::format::manifest::is_label;
 /// `major.minor.patch`, then perhaps `-` and pre-release identifiers, then perhaps `+` and build
 /// identifiers. It borrows the text it was read from.
 ///
-/// Two are equal when they read the same; which one is newer, [`cmp_precedence`] tells. There is no
-/// `Ord`, for build metadata is part of equality and not of precedence.
+/// Two versions are equal when their texts are equal; [`cmp_precedence`] says which one is newer.
+/// There is no `Ord`, because build metadata is part of equality and not of precedence.
 ///
 /// [`cmp_precedence`]: Self::cmp_precedence
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -425,8 +425,8 @@ impl Rule {
     /// Reads a rule, as in the table above. Spaces around commas are skipped.
     ///
     /// # Errors
-    /// [`RuleError`] with the place and what is wrong there; a range that nothing can satisfy is
-    /// refused too, for a device would wait for ever.
+    /// [`RuleError`] with the place and what is wrong there. A range that no version can satisfy is
+    /// refused too, because a device would wait for ever.
     pub fn parse(text: &str) -> Result<Self, RuleError> {
         match text {
             "any" => return Ok(Self::Any),

@@ -205,7 +205,7 @@ impl Log {
             Phase::Piece(piece) => self.step_piece(layout, piece, result, buffer, record),
             Phase::Record => self.step_record(layout, result, buffer, record),
             Phase::Cell => {
-                // The flush before the first write of an entry is a placeholder: it changes nothing.
+                // The flush before the first write of an entry has no effect of its own.
                 if let Err(error) = result {
                     return self.append_failed(layout, error);
                 }
