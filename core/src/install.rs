@@ -69,7 +69,7 @@ pub struct InstallConfig<'a> {
     pub has_store: bool,
     /// Which bytes need not come from the stream.
     pub reuse: Reuse,
-    /// Install the version that runs into another slot, to mend that slot.
+    /// Install the version that runs into another slot, to repair that slot.
     pub repair: bool,
     /// Take an update that writes data which the running system cannot read. Where no good slot
     /// runs, also take one that does not read the recorded epoch of the data.

@@ -526,7 +526,7 @@ impl Range {
 
     /// One term without spaces around it; `at` is where it starts.
     fn parse_term(text: &str, at: usize) -> Result<Self, RuleError> {
-        // The longer signs first, for the shorter ones start like them.
+        // The longer signs first, because the shorter ones are their first characters.
         for (sign, make) in TERMS {
             if let Some(rest) = text.strip_prefix(sign) {
                 let at = at + sign.len();

@@ -192,7 +192,7 @@ impl Windows {
         let spans =
             self.list.iter().flat_map(|w| (-1..=7).filter_map(|day| w.span(now, day, device)));
         let opening = spans.map(|span| span.start).filter(|start| *start > 0).min();
-        // There is one, for no window is without a day.
+        // There is one, because every window has a day.
         WindowState::Closed { opens_at: later(now, opening.unwrap_or(WEEK_S)) }
     }
 

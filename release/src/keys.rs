@@ -123,7 +123,7 @@ impl SigningKey {
         Self(KeyPair::from_seed(Seed::new(seed)))
     }
 
-    /// Key `number`, 1 to 4, of the test suite: everybody has it, and release builds refuse it.
+    /// Key `number`, 1 to 4, of the test suite. It is public, and release builds refuse it.
     #[must_use]
     pub fn test(number: u8) -> Self {
         Self::from_seed(digest_of::<SoftSha256>(format!("stillboot test key {number}").as_bytes()))

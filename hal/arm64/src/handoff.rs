@@ -6,12 +6,13 @@
 //!                                                             <- grow down
 //! ```
 //!
-//! The kernel is read to `base` and verified there, when its header is not known yet; nearly all
-//! have a `text_offset` of 0 and start from that very place. Everything else lies above it, for a
-//! kernel that wants to be at the start of memory cannot reach what lies below, and as far away as
-//! possible, for a kernel clears the memory behind itself before it looks at the tree.
+//! The kernel is read to `base` and verified there, before its header is known. Nearly all kernels
+//! have a `text_offset` of 0 and start from that very place. Everything else lies above the kernel,
+//! because a kernel that wants to be at the start of memory cannot reach lower memory. It lies as
+//! far away as possible, because a kernel clears the memory behind itself before it looks at the
+//! tree.
 //!
-//! Where things go is arithmetic and is tested anywhere. What touches the machine is at the end.
+//! The choice of places is arithmetic and is tested on any host. The machine code is at the end.
 
 use core::fmt;
 use core::ops::Range;
@@ -84,8 +85,8 @@ impl FreeMemory {
         self.0.push(range).map_err(|_| HandoffError::TooManyRanges)
     }
 
-    /// Takes out what somebody uses: the loader itself, the tree it was given, reservations. It need
-    /// not be memory that was added.
+    /// Takes out memory in use: the loader itself, the tree it was given, reservations. It need not
+    /// be memory that was added.
     ///
     /// # Errors
     /// [`HandoffError::TooManyRanges`]: the memory may not be used then.

@@ -445,7 +445,7 @@ mod build {
         machines: &[Machine],
     ) -> Result<Vec<u8>, Vec<BuildError>> {
         let mut errors = Vec::new();
-        // By compatible, for that is their order.
+        // By compatible, because the set has that order.
         let mut by_compatible: BTreeMap<String, (&str, &[u8])> = BTreeMap::new();
         for (name, bytes) in trees {
             let is_name =

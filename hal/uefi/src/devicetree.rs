@@ -143,7 +143,7 @@ fn put(pages: Pages, old: *const c_void) -> Result<Installed, Refusal> {
     Ok(Installed { pages: Some(pages), old })
 }
 
-/// In one place, for each would take some room of its own.
+/// In one function, because each copy of this code would take some room.
 fn text(error: &dyn core::fmt::Display) -> String {
     format!("{error}")
 }

@@ -29,8 +29,9 @@ impl Found {
     }
 }
 
-/// Lets the firmware's drivers take every device there is. A firmware that was told what to boot
-/// connects no more than that, and other disks do not exist until somebody asks.
+/// Lets the firmware's drivers take every device there is. A firmware with a fixed boot entry
+/// connects only the devices of that entry. Other disks are then not visible until a program asks
+/// for them.
 fn connect_all() {
     let Ok(handles) = boot::locate_handle_buffer(SearchType::AllHandles) else { return };
     for handle in handles.iter() {

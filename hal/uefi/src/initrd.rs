@@ -32,7 +32,7 @@ static STATIC_PATH: Path = PATH;
 /// Why the initial file system cannot be offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InitrdError {
-    /// Somebody offers one already, and the kernel might take that: it was not verified.
+    /// Another program offers one already, and the kernel might take that: it was not verified.
     Foreign,
     /// The firmware refused.
     Firmware(Status),

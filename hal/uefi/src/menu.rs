@@ -107,7 +107,7 @@ pub fn ask<H: Sha256>(
     while console::key().is_some() {}
     console::line(format_args!("A number starts that slot once, Enter starts as usual."));
     loop {
-        // As long as it takes: somebody is there.
+        // Without a limit: an operator is there.
         let Some(key) = console::wait_for_key(Duration::MAX) else { continue };
         let Some(character) = console::character(key) else { continue };
         let chosen = menu.choose(character);

@@ -6,7 +6,7 @@ use smccc::{Hvc, Smc, psci};
 
 use crate::start;
 
-/// How it is called, once the tree has told. Stored and loaded only: exclusive accesses need caches.
+/// How PSCI is called, as the tree says. Stored and loaded only: exclusive accesses need caches.
 static METHOD: AtomicU8 = AtomicU8::new(UNKNOWN);
 const UNKNOWN: u8 = 0;
 const HVC: u8 = 1;

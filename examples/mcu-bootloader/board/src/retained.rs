@@ -43,7 +43,7 @@ const BLANK: Content = Content {
 #[derive(Clone, Copy, Debug)]
 pub struct Retained(());
 
-/// What the loader told the application.
+/// The data that the loader gave to the application.
 #[derive(Clone, Debug)]
 pub struct HandOver {
     /// How it was started.

@@ -79,8 +79,8 @@ impl Uart {
         }
     }
 
-    /// Reads a line into `into`, without its end. What does not fit is dropped. Waiting for somebody
-    /// to type is not hanging: the watchdog is kept quiet.
+    /// Reads a line into `into`, without its end. Bytes that do not fit are dropped. A wait for
+    /// input is no hang: the watchdog is fed meanwhile.
     pub fn line<const N: usize>(&mut self, into: &mut heapless::String<N>) {
         into.clear();
         loop {

@@ -37,7 +37,7 @@ pub struct Boot<'a> {
     pub bootargs: Option<&'a str>,
     /// Where the initial file system is, in physical memory. `None` removes what is there.
     pub initrd: Option<Range<u64>>,
-    /// The boot proof. `None` removes one that is there, for only the loader may give it.
+    /// The boot proof. `None` removes one that is there, because only the loader may give it.
     pub proof: Option<&'a str>,
     /// Randomness for the kernel's generator. `None` leaves what is there: the firmware's own is
     /// better than none.
