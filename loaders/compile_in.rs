@@ -4,7 +4,8 @@
 //! - `STILLBOOT_CLASS`: the device class, a name or its UUID;
 //! - `STILLBOOT_REVISION`: the hardware revision, 0 by default.
 //!
-//! There is no file beside the loader that says so: whoever can write the disk could forge it.
+//! No file beside the loader holds these values: an attacker with write access to the disk could
+//! forge it.
 
 use std::env;
 use std::fs;

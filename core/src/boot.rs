@@ -1,8 +1,9 @@
 //! The machine of one power-on: events in, actions out, no I/O.
 //!
-//! Call [`Boot::step`] with [`Event::Start`], carry out the [`Action`] it returns, and step again
-//! with what came of it, until it hands over or stops. [`driver::boot`](crate::driver::boot) is that
-//! loop for blocking devices; an asynchronous loader writes the same loop with its own I/O.
+//! Call [`Boot::step`] with [`Event::Start`] and carry out the [`Action`] it returns. Step again
+//! with the result of that action, until the machine hands over or stops.
+//! [`driver::boot`](crate::driver::boot) is that loop for blocking devices. An asynchronous loader
+//! writes the same loop with its own I/O.
 //!
 //! The step numbers are those of `docs/BOOT_PROTOCOL.md`.
 
@@ -31,11 +32,11 @@ pub const LOAD_LEN_MAX: u32 = 1 << 20;
 /// What a loader is built with, and what it knows of this power-on.
 #[derive(Clone, Copy, Debug)]
 pub struct BootConfig<'a> {
-    /// Which device this is, and whom it trusts.
+    /// Which device this is, and which roots it trusts.
     pub device: Device<'a>,
-    /// Where everything stands.
+    /// Where each part is on the devices.
     pub layout: Layout<'a>,
-    /// How often a slot may be tried that is found without a record, 1..=15.
+    /// How often a slot that is found without a record may be tried, 1..=15.
     pub tries: u8,
     /// A number that no other power-on had: random, or a counter.
     pub nonce: u64,
@@ -48,7 +49,7 @@ pub struct BootConfig<'a> {
     pub watchdog_reset: bool,
 }
 
-/// What came of the last action.
+/// The result of the last action.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'b> {
     /// The first step.
@@ -57,7 +58,7 @@ pub enum Event<'b> {
     Done,
     /// The device failed.
     Failed(DeviceError),
-    /// The bytes that [`Action::Load`] asked for, in the memory they will be used from.
+    /// The bytes that [`Action::Load`] asked for, in the memory from which they are used later.
     Loaded(&'b [u8]),
     /// There is not enough memory for [`Action::Reserve`].
     NoMemory,
@@ -65,10 +66,10 @@ pub enum Event<'b> {
     Floor(Option<Floor>),
     /// The store failed.
     StoreFailed,
-    /// The image that was handed over to returned before any of its own code ran.
+    /// The image that was started returned before any of its own code ran.
     Returned,
-    /// The image that was handed over to was not started, and the cause lies with the machine:
-    /// memory, a service of the firmware. That is no reason to give the slot up.
+    /// The image was not started, and the cause lies with the machine: too little memory, or a
+    /// service of the firmware that failed. The slot is not recorded as bad for that.
     NotStarted,
 }
 
@@ -87,14 +88,16 @@ pub enum Action {
     Reserve {
         /// The component's number in the manifest.
         component: usize,
-        /// What it is for.
+        /// The component's role.
         role: Role,
         /// Bytes needed, rounded up to whole logical blocks.
         len: u64,
-        /// The first of its slot: forget what was loaded from another slot, which did not verify.
+        /// This is the first component of its slot. Forget what was loaded from another slot, which
+        /// did not verify.
         first: bool,
     },
-    /// Forget what was loaded: it is of another slot, which did not verify. Answer [`Event::Done`].
+    /// Forget what was loaded: it belongs to another slot, which did not verify. Answer
+    /// [`Event::Done`].
     Forget,
     /// Read into the component's memory; answer [`Event::Loaded`] with those bytes, or
     /// [`Event::Failed`].
@@ -110,9 +113,9 @@ pub enum Action {
         /// How many bytes.
         len: u32,
     },
-    /// Start the slot whose manifest is [`Boot::manifest`], giving it the proof. If its image
-    /// returns before it ran, step with [`Event::Returned`], or with [`Event::NotStarted`] if the
-    /// machine is to blame; if its code ran and came back, reset.
+    /// Start the slot whose manifest is [`Boot::manifest`], and give it the proof. If its image
+    /// returns before its own code ran, step with [`Event::Returned`], or with
+    /// [`Event::NotStarted`] if the machine is the cause. If its code ran and came back, reset.
     HandOver(BootProof),
     /// Nothing can be started: show [`Boot::report`]. Boot step 9.
     Stop,
@@ -125,7 +128,7 @@ pub enum Action {
 pub enum Reason {
     /// It was started.
     Started,
-    /// A device failed; nothing is written about it, for the next power-on may fare better.
+    /// A device failed. Nothing is recorded, because the read may succeed at the next power-on.
     Device(DeviceError),
     /// Two reads of the same bytes differed.
     Unstable,
@@ -135,16 +138,16 @@ pub enum Reason {
     Class(ClassError),
     /// It is below the floor that the store keeps.
     BelowStoreFloor {
-        /// What it reaches.
+        /// The floor of this candidate.
         found: Floor,
-        /// What is needed.
+        /// The floor that is required.
         floor: Floor,
     },
     /// It is below the floor that the record keeps.
     BelowRecordFloor {
-        /// What it reaches.
+        /// The floor of this candidate.
         found: Floor,
-        /// What is needed.
+        /// The floor that is required.
         floor: Floor,
     },
     /// The slot holds another manifest than the record says, so its recorded state does not apply.
@@ -156,11 +159,12 @@ pub enum Reason {
     },
     /// There was not enough memory.
     NoMemory,
-    /// The try could not be counted, so there was no trial.
+    /// The try could not be counted, so the slot was not started.
     NotCounted(DeviceError),
-    /// A later version of this software keeps the record: it is not written, so nothing is tried.
+    /// A later version of this software keeps the record. The record is not written, so there is no
+    /// trial.
     NewerRecord,
-    /// The store failed, so nothing is tried.
+    /// The store failed, so no slot is started that is not confirmed.
     StoreFailed,
     /// The image returned instead of running.
     Returned,
@@ -208,13 +212,13 @@ impl core::fmt::Display for Reason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Line {
-    /// Which candidate.
+    /// The candidate.
     pub candidate: Candidate,
-    /// What became of it.
+    /// What happened to the candidate.
     pub reason: Reason,
 }
 
-/// What a power-on found and why it did what it did.
+/// What a power-on found, and the reason for each decision.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// How the record was found.
@@ -235,7 +239,7 @@ enum State {
     /// Reading the copies of the record.
     ReadRecord,
     ReadFloor(SlotKind),
-    /// Looking into slot number `at` of the layout for want of a record.
+    /// Looking into slot number `at` of the layout, because there is no record.
     Scan {
         at: usize,
         part: ScanPart,
@@ -262,7 +266,7 @@ enum State {
     RaiseStore(Floor),
     /// Writing what has changed before hand-over.
     Settle,
-    /// Writing what was found though nothing can be started, so that something can be installed.
+    /// Writing the record although nothing can be started, so that an update can be installed.
     SettleEmpty,
     HandedOver,
     Stopped,
@@ -279,9 +283,9 @@ enum ScanPart {
 #[derive(Clone, Copy, Debug)]
 struct Loading {
     number: usize,
-    /// It goes to memory of its own, not through the buffer.
+    /// It is loaded to memory of its own, not through the buffer.
     ram: bool,
-    /// Where it stands, in whole blocks of the device.
+    /// Its region, in whole blocks of the device.
     data: Region,
 }
 
@@ -292,17 +296,17 @@ struct Kind {
     store: Floor,
     /// Slots whose head reaches the record's floor and which were not found corrupt, as bits.
     reaches: u8,
-    /// The record's floor is beyond anything on the device and does not count.
+    /// The record's floor is above everything on the device and is ignored.
     ignore_floor: bool,
-    /// A candidate was refused by nothing but the record's floor.
+    /// A candidate was refused only because of the record's floor.
     refused_by_floor: bool,
-    /// Slots whose head could not be read, as bits: what floor they reach is not known.
+    /// Slots whose head could not be read, as bits. The floor that they reach is not known.
     unseen: u8,
 }
 
 /// One power-on.
-// In this order, the small fields before the large ones: those in the first hundred bytes are
-// reached by instructions of half the length.
+// The small fields come before the large ones: instructions that reach the first hundred bytes have
+// half the length.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Boot<'a, H = SoftSha256> {
@@ -310,37 +314,37 @@ pub struct Boot<'a, H = SoftSha256> {
     next: usize,
     /// Length of the buffer that the caller lends.
     buffer_len: usize,
-    /// The candidate at hand; before the first one, any.
+    /// The candidate at hand. Before the first candidate the value has no meaning.
     current: Candidate,
-    /// The record differs from what stands on the device.
+    /// The record in memory differs from the one on the device.
     dirty: bool,
-    /// Slots that are out for this power-on, as bits.
+    /// Slots that are not tried again in this power-on, as bits.
     out: u8,
     /// Slots of which a try was counted in this power-on, as bits.
     counted: u8,
-    /// Slots of which a scan could not read all that it looks at, as bits.
+    /// Slots of which a scan could not read every part that it looks at, as bits.
     silent: u8,
     /// A scan found a head that verifies and is for this device.
     any_head: bool,
     /// Nothing was loaded from the candidate yet.
     first_reserve: bool,
-    /// Something was loaded from another one.
+    /// Something was loaded from another candidate.
     has_leftovers: bool,
     /// By kind of slot.
     kinds: [Kind; 2],
     state: State,
     loading: Loading,
-    /// What the candidate's state was before a try of it was spent.
+    /// The candidate's state before a try of it was spent.
     unspent: SlotState,
     candidates: Candidates,
-    /// Digest of what was read first, where that did not verify and is read once more.
+    /// Digest of the first read, where its bytes did not verify and are read once more.
     first_read: Option<Digest>,
     area: Area,
     /// Reads the head of a slot.
     head: HeadReader,
     /// The part of a head that was read to the buffer: first byte, and length.
     window: (usize, usize),
-    /// Keyset version and sequence of what a scan found, by update slot: the newer goes first, and
+    /// Keyset version and sequence that a scan found, by update slot. The newer one goes first, and
     /// recovery last.
     found: [Option<(u32, u64)>; SLOTS_MAX],
     record: Record,
@@ -350,7 +354,7 @@ pub struct Boot<'a, H = SoftSha256> {
 }
 
 impl<'a, H: Sha256> Boot<'a, H> {
-    /// A machine at rest.
+    /// A machine that has not started.
     #[must_use]
     pub fn new(config: &'a BootConfig<'a>) -> Self {
         Self {
@@ -388,36 +392,37 @@ impl<'a, H: Sha256> Boot<'a, H> {
         }
     }
 
-    /// Bytes of buffer that [`step`](Self::step) needs on `layout`; more makes fewer reads of
-    /// components that are not loaded into memory.
+    /// Bytes of buffer that [`step`](Self::step) needs on `layout`. With a larger buffer,
+    /// components that are not loaded into memory need fewer reads.
     #[must_use]
     pub fn buffer_len_min(layout: &Layout<'_>) -> usize {
         let unit = layout.unit();
-        // A window of a head starts on a block of the device, and what is to be read as one perhaps
-        // at the block's end. A head with few Ed25519 signatures is shorter: it takes one read.
+        // A window of a head starts on a block of the device. The part that is to be read as one
+        // may start at the end of that block. A head with few Ed25519 signatures is shorter and
+        // takes one read.
         let window = WINDOW_LEN_MIN + unit.max(512);
         round(window, unit as u32).max(Area::buffer_len(layout))
     }
 
-    /// The manifest of the candidate at hand: at hand-over, the one that was verified.
+    /// The manifest of the candidate at hand. At hand-over it is the one that was verified.
     #[must_use]
     pub const fn manifest(&self) -> Option<&Verified<Manifest>> {
         self.manifest.as_ref()
     }
 
-    /// The record as this power-on has it.
+    /// The record, with the changes of this power-on.
     #[must_use]
     pub const fn record(&self) -> &Record {
         &self.record
     }
 
-    /// What was found, and why things went as they did.
+    /// What was found, and the reason for each decision.
     #[must_use]
     pub const fn report(&self) -> &Report {
         &self.report
     }
 
-    /// Takes what came of the last action and gives the next. `buffer` is at least
+    /// Takes the result of the last action and gives the next action. `buffer` is at least
     /// [`buffer_len_min`](Self::buffer_len_min) long and keeps its content between a read and the
     /// step after it.
     pub fn step(&mut self, event: Event<'_>, buffer: &mut [u8]) -> Action {
@@ -436,7 +441,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
                     Event::Floor(floor) => {
                         self.kinds[kind as usize].store = floor.unwrap_or_default()
                     }
-                    // A store that should be there and is not must not read as floor zero.
+                    // A store that fails must not be read as floor zero.
                     _ => self.report.store_failed = true,
                 }
                 match kind {
@@ -492,10 +497,10 @@ impl<'a, H: Sha256> Boot<'a, H> {
                 self.counted |= self.current.slot.bit();
                 self.read_head()
             }
-            // Step 3: what cannot be counted is not tried.
+            // Step 3: a slot whose try cannot be counted is not tried.
             (State::Spend, Outcome::WriteFailed(error)) => {
                 self.report.record_write_failed = Some(error);
-                // In memory too: what stands on the device is what the next power-on will see.
+                // In memory too: the next power-on sees the state that is on the device.
                 self.record.body.slot_mut(self.current.slot).state = self.unspent;
                 self.skip_for_now(Reason::NotCounted(error))
             }
@@ -504,7 +509,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
                 self.hand_over()
             }
             (State::Settle, Outcome::WriteFailed(error)) => {
-                // A good slot is started all the same: the change is made again next time.
+                // A good slot is started all the same. The next power-on makes the change again.
                 self.report.record_write_failed = Some(error);
                 self.hand_over()
             }
@@ -536,7 +541,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
                 let trial = self.record.body.slots.iter().any(trying);
                 self.dirty = self.record.body.expire_trials();
                 self.order(Knowledge::Record);
-                // Without a trial at hand it was the first candidate that hung.
+                // If no slot was on trial, the first candidate is the one that hung.
                 if self.config.watchdog_reset
                     && !trial
                     && let Some(first) = self.candidates.first().copied()
@@ -561,7 +566,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
         self.report.record == Choice::Newer
     }
 
-    // Making the record anew from the slots' headers.
+    // Rebuilding the record from the slots' headers.
 
     fn scan(&mut self, at: usize) -> Action {
         match self.config.layout.slots().get(at) {
@@ -598,8 +603,8 @@ impl<'a, H: Sha256> Boot<'a, H> {
         }
     }
 
-    /// Reads the head of `slot` from byte `from` on, at least `len` bytes of it; `None` where they
-    /// do not exist.
+    /// Reads the head of `slot` from byte `from` on, at least `len` bytes of it. `None` where the
+    /// head does not reach that far.
     fn read_window(&mut self, slot: Slot, from: usize, len: usize) -> Option<Action> {
         let layout = &self.config.layout;
         let region = self.area.head(layout, slot)?;
@@ -615,8 +620,9 @@ impl<'a, H: Sha256> Boot<'a, H> {
         Some(Action::Io(Io::read(geometry, place, there, 0)))
     }
 
-    /// Takes the window of the head of `slot` that was read: where the manifest's payload starts in
-    /// it, or what to do to get on, or why the head is not trusted.
+    /// Takes the window of the head of `slot` that was read. Gives the place in it where the
+    /// manifest's payload starts, or the next action to read on, or the reason why the head is not
+    /// trusted.
     fn take_window(
         &mut self,
         slot: Slot,
@@ -664,7 +670,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
         self.scanned(at, part, is_marked)
     }
 
-    /// Whether a mark of slot number `at` of the layout stands there is known.
+    /// Goes on after it is known whether slot number `at` of the layout has the mark of `part`.
     fn scanned(&mut self, at: usize, part: ScanPart, is_marked: bool) -> Action {
         let slot = self.config.layout.slots()[at].slot;
         match (part, &self.manifest) {
@@ -687,7 +693,8 @@ impl<'a, H: Sha256> Boot<'a, H> {
         let found = self.found;
         let body = &mut self.record.body;
         for slot in Slot::ALL {
-            // How many go after it: what is older, and of what is equally old the higher number.
+            // How many go after this slot: older ones, and among equally old ones those of a higher
+            // number.
             let after =
                 |other: &Slot| (found[*other as usize], slot) < (found[slot as usize], *other);
             body.slot_mut(slot).priority =
@@ -731,7 +738,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
                         self.line(Reason::StoreFailed);
                         continue;
                     }
-                    // Looked at again after a false floor was set aside: it is counted already.
+                    // Looked at again after a false floor was ignored: the try is counted already.
                     if self.counted & candidate.slot.bit() != 0 {
                         return self.read_head();
                     }
@@ -744,7 +751,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
                     }
                     return self.write_record(State::Spend);
                 }
-                // With the store out of order only what is good already may run.
+                // When the store fails, only a slot that is good already may run.
                 Claim::LastResort
                     if self.report.store_failed
                         && self.record.body.slot(candidate.slot).state != SlotState::Good =>
@@ -756,8 +763,9 @@ impl<'a, H: Sha256> Boot<'a, H> {
                 }
             }
         }
-        // A floor that nothing whole on the device reaches came from damage, or what reached it is
-        // destroyed; obeying it would turn one bad write into a dead device.
+        // If no intact slot on the device reaches the floor, the floor came from damage, or the
+        // slot that reached it is destroyed. Obeying that floor would let one bad write stop the
+        // device for good.
         for kind in [SlotKind::Update, SlotKind::Recovery] {
             let seen = &mut self.kinds[kind as usize];
             if seen.refused_by_floor
@@ -773,12 +781,13 @@ impl<'a, H: Sha256> Boot<'a, H> {
             }
         }
         let write = match self.report.record {
-            // What was found bad is noted: else an installation would spare it as the good slot.
+            // A slot that was found bad is noted. Otherwise an installation would keep it as the
+            // good slot.
             Choice::Current { .. } => self.dirty,
             Choice::Factory if !self.any_head => false,
-            // All copies lost, or wiped, and nothing to start: without a record nothing could be
-            // installed either. What merely could not be read may still be there the next time, so
-            // it is not to be the first that is overwritten.
+            // All copies are lost or wiped, and nothing can be started. Without a record nothing
+            // could be installed either. A slot that could not be read may be readable the next
+            // time, so it must not be the first to be overwritten.
             Choice::Lost | Choice::Factory => {
                 let unseen = self.silent | self.kinds[0].unseen | self.kinds[1].unseen;
                 self.record.body.keep_unread(unseen);
@@ -804,7 +813,8 @@ impl<'a, H: Sha256> Boot<'a, H> {
         self.head.restart(&self.config.device);
         match self.read_window(self.current.slot, 0, 1) {
             Some(action) => action,
-            // A log says so twice over: what has no entry cannot be read any better.
+            // A second read of the log cannot help: a head without an entry is not there. Condemn
+            // at once.
             None => self.condemn(Reason::Trust(TrustError::Manifest(FormatError::Short))),
         }
     }
@@ -839,7 +849,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
             return self.skip(Reason::Class(error));
         }
         let Some(manifest) = &self.manifest else { return self.stop() };
-        // A head that has nothing for this slot would "verify" without a byte being checked.
+        // A head with no component for this slot would "verify" without a byte being checked.
         let checked = |c: &Component| c.load != Load::Late || self.config.check_late;
         let fits = self.config.layout.check_fit(slot, manifest).and_then(|()| {
             let any = manifest.components_of(slot).any(|(_, component)| checked(component));
@@ -863,7 +873,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
         if found >= floor {
             seen.reaches |= slot.bit();
         }
-        // The record speaks of a manifest, not of a place.
+        // The recorded state belongs to a manifest, not to the slot that holds it.
         let other = self.record.body.slot(slot).digest != *manifest.digest();
         if claim != Claim::LastResort && other && !Canary::StateOfAnother.sings() {
             return self.skip_for_now(Reason::OtherManifest);
@@ -871,9 +881,9 @@ impl<'a, H: Sha256> Boot<'a, H> {
         self.component(0)
     }
 
-    /// Verifies what stands in the buffer of the head of `slot`, to be the manifest at hand. The
-    /// result says whether it is for this device, or how to get on where more must be read; the
-    /// error why it is not trusted.
+    /// Verifies the head of `slot` that is in the buffer, and makes its manifest the one at hand.
+    /// The result says whether the manifest is for this device, or which action reads more of the
+    /// head. The error says why the head is not trusted.
     fn verify(
         &mut self,
         slot: Slot,
@@ -916,7 +926,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
         self.load(0)
     }
 
-    /// Reads on in the component at `offset`, or concludes it.
+    /// Reads on in the component at `offset`, or finishes it.
     fn load(&mut self, offset: u64) -> Action {
         let Loading { number, ram, data, .. } = self.loading;
         let left = data.len.saturating_sub(offset);
@@ -951,8 +961,9 @@ impl<'a, H: Sha256> Boot<'a, H> {
         }
     }
 
-    /// Step 4: only two identical reads that fail condemn a slot. Whether the digest of what was
-    /// read, and does not verify, is the same as the first time; `None` if this was the first time.
+    /// Step 4: only two identical reads that fail condemn a slot. `digest` is of bytes that were
+    /// read and do not verify. Returns whether the first read had the same digest; `None` if this
+    /// is the first.
     #[inline(never)]
     fn compare(&mut self, digest: &Digest) -> Option<bool> {
         let same = self.first_read.as_ref().map(|first| first == digest);
@@ -962,7 +973,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
         same
     }
 
-    /// The candidate verified in full: settle the record and hand over.
+    /// The candidate verified in full: write the record if needed and hand over.
     fn verified(&mut self) -> Action {
         let Some(manifest) = &self.manifest else { return self.stop() };
         let Candidate { slot, claim } = self.current;
@@ -985,7 +996,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
         }
     }
 
-    /// Step 8: may the floor rise to the lowest of the good slots?
+    /// Step 8: may the floor rise to the lowest floor of the good slots?
     fn consider_floor(&mut self) -> Action {
         let slot = self.current.slot;
         let Some(manifest) = &self.manifest else { return self.stop() };
@@ -1013,7 +1024,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
             {
                 self.state = State::OtherHead { at, lowest };
                 self.head.restart(&self.config.device);
-                // A good slot without a head may be the lowest: the floor stays where it is.
+                // A good slot without a head may be the lowest: the floor is not raised.
                 return self.read_window(other, 0, 1).unwrap_or_else(|| self.settle());
             }
             at += 1;
@@ -1043,7 +1054,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
                 return self.other_head(at + 1, lowest.min(floor));
             }
         }
-        // A good slot that cannot be read may be the lowest: the floor stays where it is.
+        // A good slot that cannot be read may be the lowest: the floor is not raised.
         self.settle()
     }
 
@@ -1065,7 +1076,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
         let kind = slot.kind();
         let seen = &self.kinds[kind as usize];
         let recorded = self.record.body.floor_of_mut(kind);
-        // A recorded floor that was found to be false is mended, never below the store's.
+        // A recorded floor that was found to be false is corrected, never below the store's.
         if floor > *recorded || seen.ignore_floor {
             *recorded = floor.max(seen.store);
             self.dirty = true;
@@ -1082,7 +1093,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
 
     /// Step 6.
     fn hand_over(&mut self) -> Action {
-        // A slot that loads nothing must not start with what is left of another one.
+        // A slot that loads nothing must not start with data that was loaded from another slot.
         if core::mem::take(&mut self.has_leftovers) {
             self.state = State::Forget;
             return Action::Forget;
@@ -1111,7 +1122,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
 
     /// Step 7.
     fn returned(&mut self, event: Event<'_>) -> Action {
-        // The line that said it was started is amended, not followed by another.
+        // The line that said "started" is replaced, so that the report has one line for this start.
         if self.report.lines.last().is_some_and(|line| line.reason == Reason::Started) {
             self.report.lines.pop();
         }
@@ -1132,13 +1143,13 @@ impl<'a, H: Sha256> Boot<'a, H> {
         self.skip(reason)
     }
 
-    /// The slot is out for this power-on, and nothing is written about it.
+    /// The slot is not tried again in this power-on, and nothing is recorded about it.
     fn skip(&mut self, reason: Reason) -> Action {
         self.out |= self.current.slot.bit();
         self.skip_for_now(reason)
     }
 
-    /// Not on these grounds; perhaps later on others.
+    /// The slot is not started under this claim. It may be a candidate again under a later claim.
     fn skip_for_now(&mut self, reason: Reason) -> Action {
         self.line(reason);
         self.next_candidate()
@@ -1147,8 +1158,9 @@ impl<'a, H: Sha256> Boot<'a, H> {
     /// Two identical reads failed to verify.
     fn condemn(&mut self, reason: Reason) -> Action {
         let Candidate { slot, claim } = self.current;
-        // As last resort too, if the record counts on the slot: an installation would spare it, and
-        // nothing could be installed any more. What is being written stays so, to be resumed.
+        // A slot on last resort is recorded as bad too, if the record counts on it. Otherwise an
+        // installation would keep that slot, and nothing could be installed any more. A slot that
+        // is being written keeps its state, so that its installation can be resumed.
         let counts_on = match self.record.body.slot(slot).state {
             SlotState::Good | SlotState::Ready { .. } | SlotState::Trying { .. } => true,
             SlotState::Empty | SlotState::Writing | SlotState::Bad { .. } => false,
@@ -1162,7 +1174,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
     }
 
     fn line(&mut self, reason: Reason) {
-        // When the report is full the oldest lines are the ones that matter.
+        // When the report is full, new lines are dropped: the oldest lines matter most.
         let _ = self.report.lines.push(Line { candidate: self.current, reason });
     }
 

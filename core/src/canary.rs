@@ -1,9 +1,9 @@
 //! Known bugs, switched on one at a time, to see that the simulator catches each of them.
 //!
-//! An alarm that never rang proves nothing. With `--cfg stillboot_canary` one of the bugs below
-//! can be chosen at run time; in every other build [`Canary::sings`] is the constant `false`, and
-//! nothing of this is left in the code. It is a `cfg` and not a feature, because features are
-//! united over a whole build: no dependency may be able to switch a bug on.
+//! A check that has never failed proves nothing. With `--cfg stillboot_canary` one of the bugs
+//! below can be chosen at run time. In every other build [`Canary::sings`] is the constant `false`,
+//! and no code of this module is left. It is a `cfg` and not a feature, because features are united
+//! over a whole build: no dependency may be able to switch a bug on.
 
 #[cfg(all(stillboot_canary, not(debug_assertions)))]
 compile_error!(
@@ -17,35 +17,36 @@ use core::sync::atomic::{AtomicU8, Ordering};
 /// A bug that this or another project once had, or could have had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Canary {
-    /// The try is counted after the start, and what crashes is never counted.
+    /// The try is counted after the start, so a start that crashes is never counted.
     CountsAfterStart = 1,
-    /// The switch comes before the content it switches to.
+    /// The switch is written before the content it switches to.
     HeaderFirst,
     /// The content may still be in a cache when the switch is durable.
     NoFlushBeforeSwitch,
-    /// The true copy of the record is the one that is written over.
+    /// The authoritative copy of the record is the one that is overwritten.
     SingleRecordCopy,
-    /// The floor rises before anybody knows whether the update runs.
+    /// The floor rises before it is known whether the update runs.
     FloorAtInstall,
     /// A slot in an unknown state is started like a good one.
     UnknownStateBoots,
-    /// What the device holds is not compared with what it was given.
+    /// The bytes on the device are not compared with the bytes that were written.
     NoReadBack,
     /// Good slots use up tries as well.
     CountsGoodSlots,
-    /// What could not be read once is bad for good.
+    /// A slot that could not be read once is bad for good.
     ReadErrorIsBad,
-    /// What the record says of one manifest is applied to another one in the same slot.
+    /// The recorded state of one manifest is applied to another manifest in the same slot.
     StateOfAnother,
-    /// The marks of what stood in a slot stay while it is overwritten.
+    /// The marks of the old content of a slot stay while it is overwritten.
     MarksKept,
-    /// An installation that goes on after a cut destroys the marks of what runs.
+    /// An installation that goes on after a power cut destroys the marks of the running slot.
     MarksOfRunning,
     /// The floor in the record stays where it is, whatever is confirmed.
     FloorStays,
     /// A slot whose head cannot be read ends the power-on.
     ReadErrorStops,
-    /// What does not verify as last resort stays good in the record, and no update replaces it.
+    /// A slot that does not verify on last resort stays good in the record, and no update replaces
+    /// it.
     LastResortNotesNothing,
     /// After a loss of the record, a slot that cannot be read keeps it from being rebuilt.
     UnreadEndsUpdates,
@@ -55,7 +56,7 @@ pub enum Canary {
     SequenceSaturates,
     /// An installation obeys a recorded data epoch that nothing on the device reads.
     EpochLocksOut,
-    /// Where one place of the record cannot be read, the only copy is written over.
+    /// When one place of the record cannot be read, the only copy is overwritten.
     WritesOnlyCopy,
     /// Of several suspects, and of several exhausted slots, the same one starts every time.
     SameOneForEver,
@@ -65,7 +66,7 @@ pub enum Canary {
     RecoveryDowngrade,
     /// A slot that could not be read once is held, also when the device reads it again.
     ReadErrorHolds,
-    /// A device whose record was wiped passes for a new one: what works is overwritten.
+    /// A device whose record was wiped counts as a new one, so a working system is overwritten.
     BlankIsNew,
     /// A place of the record that cannot be written ends all writes of it.
     OnePlaceOnly,
@@ -95,7 +96,7 @@ impl Canary {
 
 #[cfg(stillboot_canary)]
 impl Canary {
-    /// All of them.
+    /// All bugs.
     pub const ALL: [Self; 28] = [
         Self::CountsAfterStart,
         Self::HeaderFirst,

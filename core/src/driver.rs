@@ -1,7 +1,7 @@
 //! The only I/O of the core: carries out the actions of the machines on devices and streams.
 //!
-//! No decision is made here. Each function is the loop "step, do, step" for blocking devices; who
-//! has other devices writes the same loop around the same machines.
+//! No decision is made here. Each function is the loop "step, do, step" for blocking devices. A
+//! caller with other devices writes the same loop around the same machines.
 
 use crate::area::{Area, Outcome};
 use crate::boot::{self, Boot};
@@ -26,21 +26,21 @@ pub trait RollbackStore {
     /// The floor of slots of `kind`, `None` if none was ever stored.
     ///
     /// # Errors
-    /// [`StoreError`]: then nothing new is tried or installed.
+    /// [`StoreError`]. Nothing new is tried or installed then.
     fn read(&mut self, kind: SlotKind) -> Result<Option<Floor>, StoreError>;
 
-    /// Whether [`raise`](Self::raise) to `floor` would succeed, as far as that can be told without
-    /// doing it: room for a value, a lock, wear. Asked before an update is installed.
+    /// Whether [`raise`](Self::raise) to `floor` would succeed, as far as this can be found out
+    /// without doing it: room for a value, a lock, wear. Asked before an update is installed.
     ///
     /// # Errors
     /// [`StoreError`] if it would not.
     fn probe(&mut self, kind: SlotKind, floor: Floor) -> Result<(), StoreError>;
 
-    /// Raises the floor of slots of `kind`. Called with higher values only; a store that is asked
-    /// for less keeps what it has.
+    /// Raises the floor of slots of `kind`. Called with higher values only. A store that is asked
+    /// for a lower value keeps its own.
     ///
     /// # Errors
-    /// [`StoreError`]: the floor is then what it was.
+    /// [`StoreError`]. The floor is unchanged then.
     fn raise(&mut self, kind: SlotKind, floor: Floor) -> Result<(), StoreError>;
 }
 
@@ -65,9 +65,9 @@ impl RollbackStore for NoStore {
     }
 }
 
-/// Where components of load class `ram` go: the very memory they are started from.
+/// Where components of load class `ram` go: the memory from which they are started.
 pub trait Memory {
-    /// Forgets everything that was loaded: it is of a slot that did not verify.
+    /// Forgets everything that was loaded: it belongs to a slot that did not verify.
     fn clear(&mut self);
 
     /// Provides `len` bytes for component number `component`.
@@ -80,7 +80,7 @@ pub trait Memory {
 /// Carries out `io` on one of `devices`, through `buffer`.
 ///
 /// # Errors
-/// What the device says; [`DeviceError::OutOfRange`] for a device or range that is not there.
+/// The error of the device; [`DeviceError::OutOfRange`] for a device or range that does not exist.
 pub fn carry_out(io: &Io, devices: &mut [&mut dyn BlockDevice], buffer: &mut [u8]) -> IoResult {
     let number = match io {
         Io::Read { device, .. }
@@ -102,10 +102,10 @@ pub fn carry_out(io: &Io, devices: &mut [&mut dyn BlockDevice], buffer: &mut [u8
 }
 
 /// Runs `machine` until it hands over or stops. Returns the proof to hand over with, or `None` when
-/// nothing can be started: then show [`Boot::report`].
+/// nothing can be started. Then show [`Boot::report`].
 ///
-/// `event` is [`Event::Start`](boot::Event::Start) at power-on; after an image that was handed over
-/// to returned before it ran, call again with [`Event::Returned`](boot::Event::Returned).
+/// `event` is [`Event::Start`](boot::Event::Start) at power-on. If the image that was handed over
+/// to returns before its own code ran, call again with [`Event::Returned`](boot::Event::Returned).
 pub fn boot<H: Sha256>(
     machine: &mut Boot<'_, H>,
     event: boot::Event<'_>,
@@ -159,7 +159,7 @@ pub fn boot<H: Sha256>(
     }
 }
 
-/// A stream of bytes that ends, and can pass over some.
+/// A stream of bytes that ends, and can skip some of them.
 pub trait Source {
     /// Reads some bytes; 0 only at the end of the stream, or for an empty `into`.
     ///
@@ -167,10 +167,10 @@ pub trait Source {
     /// [`SourceError`].
     fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError>;
 
-    /// Passes over `len` bytes.
+    /// Skips `len` bytes.
     ///
     /// # Errors
-    /// [`SourceError`], also when the stream ends before.
+    /// [`SourceError`], also when the stream ends before that.
     fn skip(&mut self, len: u64) -> Result<(), SourceError>;
 }
 
@@ -179,7 +179,7 @@ pub trait Source {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct SourceError;
 
-/// Any `embedded_io` reader as a [`Source`]; what is passed over is read and thrown away.
+/// Any `embedded_io` reader as a [`Source`]. Skipped bytes are read and discarded.
 #[derive(Debug)]
 pub struct Stream<R>(pub R);
 
@@ -193,7 +193,7 @@ impl<R: embedded_io::Read> Source for Stream<R> {
         while len > 0 {
             let most = len.min(scrap.len() as u64) as usize;
             match self.read(&mut scrap[..most])? {
-                // Ended in the midst of what the bundle promised.
+                // The stream ended before the end that the bundle declares.
                 0 => return Err(SourceError),
                 // A reader that claims more than it was given room for is broken.
                 n if n > most => return Err(SourceError),
@@ -220,11 +220,11 @@ fn fill(source: &mut dyn Source, into: &mut [u8]) -> Result<usize, SourceError> 
 
 /// What an installation asks of its surroundings besides devices and the stream.
 pub trait InstallHost {
-    /// Whether an update may be installed now. Asked once, before anything is written; the host keeps
-    /// the reason.
+    /// Whether an update may be installed now. Asked once, before anything is written. The host
+    /// keeps the reason.
     fn judge(&mut self, offer: &Offer<'_>) -> Permission;
 
-    /// Called after every step, to show how far it has come.
+    /// Called after every step, to show how far the installation has come.
     fn progress(&mut self, progress: Progress) {
         let _ = progress;
     }
@@ -288,7 +288,7 @@ pub fn install<H: Sha256>(
 /// Runs `machine` to its end: carries out a request of the running system or its operator.
 ///
 /// # Errors
-/// [`OperateError`]; the record is then what it was, or already what was asked for.
+/// [`OperateError`]. The record is then unchanged, or already has the change that was asked for.
 pub fn operate(
     machine: &mut Operate<'_>,
     devices: &mut [&mut dyn BlockDevice],
@@ -305,11 +305,11 @@ pub fn operate(
 }
 
 /// Checks a whole bundle without a device: signatures, every index, every chunk, exact length. With
-/// `plain`, each component's plain SHA-256 too, which devices never ask for, at the price of hashing
-/// everything twice.
+/// `plain`, checks each component's plain SHA-256 too. Devices never ask for that digest, and
+/// everything is hashed twice then.
 ///
 /// `buffer` holds the head of the bundle, at most [`HEAD_LEN_MAX`](crate::verify::HEAD_LEN_MAX)
-/// bytes; the longer, the faster.
+/// bytes. A longer buffer makes this faster.
 ///
 /// # Errors
 /// [`InstallError::Refused`] or [`InstallError::Source`].
@@ -360,7 +360,7 @@ pub fn verify_bundle<H: Sha256>(
             let mut digest = H::new();
             let mut left = len;
             while left > 0 {
-                // Whole entries at a time: 32 divides any buffer cut to a multiple of 32.
+                // Whole entries at a time: the buffer is cut to a multiple of 32, their length.
                 let take = left.min((buffer.len() / 32 * 32) as u64) as usize;
                 receive(&mut buffer[..take])?;
                 if is_index {
@@ -392,7 +392,7 @@ pub fn verify_bundle<H: Sha256>(
 /// writes nothing. `buffer` holds at least [`Boot::buffer_len_min`] bytes.
 ///
 /// # Errors
-/// The [`Reason`](boot::Reason) for which a boot would pass the slot over.
+/// The [`Reason`](boot::Reason) for which a boot would skip the slot.
 pub fn verify_slot_head<H: Sha256>(
     device: &Device<'_>,
     layout: &Layout<'_>,
@@ -405,7 +405,7 @@ pub fn verify_slot_head<H: Sha256>(
     if available < needed {
         return Err(Reason::Layout(LayoutError::Buffer { needed, available }));
     }
-    // Where the head stands in a log, only the log says.
+    // In a log, only the log says where the head is.
     let mut area = Area::new(0);
     if layout.is_log() {
         let mut record = Record::default();
@@ -458,7 +458,7 @@ pub fn verify_slot_head<H: Sha256>(
 /// checked too.
 ///
 /// # Errors
-/// The [`Reason`](boot::Reason) for which a boot would pass it over.
+/// The [`Reason`](boot::Reason) for which a boot would skip the slot.
 pub fn scrub<H: Sha256>(
     device: &Device<'_>,
     layout: &Layout<'_>,

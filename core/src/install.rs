@@ -1,8 +1,9 @@
-//! The machine of one update: a bundle streams in, a slot that can be switched to comes out.
+//! The machine of one update: a bundle streams in, and the result is a slot that can be switched
+//! to.
 //!
-//! Call [`Install::step`] with [`Event::Start`], carry out the [`Action`] it returns, and step again
-//! with what came of it. [`driver::install`](crate::driver::install) is that loop for blocking
-//! devices and a blocking stream.
+//! Call [`Install::step`] with [`Event::Start`] and carry out the [`Action`] it returns. Step again
+//! with the result of that action. [`driver::install`](crate::driver::install) is that loop for
+//! blocking devices and a blocking stream.
 //!
 //! The step numbers are those of the install protocol in `docs/BOOT_PROTOCOL.md`.
 
@@ -26,7 +27,7 @@ use crate::verify::{
     digest_of, verify_head_into,
 };
 
-/// How far above the floor a manifest's keyset version or level may be. A slip of the pen must not
+/// How far above the floor a manifest's keyset version or level may be. A typing mistake must not
 /// use up the numbers.
 pub const FLOOR_JUMP_MAX: u32 = 1 << 16;
 
@@ -54,14 +55,14 @@ pub struct Reuse {
 /// What an installation starts from.
 #[derive(Clone, Copy, Debug)]
 pub struct InstallConfig<'a> {
-    /// Which device this is, and whom it trusts.
+    /// Which device this is, and which roots it trusts.
     pub device: Device<'a>,
-    /// Where everything stands.
+    /// Where each part is on the devices.
     pub layout: Layout<'a>,
-    /// What runs.
+    /// The system that runs.
     pub running: Running,
-    /// The slot to install to; `None` to leave the choice to the library. Recovery is only ever
-    /// replaced when it is named here.
+    /// The slot to install to; `None` to leave the choice to the library. Recovery is replaced only
+    /// when it is named here.
     pub target: Option<Slot>,
     /// How often the new slot may be tried, 1..=15.
     pub tries: u8,
@@ -69,16 +70,16 @@ pub struct InstallConfig<'a> {
     pub has_store: bool,
     /// Which bytes need not come from the stream.
     pub reuse: Reuse,
-    /// Install the version that runs into another slot, to mend that slot.
+    /// Install the version that runs into another slot, to repair that slot.
     pub repair: bool,
-    /// Take an update that writes data which the running system cannot read; where nothing good
-    /// runs, also one that does not read the recorded epoch of the data.
+    /// Take an update that writes data which the running system cannot read. Where no good slot
+    /// runs, also take one that does not read the recorded epoch of the data.
     pub allow_new_epoch: bool,
-    /// Go on with an installation that was cut short, or do nothing.
+    /// Only go on with an installation that was cut short; without one, do nothing.
     pub resume_only: bool,
 }
 
-/// What came of the last action.
+/// The result of the last action.
 #[derive(Clone, Copy, Debug)]
 pub enum Event {
     /// The first step.
@@ -87,8 +88,8 @@ pub enum Event {
     Done,
     /// The device failed.
     Failed(DeviceError),
-    /// This many bytes of the stream are in the range; fewer than it is long means that the stream
-    /// has ended.
+    /// This many bytes of the stream are in the range. Fewer bytes than the range is long mean that
+    /// the stream has ended.
     Received(usize),
     /// The stream failed.
     SourceFailed,
@@ -96,18 +97,18 @@ pub enum Event {
     Floor(Option<Floor>),
     /// The store failed.
     StoreFailed,
-    /// What the host says of [`Install::manifest`].
+    /// The host's answer for [`Install::manifest`].
     Judged(Permission),
 }
 
-/// Whether an update may be installed now. The host decides, by `stillboot-policy` or otherwise, and
-/// keeps the reason.
+/// Whether an update may be installed now. The host decides this, with `stillboot-policy` or by its
+/// own rules, and keeps the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Permission {
     /// Install it.
     Proceed,
-    /// Not now; asking again later makes sense: [`Wait::Policy`].
+    /// Not now. Asking again later makes sense: [`Wait::Policy`].
     Defer,
     /// Not as it is: [`Refusal::Policy`].
     Reject,
@@ -121,9 +122,9 @@ pub enum Action {
     /// Fill this range of the buffer from the stream; answer [`Event::Received`] or
     /// [`Event::SourceFailed`].
     Receive(Range<usize>),
-    /// Pass over this many bytes of the stream; answer [`Event::Done`] or [`Event::SourceFailed`].
+    /// Skip this many bytes of the stream; answer [`Event::Done`] or [`Event::SourceFailed`].
     Skip(u64),
-    /// Try to take one more byte of the stream into the buffer's first; answer
+    /// Try to take one more byte of the stream into the first byte of the buffer; answer
     /// [`Event::Received`] with 0 or 1.
     ExpectEnd,
     /// Read the floor of slots of this kind from the store; answer [`Event::Floor`] or
@@ -136,11 +137,11 @@ pub enum Action {
     Judge,
     /// The slot is complete and will be tried at the next power-on.
     Finish(Installed),
-    /// It ended otherwise.
+    /// The installation ended without an installed update.
     Fail(InstallError),
 }
 
-/// What an installation came to.
+/// The result of an installation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Installed {
@@ -167,23 +168,23 @@ pub enum Refusal {
     Class(ClassError),
     /// It is below the floor.
     BelowFloor {
-        /// What it reaches.
+        /// The floor that the update reaches.
         found: Floor,
-        /// What is needed.
+        /// The floor that is required.
         floor: Floor,
     },
     /// It is so far above the floor that this must be a mistake.
     FloorJump {
-        /// What it reaches.
+        /// The floor that the update reaches.
         found: Floor,
-        /// What the floor is.
+        /// The floor of the device.
         floor: Floor,
     },
-    /// It is not newer than what runs, or, for recovery, than what it would replace.
+    /// It is not newer than the slot that runs, or, for recovery, than the one it would replace.
     NotNewer {
         /// Keyset version and sequence of the update.
         found: (u32, u64),
-        /// Keyset version and sequence of what runs, or would be replaced.
+        /// Keyset version and sequence of the slot that runs, or would be replaced.
         running: (u32, u64),
     },
     /// The loader of this device reads only earlier formats.
@@ -215,7 +216,7 @@ pub enum Refusal {
     Policy,
     /// The proof of what runs does not match the boot record.
     Proof,
-    /// The slot that runs does not hold what it was started with any more.
+    /// The slot that runs no longer holds the manifest it was started with.
     RunningUnverified,
     /// The slot named as the target is the one that runs.
     TargetRuns,
@@ -247,16 +248,17 @@ pub enum Wait {
     Unconfirmed,
     /// Every slot that could be written is held.
     Held,
-    /// The record calls this slot good, and it could not be shown to be: it may hold the only system
-    /// that works, so it is overwritten only if it is named as the target.
+    /// The record calls this slot good, but that could not be verified. The slot may hold the only
+    /// system that works, so it is overwritten only if it is named as the target.
     Unverified(Slot),
     /// The store of the floor failed.
     StoreFailed,
-    /// The store cannot be raised to what the update reaches: full, locked or worn out. Installed
-    /// all the same, the update could never be defended against its predecessor.
+    /// The store cannot be raised to the floor of the update: it is full, locked or worn out. If
+    /// the update were installed all the same, the floor could never refuse a downgrade to its
+    /// predecessor.
     StoreFull,
-    /// All copies of the boot record are lost, or were wiped on a device that has a system: the next
-    /// boot makes a new one.
+    /// All copies of the boot record are lost, or were wiped on a device that has a system. The
+    /// next boot makes a new record.
     RecordLost,
 }
 
@@ -290,9 +292,9 @@ pub enum InstallError {
     Record(DeviceError),
     /// The stream failed.
     Source,
-    /// What was written does not read back as it was written.
+    /// The device does not return the bytes that were written.
     ReadBack,
-    /// The machine was stepped with an event that answers no action of its own.
+    /// The machine was stepped with an event that does not answer its last action.
     Misused,
 }
 
@@ -411,12 +413,12 @@ impl core::fmt::Display for InstallError {
 
 impl core::error::Error for InstallError {}
 
-/// An update that passed everything that cannot be argued with, for the policy to judge.
+/// An update that passed the mandatory checks, for the policy to judge.
 #[derive(Clone, Copy, Debug)]
 pub struct Offer<'a> {
     /// The update.
     pub manifest: &'a Verified<Manifest>,
-    /// Its head as it came: the keyset in it verifies the statements about it.
+    /// Its head as received. The keyset in the head verifies the statements about the update.
     pub head: &'a [u8],
     /// The version text of the slot that runs, or would boot; `None` on a new device.
     pub running_version: Option<&'a str>,
@@ -466,7 +468,7 @@ enum State {
     /// Making room for the head.
     HeadGround,
     WriteHead,
-    /// Passing over a component that is for another slot.
+    /// Skipping a component that is for another slot.
     PassComponent {
         number: usize,
     },
@@ -539,11 +541,11 @@ struct Seen {
     as_recorded: u8,
     /// Good slots that would stand for the running one, and whose head is not as recorded, as bits.
     unsure: u8,
-    /// The first of them whose head could be read.
+    /// The first slot of `unsure` whose head could be read.
     other: Option<Slot>,
     /// Slots that could not be read, as bits.
     silent: u8,
-    /// One of them is of the target's kind.
+    /// A slot of the target's kind could not be read.
     unread: bool,
     /// A head verifies and is for this device.
     any_head: bool,
@@ -555,7 +557,7 @@ struct Seen {
     lowest_good: Option<Floor>,
     /// The newest data epoch that a head of the target's kind reads.
     reads_max: u16,
-    /// Of a head of the target's kind, the newest of them: keyset version and sequence, and digest.
+    /// Of the newest head of the target's kind: keyset version and sequence, and digest.
     newest: ((u32, u64), Digest),
 }
 
@@ -572,7 +574,7 @@ struct Current {
     source: Option<Region>,
     /// Chunks below this are in place already.
     kept_below: u64,
-    /// Chunks below this stand on erased ground.
+    /// The erase blocks of chunks below this are erased already.
     erased_below: u64,
     /// First chunk whose entry is in the window, and one past the last.
     window: (u64, u64),
@@ -595,8 +597,8 @@ impl Current {
 }
 
 /// One update.
-// In this order, the small fields before the large ones: those in the first hundred bytes are
-// reached by instructions of half the length.
+// The small fields come before the large ones: instructions that reach the first hundred bytes have
+// half the length.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Install<'a, H = SoftSha256> {
@@ -607,7 +609,7 @@ pub struct Install<'a, H = SoftSha256> {
     /// The slot that runs, or the one that would boot on a device that is offline.
     running: Option<Slot>,
     resumed: bool,
-    /// How often the switch went to a place that did not keep it.
+    /// How often the record of the switch went to a place that did not keep it.
     switches: u8,
     state: State,
     written: u64,
@@ -618,9 +620,9 @@ pub struct Install<'a, H = SoftSha256> {
     running_order: (u32, u64),
     running_reads_max: u16,
     seen: Seen,
-    /// The recorded floor as far as it counts: what the record will hold.
+    /// The recorded floor, lowered if it is false. The record will hold this value.
     floor: Floor,
-    /// The recorded data epoch as far as it counts: likewise.
+    /// The recorded data epoch, lowered in the same way.
     epoch: u16,
     current: Current,
     running_digest: Digest,
@@ -635,7 +637,7 @@ pub struct Install<'a, H = SoftSha256> {
 }
 
 impl<'a, H: Sha256> Install<'a, H> {
-    /// A machine at rest.
+    /// A machine that has not started.
     #[must_use]
     pub fn new(config: &'a InstallConfig<'a>) -> Self {
         Self {
@@ -683,7 +685,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         self.manifest.as_ref()
     }
 
-    /// What the policy is asked about: at [`Action::Judge`], with the buffer as it is then.
+    /// What the policy is asked about. Valid at [`Action::Judge`], with the buffer as it is then.
     #[must_use]
     pub fn offer<'b>(&'b self, buffer: &'b [u8]) -> Option<Offer<'b>> {
         let body = &self.record.body;
@@ -702,7 +704,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         &self.record
     }
 
-    /// How far it has come.
+    /// How far the installation has come.
     #[must_use]
     pub const fn progress(&self) -> Progress {
         self.progress
@@ -712,9 +714,9 @@ impl<'a, H: Sha256> Install<'a, H> {
         self.config.target.map_or(SlotKind::Update, Slot::kind)
     }
 
-    /// Takes what came of the last action and gives the next. `buffer` is at least
-    /// [`buffer_len_min`](Self::buffer_len_min) long, always the same, and left alone between steps
-    /// but for what actions say.
+    /// Takes the result of the last action and gives the next action. `buffer` is at least
+    /// [`buffer_len_min`](Self::buffer_len_min) long and always the same. The caller does not
+    /// change it between steps, except where an action says so.
     pub fn step(&mut self, event: Event, buffer: &mut [u8]) -> Action {
         self.buffer_len = buffer.len();
         self.advance(event, buffer).unwrap_or_else(|error| {
@@ -774,7 +776,8 @@ impl<'a, H: Sha256> Install<'a, H> {
                 _ => Err(InstallError::Misused),
             },
             State::StoredHead { at, len } => {
-                // Unreadable is as good as different: the trust area is then written anew.
+                // An unreadable head is treated as a different one: the trust area is then written
+                // again.
                 if done(event).is_err() {
                     return self.start_over();
                 }
@@ -797,7 +800,7 @@ impl<'a, H: Sha256> Install<'a, H> {
                 self.component(number + 1, buffer)
             }
             State::CheckIndex { at, len } => {
-                // An index that cannot be read is received anew.
+                // An index that cannot be read is received again.
                 if done(event).is_err() {
                     return self.index_ground(buffer);
                 }
@@ -852,7 +855,7 @@ impl<'a, H: Sha256> Install<'a, H> {
                 self.chunk(chunk, buffer)
             }
             State::Borrow { chunk } => {
-                // What the running slot cannot give comes from the stream.
+                // A chunk that the running slot does not have comes from the stream.
                 if done(event).is_ok() && self.matches(chunk, buffer)? {
                     return self.write_chunk(chunk, true, buffer);
                 }
@@ -938,8 +941,8 @@ impl<'a, H: Sha256> Install<'a, H> {
                 }))
             }
             (_, Outcome::Written) => Err(InstallError::Misused),
-            // It may have gone elsewhere, over what was installed: that is read back once more, and
-            // the record goes to another place.
+            // The record may have gone to a wrong place, over installed bytes. So these are read
+            // back once more, and the record goes to another place.
             (State::Complete, Outcome::WriteFailed(DeviceError::NotKept))
                 if self.switches < PLACES_MAX as u8 =>
             {
@@ -965,7 +968,7 @@ impl<'a, H: Sha256> Install<'a, H> {
     fn find_running(&mut self) -> Result<Action, InstallError> {
         let layout = &self.config.layout;
         match &self.config.running {
-            // A device that has booted has a record.
+            // A device that has booted has a record. If there is none now, it was lost.
             Running::Proof(_) if !self.area.has_current() => {
                 return Err(InstallError::Deferred(Wait::RecordLost));
             }
@@ -1009,9 +1012,9 @@ impl<'a, H: Sha256> Install<'a, H> {
         self.look(0)
     }
 
-    /// Looks at the heads of slots from number `at` of the layout on, where the answer matters: what
-    /// would boot on a device that is offline, what the slots of the target's kind hold where none
-    /// of them runs, and whether a device without a record is new.
+    /// Looks at the heads of slots from number `at` of the layout on, where they matter. They show
+    /// which slot would boot on a device that is offline, what the slots of the target's kind hold
+    /// where none of them runs, and whether a device without a record is new.
     fn look(&mut self, at: usize) -> Result<Action, InstallError> {
         let kind = self.kind();
         let slots = self.config.layout.slots();
@@ -1045,7 +1048,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         }
     }
 
-    /// Reads the head of a slot, whole as far as it may be long.
+    /// Reads the head of a slot, up to the longest length that a head may have.
     fn read_slot_head(&self, slot: Slot) -> Option<Action> {
         let layout = &self.config.layout;
         let region = self.area.head(layout, slot)?;
@@ -1068,7 +1071,8 @@ impl<'a, H: Sha256> Install<'a, H> {
             self.seen.unread |= is_kind;
             return self.look(at + 1);
         }
-        // Into the place of the update's manifest, which comes later: there is memory for one.
+        // Into the memory of the update's manifest, which comes later: there is memory for one
+        // only.
         let verified = verify_head_into::<H>(device, slot.kind(), head, &mut self.manifest);
         let entry = self.record.body.slot(slot);
         let seen = &mut self.seen;
@@ -1087,7 +1091,7 @@ impl<'a, H: Sha256> Install<'a, H> {
                         let lowest = seen.lowest_good.unwrap_or(floor);
                         seen.lowest_good = Some(lowest.min(floor));
                     }
-                    // What was found not to verify in full does not stand in the way.
+                    // A slot that was found not to verify in full must not block an older update.
                     let is_broken = matches!(
                         entry.state,
                         SlotState::Bad { fault: Fault::Corrupt | Fault::Unreadable }
@@ -1106,9 +1110,9 @@ impl<'a, H: Sha256> Install<'a, H> {
     fn looked(&mut self) -> Result<Action, InstallError> {
         let layout = &self.config.layout;
         if !self.area.has_current() {
-            // The record is written before the first head. Where one stands the device is not new,
-            // its record was wiped: every slot would pass for an empty one, and the only system
-            // that works could be overwritten. The next boot rebuilds the record from the heads.
+            // The record is written before the first head. So a device with a head is not new: its
+            // record was wiped. Every slot would pass for an empty one, and the only system that
+            // works could be overwritten. The next boot rebuilds the record from the heads.
             if self.seen.any_head && !Canary::BlankIsNew.sings() {
                 return Err(InstallError::Deferred(Wait::RecordLost));
             }
@@ -1122,7 +1126,7 @@ impl<'a, H: Sha256> Install<'a, H> {
                     self.running = Some(candidate.slot);
                     break;
                 }
-                // It would boot first, if it were whole.
+                // This slot would boot first if its head were as recorded.
                 self.seen.unsure |= candidate.slot.bit();
                 if self.seen.silent & candidate.slot.bit() == 0 {
                     self.seen.other = self.seen.other.or(Some(candidate.slot));
@@ -1140,7 +1144,8 @@ impl<'a, H: Sha256> Install<'a, H> {
 
     fn step_running_head(&mut self, head: &[u8]) -> Result<Action, InstallError> {
         let Some(slot) = self.running else { return Err(InstallError::Misused) };
-        // Into the place of the update's manifest, which comes later: there is memory for one.
+        // Into the memory of the update's manifest, which comes later: there is memory for one
+        // only.
         verify_head_into::<H>(&self.config.device, slot.kind(), head, &mut self.manifest)
             .map_err(|_| InstallError::Refused(Refusal::RunningUnverified))?;
         let known = self.note_running(slot);
@@ -1151,7 +1156,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         self.receive_envelope(0)
     }
 
-    /// Notes what must be known of the system that runs; false if the slot holds another one.
+    /// Notes what must be known of the system that runs; false if the slot holds another system.
     fn note_running(&mut self, slot: Slot) -> bool {
         let Some(manifest) = &self.manifest else { return false };
         if *manifest.digest() != self.record.body.slot(slot).digest {
@@ -1186,7 +1191,8 @@ impl<'a, H: Sha256> Install<'a, H> {
         let len =
             Envelope::len_from_header(header).map_err(|error| self.head_format(from, error))?;
         let end = from + len;
-        // Before it is received: longer than any slot's head may be, it has no room here either.
+        // Checked before it is received: an envelope above this limit has no room in the buffer
+        // either.
         let most = self.config.layout.head_len_max();
         if end > most {
             return Err(layout_error(LayoutError::Head { len: end, most }));
@@ -1228,7 +1234,8 @@ impl<'a, H: Sha256> Install<'a, H> {
                 return Err(error);
             }
         };
-        // Learned only after the switch, it would be too late: the floor could not follow.
+        // Checked before the switch. After the switch a store that cannot be raised would keep the
+        // old floor.
         if self.config.has_store && found > self.store {
             self.state = State::ProbeFloor;
             return Ok(Action::ProbeFloor(self.kind(), found));
@@ -1237,7 +1244,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         Ok(Action::Judge)
     }
 
-    /// Step 1: everything that can be told before the first erase, in the order of the protocol.
+    /// Step 1: everything that can be checked before the first erase, in the order of the protocol.
     /// Sets the target, and returns the floor that the update reaches.
     fn admit(&mut self) -> Result<Floor, InstallError> {
         let Some(manifest) = &self.manifest else { return Err(InstallError::Misused) };
@@ -1249,8 +1256,8 @@ impl<'a, H: Sha256> Install<'a, H> {
         let found = manifest.floor();
         let mut floor = self.record.body.floor_of(self.kind());
         let seen = &self.seen;
-        // The floor never lies above a good slot, so one that does is damage or forgery. Obeyed, it
-        // would end all updates.
+        // The floor never lies above a good slot. A recorded floor that does is damage or forgery,
+        // and obeying it would end all updates.
         if self.running.is_some_and(|slot| slot.kind() == self.kind()) {
             floor = floor.min(self.running_floor);
         } else if !seen.unread && seen.highest < floor && !Canary::FloorLocksOut.sings() {
@@ -1267,7 +1274,8 @@ impl<'a, H: Sha256> Install<'a, H> {
         }
         let running_update = self.running.filter(|slot| slot.kind() == SlotKind::Update);
         if self.kind() == SlotKind::Recovery {
-            // An older one may be signed by a key that was revoked since. The same one is its repair.
+            // An older one may be signed by a key that was revoked since. The same one is the
+            // slot's repair.
             let (found, (running, digest)) = (manifest.order(), seen.newest);
             let is_same = digest == *manifest.digest();
             if found <= running && !is_same && !Canary::RecoveryDowngrade.sings() {
@@ -1290,7 +1298,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         self.need_buffer(needed)?;
         let epochs = manifest.epochs;
         if self.kind() == SlotKind::Update {
-            // What is recorded above all that the device has is damage or forgery as well.
+            // A recorded epoch above all that the device has is damage or forgery as well.
             let all_seen = !seen.unread && !seen.unverified;
             let epoch = match (running_update, all_seen) {
                 _ if Canary::EpochLocksOut.sings() => self.record.body.data_epoch,
@@ -1371,8 +1379,9 @@ impl<'a, H: Sha256> Install<'a, H> {
             }
             return Ok(slot);
         }
-        // What no loader of this product would call good may be another product's, told by the wrong
-        // roots: nothing is overwritten on that word unless it is named.
+        // The record calls this slot good, but its head does not match the record. The slot may
+        // belong to another product, or this tool may have the wrong roots. So nothing is
+        // overwritten unless the target is named.
         if let (None, Some(slot)) = (self.running, self.seen.other) {
             return Err(InstallError::Deferred(Wait::Unverified(slot)));
         }
@@ -1394,7 +1403,7 @@ impl<'a, H: Sha256> Install<'a, H> {
             let cost = match entry.state {
                 SlotState::Writing if entry.digest == *manifest.digest() => 0,
                 SlotState::Empty => 1,
-                // It may hold a system that works, or a medium that keeps nothing.
+                // It may hold a system that works, or be on a medium that keeps nothing.
                 SlotState::Bad { fault: Fault::Unreadable } => 4,
                 SlotState::Bad { .. } => 2,
                 SlotState::Writing => 3,
@@ -1416,12 +1425,13 @@ impl<'a, H: Sha256> Install<'a, H> {
     // Step 6: go on where it was cut short, or start over.
 
     fn admitted(&mut self, buffer: &mut [u8]) -> Result<Action, InstallError> {
-        // The loader would not start what the recorded floor is above: it stays no higher than what
-        // was found to count. It goes to the device with the next write of the record.
+        // The loader does not start a slot below the recorded floor. So the recorded floor is
+        // lowered to the floor that was found valid. It goes to the device with the next write of
+        // the record.
         let kind = self.kind();
         let recorded = self.record.body.floor_of_mut(kind);
         *recorded = (*recorded).min(self.floor);
-        // Nor would a later system that migrates the data ever be noticed.
+        // The data epoch too: above the true one, it would hide a later migration of the data.
         self.record.body.data_epoch = self.record.body.data_epoch.min(self.epoch);
         let entry = self.record.body.slot(self.target);
         let same = entry.digest == *self.verified()?.digest();
@@ -1459,11 +1469,11 @@ impl<'a, H: Sha256> Install<'a, H> {
         if self.area.lacks_room(layout) {
             return Ok(self.mark_writing());
         }
-        // The cut may have come before the marks of what stood there were destroyed.
+        // The power may have failed before the marks of the old content were destroyed.
         self.unmark(buffer)
     }
 
-    /// Makes an end of the marks of what stood in the target.
+    /// Destroys the marks of the old content of the target.
     fn unmark(&mut self, buffer: &mut [u8]) -> Result<Action, InstallError> {
         self.state = State::Unmark;
         let slot = match self.running {
@@ -1511,13 +1521,14 @@ impl<'a, H: Sha256> Install<'a, H> {
         match step {
             Step::Io(io) => Ok(Action::Io(io)),
             Step::Done(Ok(())) => self.part_done(buffer),
-            // A mark that landed elsewhere has damaged what was read back before.
+            // A mark that was written to a wrong place may have damaged bytes that were read back
+            // before.
             Step::Done(Err(DeviceError::NotKept)) => Err(InstallError::ReadBack),
             Step::Done(Err(error)) => Err(InstallError::Device(error)),
         }
     }
 
-    /// A head, mark or index is as it was to be.
+    /// Goes on after a head, mark or index is ready.
     fn part_done(&mut self, buffer: &mut [u8]) -> Result<Action, InstallError> {
         let layout = &self.config.layout;
         match self.state {
@@ -1591,7 +1602,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         let geometry = self.config.layout.geometry(current.index.device);
         let left = (current.chunks * 32 - at) as usize;
         let len = round(left, geometry.logical_block_bytes).min(self.whole_units(self.buffer_len));
-        // A log that has none, or another one.
+        // The log has no index here, or the index of another update.
         if at + len as u64 > current.index.len {
             return self.index_ground(buffer);
         }
@@ -1615,12 +1626,12 @@ impl<'a, H: Sha256> Install<'a, H> {
         Ok(Action::Receive(0..len))
     }
 
-    /// Goes on with chunk number `chunk`, or concludes the component.
+    /// Goes on with chunk number `chunk`, or finishes the component.
     fn chunk(&mut self, chunk: u64, buffer: &mut [u8]) -> Result<Action, InstallError> {
         let current = &self.current;
         if chunk == current.chunks {
-            // The stored entries were read again chunk by chunk; had any of them changed in
-            // between, chunks may have been held against another bundle's digests.
+            // The stored entries were read again for each chunk. If one of them changed in between,
+            // chunks may have been compared with the digests of another bundle.
             if self.fold.root() != current.root {
                 return Err(InstallError::ReadBack);
             }
@@ -1731,7 +1742,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         Ok(self.write(self.current.data, self.chunk_start(chunk), buffer, 0, len))
     }
 
-    /// Folds the entry that the chunk was held against, so that the end can tell whether the stored
+    /// Folds the entry that the chunk was compared with. At the end this shows whether the stored
     /// index is still the one that was verified.
     fn accept(&mut self, chunk: u64, buffer: &[u8]) -> Result<(), InstallError> {
         let entry = *self.entry(chunk, buffer)?;
@@ -1767,7 +1778,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         buffer.get(at..).and_then(|rest| rest.first_chunk()).ok_or(InstallError::Misused)
     }
 
-    // Step 4: durable, and what the devices return is what was sent.
+    // Step 4: everything is durable, and the devices return the bytes that were written.
 
     fn flush_all(&mut self, from: u8, buffer: &mut [u8]) -> Result<Action, InstallError> {
         let devices = self.config.layout.devices_of(self.target);
@@ -1858,7 +1869,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         Ok(Action::Io(self.area.begin_write(&self.config.layout, &mut self.record, true)))
     }
 
-    // Small things.
+    // Helpers.
 
     fn verified(&self) -> Result<&Verified<Manifest>, InstallError> {
         self.manifest.as_ref().ok_or(InstallError::Misused)

@@ -50,7 +50,7 @@ pub enum Io {
 /// How an operation ended.
 pub type IoResult = Result<(), DeviceError>;
 
-/// What a step of a part of a machine gives: one more operation, or its result.
+/// The result of a step of a part of a machine: one more operation, or its result.
 pub(crate) enum Step<T> {
     Io(Io),
     Done(T),

@@ -1,4 +1,4 @@
-//! Where everything stands on the devices: the metadata area and each slot's components.
+//! Where each part is on the devices: the metadata area and each slot's components.
 //!
 //! ```text
 //! slot, first region:
@@ -9,10 +9,10 @@
 //!   trust area | confirmed block | commit block
 //! ```
 //!
-//! Each part starts on an erase block of its own, so that none can be torn by a write to another.
+//! Each part starts on an erase block of its own, so that a write to one part cannot tear another.
 //! The first component of a region starts at its first byte, whatever the indexes' length: the
-//! address of an image that runs in place is a constant. Pure arithmetic: the numbers come from a
-//! signed manifest, and every sum is checked all the same.
+//! address of an image that runs in place is a constant. All of it is pure arithmetic. The numbers
+//! come from a signed manifest, and every sum is checked all the same.
 
 use crate::device::Geometry;
 use crate::format::manifest::COMPONENTS_MAX;
@@ -33,14 +33,14 @@ pub const PLACES_MAX: usize = 4;
 pub const LOG_LEN_MIN: u64 = 4 << 10;
 /// Longest log block, in bytes.
 pub const LOG_LEN_MAX: u64 = 1 << 20;
-/// Most bytes that are written together where a log is kept.
+/// Most bytes that flash with a log may write at once.
 pub const LOG_GRANULE_MAX: u32 = 64;
 
 /// A part of a device. Offset and length are multiples of the device's erase block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Region {
-    /// Number of the device, counted as the driver is given them.
+    /// Number of the device, in the order in which the driver is given the devices.
     pub device: u8,
     /// First byte.
     pub offset: u64,
@@ -49,7 +49,7 @@ pub struct Region {
 }
 
 impl Region {
-    /// Nowhere.
+    /// No region.
     pub(crate) const NONE: Self = Self { device: 0, offset: 0, len: 0 };
 }
 
@@ -58,8 +58,8 @@ impl Region {
 pub struct SlotRegion {
     /// Where it is.
     pub region: Region,
-    /// The roles of the components that go there; empty for a slot's first region, which takes all
-    /// that no other region names.
+    /// The roles of the components that go there. Empty for a slot's first region, which takes all
+    /// components that no other region names.
     pub roles: &'static [Role],
 }
 
@@ -78,7 +78,7 @@ pub struct SlotLayout<'a> {
     pub regions: &'a [SlotRegion],
 }
 
-/// The metadata area: where boot record and heads stand, and in which shape.
+/// The metadata area: where boot record and heads are, and in which shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Area<'a> {
@@ -137,7 +137,7 @@ impl<'a> Area<'a> {
     }
 }
 
-/// Where everything stands, checked once.
+/// Where each part is, checked once.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout<'a> {
     geometries: &'a [Geometry],
@@ -145,15 +145,15 @@ pub struct Layout<'a> {
     slots: &'a [SlotLayout<'a>],
 }
 
-/// Why a layout, or a manifest on a layout, cannot be.
+/// Why a layout, or a manifest on a layout, is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum LayoutError {
     /// There are no devices or more than four, or one has units that do not fit together.
     Device,
-    /// There is no slot, one twice, one without regions or with more than four, or one with a head
-    /// where the shape of the area has none, or the other way round.
+    /// There is no slot, one slot twice, or a slot without regions or with more than four. Or a
+    /// slot has a head where the shape of the area has none, or the other way round.
     Slots,
     /// The metadata area has fewer places or blocks than its shape needs, or more than four.
     Places(usize),
@@ -180,7 +180,8 @@ pub enum LayoutError {
     Region(usize),
     /// Two regions share bytes.
     Overlap(usize, usize),
-    /// A region is shorter than it must be on every device, whatever the update. Counted as above.
+    /// A region is shorter than it must be on every device, whatever the update. Regions are
+    /// counted as above.
     Short {
         /// Which one.
         number: usize,
@@ -196,7 +197,7 @@ pub enum LayoutError {
         /// The most that the layout has room for, in bytes.
         most: usize,
     },
-    /// What an update puts into a slot does not fit there.
+    /// The components that an update puts into a slot do not fit there.
     TooSmall {
         /// What must fit, in bytes.
         needed: u64,
@@ -295,12 +296,12 @@ pub enum Part {
 }
 
 impl<'a> Layout<'a> {
-    /// Checks a layout: every region within its device and on erase blocks, none sharing a byte
-    /// with another, enough places for the record with room for a copy each, room for each slot's
-    /// head.
+    /// Checks a layout. Every region is within its device and on erase blocks, and shares no byte
+    /// with another. There are enough places for the record with room for a copy each, and room for
+    /// each slot's head.
     ///
-    /// Where all of it is known beforehand, as on a microcontroller, this can run in the compiler:
-    /// a layout that is wrong then does not compile, and the check takes no flash.
+    /// If the layout is known beforehand, as on a microcontroller, this can run in the compiler. A
+    /// wrong layout then does not compile, and the check takes no flash.
     ///
     /// # Errors
     /// [`LayoutError`] naming what is wrong.
@@ -400,7 +401,7 @@ impl<'a> Layout<'a> {
         Ok(layout)
     }
 
-    /// Why these cannot be the blocks of a log.
+    /// Why these regions cannot be the blocks of a log.
     const fn fault_of_log(&self, places: &[Region]) -> Option<LayoutError> {
         let (mut at, mut shortest, mut cell) = (0, LOG_LEN_MAX, log::CELL_LEN);
         while at < places.len() {
@@ -427,7 +428,8 @@ impl<'a> Layout<'a> {
         let directory =
             if eighth > log::DIRECTORY_LEN_MAX { log::DIRECTORY_LEN_MAX } else { eighth };
         let available = directory / cell - 2 * log::HEADER_LEN.div_ceil(cell);
-        // The record twice, and of each slot a head, an index, its marks, and that it has none.
+        // The record twice, and of each slot a head, an index, its two marks, and an entry for no
+        // marks.
         let needed = 2 + 5 * self.slots.len();
         if available < needed {
             return Some(LayoutError::LogEntries { needed, available });
@@ -520,11 +522,10 @@ impl<'a> Layout<'a> {
         round_u64(len, self.geometry(device).erase_block_bytes)
     }
 
-    /// Where a part of the slot's head stands in an area of blocks. The region is whole erase
-    /// blocks.
+    /// Where a part of the slot's head is in an area of blocks. The region is whole erase blocks.
     ///
     /// # Errors
-    /// [`LayoutError::NoSuchSlot`], also where the area is a log: there nothing has a fixed place.
+    /// [`LayoutError::NoSuchSlot`], also where the area is a log: no part has a fixed place there.
     pub fn part(&self, slot: Slot, part: Part) -> Result<Region, LayoutError> {
         let head = self.slot(slot).and_then(|layout| layout.head);
         let Region { device, offset, len } = head.ok_or(LayoutError::NoSuchSlot(slot))?;
@@ -575,7 +576,7 @@ impl<'a> Layout<'a> {
         }
         let len = self.round_up(region.device, component.length);
         let mut needed = before.saturating_add(len);
-        // The indexes take what is left of the first region.
+        // The indexes take the rest of the first region.
         if home == 0 && layout.index.is_none() && !self.is_log() {
             needed = needed.saturating_add(self.indexes_len(region.device, slot, manifest));
         }
@@ -636,7 +637,8 @@ impl<'a> Layout<'a> {
     }
 
     /// Checks that all components of `manifest` for `slot` fit, and that the slot's devices can be
-    /// written in its chunks. Install protocol step 1: nothing is erased for what will not fit.
+    /// written in its chunks. Install protocol step 1: nothing is erased for an update that will
+    /// not fit.
     ///
     /// # Errors
     /// [`LayoutError`].
@@ -668,8 +670,8 @@ impl<'a> Layout<'a> {
         all.fold(0, |set, region| set | 1 << region.device)
     }
 
-    /// Largest unit of reading and writing of all devices, in bytes: what any transfer is rounded
-    /// up to.
+    /// Largest unit of reading and writing of all devices, in bytes. Every transfer is rounded up
+    /// to it.
     #[must_use]
     pub fn unit(&self) -> usize {
         let units = self.geometries.iter().map(|geometry| geometry.write_granule_bytes);

@@ -1,8 +1,8 @@
 //! The machine of one request by the running system or its operator: confirm, mark bad, roll back,
 //! hold.
 //!
-//! Like the other machines it does no I/O: [`driver::operate`](crate::driver::operate) carries its
-//! actions out. Confirm steps C1 to C3 of `docs/BOOT_PROTOCOL.md`.
+//! Like the other machines it does no I/O: [`driver::operate`](crate::driver::operate) carries out
+//! its actions. Confirm steps C1 to C3 of `docs/BOOT_PROTOCOL.md`.
 
 use crate::area::{Area, Outcome};
 use crate::canary::Canary;
@@ -17,52 +17,53 @@ use crate::layout::Layout;
 use crate::record::{Choice, ConfirmRefusal, Confirmation, CopyState, OperatorRefusal};
 use crate::select;
 
-/// What is asked for.
+/// The request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Only read the record.
     Read,
     /// The system started with this proof is healthy: make its slot good.
     MarkGood(BootProof),
-    /// What is in the slot is bad: never offer it again.
+    /// The update in this slot is bad: never offer it again.
     MarkBad(Slot),
     /// Go back from this slot to the other good one.
     Rollback(Slot),
-    /// Keep the slot from being replaced, or give it free again.
+    /// Keep the slot from being replaced, or release it again.
     HoldSlot(Slot, bool),
     /// Hold all updates, or end the hold.
     HoldUpdates(Hold),
     /// A good slot had to be ended by a watchdog or missed its deadline.
     Suspect(Slot),
-    /// Destroy the record, if it is of this format version: the next boot rebuilds it from the slots.
-    /// For a later version, which this build cannot read. Lost are tries, failures, holds, and the
-    /// recorded floor and data epoch.
+    /// Destroy the record, if it is of this format version: the next boot rebuilds it from the
+    /// slots. This is for a later version, which this build cannot read. Tries, failures, holds,
+    /// and the recorded floor and data epoch are lost.
     Discard(u16),
-    /// Call off what waits to be tried, or is on trial, and hold nothing against it.
+    /// Cancel the update that waits to be tried, or is on trial, without putting it on the failed
+    /// list.
     Cancel,
     /// Take this update off the list of those that failed here.
     Forget(Digest),
-    /// It is this time, in unix seconds: note it with failures that a loader without a clock saw,
+    /// The time is this, in unix seconds. Note it with failures that a loader without a clock saw,
     /// and with confirmations.
     NoteTime(u64),
-    /// An installation goes by a statement of this number: keep the highest of its update and kind.
+    /// An installation uses a statement of this number: keep the highest of its update and kind.
     NoteStatement(SeenNumber),
     /// A channel index of this issue was seen: keep the highest.
     NoteIssue(u64),
 }
 
-/// What came of it.
+/// The result of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It is done and durable.
+    /// The request is done and durable.
     Done,
-    /// It was so already; nothing was written.
+    /// The record had this state already; nothing was written.
     Already,
     /// This slot boots next.
     Boots(Slot),
 }
 
-/// Why it was not done.
+/// Why a request was not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -73,7 +74,7 @@ pub enum OperateError {
     Operator(OperatorRefusal),
     /// The device has no such slot.
     NoSuchSlot(Slot),
-    /// There is no record yet, or it is lost: the next boot makes it.
+    /// There is no record yet, or it is lost. The next boot makes one.
     NoRecord(Choice),
     /// The record is not of the format version that was named.
     OtherVersion {
@@ -126,9 +127,9 @@ impl core::error::Error for OperateError {}
 pub enum Action {
     /// Carry out an operation on a device and step with its result.
     Io(Io),
-    /// It came to this.
+    /// The request is done, with this result.
     Finish(Answer),
-    /// It was not done.
+    /// The request was not done.
     Fail(OperateError),
 }
 
@@ -136,8 +137,8 @@ pub enum Action {
 enum State {
     Start,
     ReadRecord,
-    /// Making an end of the marks of a slot, so that it does not pass for good when the record is
-    /// lost, or confirming it.
+    /// Destroying the marks of a slot, so that it does not count as good when the record is lost,
+    /// or confirming it.
     Mark,
     WriteRecord,
     /// Destroying the copies of the record.
@@ -158,7 +159,7 @@ pub struct Operate<'a> {
 }
 
 impl<'a> Operate<'a> {
-    /// A machine at rest.
+    /// A machine that has not started.
     #[must_use]
     pub fn new(layout: &'a Layout<'a>, request: Request) -> Self {
         Self {
@@ -184,7 +185,7 @@ impl<'a> Operate<'a> {
         &self.record
     }
 
-    /// What all copies amount to, and what each place of the record, or block of the log, is.
+    /// What all copies amount to, and the state of each place of the record, or block of the log.
     #[must_use]
     pub fn copies(&self) -> (Choice, &[CopyState]) {
         (self.choice, self.area.states(self.layout))
@@ -236,8 +237,8 @@ impl<'a> Operate<'a> {
         match step {
             Step::Io(io) => Ok(Action::Io(io)),
             Step::Done(Ok(())) => Ok(self.write_record()),
-            // The confirmed block serves when the record is lost, and a dead one must not keep what
-            // runs from being confirmed.
+            // The confirmed block is used only when the record is lost. A block that cannot be
+            // written must not keep the running system from being confirmed.
             Step::Done(Err(_)) if matches!(self.request, Request::MarkGood(_)) => {
                 Ok(self.write_record())
             }
@@ -275,7 +276,7 @@ impl<'a> Operate<'a> {
         }
         match self.choice {
             Choice::Current { .. } => {}
-            // A request must not make up a record: only a boot looks at what is in the slots.
+            // A request must not make up a record: only a boot looks at the contents of the slots.
             Choice::Newer | Choice::Factory | Choice::Lost => {
                 return Err(OperateError::NoRecord(self.choice));
             }
@@ -310,7 +311,8 @@ impl<'a> Operate<'a> {
                     Confirmation::AlreadyGood => false,
                     Confirmation::Confirmed => {
                         note_past(body, proof.slot, proof.keyset_version);
-                        // C2 before C3: once the record says good, the block must be there too.
+                        // C2 before C3: once the record says good, the confirmed block must be on
+                        // the device too.
                         let mark = Mark { kind: MarkKind::Confirmed, digest: proof.digest };
                         let step = self.area.begin_mark(layout, proof.slot, mark);
                         return self.marked(step);
@@ -367,8 +369,8 @@ fn note_past(body: &mut record::Body, slot: Slot, keyset_version: u32) {
     }
 }
 
-/// Changes the notes. Those of a later version stay as they are, and damaged ones are replaced by empty ones.
-/// Returns whether anything changed.
+/// Changes the notes. Those of a later version stay as they are, and damaged ones are replaced by
+/// empty ones. Returns whether anything changed.
 fn change_notes(body: &mut record::Body, change: impl FnOnce(&mut Notes)) -> bool {
     let mut notes = match Notes::parse(&body.notes) {
         Ok(notes) => notes,

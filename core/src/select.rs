@@ -6,11 +6,11 @@ use crate::canary::Canary;
 use crate::format::record::Body;
 use crate::format::{Fault, SLOTS_MAX, Slot, SlotKind, SlotState};
 
-/// Why a slot stands where it does in the order (boot protocol step 2).
+/// Why a slot has its place in the order (boot protocol step 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Claim {
-    /// A new update with tries left: each start is counted first.
+    /// A new update with tries left. Each start is counted before it happens.
     Trial,
     /// Confirmed.
     Good,
@@ -26,33 +26,33 @@ pub enum Claim {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Candidate {
-    /// Which slot.
+    /// The slot.
     pub slot: Slot,
-    /// On what grounds.
+    /// The claim on which the slot is tried.
     pub claim: Claim,
 }
 
 /// The candidates of one power-on, the first to be tried first.
 pub type Candidates = Vec<Candidate, { 2 * SLOTS_MAX }>;
 
-/// What is known of the record that the order is made from.
+/// The source of the record that gives the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Knowledge {
     /// A record was there.
     Record,
-    /// It was made anew from the slots' headers: confirmed slots first, for nothing else tells
-    /// which one ran last.
+    /// The record was rebuilt from the slots' headers. Confirmed slots go first, because nothing
+    /// else says which slot ran last.
     Headers,
 }
 
-/// The order in which the slots that `present` has are tried.
+/// The order in which slots are tried. A slot is in it if `present` is true for the slot.
 #[must_use]
 pub fn candidates(body: &Body, knowledge: Knowledge, present: impl Fn(Slot) -> bool) -> Candidates {
     ordered(body, knowledge, Slot::ALL.map(present))
 }
 
-/// The slot that the next power-on tries first, as far as the record tells: one below the recorded
-/// floor is not started.
+/// The slot that the next power-on tries first, as far as the record shows. A slot below the
+/// recorded floor is not started.
 #[must_use]
 pub fn next(body: &Body, present: impl Fn(Slot) -> bool) -> Option<Slot> {
     let order = candidates(body, Knowledge::Record, present);
@@ -61,7 +61,7 @@ pub fn next(body: &Body, present: impl Fn(Slot) -> bool) -> Option<Slot> {
 }
 
 fn ordered(body: &Body, knowledge: Knowledge, present: [bool; SLOTS_MAX]) -> Candidates {
-    // The last of each are suspects that had their turn since recovery had its own.
+    // The last claim in each list is for suspects that had their turn since recovery had its own.
     let claims = match knowledge {
         Knowledge::Record => {
             [Claim::Trial, Claim::Good, Claim::Suspect, Claim::Recovery, Claim::Suspect]
@@ -70,8 +70,9 @@ fn ordered(body: &Body, knowledge: Knowledge, present: [bool; SLOTS_MAX]) -> Can
             [Claim::Good, Claim::Suspect, Claim::Trial, Claim::Recovery, Claim::Suspect]
         }
     };
-    // One number says where a candidate stands: its claim first, then the higher priority, and the
-    // slot's own number breaks ties. One sort of numbers is a third of the code of three of slots.
+    // One number gives the place of a candidate: its claim first, then the higher priority. The
+    // slot's own number breaks ties. One sort of numbers is a third of the code of three sorts of
+    // slots.
     let mut keys: Vec<u32, { 2 * SLOTS_MAX }> = Vec::new();
     for slot in Slot::ALL {
         if !present[slot as usize] {
@@ -87,7 +88,7 @@ fn ordered(body: &Body, knowledge: Knowledge, present: [bool; SLOTS_MAX]) -> Can
         if let Some(rank) = rank {
             let _ = keys.push((rank as u32) << 16 | tie);
         }
-        // Before giving up: everything once more, whatever the record says of it.
+        // Before the power-on gives up: every slot once more, whatever the record says of it.
         let rank = claims.len() as u32 + u32::from(despair(entry.state));
         let _ = keys.push(rank << 16 | tie);
     }
@@ -112,7 +113,7 @@ fn sort(keys: &mut [u32]) {
     }
 }
 
-/// On what grounds `slot` may be tried by the record alone.
+/// The claim on which `slot` may be tried by the record alone.
 fn claim_of(body: &Body, slot: Slot) -> Option<Claim> {
     let entry = body.slot(slot);
     if Canary::UnknownStateBoots.sings() && entry.state == SlotState::Writing {
@@ -137,13 +138,13 @@ fn claim_of(body: &Body, slot: Slot) -> Option<Claim> {
     }
 }
 
-/// How little hope there is in a slot of this state.
+/// How late a slot of this state comes on last resort.
 const fn despair(state: SlotState) -> u8 {
     match state {
         SlotState::Good => 0,
         SlotState::Ready { .. } | SlotState::Trying { .. } => 1,
-        // What a person called bad, and what cannot read the data, would do harm if it ran: after
-        // everything that merely did not work.
+        // A slot that an operator marked bad, or that cannot read the data, would do harm if it
+        // ran. It comes after every slot that only failed to work.
         SlotState::Bad { fault: Fault::MarkedBad | Fault::DataEpoch } => 3,
         SlotState::Bad { .. } => 2,
         SlotState::Writing => 4,

@@ -6,7 +6,7 @@ pub(crate) const fn round(len: usize, unit: u32) -> usize {
     round_u64(len as u64, unit) as usize
 }
 
-/// As [`round`]. On overflow a number near the highest, which fits nowhere.
+/// As [`round`]. On overflow the result is a number near the highest, which fits nowhere.
 #[inline(never)]
 pub(crate) const fn round_u64(len: u64, unit: u32) -> u64 {
     let mask = unit as u64 - 1;

@@ -1,4 +1,4 @@
-//! Compiles in whom the loader trusts, for which device it is, and which partitions it means.
+//! Compiles in which keys the loader trusts, for which device it is, and which partitions it uses.
 
 use std::env;
 use std::fmt::Write as _;

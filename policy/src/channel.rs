@@ -1,7 +1,7 @@
 //! Which channel a device follows, and whether an update is offered on it.
 //!
 //! A channel is `track/risk/branch`: a series of releases, how much testing they have behind them,
-//! and a short-lived side line. The text forms, and how what is left out is filled in:
+//! and a short-lived side line. The table has the text forms and the values of omitted parts:
 //!
 //! | text | track | risk | branch |
 //! |---|---|---|---|
@@ -11,8 +11,8 @@
 //! | `beta/fix-1` (a risk comes first) | `latest` | `beta` | `fix-1` |
 //! | `5.0/beta/fix-1` | `5.0` | `beta` | `fix-1` |
 //!
-//! So that nothing can be read in two ways, a track or branch is never called like a risk, in
-//! whatever case: `Edge` is refused instead of being a track that nobody publishes on.
+//! So that each channel has one meaning, a track or branch never has the name of a risk, in any
+//! case of letters: `Edge` is refused. Otherwise it would be a track without any releases.
 
 use core::fmt::{self, Display, Formatter};
 
@@ -194,11 +194,10 @@ impl Follow {
     /// Whether an update offered on `offer` is for this device.
     ///
     /// - Tracks match exactly.
-    /// - The offer has at least as much testing behind it: who follows `edge` also takes `beta`,
-    ///   `candidate` and `stable`, and not the reverse.
-    /// - An offer on a branch is only for those who follow that very branch; they also take offers
-    ///   of the main line, so that they return to it when the branch ends. The risk counts for both.
-    ///
+    /// - The offer has at least as much testing behind it: a device that follows `edge` also takes
+    ///   `beta`, `candidate` and `stable`, and not the reverse.
+    /// - An offer on a branch is only for devices that follow that branch. They also take offers of
+    ///   the main line, so that they return to it when the branch ends. The risk counts for both.
     /// # Errors
     /// [`ChannelRefusal`] naming the part that does not match, with both values.
     pub fn accepts(&self, offer: &Channel) -> Result<(), ChannelRefusal> {

@@ -1,9 +1,10 @@
 //! May this update be installed now? Pure: a manifest, the record, statements and the time in, a
 //! verdict out.
 //!
-//! What a verified manifest must satisfy whatever the operator wants (trust, class, floor, order,
-//! fit, data) is checked in [`install`](stillboot::install) and cannot be argued with. Here stands what
-//! depends on time and wishes. [`judge`] gives the verdict, [`findings`] what each rule says.
+//! The mandatory checks of a verified manifest do not depend on the operator: trust, class, floor,
+//! order, fit, data. They are in [`install`](stillboot::install), and no policy can relax them.
+//! This crate has the checks that depend on time and on the operator's settings. [`judge`] gives
+//! the verdict, [`findings`] the result of each rule.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -42,12 +43,11 @@ pub struct Policy {
     pub postpone_max_s: Option<u64>,
     /// Whether an approval statement is needed.
     pub approval_required: bool,
-    /// What tells this device from others of its kind: places it in staged rollouts and windows.
-    /// `None` if nothing does: then whatever is for a part of the devices waits, for all of them
-    /// would draw the same place.
+    /// The value that separates this device from others of its kind: it places the device in staged
+    /// rollouts and windows. `None` if there is none. Then an update for a part of the devices
+    /// waits, because all such devices would draw the same place.
     pub device_id: Option<[u8; 16]>,
-    /// Do not wait: skips what is a matter of timing (window, hold, rollout, back-off), and nothing
-    /// else.
+    /// Do not wait: skips the rules of timing (window, hold, rollout, back-off), and no other rule.
     pub force: bool,
 }
 
@@ -55,10 +55,10 @@ pub struct Policy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Clock {
-    /// There is no clock: nothing that depends on time can be told.
+    /// There is no clock: rules that depend on time cannot be decided.
     #[default]
     Absent,
-    /// There is one, and it was not set by anything trustworthy since power-on: it may become right.
+    /// There is a clock, but no trustworthy source has set it since power-on. It may become right.
     NotTrusted,
     /// Unix time in seconds.
     Trusted(u64),
@@ -80,10 +80,10 @@ impl Clock {
 pub struct Facts<'a> {
     /// The update.
     pub manifest: &'a Verified<Manifest>,
-    /// Statements that came with it, in any order; those about other updates are passed over.
+    /// Statements that came with it, in any order; those about other updates are skipped.
     pub statements: &'a [Verified<Statement>],
-    /// The highest numbers of statements that this device has seen: who withholds a later statement
-    /// does not bring an earlier one back. Empty where nothing was kept.
+    /// The highest numbers of statements that this device has seen. An attacker who withholds a
+    /// later statement does not bring an earlier one back. Empty where nothing was kept.
     pub seen: &'a [Seen],
     /// The version that runs, if one does.
     pub running_version: Option<&'a str>,
@@ -105,7 +105,7 @@ pub struct Seen {
     pub number: u64,
 }
 
-/// What the policy says of an update.
+/// The verdict of the policy on an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Verdict {
@@ -152,13 +152,13 @@ pub enum Deferral {
         /// Percentage of devices that may take it.
         percentage: u8,
     },
-    /// Nobody has approved it.
+    /// There is no approval of it.
     NotApproved,
     /// A rule depends on the time, and the clock is not to be trusted or absent.
     ClockNotTrusted,
-    /// It is for a part of the devices, and nothing tells this one from others.
+    /// It is for a part of the devices, and no id separates this device from others.
     NoIdentity,
-    /// The latest statement about it has expired: the ones before it do not count again.
+    /// The latest statement about it has expired. The earlier ones do not count again.
     StatementExpired {
         /// What it says.
         kind: StatementKind,
@@ -179,7 +179,8 @@ pub enum Deferral {
 }
 
 impl Deferral {
-    /// When asking again makes sense: unix time in seconds, `None` where only an event can tell.
+    /// When asking again makes sense: unix time in seconds, `None` where only an event can change
+    /// the answer.
     #[must_use]
     pub const fn retry_at(self) -> Option<u64> {
         match self {
@@ -201,7 +202,7 @@ impl Deferral {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Objection {
-    /// It failed here before, in a way that trying again will not mend.
+    /// It failed here before, in a way that another try will not fix.
     FailedBefore(Fault),
     /// It may not be installed any more.
     Expired {
@@ -354,15 +355,15 @@ impl Rule {
     }
 }
 
-/// Seconds to wait after the first, second, ... failure of the same update. The first may have been
-/// the power: it is tried again at once. A failure after a reboot, which is what exhausted tries
-/// are, counts double from the second on.
+/// Seconds to wait after the first, second, ... failure of the same update. The first failure may
+/// have been caused by the power, so the update is tried again at once. A failure after a reboot,
+/// which is what exhausted tries are, counts double from the second on.
 const BACK_OFF_S: [u64; 9] = {
     const H: u64 = 3600;
     [0, 8 * H, 12 * H, 24 * H, 48 * H, 96 * H, 168 * H, 252 * H, 336 * H]
 };
 
-/// What every rule says of an update, in the order of [`Rule::ALL`].
+/// The result of every rule for an update, in the order of [`Rule::ALL`].
 #[must_use]
 pub fn findings(policy: &Policy, facts: &Facts<'_>) -> Vec<(Rule, Verdict), 9> {
     Rule::ALL.into_iter().map(|rule| (rule, apply(rule, policy, facts))).collect()
@@ -382,14 +383,14 @@ pub fn judge(policy: &Policy, facts: &Facts<'_>) -> Verdict {
     verdict
 }
 
-/// May the device be restarted into an installed update now? Only the reboot windows have a say,
-/// and `force`; whoever restarts devices asks before doing so.
+/// May the device be restarted into an installed update now? Only the reboot windows and `force`
+/// decide this. A program that restarts devices asks before it does so.
 #[must_use]
 pub fn may_reboot(policy: &Policy, clock: Clock) -> Verdict {
     within(policy, &policy.reboot, clock)
 }
 
-/// What a list of windows says.
+/// The result of a list of windows.
 fn within(policy: &Policy, windows: &Windows, clock: Clock) -> Verdict {
     if policy.force || windows.is_empty() {
         return Verdict::Proceed;
@@ -409,7 +410,7 @@ fn within(policy: &Policy, windows: &Windows, clock: Clock) -> Verdict {
     }
 }
 
-/// Judges by what failed here before alone: what a device without an operator needs.
+/// Judges only by earlier failures of the update: all that a device without an operator needs.
 #[must_use]
 pub fn judge_failures(
     manifest: &Verified<Manifest>,
@@ -433,8 +434,8 @@ pub fn judge_failures(
 }
 
 /// An instant in the past that the record has. A loader has no clock, and a clock may have been
-/// wrong: until the time is noted, what has no time or a later one than now happened just now.
-/// Else a clock that once jumped ahead would decide until then.
+/// wrong. Until the time is noted, a failure with no time or with a later time than now counts as
+/// of now. Otherwise a clock that once jumped ahead would decide until that time.
 fn past(at: u64, now: Option<u64>) -> u64 {
     match now {
         Some(now) if at == 0 || at > now => now,
@@ -442,7 +443,7 @@ fn past(at: u64, now: Option<u64>) -> u64 {
     }
 }
 
-/// What one rule says.
+/// The result of one rule.
 fn apply(rule: Rule, policy: &Policy, facts: &Facts<'_>) -> Verdict {
     use Verdict::{Deferred, Proceed, Refused};
     let manifest = facts.manifest;
@@ -496,7 +497,7 @@ fn apply(rule: Rule, policy: &Policy, facts: &Facts<'_>) -> Verdict {
         Rule::Hold => hold(policy, facts),
         Rule::Rollout => {
             let mut percentage = 100;
-            // Where that cannot be told the rule of channels says why.
+            // If the offers are not known, the rule of channels gives the reason.
             let known = offers(facts, |_, rollout| percentage = percentage.min(rollout));
             if known.is_err() || policy.force || percentage == 100 {
                 return Proceed;
@@ -553,7 +554,8 @@ fn offers(facts: &Facts<'_>, mut each: impl FnMut(&Channel, u8)) -> Result<(), D
     for statement in latest(facts, StatementKind::Channel)? {
         said = true;
         let mut channel = statement.channel.clone();
-        // What only edge release keys signed stays on edge, whatever a channel key says of it.
+        // An update that only edge release keys signed stays on edge, whatever a channel key says
+        // of it.
         if facts.manifest.authority() == Authority::EdgeRelease {
             channel.risk = Risk::Edge;
         }
@@ -574,7 +576,7 @@ fn min_from(manifest: &Verified<Manifest>, running: Option<&str>) -> Verdict {
     match (Version::parse(running_text), Version::parse(&manifest.min_from)) {
         (Ok(own), Ok(least)) if own.cmp_precedence(&least).is_ge() => Verdict::Proceed,
         (Ok(_), Ok(_)) => Verdict::Refused(Objection::TooOld { min_from, running }),
-        // What cannot be compared is not shown to be new enough.
+        // A version that cannot be compared is not shown to be new enough.
         _ => Verdict::Refused(Objection::NotComparable { min_from, running }),
     }
 }

@@ -32,8 +32,9 @@ pub fn position<H: Sha256>(device_id: &[u8; 16], digest: &Digest) -> u32 {
     (number % u64::from(PLACES)) as u32
 }
 
-/// Whether the device takes part when `percentage` of the fleet may: at 0 nobody does, at 100 and
-/// above everybody, and who does at one percentage does at every higher one.
+/// Whether the device takes part when `percentage` of the fleet may. At 0 no device does, at 100
+/// and above every device does. A device that takes part at one percentage does at every higher
+/// one.
 #[must_use]
 pub fn included<H: Sha256>(percentage: u8, device_id: &[u8; 16], digest: &Digest) -> bool {
     position::<H>(device_id, digest) < u32::from(percentage) * (PLACES / 100)

@@ -1,7 +1,7 @@
 //! Semantic versions, and the rule that says which of them a device takes.
 //!
-//! Versions are labels: the order of updates is that of their sequences, and trust never looks at a
-//! version. A rule is the operator's wish on top of it, such as "only patches" or "stay on 5.0".
+//! Versions are labels: updates are ordered by their sequences, and trust never depends on a
+//! version. A rule is an additional wish of the operator, such as "only patches" or "stay on 5.0".
 //!
 //! ```
 //! use stillboot_policy::version::{Rule, Version};
@@ -25,8 +25,8 @@ use stillboot::format::manifest::is_label;
 /// `major.minor.patch`, then perhaps `-` and pre-release identifiers, then perhaps `+` and build
 /// identifiers. It borrows the text it was read from.
 ///
-/// Two are equal when they read the same; which one is newer, [`cmp_precedence`] tells. There is no
-/// `Ord`, for build metadata is part of equality and not of precedence.
+/// Two versions are equal when their texts are equal; [`cmp_precedence`] says which one is newer.
+/// There is no `Ord`, because build metadata is part of equality and not of precedence.
 ///
 /// [`cmp_precedence`]: Self::cmp_precedence
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -280,10 +280,10 @@ pub fn compare_compatible(a: &str, b: &str) -> Result<Ordering, VersionError> {
 /// of ranges may be combined by commas.
 ///
 /// **Pre-releases.** Ranges compare by precedence: `1.3.0-rc.1` lies within `>=1.2.0,<2.0.0`, and
-/// `1.2.0-rc.1` does not. What tells testers from others is the channel's risk, not the range. One
-/// thing is not left to precedence: an upper bound that is itself excluded and is no pre-release
-/// also keeps its own pre-releases out. Whoever writes `<2.0.0`, `1.x` or `^1.2.3` wants nothing of
-/// 2.0.0, and `2.0.0-rc.1` comes before `2.0.0`.
+/// `1.2.0-rc.1` does not. The channel's risk separates testers from others, not the range. There is
+/// one exception to precedence: an upper bound that is itself excluded and is no pre-release also
+/// keeps its own pre-releases out. An operator who writes `<2.0.0`, `1.x` or `^1.2.3` wants nothing
+/// of 2.0.0, and `2.0.0-rc.1` comes before `2.0.0`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Rule {
@@ -422,11 +422,11 @@ pub enum RuleRefusal {
 }
 
 impl Rule {
-    /// Reads a rule, as in the table above. Spaces around commas are passed over.
+    /// Reads a rule, as in the table above. Spaces around commas are skipped.
     ///
     /// # Errors
-    /// [`RuleError`] with the place and what is wrong there; a range that nothing can satisfy is
-    /// refused too, for a device would wait for ever.
+    /// [`RuleError`] with the place and what is wrong there. A range that no version can satisfy is
+    /// refused too, because a device would wait for ever.
     pub fn parse(text: &str) -> Result<Self, RuleError> {
         match text {
             "any" => return Ok(Self::Any),
@@ -526,7 +526,7 @@ impl Range {
 
     /// One term without spaces around it; `at` is where it starts.
     fn parse_term(text: &str, at: usize) -> Result<Self, RuleError> {
-        // The longer signs first, for the shorter ones start like them.
+        // The longer signs first, because the shorter ones are their first characters.
         for (sign, make) in TERMS {
             if let Some(rest) = text.strip_prefix(sign) {
                 let at = at + sign.len();

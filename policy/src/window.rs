@@ -192,7 +192,7 @@ impl Windows {
         let spans =
             self.list.iter().flat_map(|w| (-1..=7).filter_map(|day| w.span(now, day, device)));
         let opening = spans.map(|span| span.start).filter(|start| *start > 0).min();
-        // There is one, for no window is without a day.
+        // There is one, because every window has a day.
         WindowState::Closed { opens_at: later(now, opening.unwrap_or(WEEK_S)) }
     }
 
@@ -331,7 +331,8 @@ impl Window {
 ///
 /// Outputs of SplitMix64. Its state takes in the first and the second half of the id, both
 /// little-endian, and the day, each by exclusive or and one round; the outputs are the next two.
-/// This spreads a fleet, and resists nobody. Frozen: a change would move every device's window.
+/// This spreads a fleet. It is no protection against an attacker. Frozen: a change would move every
+/// device's window.
 #[must_use]
 pub fn draw(device: &[u8; 16], day: u64) -> [u64; 2] {
     const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;

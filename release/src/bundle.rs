@@ -146,7 +146,8 @@ fn write_as(
                 }
             }
         }
-        // Signed digests of bytes that are not in the bundle would waste everybody's download.
+        // Signed digests of bytes that are not in the bundle would waste the download of every
+        // device.
         if Digest::from(check.finalize()) != manifest.components[number].sha256 {
             return Err(BundleError::Changed(number));
         }

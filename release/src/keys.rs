@@ -117,13 +117,13 @@ impl core::fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
-    /// The key that `seed` makes. Whoever knows the seed has the key.
+    /// The key that `seed` makes. A party that knows the seed has the key.
     #[must_use]
     pub fn from_seed(seed: [u8; 32]) -> Self {
         Self(KeyPair::from_seed(Seed::new(seed)))
     }
 
-    /// Key `number`, 1 to 4, of the test suite: everybody has it, and release builds refuse it.
+    /// Key `number`, 1 to 4, of the test suite. It is public, and release builds refuse it.
     #[must_use]
     pub fn test(number: u8) -> Self {
         Self::from_seed(digest_of::<SoftSha256>(format!("stillboot test key {number}").as_bytes()))
@@ -227,8 +227,9 @@ enum PemFault {
 /// 1.3.101.112.
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
-/// The one block of a text in PEM, whatever stands before and behind it. Of two the second would be
-/// passed over without a word: a root would be missing, or another key sign.
+/// The one block of a text in PEM, whatever text stands before and behind it. A text with two
+/// blocks is refused. If the second were ignored without a message, a root would be missing, or
+/// another key would sign.
 fn only_block(text: &str) -> Result<&str, PemFault> {
     let one = PemFault::NotAKey("one block in PEM, `-----BEGIN` to `-----END`");
     let start = text.find("-----BEGIN ").ok_or(one)?;
@@ -388,7 +389,7 @@ pub fn public_to_pem(public: &[u8; 32]) -> String {
 /// Reads a public key in PEM, as `openssl pkey -pubout` writes it.
 ///
 /// # Errors
-/// [`KeyError`], also for a key that nobody honest would use.
+/// [`KeyError`], also for a weak key (it does not validate).
 pub fn read_public(path: &Path) -> Result<[u8; 32], KeyError> {
     let text = read(path)?;
     public_from_pem(&text).ok_or_else(|| match kind_of_pem(&text) {

@@ -54,7 +54,7 @@ pub fn append_section(image: &mut Vec<u8>, name: &str, content: &[u8]) -> Result
     }
     let headers = Headers::of(image, name)?;
     let row = headers.table + usize::from(headers.count) * ROW_LEN;
-    // What is left of the headers is nobody's; some stubs have it full of leftovers.
+    // The rest of the headers is unused; some stubs have other data there.
     if row + ROW_LEN > headers.end.min(image.len()) {
         return Err(PeError::NoRoom);
     }

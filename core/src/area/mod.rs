@@ -1,7 +1,7 @@
 //! The metadata area: reads and writes the boot record, and the heads, marks and indexes of slots,
 //! in either shape.
 //!
-//! Asks for operations one at a time and does none itself. Nothing here decides what is written.
+//! Asks for operations one at a time and does none itself. No code here decides what is written.
 
 #[cfg(feature = "log")]
 mod log;
@@ -15,13 +15,14 @@ use crate::layout::{Layout, LayoutError, PLACES_MAX, Part, Region};
 use crate::record::{Choice, CopyState};
 use crate::units::round;
 
-/// What a step of reading or writing the record came to.
+/// The result of a step of reading or writing the record.
 pub(crate) enum Outcome {
-    /// All copies are read; the record is the true one, or the default where there is none.
+    /// All copies are read. The record is the authoritative one, or the default where there is
+    /// none.
     Read(Choice),
     /// The record is written and durable.
     Written,
-    /// It is not; what stood before still stands.
+    /// The record is not written. The earlier one is still in force.
     WriteFailed(DeviceError),
 }
 
@@ -29,7 +30,7 @@ pub(crate) enum Outcome {
 pub(crate) enum MarkAt {
     /// Here, to be read.
     Region(Region),
-    /// The log has been read: this is whether it stands there.
+    /// The log has been read. This says whether it has the mark.
     #[cfg(feature = "log")]
     Known(bool),
 }
@@ -44,7 +45,7 @@ pub(crate) struct Area {
 }
 
 impl Area {
-    /// `at` is where in the buffer it reads to and writes from.
+    /// `at` is the place in the buffer where reads go to and writes come from.
     pub(crate) const fn new(at: usize) -> Self {
         Self {
             records: records::Records::new(at),
@@ -62,7 +63,7 @@ impl Area {
         round(len, layout.unit() as u32)
     }
 
-    /// What each place of the record is, or each block of the log, once they were read.
+    /// The state of each place of the record, or of each block of the log, once they were read.
     pub(crate) fn states(&self, layout: &Layout<'_>) -> &[CopyState] {
         let states: &[CopyState; PLACES_MAX] = &self.records.states;
         #[cfg(feature = "log")]
@@ -70,7 +71,7 @@ impl Area {
         states.get(..layout.places().len()).unwrap_or(&[])
     }
 
-    /// Whether a copy is true, once they were read.
+    /// Whether there is an authoritative copy, once all copies were read.
     pub(crate) fn has_current(&self) -> bool {
         #[cfg(feature = "log")]
         if self.log.has_current {
@@ -89,12 +90,13 @@ impl Area {
         self.records.begin_read(layout)
     }
 
-    /// Begins to write `record` under the next sequence, where it is not true. In a log, what an
-    /// installation said it will append has room then.
+    /// Begins to write `record` under the next sequence, never over the authoritative copy. In a
+    /// log, the write makes room for the parts that an installation said it will append.
     ///
-    /// A place that fails costs nothing: the next one is written. But one that says that it holds
-    /// the record and does not may have got it elsewhere, over something else. Where that matters,
-    /// `stops` ends the write as [`DeviceError::NotKept`]; begun again it goes to another place.
+    /// A place that fails does no harm: the next one is written. But if a place reports that it
+    /// holds the record and does not, the bytes may have gone elsewhere, over other data. Where
+    /// that matters, `stops` ends the write as [`DeviceError::NotKept`]. A write that begins again
+    /// goes to another place.
     pub(crate) fn begin_write(
         &mut self,
         layout: &Layout<'_>,
@@ -108,7 +110,7 @@ impl Area {
         self.records.begin_write(layout, record, stops)
     }
 
-    /// Begins to destroy all copies of the record: heads stay.
+    /// Begins to destroy all copies of the record. Heads stay.
     pub(crate) fn begin_discard(&mut self, layout: &Layout<'_>) -> Io {
         #[cfg(feature = "log")]
         if layout.is_log() {
@@ -117,8 +119,8 @@ impl Area {
         self.records.begin_discard(layout)
     }
 
-    /// Takes the result of the operation that was asked for, and asks for the next.
-    // Apart, so that its stack is not under the verification of a slot.
+    /// Takes the result of the operation that was asked for, and asks for the next one.
+    // A function of its own, so that its stack is not under the verification of a slot.
     #[inline(never)]
     pub(crate) fn step_record(
         &mut self,
@@ -136,7 +138,7 @@ impl Area {
 
     // Heads, marks and indexes.
 
-    /// Where the head of a slot stands; nowhere if the log has none, or the layout no such slot.
+    /// Where the head of a slot is; `None` if the log has no such head, or the layout no such slot.
     pub(crate) fn head(&self, layout: &Layout<'_>, slot: Slot) -> Option<Region> {
         #[cfg(feature = "log")]
         if layout.is_log() {
@@ -158,7 +160,7 @@ impl Area {
         layout.part(slot, part).ok().map(MarkAt::Region)
     }
 
-    /// Where the index of a component stands, in whole write granules; empty if the log has none.
+    /// Where the index of a component is, in whole write granules; empty if the log has none.
     pub(crate) fn index(
         &self,
         layout: &Layout<'_>,
@@ -199,7 +201,7 @@ impl Area {
         Ok(())
     }
 
-    /// What a slot holds is about to be replaced: nothing of it has to be kept any more.
+    /// The content of a slot is about to be replaced: no part of it has to be kept any more.
     pub(crate) fn give_up(&mut self, layout: &Layout<'_>, slot: Slot) {
         #[cfg(feature = "log")]
         if layout.is_log() {
@@ -208,8 +210,8 @@ impl Area {
         let _ = (layout, slot);
     }
 
-    /// Whether what [`check_room`](Self::check_room) was told has no room without a write of the
-    /// record, which makes it.
+    /// Whether the room that [`check_room`](Self::check_room) was asked for is missing in the block
+    /// in force. The next write of the record makes it.
     pub(crate) fn lacks_room(&self, layout: &Layout<'_>) -> bool {
         #[cfg(feature = "log")]
         if layout.is_log() {
@@ -219,8 +221,8 @@ impl Area {
         false
     }
 
-    /// Begins to make an end of the marks of a slot: commit block first, for a slot that is not
-    /// committed counts for nothing.
+    /// Begins to destroy the marks of a slot: commit block first, because a slot that is not
+    /// committed is not used.
     pub(crate) fn begin_unmark(&mut self, layout: &Layout<'_>, slot: Slot) -> Step<IoResult> {
         #[cfg(feature = "log")]
         if layout.is_log() {
@@ -229,7 +231,7 @@ impl Area {
         self.parts.begin_unmark(layout, slot)
     }
 
-    /// Begins to write a mark of a slot; it is read back.
+    /// Begins to write a mark of a slot, and to read it back.
     pub(crate) fn begin_mark(
         &mut self,
         layout: &Layout<'_>,
@@ -243,8 +245,8 @@ impl Area {
         self.parts.begin_mark(layout, slot, mark)
     }
 
-    /// Begins to make room for a head of `len` bytes; then it is written where [`head`](Self::head)
-    /// says.
+    /// Begins to make room for a head of `len` bytes. The caller then writes it where
+    /// [`head`](Self::head) says.
     pub(crate) fn begin_head(
         &mut self,
         layout: &Layout<'_>,
@@ -263,7 +265,7 @@ impl Area {
     }
 
     /// Begins to make room for the index of a component, which has `len` bytes and belongs into
-    /// `region`; then it is written where [`index`](Self::index) says.
+    /// `region`. The caller then writes it where [`index`](Self::index) says.
     pub(crate) fn begin_index(
         &mut self,
         layout: &Layout<'_>,
@@ -281,7 +283,7 @@ impl Area {
     }
 
     /// Takes the result of the operation on a head, a mark or an index that was asked for, and asks
-    /// for the next.
+    /// for the next one.
     #[inline(never)]
     pub(crate) fn step_part(
         &mut self,

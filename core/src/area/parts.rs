@@ -1,4 +1,4 @@
-//! Marks in erase blocks of their own, and ground that is made ready for heads and indexes.
+//! Marks in erase blocks of their own, and room that is made ready for heads and indexes.
 
 use crate::device::DeviceError;
 use crate::format::{Mark, MarkKind, Slot, header};
@@ -8,9 +8,9 @@ use crate::layout::{Layout, Part, Region};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Idle,
-    /// Erasing what a head or an index goes to.
+    /// Erasing the room for a head or an index.
     Ground,
-    /// Making an end of a mark.
+    /// Destroying a mark.
     Erase(Part),
     Zero(Part),
     EndFlush,
@@ -90,7 +90,7 @@ impl Parts {
         let geometry = layout.geometry(region.device);
         let (at, end) = (self.at, self.at + header::LEN);
         match phase {
-            // Where erasing does nothing, zeros make an end of the mark.
+            // Where erasing does nothing, zeros destroy the mark.
             Phase::Erase(part) if geometry.erased.is_none() => {
                 self.phase = Phase::Zero(part);
                 buffer[at..end].fill(0);
@@ -112,7 +112,8 @@ impl Parts {
                 self.phase = Phase::MarkFlush;
                 Step::Io(Io::Flush { device: region.device })
             }
-            // A mark that landed elsewhere has damaged what was read back before.
+            // A mark that was written to a wrong place may have damaged bytes that were read back
+            // before.
             Phase::MarkWrite | Phase::MarkFlush => {
                 self.phase = Phase::MarkCheck;
                 Step::Io(Io::read(geometry, region, header::LEN, at))

@@ -1,7 +1,7 @@
 //! The boot record in places of its own, each one or more erase blocks.
 //!
-//! The copy that is true is never erased or written. The place after it in turn is written; where
-//! that fails, the next one: a dead place costs nothing.
+//! The authoritative copy is never erased or written. The place after it, in turn, is written. If
+//! that fails, the next place is written: a dead place does no harm.
 
 use super::Outcome;
 use crate::canary::Canary;
@@ -11,17 +11,17 @@ use crate::io::{Io, IoResult, Step};
 use crate::layout::{Layout, PLACES_MAX};
 use crate::record::{Choice, CopyState, SEQUENCE_AFTER_LOSS, choose, gap, inspect_into};
 
-/// What stands at the start of a copy that was destroyed, and how many bytes of it: the header.
+/// The byte that is written over a destroyed copy, and the number of such bytes: the header.
 const RUINED: u8 = 0x55;
 const RUINED_LEN: usize = record::HEADER_LEN;
 
-/// What the write under way is for.
+/// The purpose of the write under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     /// The record under the next sequence.
     Record,
-    /// The record under a low sequence, because no higher one is left. The other copies would still
-    /// win, so they are destroyed after this one is durable.
+    /// The record under a low sequence, because no higher one is left. The other copies have higher
+    /// sequences, so they are destroyed after this one is durable.
     Renumber,
     /// A copy above the low one is destroyed.
     Supersede,
@@ -36,9 +36,9 @@ enum Phase {
     Erase,
     Write,
     Flush,
-    /// Seeing whether the device kept what it said it did.
+    /// Reading back, to see whether the device kept what it said it kept.
     Verify,
-    /// After a failed write: is it there nevertheless?
+    /// After a failed write: reading whether the bytes are there nevertheless.
     Check,
     CheckFlush,
 }
@@ -51,22 +51,22 @@ pub(super) struct Records {
     phase: Phase,
     /// The copy that is read or written.
     copy: u8,
-    /// Its reading failed once.
+    /// A read of this copy failed once.
     again: bool,
     purpose: Purpose,
     /// Places that the write under way has tried, as bits.
     tried: u8,
-    /// Places that said that they held what they do not, as bits.
+    /// Places that reported a successful write and did not keep it, as bits.
     unkept: u8,
-    /// The write under way ends there.
+    /// The write under way ends if a place did not keep it.
     stops: bool,
-    /// The copy that is true; never written to.
+    /// The authoritative copy; never written to.
     current: Option<u8>,
     /// The first failure of the write under way.
     failure: Option<DeviceError>,
     pub(super) states: [CopyState; PLACES_MAX],
-    /// The highest sequence that was read, or written by this machine, also where that failed: what
-    /// failed may turn up later, and must not outrank what was written after it.
+    /// The highest sequence that was read, or written by this machine, also by a write that failed.
+    /// A failed write may turn up later, and must not outrank what was written after it.
     highest: u64,
 }
 
@@ -142,8 +142,8 @@ impl Records {
     }
 
     /// The place after `from`, in turn, that the write under way has not tried. Places that kept
-    /// nothing go last. One that cannot be read takes its turn: where flash corrects errors, a write
-    /// that was cut leaves it so until it is erased.
+    /// nothing go last. A place that cannot be read takes its turn: where flash corrects errors, a
+    /// write that was cut leaves a place unreadable until it is erased.
     fn next_place(&self, from: u8, count: u8) -> Option<u8> {
         let turn = |step: u8| {
             let place = from + step;
@@ -163,10 +163,10 @@ impl Records {
         self.erase(layout)
     }
 
-    /// The next copy to be destroyed: what is none first, then the lowest sequence, so that no older
-    /// copy comes into force. Blank places behind a first one that holds no record would pass for a
-    /// device that never had one, so these go before it. A place that cannot be read holds nothing
-    /// that could be obeyed.
+    /// The next copy to be destroyed: first places that hold no copy, then the lowest sequence, so
+    /// that no older copy comes into force. If place 0 holds no record and the places behind it are
+    /// blank, the device would look like one that never had a record. So the blank places are
+    /// overwritten before it. A place that cannot be read holds nothing that could be obeyed.
     fn next_to_discard(&self, layout: &Layout<'_>) -> Option<u8> {
         let rank = |place: &u8| match self.states.get(usize::from(*place)) {
             Some(CopyState::Valid { sequence }) => *sequence + 1,
@@ -207,11 +207,13 @@ impl Records {
         let region = layout.place(self.copy);
         let copy = &mut buffer[self.at..self.at + record::LEN_MAX];
         let len = if self.destroys() {
-            // Neither a record nor blank: a blank copy would pass for a device that never had one.
+            // Neither a record nor blank: a blank copy would look like a device that never had a
+            // record.
             copy.fill(RUINED);
             RUINED_LEN
         } else {
-            // Written as nothing, a record that breaks a rule would count as written.
+            // A record that breaks a rule must fail here. Otherwise nothing would be written, and
+            // the record would count as written.
             match record.emit(copy) {
                 Ok(len) => len,
                 Err(_) => return Step::Done(Outcome::WriteFailed(DeviceError::OutOfRange)),
@@ -227,9 +229,9 @@ impl Records {
         Step::Io(Io::Flush { device: layout.place(self.copy).device })
     }
 
-    /// Notes what the copy turned out to be. Of copies that are read for the first time, `record` is
-    /// the newer one.
-    // Apart, so that its record is not on the stack of everything else.
+    /// Notes the state of the copy. Of the copies that are read for the first time, `record` is the
+    /// newest one.
+    // A function of its own, so that its record is not on the stack of everything else.
     #[inline(never)]
     fn look(&mut self, result: IoResult, buffer: &[u8], record: Option<&mut Record>) -> CopyState {
         let state = match result {
@@ -254,18 +256,18 @@ impl Records {
         state
     }
 
-    /// Whether the copy is what the write under way was to make of it.
+    /// Whether the copy has the state that the write under way should give it.
     fn is_kept(&self, state: CopyState, record: &Record) -> bool {
         if self.destroys() {
-            // A blank copy would pass for one that was never written.
+            // A blank copy would look like one that was never written.
             return state == CopyState::Invalid;
         }
         state == CopyState::Valid { sequence: record.sequence }
     }
 
-    /// The write under way has failed in this place: on to the next one. Where it was the end of a
-    /// renumbering, what stands decides which copy is in force: the one that could not be
-    /// destroyed, or, once it is no record any more, the highest that is left.
+    /// The write under way has failed in this place: on to the next one. At the end of a
+    /// renumbering, the copies on the device decide which one is in force. This is the copy that
+    /// could not be destroyed, or, once that is no record any more, the highest that is left.
     fn failed(&mut self, layout: &Layout<'_>, error: DeviceError) -> Step<Outcome> {
         let failure = *self.failure.get_or_insert(error);
         let count = layout.places().len() as u8;
@@ -297,7 +299,7 @@ impl Records {
         Step::Done(Outcome::WriteFailed(failure))
     }
 
-    /// A copy is as it was to be: what comes next?
+    /// The copy has the state that it should have: chooses the next step.
     fn kept(&mut self, layout: &Layout<'_>, record: &Record) -> Step<Outcome> {
         match self.purpose {
             Purpose::Record => self.current = Some(self.copy),
@@ -305,7 +307,8 @@ impl Records {
                 if self.purpose == Purpose::Renumber {
                     self.purpose = Purpose::Supersede;
                 }
-                // The lowest of those above it first: the highest is in force until it is gone.
+                // The lowest of the copies above it first: the highest is in force until it is
+                // destroyed.
                 let count = layout.places().len() as u8;
                 let above = |place: &u8| {
                     self.sequence_of(*place).filter(|sequence| *sequence > record.sequence)
@@ -340,7 +343,7 @@ impl Records {
         // At rest, unless another operation is asked for.
         match (core::mem::replace(&mut self.phase, Phase::Idle), result) {
             (phase @ (Phase::Read | Phase::Verify), Err(_)) if !self.again => {
-                // Once more, before the copy counts as lost and may be written over.
+                // Read once more, before the copy counts as lost and may be overwritten.
                 self.again = true;
                 Step::Io(self.read_in(layout, phase))
             }
@@ -360,8 +363,8 @@ impl Records {
             }
             (Phase::Erase, Ok(())) => self.write(layout, record, buffer),
             (Phase::Write, Ok(())) => self.flush(layout, Phase::Flush),
-            // A worn-out card says that all is well and keeps nothing: a try that is counted there
-            // would be one of many without an end.
+            // A worn-out card reports success and keeps nothing. If tries were counted there,
+            // the count would be lost each time, and a slot would have tries without end.
             (Phase::Flush | Phase::CheckFlush, Ok(())) => {
                 Step::Io(self.read(layout, Phase::Verify))
             }
@@ -381,7 +384,7 @@ impl Records {
                     },
                 )
             }
-            // After any write error what stands there is read: the write may have happened.
+            // After any write error the copy is read: the write may have happened.
             (Phase::Erase | Phase::Write | Phase::Flush, Err(error)) => {
                 self.failure.get_or_insert(error);
                 Step::Io(self.read(layout, Phase::Check))
@@ -389,13 +392,13 @@ impl Records {
             (Phase::Check, result) => {
                 let state = self.look(result, buffer, None);
                 if self.is_kept(state, record) {
-                    // It is there; only a flush that succeeds makes it last.
+                    // The bytes are there. Only a flush that succeeds makes them durable.
                     return self.flush(layout, Phase::CheckFlush);
                 }
                 self.failed(layout, DeviceError::Io)
             }
             (Phase::CheckFlush, Err(error)) => self.failed(layout, error),
-            // Not asked for anything: the caller stepped a machine that was at rest.
+            // No operation was asked for: the caller stepped a machine that was at rest.
             (Phase::Idle, _) => Step::Done(Outcome::WriteFailed(DeviceError::Io)),
         }
     }

@@ -1,12 +1,13 @@
-//! The one door to storage: what a block device must do, and what it may do when the power fails.
+//! The only access to storage: what a block device must do, and what it may do when the power
+//! fails.
 //!
-//! Nothing here decides anything. Only [`driver`](crate::driver) calls a [`BlockDevice`]; every
-//! other module of the core sees [`Geometry`] values at most.
+//! No decision is made here. Only [`driver`](crate::driver) calls a [`BlockDevice`]; every other
+//! module of the core sees [`Geometry`] values at most.
 //!
 //! # The power-loss contract
 //!
 //! The protocols of this crate are correct on any device that keeps these promises, and need no
-//! more than these:
+//! other promise:
 //!
 //! 1. **Torn writes.** When power is lost during [`write`](BlockDevice::write), each bit of the
 //!    range holds either what it held before or what was written, in any mixture. Bytes outside the
@@ -51,7 +52,7 @@ pub trait BlockDevice {
     /// `offset` and the length of `bytes` are multiples of [`Geometry::write_granule_bytes`]. On a
     /// device that must be erased first ([`Geometry::erased`] is `Some`), the range was erased since
     /// it was last written. A part whose writing was cut counts as written, also if it reads as
-    /// erased: a device that cannot write it again says so by an error, best by
+    /// erased. A device that cannot write it again reports an error, best
     /// [`DeviceError::NotErased`].
     ///
     /// # Errors
@@ -176,8 +177,8 @@ const fn is_aligned(value: u64, unit: u32) -> bool {
     value & (unit as u64 - 1) == 0
 }
 
-/// Why a device could not do what it was asked. The numbers leave the device in reports: they are
-/// fixed and never reordered.
+/// Why a device could not do an operation. The numbers leave the device in reports: they are fixed
+/// and never reordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -197,7 +198,7 @@ pub enum DeviceError {
     Full = 6,
     /// The range was written since it was last erased.
     NotErased = 7,
-    /// The device reported success, and does not hold what was written.
+    /// The device reported success, and does not hold the bytes that were written.
     NotKept = 8,
 }
 

@@ -1,7 +1,7 @@
 //! Flash behind the `embedded-storage` traits as [`BlockDevice`]s.
 //!
-//! Both adapters translate and check; neither buffers. The traits count in `u32`: what lies behind
-//! 4 GiB cannot be reached and is left out of the capacity.
+//! Both adapters translate and check; neither buffers. The traits count in `u32`: bytes behind 4
+//! GiB cannot be reached and are left out of the capacity.
 
 use embedded_storage::ReadStorage;
 use embedded_storage::nor_flash::{NorFlash, NorFlashError, NorFlashErrorKind};
@@ -11,9 +11,10 @@ use super::{BlockDevice, DeviceError, Geometry};
 /// NOR flash: erased to ones, and erased before every write.
 ///
 /// `embedded-storage` calls a word whose write was cut by power loss undefined, where point 1 of
-/// the [contract](super) wants each bit old or new. Nothing here relies on the difference, for
-/// every value is read through a checksum or a digest; but a controller whose error correction
-/// faults on a half-written word must turn that fault into an error of its `read`, not a trap.
+/// the [contract](super) wants each bit old or new. The core does not rely on the difference,
+/// because every value is read through a checksum or a digest. But a controller whose error
+/// correction faults on a half-written word must turn that fault into an error of its `read`, not a
+/// trap.
 #[derive(Debug)]
 pub struct NorDevice<F> {
     flash: F,

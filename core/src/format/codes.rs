@@ -1,7 +1,7 @@
-//! Enums that stand in formats as one byte.
+//! Enums that formats store as one byte.
 
-/// Declares an enum with fixed byte codes, encoded as that byte. A code that stands for nothing
-/// parses to `Unknown`, so that the check that follows can name it; the check then refuses it.
+/// Declares an enum with fixed byte codes, encoded as that byte. A code without a meaning parses to
+/// `Unknown`, so that the later check can name the code. That check then refuses it.
 macro_rules! code_enum {
     (
         $(#[$meta:meta])*

@@ -1,4 +1,5 @@
-//! The signed wrapper around every payload, read by hand before anything is trusted.
+//! The signed wrapper around every payload. Its framing is parsed by hand before anything is
+//! trusted.
 //!
 //! ```text
 //!  0  4  magic "SBEN"
@@ -14,10 +15,10 @@
 //! ..  m  payload
 //! ```
 //!
-//! What is signed is [`signed_bytes`]: the payload's digest, with its type, the role of the signer
+//! A signature covers [`signed_bytes`]: the payload's digest, with its type, the role of the signer
 //! and the product. So a keyset can never pass for a manifest, nor a channel key's signature for a
-//! release key's; and since the digest comes first, signatures are checked one after the other as
-//! they come, before the payload is read.
+//! release key's. The digest comes before the payload, so signatures are checked one after the
+//! other as they arrive, before the payload is read.
 
 use super::codes::code_enum;
 use super::keyset::KeyRole;
@@ -81,7 +82,7 @@ impl PayloadType {
 /// The header of an envelope, checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// What the payload claims to be; signatures cover the claim.
+    /// The type that the payload claims; signatures cover the claim.
     pub payload_type: PayloadType,
     /// Number of signatures, 1..=8.
     pub signatures: u8,
@@ -121,7 +122,8 @@ impl Header {
         if payload_len == 0 || payload_len as usize > payload_max {
             return Err(FormatError::Bounds(Field::PayloadLen));
         }
-        // What a payload may have beyond that of a device, the whole may have beyond as well.
+        // A payload of some types may be longer than a device reads; the whole may be longer by as
+        // much.
         let most = LEN_MAX - HEADER_LEN + payload_max - PAYLOAD_LEN_MAX;
         if signatures_len as usize > LEN_MAX || (signatures_len + payload_len) as usize > most {
             return Err(FormatError::Bounds(Field::SignatureLen));
@@ -138,7 +140,7 @@ impl Header {
     }
 }
 
-/// What orders the signatures of an envelope, and keeps count of their kinds.
+/// Keeps the order of the signatures of an envelope, and counts them by kind.
 #[derive(Clone, Debug)]
 pub(crate) struct Entries {
     before: (u8, KeyName),
@@ -297,7 +299,7 @@ impl<'a> Envelope<'a> {
             }
         }
         out[at..].copy_from_slice(payload);
-        // One set of rules: what is written must be readable.
+        // The written envelope is checked by the rules of reading: it must be readable.
         Envelope::parse(out).map(|_| len)
     }
 
@@ -307,7 +309,7 @@ impl<'a> Envelope<'a> {
         &self.header
     }
 
-    /// What the payload claims to be; signatures cover the claim.
+    /// The type that the payload claims; signatures cover the claim.
     #[must_use]
     pub const fn payload_type(&self) -> PayloadType {
         self.header.payload_type
@@ -319,7 +321,7 @@ impl<'a> Envelope<'a> {
         self.payload
     }
 
-    /// Whether the payload is the one that the header, and so each signature, speaks of.
+    /// Whether the payload has the digest that the header names, and that each signature covers.
     #[must_use]
     pub fn has_its_payload<H: crate::verify::Sha256>(&self) -> bool {
         digest_of::<H>(self.payload) == self.header.digest
@@ -356,7 +358,7 @@ pub fn signed_bytes(header: &Header, role: KeyRole, product: &Id) -> [u8; SIGNED
     out
 }
 
-/// As [`signed_bytes`], of a payload that is at hand and has no envelope yet.
+/// As [`signed_bytes`], for a payload that has no envelope yet.
 #[must_use]
 pub fn to_be_signed(
     payload_type: PayloadType,

@@ -1,4 +1,4 @@
-//! The two small blocks at the head of a slot that say how far it has come.
+//! The two small blocks at the head of a slot that say whether it is complete and confirmed.
 //!
 //! ```text
 //!  0  4  magic: "SBCM" committed, "SBOK" confirmed
@@ -9,7 +9,7 @@
 //!
 //! The commit block is written when every byte of the slot is in place and was read back; the
 //! confirmed block when the running system proved its health. They serve when all copies of the
-//! boot record are lost, and grant no trust: what they name is verified like everything else.
+//! boot record are lost, and grant no trust: the manifest they name is verified like any other.
 
 use super::{Digest, FormatError, crc32, u32_at};
 

@@ -1,4 +1,4 @@
-//! The keys that roots vouch for, with what each may sign and how many must agree.
+//! The keys that roots sign, with what each key may sign and how many keys must sign.
 
 use heapless::Vec;
 
@@ -12,7 +12,7 @@ pub const SCHEMA: u8 = 1;
 pub const KEYS_MAX: usize = 8;
 
 code_enum! {
-    /// In what capacity a key signs. The code stands in the signed bytes.
+    /// The role in which a key signs. The code is part of the signed bytes.
     pub enum KeyRole {
         /// Signs keysets and releases of the loader. Never in a keyset: roots are built in.
         Root = 0, "root";
@@ -96,8 +96,8 @@ impl Keyset {
         keyset.read(bytes).map(|()| keyset)
     }
 
-    /// Reads a keyset without looking whether its fields keep their bounds: for tools that say what is
-    /// wrong with one that [`parse`](Self::parse) refuses.
+    /// Reads a keyset without a check of the bounds of its fields: for tools that report what is
+    /// wrong with a keyset that [`parse`](Self::parse) refuses.
     ///
     /// # Errors
     /// [`FormatError`] for bytes that cannot be decoded.
@@ -106,10 +106,10 @@ impl Keyset {
         wire::parse(bytes, &mut keyset).map(|()| keyset)
     }
 
-    /// What stands where a keyset will be read to.
+    /// A blank value, into which a keyset will be read.
     pub(crate) const BLANK: Self = <Self as wire::Wire>::BLANK;
 
-    /// As [`parse`](Self::parse), in place; after an error it is none.
+    /// As [`parse`](Self::parse), in place. After an error the value is no keyset.
     #[inline(never)]
     pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<(), FormatError> {
         // The schema comes first, so that a later one is named rather than called malformed.
@@ -146,7 +146,7 @@ impl Keyset {
         if self.version == 0 || self.version == u32::MAX {
             return Err(FormatError::Bounds(Field::KeysetVersion));
         }
-        // What they ask for in a keyset of these keys comes last: a later kind is told first.
+        // The kinds are checked before the thresholds: a later kind is then reported first.
         for rule in self.rules {
             rule.check_kinds()?;
         }

@@ -5,8 +5,8 @@ use super::codes::code_enum;
 use super::wire::{Reader, Wire, Writer};
 use super::{Field, FormatError};
 
-/// What a key is called: an Ed25519 key by itself, any other by the SHA-256 of the public key. So
-/// keysets and roots are short whatever the kind.
+/// The name of a key: an Ed25519 key is its own name, any other key has the SHA-256 of its public
+/// key. So keysets and roots are short whatever the kind.
 pub type KeyName = [u8; 32];
 
 code_enum! {
@@ -160,7 +160,8 @@ impl Rule {
             return Err(FormatError::Bounds(Field::Threshold));
         }
         for (kind, threshold) in self.parts() {
-            // A threshold of 0, or above the number of keys, has switched off checks elsewhere.
+            // A threshold of 0, or above the number of keys, has switched off checks in other
+            // projects.
             if threshold == 0
                 || threshold > kind.count_max()
                 || usize::from(threshold) > holders(kind)

@@ -11,9 +11,9 @@
 //!                                     12  4  CRC-32 of the generation, then bytes 0..12
 //! ```
 //!
-//! The header stands at the start of the directory and at its end, so that one worn granule does not
-//! cost the block. A cell's checksum takes in the generation of its block, so that on a medium that is not erased
-//! what an earlier generation left is no entry.
+//! The header is at the start of the directory and at its end, so that one worn granule does not
+//! cost the block. A cell's checksum includes the generation of its block. So on a medium that is
+//! not erased, a cell of an earlier generation is no entry.
 
 use super::codes::code_enum;
 use super::manifest::COMPONENTS_MAX;
@@ -45,7 +45,7 @@ code_enum! {
         Committed = 4, "committed";
         /// The slot's system has proven its health.
         Confirmed = 5, "confirmed";
-        /// Neither of both any more.
+        /// The slot is neither complete nor confirmed any more.
         Unmarked = 6, "unmarked";
     }
 }
@@ -90,7 +90,7 @@ impl Cell {
         Ok(cell)
     }
 
-    /// Whether slot, component and body are such as its kind has.
+    /// Whether slot, component and body are valid for the kind.
     fn is_sound(&self) -> bool {
         let has_body = matches!(self.kind, EntryKind::Record | EntryKind::Head | EntryKind::Index);
         let slots = if self.kind == EntryKind::Record { 1 } else { SLOTS_MAX };

@@ -222,8 +222,8 @@ impl Wire for Component {
         self.load.take(reader);
         self.linked.take(reader);
         self.encryption.take(reader);
-        // More fields follow the code of an encryption: what is behind it must not be read as
-        // something else, and the refusal must name it.
+        // More fields follow the code of an encryption. They must not be read as other fields, and
+        // the refusal must name the encryption.
         if self.encryption != Encryption::None {
             let code = self.encryption.code().into();
             reader.fail(FormatError::Unknown { field: Field::Encryption, code });
@@ -319,8 +319,8 @@ impl Manifest {
         manifest.read(bytes).map(|()| manifest)
     }
 
-    /// Reads a manifest without looking whether its fields keep their bounds: for tools that say what is
-    /// wrong with one that [`parse`](Self::parse) refuses.
+    /// Reads a manifest without a check of the bounds of its fields: for tools that report what is
+    /// wrong with a manifest that [`parse`](Self::parse) refuses.
     ///
     /// # Errors
     /// [`FormatError`] for bytes that cannot be decoded.
@@ -329,10 +329,10 @@ impl Manifest {
         wire::parse(bytes, &mut manifest).map(|()| manifest)
     }
 
-    /// What stands where a manifest will be read to.
+    /// A blank value, into which a manifest will be read.
     pub(crate) const BLANK: Self = <Self as wire::Wire>::BLANK;
 
-    /// As [`parse`](Self::parse), in place; after an error it is none.
+    /// As [`parse`](Self::parse), in place. After an error the value is no manifest.
     #[inline(never)]
     pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<(), FormatError> {
         match bytes.first() {
@@ -396,7 +396,7 @@ impl Manifest {
             return Err(Unknown { field: Field::Architecture, code });
         }
         let epochs = &self.epochs;
-        // A system that could not read what it writes would lose its data at the next start.
+        // A system that cannot read the epoch it writes would lose its data at the next start.
         if epochs.reads_min > epochs.writes || epochs.writes > epochs.reads_max {
             return Err(Bounds(Field::Epochs));
         }
@@ -423,7 +423,8 @@ impl Manifest {
                         || other.linked == 0
                         || component.linked == 0)
             };
-            // Two kernels in one slot: the one that was checked need not be the one that starts.
+            // With two kernels in one slot, the kernel that was checked need not be the one that
+            // starts.
             if self.components[..at].iter().find(same).is_some() {
                 return Err(Duplicate(Field::ComponentRole));
             }

@@ -1,8 +1,8 @@
 //! Bytes to values and back.
 //!
 //! Every format has a `parse` and an `emit` that are inverses: bytes are accepted only if emitting
-//! the value gives the same bytes again. Nothing here trusts, decides or reads a device. The byte
-//! drawings are in `docs/FORMAT.md`, and golden bytes in the tests hold them.
+//! the value gives the same bytes again. No code here trusts, decides or reads a device. The byte
+//! drawings are in `docs/FORMAT.md`. Tests compare the formats with fixed golden bytes.
 
 mod codes;
 pub mod envelope;
@@ -135,7 +135,7 @@ impl PartialOrd for Floor {
     }
 }
 
-/// Why bytes are not a value of the format they were read as. Numbers are fixed.
+/// Why bytes are not a value of the format they were read as. The numbers are fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]

@@ -1,10 +1,10 @@
-//! What somebody says of an update beside the manifest: where it is offered now, that it is
+//! What a signer states about an update beside the manifest: where it is offered now, that it is
 //! approved, that it passed.
 //!
 //! A statement is a file beside the bundle. It names the manifest by digest, so that the bundle
 //! itself, once tested, is never packed again. A channel statement replaces the manifest's channel
-//! and rollout, never its class, trust or floor. Statements bear numbers: a later one takes the place
-//! of those before it, in whatever order they come.
+//! and rollout, never its class, trust or floor. Statements bear numbers: a later one replaces
+//! those before it, in whatever order they come.
 
 use super::codes::code_enum;
 use super::keyset::KeyRole;

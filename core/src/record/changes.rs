@@ -8,13 +8,13 @@ use crate::format::{
 use crate::select::{Candidate, Claim};
 use crate::verify::Verified;
 
-/// What a confirmation came to.
+/// The result of a confirmation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Confirmation {
     /// The slot is good now; the record must be written.
     Confirmed,
-    /// It was good already: nothing to write.
+    /// It was good already: nothing is written.
     AlreadyGood,
 }
 
@@ -48,7 +48,7 @@ impl core::fmt::Display for ConfirmRefusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum OperatorRefusal {
-    /// Nothing good would be left to boot.
+    /// No good slot would be left to boot.
     NothingElseGood,
     /// The slot holds nothing that could be marked.
     NothingThere,
@@ -76,8 +76,8 @@ impl SlotEntry {
 }
 
 impl Body {
-    /// Boot step 2: a trial that was under its last attempt when the power came back is over.
-    /// Returns whether anything changed.
+    /// Boot step 2: a trial ends if it was on its last attempt when the power came back. Returns
+    /// whether anything changed.
     pub fn expire_trials(&mut self) -> bool {
         let mut changed = false;
         for slot in Slot::ALL {
@@ -109,8 +109,8 @@ impl Body {
         Some(attempt)
     }
 
-    /// Boot step 2, last part: a slot that verified is started for want of anything else, once,
-    /// counted, and under the manifest that was really found there.
+    /// Boot step 2, last part: a slot that verified is started because nothing else can be. It is
+    /// started once, counted, and recorded under the manifest that was found in it.
     pub(crate) fn last_resort(
         &mut self,
         slot: Slot,
@@ -125,19 +125,19 @@ impl Body {
         };
         entry.describe(manifest);
         if slot.kind() == SlotKind::Recovery {
-            // Recovery is never counted: there must be something left that always starts.
+            // Recovery is never counted: one slot must be left that always starts.
             entry.state = SlotState::Good;
             return 0;
         }
         entry.state = SlotState::Trying { left: 0, attempt, nonce };
-        // Where all are exhausted, each has its turn.
+        // If all slots are exhausted, each has its turn.
         if !Canary::SameOneForEver.sings() {
             self.rank(slot, false);
         }
         attempt
     }
 
-    /// Boot step 1 after all copies were lost: notes what was found in a slot.
+    /// Boot step 1 after all copies were lost: notes the manifest that was found in a slot.
     pub(crate) fn found(
         &mut self,
         slot: Slot,
@@ -166,8 +166,8 @@ impl Body {
         }
     }
 
-    /// The same, when nothing can be started: they may hold the only system that works, and are
-    /// held.
+    /// The same, when nothing can be started. The slots may hold the only system that works, and
+    /// are held.
     pub(crate) fn keep_unread(&mut self, slots: u8) {
         self.note_unread(slots);
         for slot in Slot::ALL {
@@ -175,9 +175,9 @@ impl Body {
         }
     }
 
-    /// Marks `slot` bad, and remembers its update as failed. Not one that is corrupt: it was read
-    /// back whole when it was installed, so the medium is at fault, and the same update must be
-    /// welcome as the repair.
+    /// Marks `slot` bad, and remembers its update as failed, unless it is corrupt. A corrupt update
+    /// was read back whole when it was installed, so the medium is at fault, and the same update
+    /// must be accepted as the repair.
     pub(crate) fn fail(&mut self, slot: Slot, fault: Fault) {
         let epoch = self.data_epoch;
         let entry = self.slot_mut(slot);
@@ -185,8 +185,8 @@ impl Body {
         entry.suspect = false;
         let mut shown = fault;
         if fault != Fault::Corrupt {
-            // As last resort once more, what a person called bad or cannot read the data does not
-            // become merely exhausted.
+            // The slot may have run once more on last resort. A slot that was marked bad, or that
+            // cannot read the data, does not become merely exhausted after that.
             shown = self.remember(digest, fault, 0);
             if shown == Fault::Exhausted && reads_max < epoch {
                 shown = Fault::DataEpoch;
@@ -195,21 +195,22 @@ impl Body {
         self.slot_mut(slot).state = SlotState::Bad { fault: shown };
     }
 
-    /// Adds a failure of the update `digest` to the ring; `at` is unix time in seconds, or 0. Returns
-    /// the failure that is noted from now on.
+    /// Adds a failure of the update `digest` to the ring; `at` is unix time in seconds, or 0.
+    /// Returns the failure that is recorded from now on.
     pub fn remember(&mut self, digest: Digest, fault: Fault, at: u64) -> Fault {
         let mut entry = Failed { digest, fault, count: 1, at };
         if let Some(found) = self.failed.iter().position(|failed| failed.digest == digest) {
             let old = self.failed[found];
             self.drop_failure(found);
             entry.count = old.count.saturating_add(1);
-            // What was refused for good stays so: exhaustion may only have been the power.
+            // An update that was refused for good stays so: exhaustion may only have been the
+            // power.
             if old.fault != Fault::Exhausted {
                 entry.fault = old.fault;
             }
         }
         if self.failed.len() == FAILED_MAX {
-            // The oldest that may be tried again goes first, else the oldest.
+            // The oldest that may be tried again is dropped first, else the oldest.
             let tired = self.failed.iter().position(|failed| failed.fault == Fault::Exhausted);
             self.drop_failure(tired.unwrap_or(0));
         }
@@ -226,9 +227,9 @@ impl Body {
         self.failed.pop();
     }
 
-    /// Gives what happened without a clock, or by a clock that was ahead, the time `now`, unix time
-    /// in seconds: failures, and the start of a hold. Deadlines stay. Returns whether anything
-    /// changed.
+    /// Gives the time `now`, unix time in seconds, to failures and to the start of a hold, if they
+    /// were noted without a clock or by a clock that was ahead. Deadlines stay. Returns whether
+    /// anything changed.
     pub fn stamp_failures(&mut self, now: u64) -> bool {
         let mut changed = false;
         let hold = (self.hold.until != 0).then_some(&mut self.hold.since);
@@ -270,12 +271,12 @@ impl Body {
         }
         entry.state = SlotState::Good;
         entry.suspect = false;
-        // Something works: suspects go before recovery again.
+        // A slot works: suspects go before recovery again.
         self.rank(Slot::Recovery, false);
         let entry = self.slot(proof.slot);
         let (epoch, priority) = (entry.epochs.writes, entry.priority);
-        // What was installed before it and still waits would go first at the next power-on, for
-        // trials do: a step back behind what is confirmed.
+        // An update that was installed before this one and still waits would go first at the next
+        // power-on, because trials do. That would be a step back from the confirmed update.
         for slot in Slot::ALL {
             let other = self.slot_mut(slot);
             let waits = matches!(other.state, SlotState::Ready { .. } | SlotState::Trying { .. });
@@ -297,8 +298,9 @@ impl Body {
         Ok(Confirmation::Confirmed)
     }
 
-    /// Takes every slot but `confirmed` out of use that cannot read the data any more: it migrates
-    /// from now on, and who cannot read it would start into ruins.
+    /// Takes every slot but `confirmed` out of use that cannot read the data any more. The
+    /// confirmed system migrates the data from now on, and a system that cannot read it would not
+    /// work.
     pub(crate) fn retire_unreadable(&mut self, confirmed: Option<Slot>) {
         let epoch = self.data_epoch;
         for slot in Slot::ALL {
@@ -317,11 +319,11 @@ impl Body {
         }
     }
 
-    /// The operator or the running system calls the update in `slot` bad, for good. `present` are the
-    /// slots that the device has, as bits. Returns whether that is new.
+    /// The operator or the running system marks the update in `slot` bad, for good. `present` are
+    /// the slots that the device has, as bits. Returns whether the mark is new.
     ///
     /// # Errors
-    /// [`OperatorRefusal`] if the slot is empty, or nothing good would be left.
+    /// [`OperatorRefusal`] if the slot is empty, or no good slot would be left.
     pub fn mark_bad(&mut self, slot: Slot, present: u8) -> Result<bool, OperatorRefusal> {
         let digest = self.slot(slot).digest;
         match self.slot(slot).state {
@@ -334,8 +336,8 @@ impl Body {
                 return Ok(false);
             }
             SlotState::Empty => return Err(OperatorRefusal::NothingThere),
-            // It never ran, and perhaps it is not even what it says: the slot is bad, and nothing
-            // is held against the update.
+            // The update never ran, and the slot may not hold what the record says. The slot
+            // becomes bad, and the update does not go on the failed list.
             SlotState::Writing => {
                 self.slot_mut(slot).state = SlotState::Bad { fault: Fault::MarkedBad };
                 return Ok(true);
@@ -352,8 +354,8 @@ impl Body {
         Ok(true)
     }
 
-    /// Boot step 2, last part: a watchdog ended what `candidate` started. A good slot becomes
-    /// suspect; a suspect, and recovery, go behind the other suspects and recovery. Returns whether
+    /// Boot step 2, last part: a watchdog ended the slot of `candidate`. A good slot becomes
+    /// suspect. A suspect, and recovery, go behind the other suspects and recovery. Returns whether
     /// anything changed.
     pub(crate) fn hung(&mut self, candidate: Candidate) -> bool {
         match candidate.claim {
@@ -374,9 +376,9 @@ impl Body {
         changed
     }
 
-    /// Calls off what waits to be tried, or is on trial: it is not started again, and nothing is held
-    /// against the update. `present` are the slots that the device has, as bits. Returns whether
-    /// anything changed.
+    /// Cancels an update that waits to be tried or is on trial. It is not started again, and does
+    /// not go on the failed list. `present` are the slots that the device has, as bits. Returns
+    /// whether anything changed.
     ///
     /// # Errors
     /// [`OperatorRefusal`] when no good slot would be left to start instead.
@@ -399,7 +401,8 @@ impl Body {
         Ok(changed)
     }
 
-    /// Takes the update `digest` off the list of those that failed here. Returns whether it was there.
+    /// Takes the update `digest` off the list of those that failed here. Returns whether it was
+    /// listed.
     pub fn forget(&mut self, digest: &Digest) -> bool {
         let found = self.failed.iter().position(|failed| failed.digest == *digest);
         if let Some(found) = found {
@@ -408,16 +411,17 @@ impl Body {
         found.is_some()
     }
 
-    /// Goes back from `slot`. An update that waits in another slot is called off as
-    /// [`cancel`](Self::cancel) does it, and that is all. Else a trial in `slot` ends as marked bad;
-    /// a good `slot` stays good and is held, and the other good one goes first. Returns the slot
-    /// that boots next. `present` are the slots that the device has, as bits: what the record knows
-    /// of others does not boot.
+    /// Goes back from `slot`. If an update waits in another slot, it is canceled as
+    /// [`cancel`](Self::cancel) does it, and nothing else changes. Otherwise a trial in `slot` ends
+    /// as marked bad; a good `slot` stays good and is held, and the other good slot goes first.
+    /// Returns the slot that boots next. `present` are the slots that the device has, as bits: a
+    /// slot that only the record has does not boot.
     ///
     /// # Errors
     /// [`OperatorRefusal`] when there is no other good slot.
     pub fn rollback(&mut self, slot: Slot, present: u8) -> Result<Slot, OperatorRefusal> {
-        // An operator who does not want the waiting update now may want it later: no ban.
+        // An operator who cancels the waiting update now may want it later: it is not refused for
+        // good.
         if self.slot(slot).state == SlotState::Good && self.cancel(present)? {
             return Ok(slot);
         }
@@ -435,7 +439,7 @@ impl Body {
         Ok(target)
     }
 
-    /// The good update slot other than `slot` that would go first. One below the recorded floor
+    /// The good update slot other than `slot` that would go first. A slot below the recorded floor
     /// would not be started.
     fn other_good(&self, slot: Slot, present: u8) -> Option<Slot> {
         let good = |other: &Slot| {
@@ -446,7 +450,7 @@ impl Body {
                 && entry.state == SlotState::Good
                 && entry.floor >= self.floor
         };
-        // `rev`, because of equals `max_by_key` gives the last: ties go to the lower number.
+        // `rev`, because `max_by_key` gives the last of equals: ties go to the lower number.
         Slot::ALL.into_iter().rev().filter(good).max_by_key(|other| self.slot(*other).priority)
     }
 
@@ -477,7 +481,7 @@ impl Body {
     /// Gives `slot` the highest priority, or the lowest, and leaves the order of the others. Returns
     /// whether anything changed.
     fn rank(&mut self, slot: Slot, first: bool) -> bool {
-        // Ranks instead of a count that would one day run over.
+        // Ranks instead of a count, because a count would overflow at some time.
         let before = self.slots.each_ref().map(|entry| entry.priority);
         let rank = |other: Slot| ((other == slot) == first, before[other as usize]);
         let mut changed = false;

@@ -1,7 +1,7 @@
-//! Which copy of the boot record is true, and how the record changes.
+//! Which copy of the boot record is authoritative, and how the record changes.
 //!
-//! All of it is pure; `crate::area` reads and writes. Boot protocol step 1. A write never
-//! touches the copy that is true, so no instant exists in which a power cut could lose all.
+//! All of it is pure; `crate::area` reads and writes. Boot protocol step 1. A write never touches
+//! the authoritative copy, so there is no instant at which a power cut loses all copies.
 
 mod changes;
 
@@ -10,54 +10,54 @@ pub use changes::{ConfirmRefusal, Confirmation, OperatorRefusal};
 use crate::device::DeviceError;
 use crate::format::{FormatError, Record, record};
 
-/// The sequence of a record that is rebuilt after all copies were lost, or renumbered: above that
-/// of a copy that was only unreadable for a while, so that it does not come back as the newer one.
-/// Two such losses with no write between them are not told apart; the write that follows ends the
-/// danger, for it replaces the old copy.
+/// The sequence of a record that is rebuilt after all copies were lost, or renumbered. It is above
+/// the sequence of a copy that was only unreadable for a while, so that such a copy does not come
+/// back as the newer one. Two such losses with no write between them are not told apart. The write
+/// that follows ends the danger, because it replaces the old copy.
 pub(crate) const SEQUENCE_AFTER_LOSS: u64 = 1 << 40;
 
-/// How many numbers a write leaves out while a place cannot be read: what stands there may be newer
-/// than all that can be read, by some writes, and must not come back as the newest.
+/// How many numbers a write leaves out while a place cannot be read. The copy in that place may be
+/// newer by some writes than all that can be read, and must not come back as the newest.
 pub(crate) const GAP: u64 = 16;
 
-/// What a write leaves out beside places in these states.
+/// How many numbers a write leaves out when the places are in these states.
 pub(crate) fn gap(states: &[CopyState]) -> u64 {
     let is_unread = |state: &CopyState| matches!(state, CopyState::Unreadable(_));
     if states.iter().any(is_unread) { GAP } else { 0 }
 }
 
-/// What one copy turned out to be.
+/// The result of reading one copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum CopyState {
     /// All bytes are 0x00, or all are 0xff: never written, or erased.
     Blank,
-    /// Torn, damaged, or something else.
+    /// Torn, damaged, or not a record.
     Invalid,
-    /// Sound, and of a format version this build cannot read.
+    /// Intact, and of a format version this build cannot read.
     Newer {
         /// Its version.
         version: u16,
     },
-    /// Sound.
+    /// Intact.
     Valid {
         /// Its sequence.
         sequence: u64,
     },
-    /// The device did not give it, twice.
+    /// The device failed to read it, twice.
     Unreadable(DeviceError),
 }
 
-/// What all copies together amount to.
+/// The result of reading all copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Choice {
-    /// The copy in this place is true.
+    /// The copy in this place is authoritative.
     Current {
         /// Number of the place, from 0.
         copy: u8,
     },
-    /// A later format is in use: nothing may be written, so nothing may be tried.
+    /// A later format is in use. Nothing may be written, so nothing may be tried.
     Newer,
     /// Never written, or cut short in the very first write, which goes to place 0: a new device.
     Factory,
@@ -65,7 +65,7 @@ pub enum Choice {
     Lost,
 }
 
-/// Decides which copy is true.
+/// Decides which copy is authoritative.
 #[must_use]
 pub fn choose(copies: &[CopyState]) -> Choice {
     let mut best: Option<(u64, u8)> = None;
@@ -73,18 +73,19 @@ pub fn choose(copies: &[CopyState]) -> Choice {
     for (place, copy) in (0..).zip(copies) {
         match *copy {
             CopyState::Newer { .. } => return Choice::Newer,
-            // On a tie the first: equal sequences are equal bytes, unless somebody forged one.
+            // On a tie the first: equal sequences are equal bytes, unless an attacker forged one.
             CopyState::Valid { sequence } => {
                 if best.is_none_or(|(highest, _)| sequence > highest) {
                     best = Some((sequence, place));
                 }
             }
             CopyState::Blank => any_blank |= place > 0,
-            // One write was begun at most: the first, which goes to place 0. A place behind it that
-            // is not blank was written once, so place 0 was too.
+            // At most one write was begun: the first, which goes to place 0. If a place behind it
+            // is not blank, that place was written once, and so was place 0.
             CopyState::Invalid => all_new &= place == 0,
-            // The first place may hold the only copy; another one that cannot be read is as good as
-            // blank while the first was never written.
+            // Place 0 may hold the only copy, so the device is not new if place 0 cannot be read.
+            // Another place that cannot be read counts as blank, as long as place 0 was never
+            // written.
             CopyState::Unreadable(_) => all_new &= place > 0,
         }
     }
@@ -95,7 +96,7 @@ pub fn choose(copies: &[CopyState]) -> Choice {
     }
 }
 
-/// What the bytes of a copy are, and the record if they are one.
+/// The state of a copy, and the record if the bytes are one.
 #[must_use]
 pub fn inspect(bytes: &[u8]) -> (CopyState, Option<Record>) {
     let mut record = Record::default();
@@ -103,7 +104,7 @@ pub fn inspect(bytes: &[u8]) -> (CopyState, Option<Record>) {
     (state, matches!(state, CopyState::Valid { .. }).then_some(record))
 }
 
-/// As [`inspect`], in place; the record is one only if the copy is valid.
+/// As [`inspect`], in place. `record` is a record only if the copy is valid.
 pub(crate) fn inspect_into(bytes: &[u8], record: &mut Record) -> CopyState {
     match record.read(bytes) {
         Ok(()) => CopyState::Valid { sequence: record.sequence },

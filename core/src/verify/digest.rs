@@ -4,7 +4,7 @@ use sha2::Digest as _;
 
 use crate::format::Digest;
 
-/// A provider of SHA-256. Hardware goes under the whole core by implementing this.
+/// A provider of SHA-256. Implement this to let the whole core use a hardware implementation.
 pub trait Sha256: Clone {
     /// Starts a digest.
     fn new() -> Self;
@@ -14,7 +14,8 @@ pub trait Sha256: Clone {
     fn finish(self) -> Digest;
 }
 
-/// SHA-256 of the `sha2` crate: whatever that finds on the processor, or portable code.
+/// SHA-256 of the `sha2` crate: hardware instructions that it finds on the processor, or portable
+/// code.
 #[derive(Clone, Debug)]
 pub struct SoftSha256(sha2::Sha256);
 
@@ -43,8 +44,8 @@ const INDEX_DOMAIN: &[u8; 19] = b"stillboot-index-v1\0";
 /// The index root of a component, folded from its bytes or from its chunk digests.
 ///
 /// Root = SHA-256 over `"stillboot-index-v1\0"`, the length (u64 LE), the chunk size (u32 LE) and
-/// the SHA-256 of each chunk in order. Length and chunk size stand inside, so that the same digests
-/// cannot be read as another cut of other bytes.
+/// the SHA-256 of each chunk in order. Length and chunk size are part of the input, so that the
+/// same digests cannot stand for other bytes that are cut into other chunks.
 #[derive(Clone, Debug)]
 pub struct IndexFold<H> {
     root: H,
@@ -67,7 +68,7 @@ impl<H: Sha256> IndexFold<H> {
         Self { root, chunk: H::new(), chunk_size, chunk_left: chunk_size, left: length }
     }
 
-    /// Starts another fold in its place.
+    /// Starts another fold in the same memory.
     #[inline(never)]
     pub(crate) fn restart(&mut self, length: u64, chunk_size: u32) {
         *self = Self::new(length, chunk_size);

@@ -1,9 +1,9 @@
-//! The head of a bundle or slot, verified as its bytes come.
+//! The head of a bundle or slot, verified while its bytes are read.
 //!
-//! A head is a keyset envelope, where keys come from keysets, and a manifest envelope. It is read in
-//! windows: [`HeadReader`] takes from a window what is whole in it, and asks for one that starts
-//! with what is not. Signatures are checked one after the other, those that this build passes over
-//! are never read, and only a payload must fit into a window.
+//! A head is a keyset envelope, where keys come from keysets, and a manifest envelope. It is read
+//! in windows. [`HeadReader`] takes every complete part from a window, and asks for the next
+//! window, which starts with the first incomplete part. Signatures are checked one after the other.
+//! Signatures that this build skips are never read. Only a payload must fit into a window.
 
 #[cfg(feature = "keysets")]
 use super::signature::meets;
@@ -30,7 +30,7 @@ pub const WINDOW_LEN_MIN: usize = envelope::PAYLOAD_LEN_MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Header,
-    /// So many signatures, in so many bytes, are to come.
+    /// This many signatures, in this many bytes, are to come.
     Signatures {
         left: u8,
         bytes: u32,
@@ -38,12 +38,12 @@ enum Part {
     Payload,
 }
 
-/// What came of a window.
+/// The result of reading a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// Go on with a window that starts with this byte of the head, at least so many bytes long.
+    /// Go on with a window that starts with this byte of the head and has at least this many bytes.
     More { from: usize, len: usize },
-    /// All signatures hold; the head has so many bytes, and the manifest's payload starts at this
+    /// All signatures hold. The head has this many bytes, and the manifest's payload starts at this
     /// byte of the window.
     Done { len: usize, payload: usize },
 }
@@ -140,7 +140,7 @@ impl HeadReader {
         }
     }
 
-    /// In whose name the envelope at hand is signed, now that all signatures are counted.
+    /// With whose authority the envelope at hand is signed, after all signatures are counted.
     fn authority(&self, device: &Device<'_>, slot_kind: SlotKind) -> Result<Authority, TrustError> {
         match device.trust {
             Trust::Key(_) => {
@@ -170,7 +170,7 @@ impl HeadReader {
                     SlotKind::Update => match meets(KeyRole::Release, one) {
                         Ok(()) => Ok(Authority::Release),
                         // Edge keys make up for signatures that are missing, not for a kind that
-                        // this build lacks: it would be the weaker one.
+                        // this build lacks: the rule would become the weaker one.
                         Err(error @ SignatureError::Kind { .. }) => Err(error),
                         Err(error) => match meets(KeyRole::EdgeRelease, two) {
                             Ok(()) => Ok(Authority::EdgeRelease),
@@ -183,7 +183,7 @@ impl HeadReader {
         }
     }
 
-    /// Takes from `window`, which holds the head from byte `from` on, all that is whole in it.
+    /// Takes every complete part from `window`, which holds the head from byte `from` on.
     #[inline(never)]
     pub(crate) fn take<H: Sha256>(
         &mut self,
@@ -255,7 +255,8 @@ impl HeadReader {
         Ok(())
     }
 
-    /// Takes a signature; the number of bytes that it needs if they are not there.
+    /// Takes a signature. If its bytes are not all in the window, gives the number of bytes that it
+    /// needs.
     fn take_signature(
         &mut self,
         device: &Device<'_>,
@@ -295,13 +296,13 @@ impl HeadReader {
     }
 
     #[cfg(not(feature = "keysets"))]
-    // The type stands for the call, which is the same in every build.
+    // The type parameter is unused in some builds: the call is the same in every build.
     #[allow(clippy::extra_unused_type_parameters)]
     fn take_keyset<H: Sha256>(&mut self, _payload: &[u8]) -> Result<(), TrustError> {
         Err(TrustError::NoTrust)
     }
 
-    /// The payload of the manifest, in the window that [`take`](Self::take) has ended with.
+    /// The payload of the manifest, in the last window that [`take`](Self::take) was given.
     fn payload<'w>(&self, window: &'w [u8], at: usize) -> &'w [u8] {
         window
             .get(at..)
@@ -309,7 +310,7 @@ impl HeadReader {
             .unwrap_or(&[])
     }
 
-    /// Reads the manifest from the window that [`take`](Self::take) has ended with; after an error
+    /// Reads the manifest from the last window that [`take`](Self::take) was given. After an error
     /// it is `None`.
     #[inline(never)]
     pub(crate) fn manifest(
@@ -336,8 +337,8 @@ impl HeadReader {
         result
     }
 
-    /// Digest and floor of the manifest, for who wants to know no more. The manifest is not on the
-    /// stack while signatures are checked, which take most of it.
+    /// Digest and floor of the manifest, for a caller that needs no more. The manifest is not on
+    /// the stack while signatures are checked, which take most of the stack.
     #[inline(never)]
     pub(crate) fn identity(
         &self,
@@ -347,7 +348,7 @@ impl HeadReader {
     ) -> Result<(Digest, Floor), TrustError> {
         let mut manifest = None;
         self.manifest(device, window, at, &mut manifest)?;
-        // It is there when there is no error.
+        // There is a manifest if there was no error.
         let manifest = manifest.ok_or(TrustError::NoTrust)?;
         Ok((manifest.digest, manifest.floor()))
     }
@@ -367,7 +368,7 @@ pub(super) fn read_manifest(
             Err(TrustError::EdgeOnly)
         }
         Ok(()) if value.product != device.product => Err(TrustError::WrongProduct),
-        // A release key must not be able to replace what holds the roots.
+        // A release key must not be able to replace the loader, which holds the roots.
         Ok(()) if value.is_of_loader() && authority != Authority::Roots => {
             Err(TrustError::LoaderRole)
         }
@@ -379,12 +380,13 @@ pub(super) fn read_manifest(
 /// keyset envelope (with roots) and the manifest envelope that follows it. Returns the manifest and
 /// the length of the head in bytes.
 ///
-/// `kind` is that of the slot it stands in or is going to: it decides which keys count.
+/// `kind` is the kind of the slot that holds the head or that the head goes to. It decides which
+/// keys count.
 ///
 /// Boot protocol step 4, install protocol step 1.
 ///
 /// # Errors
-/// [`TrustError`] for the first thing that is wrong.
+/// [`TrustError`] for the first fault that is found.
 pub fn verify_head<H: Sha256>(
     device: &Device<'_>,
     kind: SlotKind,
@@ -392,7 +394,7 @@ pub fn verify_head<H: Sha256>(
 ) -> Result<(Verified<Manifest>, usize), TrustError> {
     let mut manifest = None;
     let len = verify_head_into::<H>(device, kind, head, &mut manifest)?;
-    // It is there when there is no error.
+    // There is a manifest if there was no error.
     manifest.map(|manifest| (manifest, len)).ok_or(TrustError::NoTrust)
 }
 

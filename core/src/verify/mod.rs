@@ -1,8 +1,8 @@
 //! From parsed values to proofs: digests, signatures, and the token that says both were checked.
 //!
-//! [`Verified`] has no public maker. Whoever holds one holds a value whose exact bytes were signed
-//! by enough of the right keys, so code that boots or installs takes it as an argument and cannot
-//! be reached without it.
+//! [`Verified`] has no public constructor. A [`Verified`] value means that its exact bytes were
+//! signed by enough of the right keys. Code that boots or installs takes one as an argument, so it
+//! cannot run without a verified value.
 
 mod digest;
 mod head;
@@ -21,8 +21,8 @@ use crate::format::{
     PayloadType, Role, Rule, Statement, manifest,
 };
 
-/// What this build trusts from the start. Built into the loader and the agent; changed only with
-/// them.
+/// What this build trusts from the start. It is built into the loader and the agent, and changes
+/// only with them.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Trust<'a> {
@@ -31,7 +31,7 @@ pub enum Trust<'a> {
     Roots {
         /// 1 to 8 keys, no two alike.
         keys: &'a [RootKey],
-        /// Which of them must agree.
+        /// How many of these keys must sign, of each kind.
         rule: Rule,
     },
     /// One key that signs everything: the smallest build, without rotation or revocation.
@@ -71,7 +71,7 @@ impl RootKey {
 pub const ROOTS_MAX: usize = 8;
 
 impl Trust<'_> {
-    /// How many envelopes a head has: a keyset's before the manifest's, or that alone.
+    /// How many envelopes a head has: a keyset's before the manifest's, or the manifest's alone.
     pub(crate) const fn envelopes(&self) -> usize {
         match self {
             #[cfg(feature = "keysets")]
@@ -81,7 +81,7 @@ impl Trust<'_> {
     }
 }
 
-/// Which device this is: what a manifest must have been made for.
+/// Which device this is: a manifest must have been made for it.
 #[derive(Clone, Copy, Debug)]
 pub struct Device<'a> {
     /// The keys it trusts.
@@ -96,7 +96,7 @@ pub struct Device<'a> {
     pub architecture: crate::format::Architecture,
 }
 
-/// In whose name a manifest was signed.
+/// With whose authority a manifest was signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Authority {
@@ -144,7 +144,7 @@ impl<T> Verified<T> {
         self.keyset_version
     }
 
-    /// In whose name it was signed.
+    /// With whose authority the value was signed.
     #[must_use]
     pub const fn authority(&self) -> Authority {
         self.authority
@@ -152,13 +152,13 @@ impl<T> Verified<T> {
 }
 
 impl Verified<Manifest> {
-    /// The floor it reaches.
+    /// The floor that the value reaches.
     #[must_use]
     pub const fn floor(&self) -> Floor {
         self.value.floor(self.keyset_version)
     }
 
-    /// What orders updates: keyset version, then sequence.
+    /// The order of updates: keyset version, then sequence.
     #[must_use]
     pub const fn order(&self) -> (u32, u64) {
         (self.keyset_version, self.value.sequence)
@@ -173,11 +173,11 @@ pub enum TrustError {
     /// The device has no usable trust: no root keys, more than eight, one twice, or a rule that they
     /// cannot meet.
     NoTrust,
-    /// An envelope stands where another kind is due.
+    /// An envelope holds another kind of payload than is expected here.
     WrongPayload {
-        /// What is due.
+        /// The kind that is expected.
         expected: PayloadType,
-        /// What stands there.
+        /// The kind that was found.
         found: PayloadType,
     },
     /// The keyset's envelope or payload breaks its format.
@@ -196,7 +196,7 @@ pub enum TrustError {
     Statement(FormatError),
     /// A statement is not signed by the role of its kind.
     StatementSignature(SignatureError),
-    /// A key of the test suite, which everybody has, in a release build.
+    /// A key of the test suite, whose private key is public, is in a release build.
     TestKey,
     /// A release of the loader is not signed by the roots.
     LoaderSignature(SignatureError),
@@ -273,14 +273,15 @@ fn verify_envelope<H: Sha256>(
         }
     }
     meets(rule, role, found)?;
-    // Signed is the digest: another payload is another message.
+    // The digest is signed. Another payload with this signature would be another message.
     if !envelope.has_its_payload::<H>() {
         return Err(SignatureError::Wrong { role });
     }
     Ok(())
 }
 
-/// An empty or over-demanding set of roots has meant "no check" elsewhere. Here it means stop.
+/// An empty set of roots, or a rule that it cannot meet, has meant "no check" in other projects.
+/// Here it is an error.
 #[cfg(feature = "keysets")]
 fn check_roots<H: Sha256>(keys: &[RootKey], rule: Rule) -> Result<(), TrustError> {
     let repeated = keys.iter().enumerate().any(|(at, key)| keys[..at].contains(key));
@@ -361,7 +362,8 @@ pub fn verify_loader_release<H: Sha256>(
         authority: Authority::Roots,
     };
     head::read_manifest(device, envelope.payload(), &mut verified)?;
-    // One loader, and nothing that a slot could hold. There is a first one: none is refused.
+    // One loader, and nothing that a slot could hold. There is a first component: an empty list is
+    // refused.
     let components = verified.components.as_slice();
     let first = components
         .first()
@@ -383,7 +385,8 @@ pub fn verify_statement<H: Sha256>(
     envelope: &Envelope<'_>,
 ) -> Result<Verified<Statement>, TrustError> {
     expect_payload(envelope.payload_type(), PayloadType::Statement)?;
-    // Only to learn in which role it must be signed; it is believed after that was checked.
+    // Parsed only to learn in which role it must be signed. It is believed only after that was
+    // checked.
     let value = Statement::parse(envelope.payload()).map_err(TrustError::Statement)?;
     let role = value.kind.role().ok_or(TrustError::Statement(FormatError::Malformed))?;
     verify_under::<H>(device, keyset, envelope, role).map_err(TrustError::StatementSignature)?;
@@ -412,12 +415,14 @@ fn verify_under<H: Sha256>(
     verify_envelope::<H>(device, envelope, role, keyset.rule(role), is_key)
 }
 
-/// Verifies an envelope that must hold `kind.0`, signed in the role `kind.1` under a keyset that the
-/// roots signed; only then has `parse` read its payload. For payloads that the core itself does not
-/// read. The caller checks that the product, where the payload names one, is the device's.
+/// Verifies an envelope that must hold `kind.0`, signed in the role `kind.1` under a keyset that
+/// the roots signed. `parse` reads its payload only after that. This is for payloads that the core
+/// itself does not read. The caller checks that the product, where the payload names one, is the
+/// device's.
 ///
 /// # Errors
-/// [`TrustError::WrongPayload`], what `unsigned` makes of a [`SignatureError`], what `parse` returns.
+/// [`TrustError::WrongPayload`], the error that `unsigned` makes of a [`SignatureError`], the error
+/// of `parse`.
 #[cfg(feature = "keysets")]
 pub fn verify_payload<'e, H: Sha256, T, E: From<TrustError>>(
     device: &Device<'_>,
@@ -438,8 +443,8 @@ pub fn verify_payload<'e, H: Sha256, T, E: From<TrustError>>(
     })
 }
 
-/// Key ids of the keys that the test suite signs with, and that everybody can sign with: Ed25519
-/// seeds of SHA-256 of `stillboot test key 1` to `4`.
+/// Key ids of the keys that the test suite signs with. Their private keys are public: Ed25519 seeds
+/// of SHA-256 of `stillboot test key 1` to `4`.
 pub const TEST_KEY_IDS: [KeyId; 4] = [
     [0x47, 0xca, 0xc8, 0xe1, 0xfc, 0xe1, 0xe3, 0xd7],
     [0x8b, 0xad, 0x5a, 0x56, 0x25, 0xf3, 0xba, 0xe6],
@@ -475,9 +480,9 @@ pub enum ClassError {
     Revision {
         /// This device's revision.
         device: u16,
-        /// The oldest that fits.
+        /// The oldest revision that fits.
         min: u16,
-        /// The newest that fits.
+        /// The newest revision that fits.
         max: u16,
     },
     /// The components run on another architecture.

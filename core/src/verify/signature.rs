@@ -1,4 +1,4 @@
-//! Signatures of an envelope: checked one by one, counted by key, held against the rule of a role.
+//! Signatures of an envelope: checked one by one, counted by key, compared with the rule of a role.
 
 use ed25519_compact::{Error, PublicKey, Signature, VerifyingState};
 
@@ -7,10 +7,10 @@ use crate::canary::Canary;
 use crate::format::envelope::{Header, signed_bytes};
 use crate::format::{Id, KeyKind, KeyName, KeyRole, Rule};
 
-/// What people call a key: the first bytes of the SHA-256 of its public key.
+/// The short name of a key: the first bytes of the SHA-256 of its public key.
 pub type KeyId = [u8; 8];
 
-/// Why an envelope's signatures do not suffice.
+/// Why an envelope's signatures are not enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -96,14 +96,14 @@ pub(crate) fn check_one(
 ///
 /// # Errors
 /// [`SignatureError`]: too few, no such role, or a kind that cannot be checked. The other part of
-/// such a rule never suffices alone: it would be the weaker one.
+/// such a rule is never enough alone: it would be the weaker one.
 #[inline(never)]
 pub(crate) fn meets(rule: Rule, role: KeyRole, found: u8) -> Result<(), SignatureError> {
     if rule.is_none() {
         return Err(SignatureError::NoSuchRole { role });
     }
-    // Before any count: a kind that is lacking must be told, not that signatures are missing, which
-    // those of another role could make up for.
+    // Before any count: the error must name the kind that is lacking. "Signatures missing" would be
+    // wrong, because signatures of another role could make up for those.
     let lacking = rule.parts().find(|(kind, _)| !kind.is_supported());
     if let Some((kind, _)) = lacking
         && !Canary::WeakerKindSuffices.sings()
@@ -134,15 +134,15 @@ pub enum SignatureFault {
 ///
 /// # Errors
 /// [`SignatureFault`].
-// Each half is kept apart: their stacks, the deepest of the core, are then not added to each other,
-// nor to those of the callers.
+// Each half is a function of its own. Their stacks, the deepest of the core, are then not added to
+// each other, nor to those of the callers.
 #[inline(never)]
 pub fn verify_signature(
     public: &[u8; 32],
     pieces: &[&[u8]],
     signature: &[u8; 64],
 ) -> Result<(), SignatureFault> {
-    // Used where it is: moved out of the result, half a kilobyte would be on the stack twice.
+    // Used in place: moved out of the result, half a kilobyte would be on the stack twice.
     match &mut begin(public, signature) {
         Ok(state) => {
             for piece in pieces {

@@ -18,7 +18,7 @@ use stillboot::operate::{self, Answer, Operate, OperateError};
 use stillboot::verify::SoftSha256;
 use stillboot_policy as policy;
 
-/// Somebody who wants to know of each step.
+/// A caller that wants to know of each step.
 pub trait Watch {
     /// The machine waits for so many bytes of the stream: what it had before is dealt with.
     fn receive(&mut self, _len: usize) {}

@@ -6,12 +6,13 @@
 //!                                                             <- grow down
 //! ```
 //!
-//! The kernel is read to `base` and verified there, when its header is not known yet; nearly all
-//! have a `text_offset` of 0 and start from that very place. Everything else lies above it, for a
-//! kernel that wants to be at the start of memory cannot reach what lies below, and as far away as
-//! possible, for a kernel clears the memory behind itself before it looks at the tree.
+//! The kernel is read to `base` and verified there, before its header is known. Nearly all kernels
+//! have a `text_offset` of 0 and start from that very place. Everything else lies above the kernel,
+//! because a kernel that wants to be at the start of memory cannot reach lower memory. It lies as
+//! far away as possible, because a kernel clears the memory behind itself before it looks at the
+//! tree.
 //!
-//! Where things go is arithmetic and is tested anywhere. What touches the machine is at the end.
+//! The choice of places is arithmetic and is tested on any host. The machine code is at the end.
 
 use core::fmt;
 use core::ops::Range;
@@ -84,8 +85,8 @@ impl FreeMemory {
         self.0.push(range).map_err(|_| HandoffError::TooManyRanges)
     }
 
-    /// Takes out what somebody uses: the loader itself, the tree it was given, reservations. It need
-    /// not be memory that was added.
+    /// Takes out memory in use: the loader itself, the tree it was given, reservations. It need not
+    /// be memory that was added.
     ///
     /// # Errors
     /// [`HandoffError::TooManyRanges`]: the memory may not be used then.
@@ -203,10 +204,10 @@ impl Arena {
 mod machine {
     use core::arch::asm;
 
-    /// Drops what caches hold of the memory. An earlier program may have left lines there that
-    /// nobody sees while the caches are off: written back they would destroy what was loaded, and
-    /// read by a kernel with its caches on they would hide it. So it is called before memory is
-    /// filled and again before the kernel starts.
+    /// Drops the cache lines of the memory. An earlier program may have left lines there, which
+    /// have no effect while the caches are off. Written back, they would destroy what was loaded.
+    /// Read by a kernel with its caches on, they would hide what was loaded. So this is called
+    /// before memory is filled and again before the kernel starts.
     ///
     /// # Safety
     /// The caches are off, and nothing in the memory matters that only a cache holds.

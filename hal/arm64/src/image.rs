@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(place(&wide), Some(0x4100_0000));
         assert_eq!(place(&[0x4020_0000..0x4020_0000]), Some(0x4020_0000));
         assert_eq!(place(&[0..u64::MAX]), None);
-        // What ends below the offset is in nobody's way.
+        // A range that ends below the offset is not in the way.
         let low = [0x4000_0000..0x4020_0001];
         assert_eq!(image(0x8_0000).place(&memory, &low), Some(0x4028_0000));
         // The lowest memory there is, in whatever order it is listed.

@@ -86,7 +86,7 @@ impl<'a> Bundle<'a> {
             rest = later;
             let mut fold = IndexFold::<H>::new(component.length, manifest.chunk_size);
             fold.bytes(content);
-            // The index is of use to who reads a stream. A wrong one would still be a forgery.
+            // Only a reader of a stream uses the index. A wrong index would still be a forgery.
             let mut listed = IndexFold::<H>::new(component.length, manifest.chunk_size);
             listed.entries(index);
             if fold.finish() != component.index_root || listed.finish() != component.index_root {

@@ -1,7 +1,7 @@
 //! The command line of a kernel: the verified one, with the boot proof appended where there is one.
 //!
-//! What the machine's firmware hands to the loader never gets here: whoever can write that could
-//! otherwise change what the kernel does.
+//! The command line that the machine's firmware hands to the loader is never used here. An attacker
+//! who can write that line could otherwise change what the kernel does.
 
 use alloc::vec::Vec;
 

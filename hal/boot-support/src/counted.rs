@@ -1,9 +1,9 @@
-//! A floor that cannot be put back with the chip that holds it: kept in a variable, together with
-//! the count of a TPM's counter, which only ever rises.
+//! A floor that does not fall when an old copy of its flash chip is written back. It is kept in a
+//! variable, together with the count of a TPM's counter, which only ever rises.
 //!
-//! A variable of the firmware is out of reach of the system that runs. Whoever can write the flash
-//! chip can still write an old one back. Then its count is below the counter, and the store fails:
-//! nothing new is tried or installed, and good slots start.
+//! The running system cannot write a variable of the firmware. An attacker who can write the flash
+//! chip can still write an old variable back. Then its count is below the counter, and the store
+//! fails: nothing new is tried or installed, and good slots start.
 //!
 //! ```text
 //! first raise   define the counter | write floor and count | seal: from now on both must be there
@@ -17,8 +17,8 @@
 //! counts then, and is bound to a new counter: a device that lost its TPM's memory must go on. So is
 //! the floor of a loader that kept it in a variable alone.
 //!
-//! What this stops is the chip of another day. Who can write any bytes to the chip can write a lower
-//! floor with the count of today: nothing in the variable is secret.
+//! This stops an old copy of the chip. An attacker who can write any bytes to the chip can write a
+//! lower floor with the present count: nothing in the variable is secret.
 
 use stillboot::driver::{RollbackStore, StoreError};
 use stillboot::format::{Floor, SlotKind};
@@ -37,13 +37,13 @@ pub trait Cell {
     /// What is kept, `None` if nothing ever was.
     ///
     /// # Errors
-    /// It cannot be told.
+    /// It cannot be found out.
     fn read(&mut self, kind: SlotKind) -> Result<Option<Counted>, StoreError>;
 
     /// A floor that was kept before there was a counter.
     ///
     /// # Errors
-    /// It cannot be told.
+    /// It cannot be found out.
     fn uncounted(&mut self, kind: SlotKind) -> Result<Option<Floor>, StoreError>;
 
     /// Whether a write would have room.
@@ -72,10 +72,10 @@ pub enum State {
 
 /// A counter that never goes back, of each kind of slots.
 pub trait Counter {
-    /// How it stands.
+    /// The state of the counter.
     ///
     /// # Errors
-    /// It cannot be told.
+    /// It cannot be found out.
     fn state(&mut self, kind: SlotKind) -> Result<State, StoreError>;
 
     /// Makes one, at a count that it chooses. Only where there is none.

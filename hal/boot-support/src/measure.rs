@@ -11,9 +11,9 @@
 //! no trace. The proof differs from one power-on to the next and is in no register. Events are of
 //! type `EV_IPL`; the text is for people, the register knows the data alone.
 //!
-//! The registers are chosen so that nobody else extends them on the way: firmware uses 0 to 7, the
-//! kernel's own stub 9, systemd's stub in a unified image 11 to 13, shim 14. GRUB uses 8, and is not
-//! there.
+//! The registers are chosen so that no other program extends them on the way: firmware uses 0 to 7,
+//! the kernel's own stub 9, systemd's stub in a unified image 11 to 13, shim 14. GRUB uses 8, and
+//! is not there.
 
 use alloc::borrow::Cow;
 use alloc::format;

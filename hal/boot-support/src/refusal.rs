@@ -19,14 +19,14 @@ impl Refusal {
         Self { reason: reason.into(), is_of_machine: false }
     }
 
-    /// The cause is outside of it: memory, a service of the firmware, somebody else's initrd. An
-    /// update must not be given up for that.
+    /// The cause is outside of the slot: memory, a service of the firmware, an initrd of another
+    /// program. The update must not be given up for that.
     #[must_use]
     pub fn of_machine(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), is_of_machine: true }
     }
 
-    /// What the core is to be told.
+    /// The event for the core.
     #[must_use]
     pub const fn event(&self) -> Event<'static> {
         if self.is_of_machine { Event::NotStarted } else { Event::Returned }

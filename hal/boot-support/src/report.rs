@@ -1,5 +1,5 @@
-//! The text of the report: what this power-on found, for the system that was started or whoever reads
-//! the console.
+//! The text of the report: what this power-on found, for the system that was started or an operator
+//! at the console.
 //!
 //! ```text
 //! record: current

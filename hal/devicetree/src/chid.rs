@@ -193,7 +193,7 @@ impl Kind {
     }
 
     /// Whether it has two fields only: too few to tell one product from another. A server of one
-    /// maker was given a tablet's tree, and hung, for they had the same stock number.
+    /// maker was given a tablet's tree, and hung, because they had the same stock number.
     #[must_use]
     pub fn is_weak(self) -> bool {
         self.fields().count() <= 2

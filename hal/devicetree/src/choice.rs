@@ -1,8 +1,8 @@
 //! Which tree a machine gets: the one decision of this crate.
 //!
 //! 1. The firmware describes the machine itself: its tree stays, unless the set has the tree with
-//!    the same first compatible. Ids are not asked, for the firmware knows better than they do. Nor
-//!    are they where its tree cannot be read.
+//!    the same first compatible. Ids are not used, because the firmware knows better than they
+//!    do. They are not used either where the firmware's tree cannot be read.
 //! 2. The firmware has no tree, or one that describes nothing: the first kind of id, in the order of
 //!    [`Kind::BY_PRIORITY`], that the machine has and the set knows. Ids of two fields count only
 //!    where the set says so.
@@ -120,8 +120,8 @@ impl core::error::Error for Refusal<'_> {}
 /// decision for the report.
 ///
 /// # Errors
-/// Why the slot must not start. A set that is broken was signed by mistake: what else is wrong with
-/// the slot nobody knows, so it is refused whether it needs a tree or not.
+/// Why the slot must not start. A broken set was signed by mistake, and the slot may have other
+/// mistakes too. So it is refused whether it needs a tree or not.
 pub fn choose_for_slot<'a>(
     set: Option<&'a [u8]>,
     is_required: bool,

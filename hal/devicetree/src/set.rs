@@ -18,8 +18,8 @@
 //! the order of the bytes of their ids, so finding one takes a few steps however many there are. The
 //! manifest covers the component as a whole, so it covers the index and every tree.
 //!
-//! Whoever builds a set is told of every ambiguity (`build`, with the feature `alloc`). One that
-//! stands in a set all the same makes no match: a wrong tree may stop a machine from booting, a
+//! `build` (feature `alloc`) reports every ambiguity to the caller that builds a set. An ambiguity
+//! that is in a set all the same makes no match: a wrong tree may stop a machine from booting, a
 //! missing one costs it some devices.
 
 use core::fmt;
@@ -445,7 +445,7 @@ mod build {
         machines: &[Machine],
     ) -> Result<Vec<u8>, Vec<BuildError>> {
         let mut errors = Vec::new();
-        // By compatible, for that is their order.
+        // By compatible, because the set has that order.
         let mut by_compatible: BTreeMap<String, (&str, &[u8])> = BTreeMap::new();
         for (name, bytes) in trees {
             let is_name =

@@ -8,10 +8,10 @@
 //! | `stillboot-a`, `-b`, `-c`, `-recovery` | the slots, each with its head in the last 32 KiB |
 //! | `stillboot-a-rootfs`, ... | a further region of a slot, for components of that role |
 //!
-//! The boot record is looked for on the own disk first: the one that the loader came from, or that
-//! the tool was told first. Slots are looked for first on the disk with the record, so that a disk
-//! that is plugged in cannot stand in for what is there already. Two that fit equally are as bad as
-//! none. A slot that is unclear is left out and noted; it never stops another.
+//! The boot record is looked for on the own disk first: the disk that the loader came from, or that
+//! was named to the tool first. Slots are looked for first on the disk with the record, so that a
+//! disk that is plugged in later cannot replace the slots of that disk. Two slots that fit equally
+//! count as none. A slot that is unclear is left out and noted; it never stops another.
 //!
 //! Loaders and the tool call this module, so they see the same slots.
 
@@ -46,7 +46,7 @@ const ERASE_BLOCK: u64 = 4096;
 /// A disk to plan with.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
-    /// Whether the loader came from it, or the tool was told it first.
+    /// Whether the loader came from it, or it was named to the tool first.
     pub is_own: bool,
     /// Its units and size.
     pub geometry: Geometry,

@@ -8,9 +8,9 @@
 //! - Only where it is damaged the backup counts, by the same rules: the one that the primary's
 //!   header names if that header is sound, else the one in the last block. A backup that an MBR
 //!   with partitions of its own contradicts is an older use of the disk.
-//! - Partitions of ours are in the space for partitions and share no block with any other, or the
-//!   disk is refused: an update of one would destroy the other. What belongs to others may be odd;
-//!   it is passed over and noted.
+//! - Partitions of ours are in the space for partitions and share no block with any other.
+//!   Otherwise the disk is refused: an update of one would destroy the other. A partition that is
+//!   not ours may be odd; it is skipped and noted.
 
 use alloc::format;
 use alloc::string::String;
@@ -54,7 +54,7 @@ pub struct Table {
     pub disk_guid: Guid,
     /// The partitions in use that are sound.
     pub partitions: Vec<Partition>,
-    /// What was passed over, and why.
+    /// The partitions that were skipped, and why.
     pub notes: Vec<String>,
 }
 

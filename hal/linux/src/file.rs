@@ -291,8 +291,8 @@ impl BlockDevice for FileDevice {
 /// The largest page that Linux uses.
 const PAGE_BYTES_MAX: u64 = 64 * 1024;
 
-/// Up to here a flush leaves the page cache alone: a record or a commit block is read again by
-/// nobody in this power-on, and dropping pages costs more than writing it.
+/// Up to this size a flush leaves the page cache alone. A record or a commit block is not read
+/// again in this power-on, and dropping pages costs more than writing it.
 const DROP_BYTES_MIN: u64 = 64 * 1024;
 
 /// What was written since pages were last dropped.

@@ -1,9 +1,9 @@
 //! Where the loader's boot proof reaches the running system: finds its text, does not judge it.
 //!
 //! The loader hands the proof over in a volatile place, so that the one found here is of this
-//! power-on: the kernel command line, an EFI variable, or the device tree's `/chosen`. Whoever is
-//! root can forge all three; the proof guards against mistakes (confirming a slot that is not the
-//! one running), and the core compares it with the record before anything is written.
+//! power-on: the kernel command line, an EFI variable, or the device tree's `/chosen`. A process
+//! with root rights can forge all three. The proof guards against mistakes (confirming a slot that
+//! is not the one running), and the core compares it with the record before anything is written.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ pub const CHOSEN: &str = "proc/device-tree/chosen/stillboot,proof";
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProofError {
-    /// Two values cannot both be the loader's, and which one was added is anybody's guess.
+    /// Two values cannot both be the loader's, and it is unknown which one was added.
     #[error(
         "the kernel command line has `stillboot.proof` more than once: only the loader may add it"
     )]
@@ -58,8 +58,8 @@ pub enum ProofError {
 /// command line, else from the EFI variable, else from `/chosen`.
 ///
 /// # Errors
-/// [`ProofError`] of the first source that exists and is not right: the next one is not asked,
-/// for a proof that somebody tampered with must not be replaced by another one silently.
+/// [`ProofError`] of the first source that exists and is not right. The next source is not asked,
+/// because a proof that was tampered with must not be replaced by another one silently.
 pub fn read_live(root: &Path) -> Result<Option<String>, ProofError> {
     let cmdline = root.join("proc/cmdline");
     if let Some(bytes) = read_if_there(&cmdline)? {

@@ -31,7 +31,7 @@ pub struct Table {
     pub is_backup: bool,
     /// The partitions in use that are sound, by index.
     pub partitions: Vec<Partition>,
-    /// What was passed over, and why.
+    /// The entries that were skipped, and why.
     pub notes: Vec<String>,
 }
 

@@ -1,9 +1,9 @@
 //! The memory functions that compilers call, in few bytes.
 //!
 //! On a target without a C library, Rust brings its own, written to be fast: on a Cortex-M4 they
-//! take 2 KB, for each alignment has a copy. A boot loader spends its time in SHA-256 and Ed25519.
-//! Link this crate (`use stillboot_mem as _;`) and the linker takes these instead, for Rust's are
-//! weak. On targets with an operating system it is empty.
+//! take 2 KB, because each alignment has a copy. A boot loader spends its time in SHA-256 and
+//! Ed25519. Link this crate (`use stillboot_mem as _;`) and the linker takes these instead, because
+//! Rust's are weak. On targets with an operating system this crate is empty.
 
 #![no_std]
 // Else the compiler would see what the loops do, and call the functions they are in.

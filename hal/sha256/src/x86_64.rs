@@ -1,7 +1,8 @@
 //! SHA-NI.
 //!
-//! In `global_asm!`, for the UEFI target is compiled without SSE: the compiler would neither inline
-//! an intrinsic nor pass a vector there. The firmware itself runs with SSE enabled, as UEFI demands.
+//! In `global_asm!`, because the UEFI target is compiled without SSE: the compiler would neither
+//! inline an intrinsic nor pass a vector there. The firmware itself runs with SSE enabled, as UEFI
+//! demands.
 
 use core::arch::x86_64::__cpuid_count;
 

@@ -64,7 +64,7 @@ pub fn character(key: Key) -> Option<char> {
 fn lacks(missing: impl Fn(&uefi_raw::table::system::SystemTable) -> bool) -> bool {
     match table::system_table_raw() {
         // SAFETY: The firmware's table, which the entry point was given; it stays valid until the
-        // kernel takes over, and nobody writes to it meanwhile.
+        // kernel takes over, and no other code writes to it meanwhile.
         Some(table) => missing(unsafe { table.as_ref() }),
         None => true,
     }

@@ -19,8 +19,9 @@ pub const fn store() -> Store {
     CountedStore::new(CountedVariables, NvCounter)
 }
 
-/// Keeps the system that is started from counting: it could make a good store look old. Whoever owns
-/// the TPM can still remove the counters, which is as good as clearing it.
+/// Keeps the system that is started from counting: a count could make a good store look old. A user
+/// who has the owner rights of the TPM can still remove the counters, which has the effect of
+/// clearing it.
 pub fn lock() {
     for kind in [SlotKind::Update, SlotKind::Recovery] {
         // One that is not there needs no lock.
@@ -29,7 +30,7 @@ pub fn lock() {
 }
 
 /// A counter in the memory of the TPM, and beside it an index that exists once the counter's value
-/// is stored. Nobody needs an authorization to count; the counter is locked before a system starts.
+/// is stored. Counting needs no authorization; the counter is locked before a system starts.
 #[derive(Clone, Copy, Debug)]
 pub struct NvCounter;
 

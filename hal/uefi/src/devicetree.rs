@@ -102,7 +102,7 @@ fn made<M: AsRef<[u8]> + AsMut<[u8]>>(
     let failed = |why: &dyn core::fmt::Display| format!("its device tree is not installed: {why}");
     let of_machine = |why: &dyn core::fmt::Display| Refusal::of_machine(failed(why));
     let proof = proof.map(BootProof::emit);
-    // One that came with the tree is nobody's.
+    // A proof that came with the tree is not of this power-on: it is replaced or removed.
     let value = proof.as_deref().map_or(Value::Absent, Value::Text);
     let changes = [Change { name: PROOF, value }];
     let mut len = room(tree, &changes, &[]);
@@ -143,14 +143,14 @@ fn put(pages: Pages, old: *const c_void) -> Result<Installed, Refusal> {
     Ok(Installed { pages: Some(pages), old })
 }
 
-/// In one place, for each would take some room of its own.
+/// In one function, because each copy of this code would take some room.
 fn text(error: &dyn core::fmt::Display) -> String {
     format!("{error}")
 }
 
 impl Drop for Installed {
     fn drop(&mut self) {
-        // SAFETY: It was installed before, by whoever owns it; null takes the table away.
+        // SAFETY: The table was installed before, by its owner; null takes the table away.
         let restored = unsafe { boot::install_configuration_table(&TABLE, self.old) };
         if restored.is_err() {
             // The table still leads there.
@@ -201,8 +201,8 @@ fn panel() -> Option<Panel> {
         let Ok(edid) = open::<Edid>(handle) else { continue };
         let Some(start) = NonNull::new(edid.bytes.cast_mut()) else { continue };
         let len = edid.len.min(1024) as usize;
-        // SAFETY: The firmware says that so many bytes are there, and nobody changes them while
-        // the protocol is open.
+        // SAFETY: The firmware says that so many bytes are there, and no other code changes them
+        // while the protocol is open.
         let bytes = unsafe { core::slice::from_raw_parts(start.as_ptr(), len) };
         let panel = Panel::from_edid(bytes);
         if found.is_some() && panel.is_some() && found != panel {

@@ -29,8 +29,9 @@ impl Found {
     }
 }
 
-/// Lets the firmware's drivers take every device there is. A firmware that was told what to boot
-/// connects no more than that, and other disks do not exist until somebody asks.
+/// Lets the firmware's drivers take every device there is. A firmware with a fixed boot entry
+/// connects only the devices of that entry. Other disks are then not visible until a program asks
+/// for them.
 fn connect_all() {
     let Ok(handles) = boot::locate_handle_buffer(SearchType::AllHandles) else { return };
     for handle in handles.iter() {
@@ -54,8 +55,8 @@ pub enum Reach {
 /// is intact, may still be on another disk.
 ///
 /// # Errors
-/// [`PlanError`] if there is no record or no slot on any disk. What was passed over for a reason
-/// goes into `notes`.
+/// [`PlanError`] if there is no record or no slot on any disk. Each disk that was skipped for a
+/// reason goes into `notes`.
 pub fn plan(
     pinned: &[Pinned<'_>],
     reach: &mut Reach,
@@ -73,7 +74,7 @@ pub fn plan(
     *reach = Reach::All;
     notes.clear();
     connect_all();
-    // Disks that were open are opened anew: their numbers may change.
+    // Disks that were open are opened again: their numbers may change.
     let found = find(false, notes);
     let plan = Plan::new(&sources(&found), pinned)?;
     Ok(taken(plan, found))

@@ -18,7 +18,8 @@ pub fn own() -> Option<&'static [u8]> {
     let (start, len) = loaded.info();
     let len = usize::try_from(len).ok().filter(|_| !start.is_null())?;
     // SAFETY: The firmware says that so many bytes of this image are there, and they stay while it
-    // runs. Sections that are written to, such as its static variables, are read by nobody.
+    // runs. Sections that are written to, such as its static variables, are not read through this
+    // slice.
     Some(unsafe { core::slice::from_raw_parts(start.cast(), len) })
 }
 

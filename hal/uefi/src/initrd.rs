@@ -32,7 +32,7 @@ static STATIC_PATH: Path = PATH;
 /// Why the initial file system cannot be offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InitrdError {
-    /// Somebody offers one already, and the kernel might take that: it was not verified.
+    /// Another program offers one already, and the kernel might take that: it was not verified.
     Foreign,
     /// The firmware refused.
     Firmware(Status),
@@ -116,8 +116,8 @@ impl<'a> Initrd<'a> {
 
 impl Drop for Initrd<'_> {
     fn drop(&mut self) {
-        // SAFETY: Both were installed with these very pointers, and whoever found them has
-        // returned. Not installed yet is not an error that matters.
+        // SAFETY: Both were installed with these very pointers, and every caller that found them
+        // has returned. "Not installed yet" is not an error that matters.
         let (file, path) = unsafe {
             (
                 boot::uninstall_protocol_interface(

@@ -34,8 +34,8 @@ impl Pages {
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: The firmware gave these pages to us alone, `count` of them hold `len` bytes, and
-        // they stay ours until drop. What they hold was written by somebody outside of this
-        // program, so it is some fixed bytes. The borrow of `self` keeps writers out.
+        // they stay ours until drop. Their bytes were written by code outside of this program, so
+        // they are some fixed bytes. The borrow of `self` keeps writers out.
         unsafe { core::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 

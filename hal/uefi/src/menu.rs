@@ -88,7 +88,7 @@ impl Menu {
     }
 }
 
-/// Shows the menu and waits for a choice. `None` is to go on as if nobody had asked.
+/// Shows the menu and waits for a choice. `None` means to go on as if the menu had not been shown.
 pub fn ask<H: Sha256>(
     config: &BootConfig<'_>,
     devices: &mut [&mut dyn BlockDevice],
@@ -107,7 +107,7 @@ pub fn ask<H: Sha256>(
     while console::key().is_some() {}
     console::line(format_args!("A number starts that slot once, Enter starts as usual."));
     loop {
-        // As long as it takes: somebody is there.
+        // Without a limit: an operator is there.
         let Some(key) = console::wait_for_key(Duration::MAX) else { continue };
         let Some(character) = console::character(key) else { continue };
         let chosen = menu.choose(character);

@@ -81,7 +81,7 @@ impl Drop for Allowance {
     }
 }
 
-/// Whether the firmware refuses images that nobody it trusts has signed.
+/// Whether the firmware refuses images that are not signed by a key it trusts.
 #[must_use]
 pub fn is_on() -> bool {
     let mut value = [0; 1];
@@ -143,7 +143,7 @@ mod tests {
         }
     }
 
-    /// One test, for all of it stands in statics.
+    /// One test, because all of it uses the same statics.
     #[test]
     fn only_a_refusal_of_exactly_the_allowed_bytes_is_set_aside() {
         let bytes = [7; 64];

@@ -23,8 +23,8 @@ pub(crate) fn tpm() -> Option<ScopedProtocol<Tcg>> {
 
 /// Extends the registers, and the firmware's log of them. Returns a line for the report.
 ///
-/// A TPM that fails keeps nothing from starting: whoever relies on the registers finds them without
-/// what they should hold.
+/// A TPM that fails does not stop the start. A system that relies on the registers then finds them
+/// without the expected values.
 pub fn measure(all: &[Measurement<'_>]) -> String {
     let Some(mut tcg) = tpm() else { return "tpm: none\n".into() };
     for Measurement { pcr, data, event } in all {

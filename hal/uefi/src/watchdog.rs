@@ -9,10 +9,10 @@ use uefi::{Status, boot};
 /// Enough for a slow disk, and for an image until it takes over.
 pub const SECONDS: usize = 300;
 
-/// Numbers from 0x10000 on are free for anybody.
+/// Numbers from 0x10000 on are free for any program.
 const CODE: u64 = 0x5_711b;
 
-/// Arms it anew, to reset in `seconds`.
+/// Arms the watchdog again, to reset in `seconds`.
 ///
 /// # Errors
 /// What the firmware says: [`Status::UNSUPPORTED`] without a watchdog.

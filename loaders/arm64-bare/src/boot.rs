@@ -80,8 +80,8 @@ fn run(tree: usize, started: u64) -> String {
     let Some(arena) = Arena::new(&machine.free) else {
         return "the machine has no memory for a kernel".into();
     };
-    // SAFETY: By its tree the machine has that memory, and nobody uses it: neither who wrote the
-    // tree nor we.
+    // SAFETY: By its tree the machine has that memory, and no one uses it: neither the program that
+    // wrote the tree nor this loader.
     let mut places = unsafe { Places::new(arena) };
     let ready = match choose(&machine, &mut places, started) {
         Ok(ready) => ready,
@@ -195,7 +195,7 @@ fn tree_of_slot<'a>(
     if set.is_none() && !is_required {
         return Ok((None, None));
     }
-    // Nobody but the tree says what machine this is.
+    // Only the tree says what machine this is.
     let (tree, decision) =
         choose_for_slot(set, is_required, &Fields::default(), Ok(Some(&machine.tree)))
             .map_err(|refusal| format!("{refusal}"))?;

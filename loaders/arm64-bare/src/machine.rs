@@ -99,7 +99,8 @@ fn text<'a>(node: &Node<'a>, name: &str) -> Option<&'a str> {
     node.property(name)?.strings().next()
 }
 
-/// The properties of `/chosen` that whoever started us may have put randomness in.
+/// The properties of `/chosen` in which the program that started the loader may have put
+/// randomness.
 pub const SEEDS: [&str; 2] = ["kaslr-seed", "rng-seed"];
 
 /// One of them.

@@ -38,8 +38,8 @@ mod trust {
     include!(concat!(env!("OUT_DIR"), "/trust.rs"));
 }
 
-/// Everybody can sign with the keys of the test suite. The core refuses them as well; here it is
-/// said when the loader is built, and not when it is needed.
+/// The keys of the test suite are public, so any party can sign with them. The core refuses them as
+/// well. This check reports them when the loader is built, and not when it is needed.
 const _: () = assert!(
     !trust::TEST_ROOTS || cfg!(debug_assertions),
     "the roots are keys of the test suite: a release build of the loader refuses them"

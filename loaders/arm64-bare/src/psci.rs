@@ -6,7 +6,7 @@ use smccc::{Hvc, Smc, psci};
 
 use crate::processor;
 
-/// How it is called, once the tree has told. Stored and loaded only: exclusive accesses need caches.
+/// How PSCI is called, as the tree says. Stored and loaded only: exclusive accesses need caches.
 static METHOD: AtomicU8 = AtomicU8::new(UNKNOWN);
 const UNKNOWN: u8 = 0;
 const HVC: u8 = 1;
@@ -22,12 +22,12 @@ pub fn learn(method: &str) {
     METHOD.store(method, Ordering::Relaxed);
 }
 
-/// Starts the machine anew.
+/// Resets the machine.
 pub fn reset() -> ! {
     let is_smc = match METHOD.load(Ordering::Relaxed) {
         HVC => false,
         SMC => true,
-        // Whoever is at EL2 has no hypervisor to call.
+        // At EL2 there is no hypervisor to call.
         _ => processor::exception_level() == 2,
     };
     // Neither returns where it works.

@@ -33,8 +33,8 @@ mod trust {
 /// Whom the loader trusts.
 static ROOTS: &[RootKey] = &RootKey::ed25519_all(trust::ROOTS);
 
-/// Everybody can sign with the keys of the test suite. The core refuses them as well; here it is
-/// said when the stub is built, and not when it is needed.
+/// The keys of the test suite are public, so any party can sign with them. The core refuses them as
+/// well. This check reports them when the stub is built, and not when it is needed.
 const _: () = assert!(
     !trust::TEST_ROOTS || cfg!(debug_assertions),
     "the roots are keys of the test suite: a release build of the stub refuses them"

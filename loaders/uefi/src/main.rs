@@ -1,8 +1,8 @@
 //! BOOTX64.EFI and BOOTAA64.EFI: a boot loader of a few lines, on stillboot.
 //!
-//! It has no configuration. Whom it trusts and for which device it is were compiled in (`build.rs`);
-//! everything else stands in the boot record and in signed manifests. It says nothing unless
-//! something is wrong, or somebody presses a key while it starts.
+//! It has no configuration. The keys it trusts and its device class were compiled in (`build.rs`).
+//! Everything else is in the boot record and in signed manifests. It prints nothing unless
+//! something is wrong, or an operator presses a key while it starts.
 
 #![cfg_attr(target_os = "uefi", no_std, no_main)]
 // On the host this is compiled to be checked; nothing calls it.
@@ -39,8 +39,8 @@ mod trust {
 /// Whom the loader trusts.
 static ROOTS: &[RootKey] = &RootKey::ed25519_all(trust::ROOTS);
 
-/// Everybody can sign with the keys of the test suite. The core refuses them as well; here it is
-/// said when the loader is built, and not when it is needed.
+/// The keys of the test suite are public, so any party can sign with them. The core refuses them as
+/// well. This check reports them when the loader is built, and not when it is needed.
 const _: () = assert!(
     !trust::TEST_ROOTS || cfg!(debug_assertions),
     "the roots are keys of the test suite: a release build of the loader refuses them"
@@ -79,7 +79,7 @@ fn boot() -> ! {
     console::line(format_args!("stillboot: nothing can be started\r\n{failure}"));
     let _ = watchdog::arm(2 * PATIENCE.as_secs() as usize);
     let _ = console::wait_for_key(PATIENCE);
-    // What failed may work the next time; somebody who is there presses a key then.
+    // The failure may be gone the next time. An operator who is there can press a key then.
     runtime::reset(ResetType::COLD, Status::LOAD_ERROR, None)
 }
 
@@ -159,9 +159,9 @@ struct PowerOn<'a> {
 }
 
 impl PowerOn<'_> {
-    /// Runs the core until something is started. Returns the report if nothing was, and nothing if
-    /// somebody pressed a key. With `chosen`, no key is looked for, and a floor that was set aside
-    /// for want of other slots is obeyed.
+    /// Runs the core until something is started. Returns the report if nothing was started, and
+    /// `None` if an operator pressed a key. With `chosen`, no key is looked for, and a floor that
+    /// was ignored because no other slot reaches it is obeyed.
     fn start(
         &mut self,
         config: &BootConfig<'_>,

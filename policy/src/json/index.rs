@@ -14,8 +14,8 @@
 //! [`ChannelIndex::parse`] checks all of them once, and offers and patches are read one at a time.
 //! Apart from the bytes themselves there is room for two entries of a list and the text of one.
 //!
-//! It only advises: it says where to look. What is installed is decided by the manifest that is
-//! found there, so the most that a false index does is to send devices to nothing.
+//! An index only advises where to look. The manifest that is found there decides what is installed,
+//! so the most that a false index does is to send devices to addresses without an update.
 
 use core::borrow::Borrow;
 use core::cmp::Ordering;

@@ -97,7 +97,7 @@ pub enum LatestError {
     },
     /// The key is no usable Ed25519 key: not on the curve, or of small order.
     WeakKey,
-    /// A key of the test suite, which everybody has, in a release build.
+    /// A key of the test suite, whose private key is public, in a release build.
     TestKey,
     /// The signature is neither 64 bytes nor 128 hexadecimal digits. A missing one has 0 bytes.
     SignatureForm {
@@ -385,7 +385,7 @@ fn signature_from(bytes: &[u8]) -> Result<[u8; 64], LatestError> {
 
 /// The values of all fields, empty where they are missing.
 fn fields(document: &[u8]) -> Result<[&str; FIELDS.len()], LatestError> {
-    // White space around the object is not what anybody publishes; one newline at the end is.
+    // No publisher writes white space around the object; one newline at the end is usual.
     if document.first() != Some(&b'{') {
         return Err(LatestError::Syntax);
     }
@@ -443,7 +443,7 @@ impl<'de> Visitor<'de> for Fields<'_> {
         let mut values = [None; FIELDS.len()];
         // Ends at the first field that is there twice, so after 13 turns at the latest.
         while let Some(name) = map.next_key::<&str>()? {
-            // Before its value is read: what an unknown field holds is nobody's business.
+            // Before its value is read: the value of an unknown field is ignored.
             let Some(at) = FIELDS.iter().position(|field| field.name == name) else {
                 // Cut where it is longer: that it is unknown is what matters.
                 let shown = name.chars().take(FieldName::new().capacity()).collect();

@@ -34,8 +34,8 @@ impl Log {
         (self.failure, self.stops) = (None, stops);
         self.without_record = false;
         let len = cells_of(layout, record.len() as u64);
-        // What an installation said it will append comes on top.
-        // Once: what follows is appended where room was made.
+        // Room for the parts that an installation will append is added. It is asked for once: the
+        // later entries are appended where that room was made.
         let (more, more_cells) = core::mem::take(&mut self.reserve);
         if self.has_current
             && !self.may_be_outranked(layout)
@@ -46,9 +46,10 @@ impl Log {
         self.move_on(layout)
     }
 
-    /// Whether a block that could not be read may be of a higher generation: what is appended here
-    /// would be lost when it is read again. A block that was made beside it is not outranked. Of two
-    /// blocks the one that is left goes on as long as it has room.
+    /// Whether a block that could not be read may be of a higher generation. An entry that is
+    /// appended here would be lost when that block is read again. A block that was made while that
+    /// block was unreadable is not outranked. Of two blocks, the one that is left is used as long
+    /// as it has room.
     fn may_be_outranked(&self, layout: &Layout<'_>) -> bool {
         let states = self.states.get(..layout.places().len()).unwrap_or(&[]);
         let mut below = 0;
@@ -75,7 +76,7 @@ impl Log {
         let at = if len == 0 { 0 } else { self.free };
         self.entry = Live { kind, slot, component, extent: Extent { at, len } };
         self.phase = Phase::Cell;
-        // The cell is written in the next step, when the buffer is at hand.
+        // The cell is written in the next step, when there is a buffer.
         Io::Flush { device: layout.place(self.block).device }
     }
 
@@ -193,7 +194,7 @@ impl Log {
         Step::Io(Io::read(geometry, region, region.len as usize, self.at))
     }
 
-    /// The entry is on the medium: it counts from now on.
+    /// The entry is on the medium and counts from now on.
     pub(super) fn appended(&mut self, layout: &Layout<'_>) -> Step<Outcome> {
         let cell = Self::cell_of(layout, self.entry);
         self.table.take(&cell, self.entry.extent);
@@ -201,9 +202,9 @@ impl Log {
         Step::Done(Outcome::Written)
     }
 
-    /// A mark without a place of its own: it goes to the medium with the next write of the record,
-    /// which moves everything. Heads and indexes cannot wait: an installation makes room for them
-    /// before.
+    /// Defers a mark that has no room: it goes to the medium with the next write of the record,
+    /// which moves everything. Heads and indexes cannot wait, so an installation makes room for
+    /// them before.
     pub(super) fn defer(&mut self, layout: &Layout<'_>, entry: Live) -> Option<()> {
         self.is_worn = true;
         let cell = Self::cell_of(layout, entry);
@@ -212,7 +213,7 @@ impl Log {
         })
     }
 
-    /// An append has failed: the block is not written any more by this machine.
+    /// An append has failed: this machine does not write the block any more.
     pub(super) fn append_failed(
         &mut self,
         layout: &Layout<'_>,
@@ -241,8 +242,8 @@ impl Log {
         record: &Record,
     ) -> Step<Outcome> {
         if let Err(error) = result {
-            // A cell that was begun by a write that was cut reads as erased, and is not. Drivers of
-            // flash say so by errors of many kinds.
+            // A cell whose write was cut may read as erased, although it is not. Drivers of flash
+            // report this by errors of many kinds.
             if phase == Phase::CellFlush && self.cell < cells(layout) {
                 let (number, entry, generation) = (self.cell, self.entry, self.generation);
                 self.cell += 1;
@@ -302,7 +303,7 @@ impl Log {
                 let len = usize::from(self.ground(layout).len) * cell_len(layout);
                 let erased = erased_value(layout, self.block);
                 if buffer[self.at..self.at + len].iter().any(|byte| *byte != erased) {
-                    // Something landed there that belongs elsewhere: the entry goes behind it.
+                    // Bytes that belong elsewhere were written here: the entry goes behind them.
                     let Live { kind, slot, component, extent } = self.entry;
                     if !self.has_room(layout, 1, extent.len) {
                         return self.append_failed(layout, DeviceError::NotErased);
@@ -323,7 +324,7 @@ impl Log {
     }
 
     /// Whether the buffer holds `record`, as read from `region`.
-    // Apart, so that its record is not on the stack of everything else.
+    // A function of its own, so that its record is not on the stack of everything else.
     #[inline(never)]
     pub(super) fn is_record(&self, region: Region, buffer: &[u8], record: &Record) -> bool {
         let mut found = Record::default();

@@ -1,10 +1,11 @@
 //! Record, heads, marks and indexes in an append-only log that two or more blocks share.
 //!
 //! Entries are appended to the block in force: first the cell of the directory, flushed, then the
-//! body. So what a cut left of a body lies in a cell's extent and is never written again. Where
-//! there is no more room, or a write failed, everything live goes to another block, which is
-//! erased first and gets its header last: that write is the switch. A block is erased only as the
-//! target of such a move, so all that lived in it has been in a younger one, read back, before.
+//! body. So the rest of a body whose write was cut lies in a cell's extent and is never written
+//! again. If there is no more room, or a write failed, everything live goes to another block. That
+//! block is erased first and gets its header last: that write is the switch. A block is erased only
+//! as the target of such a move. So everything that lived in it has been in a younger block, read
+//! back, before.
 
 mod appending;
 mod moving;
@@ -36,9 +37,9 @@ enum Phase {
     Idle,
     /// Reading the directory of a block.
     Directory,
-    /// The directory cannot be read as one: its headers, and cell after cell.
+    /// The directory cannot be read in one piece: its headers are read, then cell after cell.
     Piece(Piece),
-    /// Reading the last record, or the last one before those that are not sound.
+    /// Reading the last record, or the last one before those that are not intact.
     Record,
     // Appending.
     Cell,
@@ -47,7 +48,7 @@ enum Phase {
     BodyFlush,
     CheckCell,
     CheckBody,
-    /// Seeing that what a head or an index goes to is erased.
+    /// Reading back, to see that the room for a head or an index is erased.
     CheckGround,
     // Moving to another block.
     Erase,
@@ -66,8 +67,8 @@ enum Phase {
     },
     HeaderFlush,
     CheckHeader,
-    /// Ending blocks that would outrank a generation that starts again, or hold a record that is
-    /// discarded.
+    /// Ending blocks that would outrank a generation that starts again, or that hold a record that
+    /// is discarded.
     EndErase,
     EndFlush,
     EndCheck,
@@ -75,7 +76,7 @@ enum Phase {
 
 #[derive(Clone, Debug)]
 pub(super) struct Log {
-    /// Where in the buffer it reads to and writes from.
+    /// Where in the buffer reads go to and writes come from.
     at: usize,
     phase: Phase,
     /// The block that is read, or written.
@@ -88,47 +89,48 @@ pub(super) struct Log {
     generation: u64,
     /// The highest generation that was seen or written.
     highest: u64,
-    /// Records from this cell on are not sound.
+    /// Records from this cell on are not intact.
     limit: u16,
     /// The cell of the record in the table.
     record_cell: u16,
     /// Only this block is read again, for an earlier record.
     is_again: bool,
-    /// Blocks without a sound record, as bits; what is read again without them.
+    /// Blocks without an intact record, as bits. The blocks are read again without these.
     excluded: u8,
-    /// No block has a sound record: heads are taken from the highest one.
+    /// No block has an intact record: heads are taken from the highest one.
     gave_up: bool,
     /// The first cell of the directory that may be written.
     cell: u16,
     /// The first cell of the block that a body may be written to.
     free: u16,
-    /// A write to the block in force failed, or it was not made for appending: the next write moves.
+    /// A write to the block in force failed, or the block was not made for appending: the next
+    /// write moves.
     is_worn: bool,
     table: Table,
-    /// What is appended.
+    /// The entry that is appended.
     entry: Live,
     /// Blocks that the write under way has tried, as bits.
     tried: u8,
-    /// Blocks that said that they held what they do not, as bits: they are tried last.
+    /// Blocks that reported a successful write and did not keep it, as bits: they are tried last.
     unkept: u8,
-    /// The write under way ends there.
+    /// The write under way ends if a block did not keep it.
     stops: bool,
     failure: Option<DeviceError>,
     /// What an installation will append: cells of bodies, and entries.
     reserve: (u16, u16),
     /// The slot that a move leaves behind.
     given_up: Option<Slot>,
-    // Of a move: number of the live thing, its part, and where it goes.
+    // Of a move: number of the live thing, its part, and its new place.
     live: u16,
     done: u16,
     to: u16,
-    /// Checksum of the piece that was read from where it comes from.
+    /// Checksum of the piece that was read from its old place.
     sum: u32,
     new_generation: u64,
     without_record: bool,
 }
 
-/// What the directory of a block turned out to be.
+/// The result of reading the directory of a block.
 enum Directory {
     State(CopyState),
     Sound { generation: u64 },
@@ -190,7 +192,7 @@ impl Log {
                     self.again = true;
                     Step::Io(self.read_directory_in(layout, Phase::Directory))
                 }
-                // Flash with error correction does not give a granule whose programming was cut.
+                // Flash with error correction cannot read a granule whose programming was cut.
                 Err(error) => {
                     self.note(CopyState::Unreadable(error));
                     Step::Io(self.read_piece(layout, Piece::Header { last: false }))
@@ -203,7 +205,7 @@ impl Log {
             Phase::Piece(piece) => self.step_piece(layout, piece, result, buffer, record),
             Phase::Record => self.step_record(layout, result, buffer, record),
             Phase::Cell => {
-                // The flush before the first write of an entry changes nothing.
+                // The flush before the first write of an entry has no effect of its own.
                 if let Err(error) = result {
                     return self.append_failed(layout, error);
                 }

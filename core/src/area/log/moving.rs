@@ -14,7 +14,7 @@ use crate::record::{Choice, CopyState, SEQUENCE_AFTER_LOSS, gap};
 
 impl Log {
     /// Begins to move everything live, with the record that is to be written, to the next block
-    /// that was not tried. Without one, what stood before still stands.
+    /// that was not tried. If there is none, the old content is still in force.
     pub(super) fn move_on(&mut self, layout: &Layout<'_>) -> Io {
         if let Some(slot) = self.given_up.take() {
             self.table.clear(slot);
@@ -34,10 +34,10 @@ impl Log {
                 self.block = block;
                 self.tried |= 1 << block;
             }
-            // The step that follows sees that nothing is left to be tried.
+            // The next step sees that no block is left to be tried.
             None => self.block = u8::MAX,
         }
-        // Above that of a block which is only unreadable for a while.
+        // Above the generation of a block which is only unreadable for a while.
         let is_known = self.has_current || self.chosen(layout) == Choice::Factory;
         let after =
             self.highest.max(if is_known { 0 } else { SEQUENCE_AFTER_LOSS }) + gap(&self.states);
@@ -128,7 +128,7 @@ impl Log {
         directory + record.map_or(0, |record| cells_of(layout, record.len() as u64))
     }
 
-    /// Where the record of a move stands.
+    /// Where the record of a move is.
     pub(super) fn record_region(&self, layout: &Layout<'_>, record: &Record) -> Region {
         let at = cells_of(layout, directory_len(layout) as u64);
         body_of(layout, self.block, Extent { at, len: cells_of(layout, record.len() as u64) })
@@ -149,7 +149,7 @@ impl Log {
         }
     }
 
-    /// Whether the directory in the buffer has just what was moved.
+    /// Whether the directory in the buffer has exactly the things that were moved.
     pub(super) fn is_moved(
         &mut self,
         layout: &Layout<'_>,
@@ -191,7 +191,7 @@ impl Log {
         last: bool,
     ) -> Io {
         self.phase = Phase::Header { last };
-        // Also if this fails: the block may count later, and must not outrank what is written now.
+        // Also if this fails: the block may count later, and must not outrank later writes.
         self.highest = self.highest.max(self.new_generation);
         let len = header_len(layout);
         let from = if last { directory_len(layout) - len } else { 0 };
@@ -216,7 +216,7 @@ impl Log {
         }
     }
 
-    /// Ends the next block that would be taken for the one in force, the lowest of them first.
+    /// Ends the next block that would be taken for the one in force, the lowest generation first.
     pub(super) fn end_next(&mut self, layout: &Layout<'_>) -> Step<Outcome> {
         let count = layout.places().len() as u8;
         let mut lowest: Option<(u64, u8)> = None;
@@ -247,7 +247,7 @@ impl Log {
         self.tried = self.active.map_or(0, |active| 1 << active);
         (self.failure, self.stops) = (None, false);
         self.without_record = true;
-        // Also those of a later version: they are what is given up.
+        // Also those of a later version: the request gives them up.
         for state in &mut self.states {
             if let CopyState::Newer { .. } = state {
                 *state = CopyState::Valid { sequence: self.highest };
@@ -270,7 +270,7 @@ impl Log {
         }
         if let Err(error) = result {
             return match phase {
-                // Live, and it cannot be read.
+                // A live thing cannot be read: read it once more.
                 Phase::MoveRead | Phase::CompareSource if !self.again => {
                     self.again = true;
                     self.phase = phase;
@@ -279,20 +279,22 @@ impl Log {
                         None => self.move_failed(layout, error),
                     }
                 }
-                // What is being installed must not be left behind, nor the head of a slot that is
-                // complete: it may be readable tomorrow. An installation over that slot gives it up.
+                // An installation's own things must not be left behind, nor the head of a slot that
+                // is complete: the head may be readable later. An installation over that slot gives
+                // the head up.
                 Phase::MoveRead | Phase::CompareSource
                     if self.stops || self.is_of_a_whole_slot() =>
                 {
                     Step::Done(Outcome::WriteFailed(error))
                 }
-                // A body whose writing was cut, or an index, without which a slot boots as well:
-                // without it, rather than never again a record.
+                // The thing is a body whose writing was cut, or an index, without which a slot
+                // boots as well. It is left behind, because otherwise no record could ever be
+                // written again.
                 Phase::MoveRead | Phase::CompareSource => {
                     if let Some(live) = self.current_live() {
                         self.forget(live);
                     }
-                    // From the start, for its place is given to others.
+                    // The move starts again, because the place of this thing goes to others.
                     self.tried &= !(1 << self.block);
                     Step::Io(self.move_on(layout))
                 }
@@ -356,7 +358,7 @@ impl Log {
                 let region = self.target(layout, live);
                 self.phase = Phase::CompareTarget;
                 let len = region.len as usize;
-                // What was read is not kept in the buffer for longer.
+                // The buffer does not keep the bytes that were read, so their checksum is kept.
                 self.sum = crc32(&buffer[self.at..self.at + len]);
                 Step::Io(Io::read(layout.geometry(device), region, len, self.at))
             }
@@ -419,7 +421,7 @@ impl Log {
         }
     }
 
-    /// Whether what is moved is the head of a slot that is complete.
+    /// Whether the thing that is moved is the head of a slot that is complete.
     fn is_of_a_whole_slot(&self) -> bool {
         self.current_live().is_some_and(|live| {
             live.kind == EntryKind::Head && self.table.marks[0] & 1 << live.slot != 0

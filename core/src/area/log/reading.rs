@@ -1,4 +1,4 @@
-//! Reads the directories, and says where things are.
+//! Reads the directories, and finds the entries in them.
 
 use super::sizes::{
     block_cells, block_len, body_of, bytes_of, cell_at, cell_len, cells, cells_of, directory_len,
@@ -46,7 +46,7 @@ impl Log {
         head_len: usize,
     ) -> Result<(), LayoutError> {
         let mut bodies = u32::from(cells_of(layout, head_len as u64));
-        // A record, the head, both marks, and that there are none.
+        // A record, the head, both marks, and an entry that there are no marks.
         let mut entries = 5;
         for (_, component) in manifest.components_of(slot) {
             entries += 1;
@@ -70,20 +70,20 @@ impl Log {
             let needed = u64::from(needed).max(8 * u64::from(entries)) * cell;
             return Err(LayoutError::TooSmall { needed, available: block_len(layout).into() });
         }
-        // What the first write of the installation is to leave free, so that the last one need not
-        // move if that can be had.
+        // The first write of the installation leaves this much room free, so that the last write
+        // need not move, if that is possible.
         self.reserve = ((own.0 + record).min(u32::from(u16::MAX)) as u16, own.1);
         Ok(())
     }
 
-    /// What a slot holds is about to be replaced: if the next write of the record moves, it leaves
-    /// that behind.
+    /// The content of a slot is about to be replaced. If the next write of the record moves, the
+    /// content is left behind.
     pub(in crate::area) const fn give_up(&mut self, slot: Slot) {
         self.given_up = Some(slot);
     }
 
-    /// Whether what an installation said it will append has no room in the block in force: the next
-    /// write of the record makes it.
+    /// Whether the block in force has no room for what an installation said it will append. The
+    /// next write of the record makes the room.
     pub(in crate::area) fn lacks_room(&self, layout: &Layout<'_>) -> bool {
         !self.has_room(layout, self.reserve.1, self.reserve.0)
     }
@@ -106,7 +106,7 @@ impl Log {
         Io::read(layout.geometry(region.device), region, region.len as usize, self.at)
     }
 
-    /// Reads one header, or one cell, of a directory that cannot be read as one.
+    /// Reads one header, or one cell, of a directory that cannot be read in one piece.
     pub(super) fn read_piece(&mut self, layout: &Layout<'_>, piece: Piece) -> Io {
         self.phase = Phase::Piece(piece);
         let header = header_len(layout);
@@ -137,7 +137,7 @@ impl Log {
                     Ok(Ok(generation)) if self.begin_load(layout, generation) => Piece::Cell(0),
                     Ok(Ok(_)) => return self.next_directory(layout, record),
                     found => {
-                        // Else the block stays as it was noted: not read.
+                        // Otherwise the block stays as it was noted: not read.
                         if let Ok(Err(FormatError::Version { found })) = found {
                             self.note(CopyState::Newer { version: found });
                         }
@@ -151,7 +151,7 @@ impl Log {
             Piece::Cell(number) => {
                 match bytes {
                     Ok(bytes) => self.take_cell(layout, number, &bytes[..cell_len(layout)]),
-                    // Begun, whatever it was to be.
+                    // Begun, whatever entry it was to be.
                     Err(_) => self.cell = number + 1,
                 }
                 if number + 1 >= cells(layout) {
@@ -163,7 +163,7 @@ impl Log {
         Step::Io(self.read_piece(layout, next))
     }
 
-    /// The header of the directory that stands in the buffer.
+    /// The header of the directory that is in the buffer.
     pub(super) fn header(layout: &Layout<'_>, directory: &[u8]) -> Directory {
         let second = directory.len().saturating_sub(header_len(layout));
         let mut newer = None;
@@ -180,7 +180,7 @@ impl Log {
         })
     }
 
-    /// Takes the directory of the block that stands in the buffer, if it may be the one in force.
+    /// Takes the directory of the block from the buffer, if the block may be the one in force.
     pub(super) fn look(&mut self, layout: &Layout<'_>, buffer: &[u8]) {
         let directory = &buffer[self.at..self.at + directory_len(layout)];
         match Self::header(layout, directory) {
@@ -229,7 +229,7 @@ impl Log {
                 let at = cell_at(layout, cell.offset);
                 let extent = Extent { at, len: cell.cells.min(u16::MAX.into()) as u16 };
                 let end = at.saturating_add(extent.len);
-                // What lies elsewhere than behind the directory is forged: nothing is read by it.
+                // A body that is not behind the directory is forged: the body is not read.
                 let first = cells_of(layout, directory_len(layout) as u64);
                 let is_whole = cell.offset as usize & (cell_len(layout) - 1) == 0;
                 let is_inside = at >= first && end <= block_cells(layout) && is_whole;
@@ -246,7 +246,7 @@ impl Log {
                 }
                 self.cell = number + 1;
             }
-            // Begun once, and so not to be written again before it is erased.
+            // The cell was begun once, so it must not be written again before it is erased.
             Err(_) => {
                 let erased = erased_value(layout, self.block);
                 if bytes.iter().any(|byte| *byte != erased) {
@@ -265,10 +265,10 @@ impl Log {
         Some(Io::read(layout.geometry(region.device), region, len, self.at))
     }
 
-    /// What all blocks together amount to.
+    /// The result of reading all blocks.
     pub(super) fn chosen(&self, layout: &Layout<'_>) -> Choice {
         let states = self.states.get(..layout.places().len()).unwrap_or(&[]);
-        // A block that cannot be read may be the one in force, and all heads are in it.
+        // A block that cannot be read may be the one in force, with all heads in it.
         let is_unread = |state: &CopyState| matches!(state, CopyState::Unreadable(_));
         match choose(states) {
             Choice::Factory if states.iter().any(is_unread) => Choice::Lost,
@@ -278,7 +278,8 @@ impl Log {
 
     /// All directories are read.
     pub(super) fn looked(&mut self, layout: &Layout<'_>, record: &mut Record) -> Step<Outcome> {
-        // Only in the block that counts: what a later version wrote to another one was left behind.
+        // Only in the block that counts: entries of a later version in another block were left
+        // behind.
         if let Some(active) = self.active
             && self.table.is_newer
         {
@@ -304,9 +305,10 @@ impl Log {
         Step::Done(Outcome::Read(choice))
     }
 
-    /// The block in force has no sound record: on without it, and at last without any record.
+    /// The block in force has no intact record: go on without that block, and at last without any
+    /// record.
     pub(super) fn no_record(&mut self, layout: &Layout<'_>, record: &mut Record) -> Step<Outcome> {
-        // Read again for an earlier record and not read at all, it is not in force either.
+        // A block that could not be read again for an earlier record is not in force either.
         let block = self.active.take().or(self.is_again.then_some(self.block));
         match block {
             Some(block) if !self.gave_up => self.excluded |= 1 << block,
@@ -344,7 +346,8 @@ impl Log {
                 self.note(CopyState::Newer { version });
                 self.ended(Choice::Newer, record)
             }
-            // Its writing was cut: the one before it counts. The directory says where that is.
+            // The writing of this record was cut, so the record before it counts. The directory
+            // says where it is.
             CopyState::Blank | CopyState::Invalid | CopyState::Unreadable(_) => {
                 (self.limit, self.is_again) = (self.record_cell, true);
                 self.block = self.active.take().unwrap_or(0);

@@ -12,7 +12,7 @@ pub(super) fn cell_len(layout: &Layout<'_>) -> usize {
     1 << shift(layout)
 }
 
-/// Its logarithm.
+/// The logarithm of that length.
 #[inline(never)]
 fn shift(layout: &Layout<'_>) -> u32 {
     let granules = layout
@@ -22,13 +22,13 @@ fn shift(layout: &Layout<'_>) -> u32 {
     granules.max().unwrap_or(0).max(CELL_LEN.trailing_zeros())
 }
 
-/// How long blocks count, in bytes: a mebibyte at most, as layouts are checked.
+/// How many bytes of each block count: a mebibyte at most, as layouts are checked.
 #[inline(never)]
 pub(super) fn block_len(layout: &Layout<'_>) -> u32 {
     layout.places().iter().map(|place| place.len as u32).min().unwrap_or(0)
 }
 
-/// What erased bytes of a block read as. A layout has logs on flash alone.
+/// The value of erased bytes of a block. A layout has logs only on flash.
 pub(super) fn erased_value(layout: &Layout<'_>, block: u8) -> u8 {
     layout.geometry(layout.place(block).device).erased.unwrap_or(0)
 }
@@ -56,7 +56,7 @@ pub(super) fn block_cells(layout: &Layout<'_>) -> u16 {
     clamp(block_len(layout) >> shift(layout))
 }
 
-/// Number of cells that hold `len` bytes; more than any block has where they fit into none.
+/// Number of cells that hold `len` bytes. If no block can hold them, more than any block has.
 #[inline(never)]
 pub(super) fn cells_of(layout: &Layout<'_>, len: u64) -> u16 {
     let shift = shift(layout);

@@ -1,18 +1,18 @@
-//! What lives in the block in force.
+//! The table of the entries that live in the block in force.
 
 use crate::canary::Canary;
 use crate::format::log::{Cell, EntryKind};
 use crate::format::manifest::COMPONENTS_MAX;
 use crate::format::{SLOTS_MAX, Slot};
 
-/// Where a body stands in its block, in cells.
+/// Where a body is in its block, in cells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Extent {
     pub(super) at: u16,
     pub(super) len: u16,
 }
 
-/// What lives in the block in force.
+/// The entries that live in the block in force.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
     pub(super) heads: [Extent; SLOTS_MAX],
@@ -33,7 +33,7 @@ pub(super) const EMPTY: Table = Table {
     is_newer: false,
 };
 
-/// One thing that lives in the block in force, beside the record.
+/// One entry that lives in the block in force, beside the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Live {
     pub(super) kind: EntryKind,
@@ -43,7 +43,7 @@ pub(super) struct Live {
 }
 
 impl Table {
-    /// Live thing number `number` and all behind it, in a fixed order: heads, indexes, marks.
+    /// Live entry number `number` and all behind it, in a fixed order: heads, indexes, marks.
     pub(super) fn live(&self, number: usize) -> Option<Live> {
         let bodies = (0..SLOTS_MAX).flat_map(move |slot| {
             let head = (EntryKind::Head, 0, self.heads[slot]);
@@ -66,7 +66,7 @@ impl Table {
         bodies.filter(|live| live.extent.len != 0).chain(marks).nth(number)
     }
 
-    /// Takes out all that is of a slot.
+    /// Takes out all entries of a slot.
     pub(super) fn clear(&mut self, slot: Slot) {
         let at = slot as usize;
         self.heads[at] = Extent::default();
@@ -83,7 +83,7 @@ impl Table {
             EntryKind::Head => {
                 if let Some(head) = self.heads.get_mut(slot) {
                     *head = extent;
-                    // Indexes and marks are those of the head before them.
+                    // Indexes and marks belong to the head before them.
                     self.indexes[slot] = EMPTY.indexes[0];
                     self.marks = self.marks.map(|bits| bits & !bit);
                 }
@@ -104,6 +104,6 @@ impl Table {
     }
 }
 
-/// A record, before it has a place.
+/// An entry for a record that has no place yet.
 pub(super) const NO_ENTRY: Live =
     Live { kind: EntryKind::Record, slot: 0, component: 0, extent: Extent { at: 0, len: 0 } };

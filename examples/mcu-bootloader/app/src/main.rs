@@ -6,7 +6,7 @@
 //! - `install LEN`: a bundle of LEN bytes; it is asked for in pieces, with the lines `send N` for its
 //!   next N bytes and `skip N` for N bytes that need not be sent;
 //! - `operations`: how many writes and erases the flash has seen since the power-on;
-//! - `reset`: start anew, into the update if there is one.
+//! - `reset`: reset the board, which starts the update if there is one.
 #![no_std]
 #![no_main]
 

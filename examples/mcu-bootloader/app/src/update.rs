@@ -106,11 +106,12 @@ impl InstallHost for Host {
     }
 }
 
-/// Whoever sends a bundle over the serial port: piece by piece, as asked to. So nothing is on its way
-/// that nobody reads, and what the slots have already does not have to come at all.
+/// The sender of a bundle over the serial port. It sends only the pieces that the application asks
+/// for. So the line never holds bytes that the application does not read, and bytes that the slots
+/// have already are not sent.
 struct Sender<'a> {
     uart: &'a mut Uart,
-    /// Bytes of the bundle that were neither sent nor passed over.
+    /// Bytes of the bundle that were neither sent nor skipped.
     left: u64,
 }
 

@@ -1,8 +1,7 @@
 //! NOR flash in a file of the host, with the laws of NOR flash and a power supply that fails.
 //!
-//! The file is the chip: what is in it survives the machine. A write outside of erased bytes is
-//! something that no flash of this kind can do; it ends the machine, so that no test can pass over
-//! it.
+//! The file is the chip: its content survives the machine. No flash of this kind can write outside
+//! of erased bytes. Such a write ends the machine, so that no test can miss it.
 
 use embedded_storage::nor_flash::{
     ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash, check_erase, check_read, check_write,
@@ -34,7 +33,7 @@ pub struct FileFlash {
 enum Tear {
     /// Nothing of it was done.
     Before,
-    /// All of it was done, and nobody was told.
+    /// All of it was done, but the caller got no result.
     After,
     /// The first bytes are new, the others old.
     Prefix(usize),

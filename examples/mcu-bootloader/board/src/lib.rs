@@ -18,8 +18,8 @@ pub mod watchdog;
 
 use core::panic::PanicInfo;
 
-/// A panic is a bug, and a reset is the only way out of it that needs nothing to work. It counts as
-/// a failure, for nobody [asked for it](retained::Retained::reset).
+/// A panic is a bug, and a reset is the only way out of it that needs nothing to work. The reset
+/// counts as a failure, because the application did not [ask for it](retained::Retained::reset).
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
     cortex_m::peripheral::SCB::sys_reset()

@@ -1,5 +1,5 @@
-//! What the virtual machine is told on QEMU's command line, and what real hardware has no need of:
-//! the file that is the flash, and the instant at which its power fails.
+//! Settings of the virtual machine on QEMU's command line, which real hardware does not need: the
+//! file that is the flash, and the instant at which its power fails.
 
 use core::ffi::CStr;
 

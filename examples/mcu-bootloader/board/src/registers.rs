@@ -15,7 +15,7 @@ impl Register {
 
     /// Reads it.
     pub fn read(self) -> u32 {
-        // SAFETY: whoever made this value promised that there is a register.
+        // SAFETY: the code that made this value promised that there is a register.
         unsafe { (self.0 as *const u32).read_volatile() }
     }
 

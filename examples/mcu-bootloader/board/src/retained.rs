@@ -15,7 +15,7 @@ const MAGIC: u32 = 0x9e7a_1bed;
 #[derive(Clone, Copy)]
 struct Content {
     magic: u32,
-    /// An application was started, and nobody has asked for a reset since.
+    /// An application was started and has not asked for a reset since.
     running: u32,
     /// Resets since the power-on.
     starts: u32,
@@ -43,7 +43,7 @@ const BLANK: Content = Content {
 #[derive(Clone, Copy, Debug)]
 pub struct Retained(());
 
-/// What the loader told the application.
+/// The data that the loader gave to the application.
 #[derive(Clone, Debug)]
 pub struct HandOver {
     /// How it was started.
@@ -96,8 +96,8 @@ impl Retained {
         self.read().operations
     }
 
-    /// For the loader: notes what the application is to know (boot step 6), and that from now on a
-    /// reset is one that nobody asked for.
+    /// For the loader: notes what the application needs to know (boot step 6). A reset from now on
+    /// is a failure, unless the application calls [`reset`](Self::reset).
     pub fn hand_over(self, proof: &BootProof, settings_len: usize) {
         let mut content = self.read();
         let text = proof.emit();

@@ -79,8 +79,8 @@ impl Uart {
         }
     }
 
-    /// Reads a line into `into`, without its end. What does not fit is dropped. Waiting for somebody
-    /// to type is not hanging: the watchdog is kept quiet.
+    /// Reads a line into `into`, without its end. Bytes that do not fit are dropped. A wait for
+    /// input is no hang: the watchdog is fed meanwhile.
     pub fn line<const N: usize>(&mut self, into: &mut heapless::String<N>) {
         into.clear();
         loop {
@@ -108,13 +108,13 @@ fn received() -> Option<u8> {
     Some(byte)
 }
 
-/// There is room for a byte, and whoever sends is alive.
+/// There is room for a byte, and the sender is alive.
 ///
-/// On a wire nobody needs to be told. QEMU's model of this port keeps the next byte back while there
-/// is no room, and does not look again by itself when there is some: it lacks the call
-/// `qemu_chr_fe_accept_input`. The byte waits until something else makes QEMU look at all that it
-/// waits for, such as a timer that is set anew, and the watchdog is the only one here. Without this a
-/// transfer rests until the watchdog ends it.
+/// On a real wire the sender needs no signal. QEMU's model of this port keeps the next byte back
+/// while there is no room, and does not look again by itself when there is some: it lacks the call
+/// `qemu_chr_fe_accept_input`. The byte waits until another event makes QEMU look at all that it
+/// waits for, such as a timer that is set again. The watchdog is the only timer here. Without this
+/// call a transfer rests until the watchdog ends it.
 fn tell_sender() {
     watchdog::feed();
 }

@@ -43,7 +43,7 @@ pub const RETAINED_AT: usize = 0x2003_f000;
 pub mod exit {
     /// The power was cut, as the settings of the machine asked.
     pub const POWER_CUT: i32 = 75;
-    /// Something was written that NOR flash cannot hold: a bug of whoever wrote it.
+    /// Something was written that NOR flash cannot hold: a bug of the program that wrote it.
     pub const FLASH_LAW: i32 = 76;
     /// The settings of the machine make no sense, or its flash cannot be opened.
     pub const MACHINE: i32 = 77;

@@ -231,8 +231,8 @@ fn ids_of_panels_need_the_panel() {
     let mut fields = PUBLISHED[0].fields;
     assert!([15, 16, 17].iter().all(|kind| Kind(*kind).chid(&fields).is_none()));
     fields.panel = Some(Panel(*b"SDC4195"));
-    // Nobody has published any of these; another program, which makes the published ones too, made
-    // them.
+    // There are no published values for these ids. Another program made them, and it also makes the
+    // published ones.
     for (kind, id) in [
         (15, "1e881602-5399-584a-ade9-b6ae9cae769d"),
         (16, "e014e330-15a1-598f-98f2-14e25c0feea3"),

@@ -1,7 +1,7 @@
-//! Writes a tree anew with what a boot adds: properties of `/chosen`, and reservations.
+//! Writes a new copy of a tree with what a boot adds: properties of `/chosen`, and reservations.
 //!
-//! The tree that is read stays as it is; the new one goes to a buffer of the caller's. So nothing is
-//! moved about inside of a block, and a buffer that is too small costs nothing.
+//! The tree that is read is not changed; the new one goes to a buffer of the caller's. So no data
+//! moves inside of a block, and a buffer that is too small does no harm.
 //!
 //! ```
 //! # fn started(tree: &[u8], out: &mut [u8]) -> Result<usize, Box<dyn std::error::Error>> {
@@ -37,7 +37,7 @@ pub struct Boot<'a> {
     pub bootargs: Option<&'a str>,
     /// Where the initial file system is, in physical memory. `None` removes what is there.
     pub initrd: Option<Range<u64>>,
-    /// The boot proof. `None` removes one that is there, for only the loader may give it.
+    /// The boot proof. `None` removes one that is there, because only the loader may give it.
     pub proof: Option<&'a str>,
     /// Randomness for the kernel's generator. `None` leaves what is there: the firmware's own is
     /// better than none.
@@ -253,7 +253,7 @@ fn write(
     write_structure(fdt, chosen, writer)?;
     let strings = writer.at;
     writer.put(fdt.strings)?;
-    // A last string without an end is nobody's name, and must not become part of one.
+    // A last string without an end is not a name, and must not become part of one.
     if fdt.strings.last().is_some_and(|last| *last != 0) {
         writer.put(&[0])?;
     }

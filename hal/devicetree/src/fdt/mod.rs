@@ -1,4 +1,4 @@
-//! Flattened device trees: read here, and written anew with what a boot adds in [`edit`].
+//! Flattened device trees: read here, and written as a new copy with what a boot adds in [`edit`].
 //!
 //! ```text
 //! header, 40 bytes    magic, total size, where the blocks are, versions, sizes of the blocks
@@ -7,9 +7,9 @@
 //! strings             the names of the properties, each with a zero behind it
 //! ```
 //!
-//! [`Fdt::parse`] walks the whole tree once. What it accepts has no offset that leads outside, no
-//! name without an end, one root, and properties before children, so that nothing is left to fail
-//! for whoever reads it then.
+//! [`Fdt::parse`] walks the whole tree once. A tree that it accepts has no offset that leads
+//! outside, no name without an end, one root, and properties before children. So later reads of the
+//! tree cannot fail.
 
 pub mod edit;
 

@@ -215,8 +215,8 @@ fn headers_of_another_kind_are_refused() {
     assert_eq!(with(6, 18), FdtError::Version { found: 17, compatible: 18 });
 }
 
-/// Whoever looks for the end by a fixed count, or for the first `compatible` there is, takes the
-/// child's for the machine's.
+/// A reader that looks for the end by a fixed count, or takes the first `compatible` it finds,
+/// takes the child's for the machine's.
 #[test]
 fn the_compatible_of_a_child_is_never_the_machines() {
     let tree = Tree::default().begin("").begin("x").property("compatible", b"a,b\0").leave();
