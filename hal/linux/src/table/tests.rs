@@ -901,7 +901,7 @@ fn repair_writes_what_cannot_be_read() {
         ] {
             fs::write(&path, &whole).unwrap();
             let bad = Bad::new(&path, sectors, page, true);
-            let (found, errors) = read::look(&bad, BYTES, &[512, 4096]);
+            let (found, errors) = look::look(&bad, BYTES, &[512, 4096]);
             let what = format!("{sectors:?} in pages of {page}");
             // Nothing is found exactly where the first sector cannot be read.
             assert_eq!(found.is_empty(), sectors[0] * 512 < page, "{what}");
