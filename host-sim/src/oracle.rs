@@ -1,9 +1,9 @@
-//! What must hold, whatever happens: written apart from the core, from what was published and done.
+//! What must hold, whatever happens: written without the core, from what was published and done.
 //!
 //! The oracle reads no record and verifies no signature. It knows the bytes that were published,
-//! where a whole installation of them stands on a disk, and what the story did so far; from that it
-//! says which starts are right. Which promise holds under which fault stands as a table in
-//! `docs/DESIGN.md`, and is read from there.
+//! where a whole installation of them stands on a disk, and what the story did so far. From these
+//! it says which starts are right. The table in `docs/DESIGN.md` says which promise holds under
+//! which fault, and is read from there.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -88,7 +88,7 @@ impl Promises {
         self.0[promise as usize]
     }
 
-    /// The same but for one.
+    /// The same except for one.
     #[must_use]
     pub const fn without(mut self, promise: Promise) -> Self {
         self.0[promise as usize] = false;
@@ -401,7 +401,7 @@ impl<'a> Known<'a> {
         if !release.is_genuine || release.kind != kind {
             broken(Promise::OnlyVerified, format!("{called} runs from {}", proof.slot))?;
         }
-        // What runs in place is looked at by whoever knows what the medium really holds.
+        // What runs in place is checked by the caller, which knows what the medium really holds.
         let whole = if release.is_in_place {
             started.loaded.is_empty()
         } else {
@@ -413,8 +413,8 @@ impl<'a> Known<'a> {
         if !whole {
             broken(Promise::OnlyVerified, format!("{called} runs with other bytes"))?;
         }
-        // A recorded floor that nothing whole on the device reaches came from damage, or leads to it;
-        // the store's is never passed over.
+        // A recorded floor that nothing whole on the device reaches came from damage, or leads to
+        // it; the store's floor is never ignored.
         let recorded = truth.floors[kind as usize];
         let reaches = |(slot, name): &(Slot, Name)| {
             slot.kind() == kind && self.releases[*name].floor >= recorded
@@ -454,8 +454,8 @@ impl<'a> Known<'a> {
                 }
                 truth.good = only(name);
                 truth.sure = only(name);
-                // Made anew, the record lets what is confirmed go first this once; what waited is
-                // tried at the next power-on.
+                // A rebuilt record lets what is confirmed go first this once; what waited is tried
+                // at the next power-on.
                 if record_there {
                     truth.trial &= waits;
                 }
@@ -554,7 +554,7 @@ impl<'a> Known<'a> {
         self.images.get(&(release, slot)).map_or(&[], Vec::as_slice)
     }
 
-    /// A whole image of `release` now stands in `slot`, and nothing was told of it.
+    /// A whole image of `release` now stands in `slot`, and the record does not know of it.
     pub fn plant(&self, truth: &mut Truth, slot: Slot, release: Name) {
         if let Some(gone) = truth.slots[slot as usize].replace(release) {
             truth.sure &= !only(gone);

@@ -405,7 +405,7 @@ impl Drawing<'_> {
                 let _ = write!(out, "<path class=\"k {}\" d=\"{path}\"/>", class_of(came));
             }
         }
-        // What is told of an operation when the pointer is over it.
+        // What the page says of an operation when the pointer is over it.
         let mut x = GUTTER;
         for (at, (operation, pitch)) in stage.operations.iter().zip(&pitches).enumerate() {
             let _ = write!(
