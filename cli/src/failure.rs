@@ -439,7 +439,7 @@ impl From<OperateError> for Failure {
 /// A reason of the boot report for people.
 pub fn reason_text(reason: &Reason) -> String {
     match reason {
-        // The place of a head on a disk, not a file that somebody gave.
+        // The place of a head on a disk, not a file that the user gave.
         Reason::Trust(
             TrustError::Keyset(FormatError::Magic) | TrustError::Manifest(FormatError::Magic),
         ) => "holds no head: nothing was installed there, or its start was overwritten".into(),

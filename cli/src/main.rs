@@ -235,7 +235,7 @@ fn run(command: &Command, out: &Output) -> Result<(), Failure> {
 fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         return match error.print() {
-            // Who closed the pipe has read enough.
+            // The reader that closed the pipe has read enough.
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
                 ExitCode::from(Exit::Failed as u8)
             }
@@ -256,7 +256,7 @@ fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
     } else {
         let text = error.render().to_string();
-        // Where standard error is closed nothing can be told.
+        // Where standard error is closed nothing can be reported.
         let _ = writeln!(std::io::stderr(), "{}", output::harmless(text.trim_end(), true));
     }
     ExitCode::from(Exit::Usage as u8)

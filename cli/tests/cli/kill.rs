@@ -41,7 +41,7 @@ fn killed_installs_boot_old_until_complete_and_new_after() {
     fs::copy(world.path("proof"), world.path("old-proof")).unwrap();
 
     let install = format!("v2.sbb --disk disk.img {TRUST} --proof old-proof");
-    // How long it takes when nobody interrupts: the range that kills are drawn from.
+    // How long it takes without an interruption: the range that kills are drawn from.
     let mut whole = [Duration::ZERO; 2];
     for (at, more) in ["", "--stream"].into_iter().enumerate() {
         fs::copy(world.path("base.img"), world.path("disk.img")).unwrap();
