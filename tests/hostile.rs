@@ -43,7 +43,7 @@ fn the_table_promises_what_is_checked() {
     }
 }
 
-/// `STILLBOOT_REPLAY` names a state to be told.
+/// `STILLBOOT_REPLAY` names a state to be printed.
 #[test]
 fn a_state_is_told_by_its_identity() {
     let chain = Chain::new().expect("releases");
