@@ -1,4 +1,5 @@
-//! Devices damaged by a hostile writer of the disk: from every state there is a way out.
+//! Devices damaged by an attacker with write access to the disk: from every state there is a way
+//! out.
 //!
 //! `cargo xtask prove` runs many more of them, optimised.
 

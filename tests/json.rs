@@ -1,4 +1,5 @@
-//! The JSON side: one encoding of an index, and every hole of `latest.json` closed, a test each.
+//! The JSON side: one encoding of an index, and a test for every hole of `latest.json` that is
+//! closed.
 
 use std::fmt::Write as _;
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! Where everything stands: addresses that do not move, and layouts that cannot be.
+//! Where everything stands: addresses that do not move, and layouts that are refused.
 
 use stillboot::device::Geometry;
 use stillboot::format::{

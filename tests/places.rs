@@ -1,5 +1,5 @@
-//! The places of the boot record: three or four of them, one of them dead. A whole life goes on, and
-//! only what is said of the copies shows it.
+//! The places of the boot record: three or four of them, one of them dead. A whole life goes on,
+//! and only the report on the copies shows the dead place.
 
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use stillboot::format::{BootProof, Hold, Slot, SlotKind, SlotState, record};

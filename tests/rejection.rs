@@ -1,9 +1,9 @@
 //! One table of bundles that must be refused, through every way into the library.
 //!
-//! Elsewhere a check was there, and the second way in had been forgotten. So each row goes through
-//! all of them: verification of a file, installation fresh, forced into a slot, offline, resumed,
-//! with reuse, as a repair, byte by byte, on a new device; and, written into a slot by hand, through
-//! a power-on with the record, without one, and with nothing else to start.
+//! In other projects a check existed, and a second entry point did not call it. So each row goes
+//! through all entry points: verification of a file, installation fresh, forced into a slot,
+//! offline, resumed, with reuse, as a repair, byte by byte, on a new device; and, written into a
+//! slot by hand, through a power-on with the record, without one, and with nothing else to start.
 //!
 //! All of it twice: for devices with roots and keysets, and for those that trust one key. The table
 //! is also left as a file, for `tests/powerset`, which runs it in builds with fewer features.

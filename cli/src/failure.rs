@@ -1,4 +1,4 @@
-//! How a command ends other than well: exit code, a fixed word for scripts, and a text for people.
+//! How a command fails: exit code, a fixed word for scripts, and a text for people.
 
 use std::fmt::Display;
 use std::path::Path;

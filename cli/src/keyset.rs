@@ -1,4 +1,4 @@
-//! `keyset`: who may sign what, in the words of the roots.
+//! `keyset`: who may sign what, as the roots have signed it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
 //! `pack --from-latest-json`: a release as KubeSolo OS publishes it becomes a bundle, once its
-//! publisher's signature and digests have held.
+//! publisher's signature and digests were verified.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! The tool for release engineers, operators and initramfs scripts.
 //!
-//! Decides nothing itself: the core does. Here are its words, files and exit codes, which
-//! scripts depend on.
+//! The tool decides nothing itself: the core does. The tool has the words, files and exit codes
+//! that scripts depend on.
 
 #![forbid(unsafe_code)]
 

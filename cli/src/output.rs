@@ -1,4 +1,4 @@
-//! Where a command's words go: lines for people or one JSON object for scripts, never both.
+//! Where a command's output goes: lines for people or one JSON object for scripts, never both.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;

@@ -1,4 +1,5 @@
-//! What the operator wants: the policy file, the flags that beat it, statements, `policy check`.
+//! What the operator wants: the policy file, the flags that override it, statements, `policy
+//! check`.
 
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,8 @@
-//! `promote` and `statement`: what is said of a bundle after it was packed, in files beside it.
+//! `promote` and `statement`: statements about a bundle after it was packed, in files beside it.
 //!
 //! A bundle that passed its tests is never packed again: a channel key states that the same digest
-//! is now offered one step closer to `stable`, if those whom the release policy names have signed
-//! off. Nothing is stated about a bundle that does not verify, every byte of it.
+//! is now offered one step closer to `stable`, if the signers that the release policy names have
+//! signed off. Nothing is stated about a bundle unless every byte of it verifies.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What passes by while a bundle is read: enough to say what it is, and whether it will start.
+//! Looks at a bundle while it is read: enough to say what it is, and whether it will start.
 
 use stillboot::format::envelope::{HEADER_LEN, Header};
 use stillboot::format::{Envelope, Field, FormatError, KeyKind, Manifest, PayloadType, Role};

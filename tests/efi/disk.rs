@@ -1,4 +1,4 @@
-//! Disks as they leave the factory, and what happens to them behind the machines' back.
+//! Disks as they leave the factory, and changes to them that the machine does not make.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;

@@ -1,4 +1,4 @@
-//! Disks with a damaged partition table, disks that come in two, and what is no disk at all.
+//! Disks with a damaged partition table, slots on two disks, and files that are no disk at all.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt as _;

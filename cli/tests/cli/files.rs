@@ -1,4 +1,4 @@
-//! Files as they are found: names that are no text, keys in every form, outputs that must not cost
+//! Files of all kinds: names that are no text, keys in every form, outputs that must not overwrite
 //! an input, a disk that is full, a command that is ended.
 
 use std::ffi::{OsStr, OsString};

@@ -1,5 +1,5 @@
-//! The promise itself: an install killed at any moment leaves a disk that boots the old version
-//! until the install is complete, and the new one after.
+//! The main promise: an install killed at any moment leaves a disk that boots the old version until
+//! the install is complete, and the new one after.
 
 use std::fs;
 use std::process::Stdio;

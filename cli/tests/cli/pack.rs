@@ -1,4 +1,4 @@
-//! Keys and bundles: reproducible, whole or not there, and never over something that matters.
+//! Keys and bundles: reproducible, whole or not there, and never written over a file that matters.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
