@@ -593,7 +593,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Without a memory every program is thought through by the core, to compare.
+    /// Without a memory the core computes every program, to compare.
     #[must_use]
     pub fn new(has_memory: bool) -> Self {
         Self { no_memory: !has_memory, ..Self::default() }
@@ -702,9 +702,11 @@ impl Engine {
                 Some(next) => *next,
                 None => {
                     let print = match &act {
-                        // An end is named by what it came to, all that it consists of included.
+                        // An end is named by its result, with everything that the result consists
+                        // of.
                         Act::End(outcome) => print_of(format_args!("{outcome:?}")),
-                        // What is moved from one place to another is nowhere but in the buffer.
+                        // Bytes that are moved from one place to another are nowhere but in the
+                        // buffer.
                         Act::Write(_, bytes) => chain(machine.print(), bytes),
                         _ => machine.print(),
                     };

@@ -199,20 +199,20 @@ pub struct Effort {
     pub second_redo_every: usize,
     /// Of how many requests of the faulty device one fails; 0 for none, 1 for all.
     pub fault_every: u64,
-    /// How what the core came to before is used.
+    /// How earlier results of the core are used.
     pub memory: Memory,
     /// Whether [`Summary::pictures`] is filled.
     pub draws: bool,
 }
 
-/// How what the core came to before is used.
+/// How earlier results of the core are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Memory {
     /// Wherever it can be.
     Used,
     /// The same, and every outcome goes into [`Counts::outcomes`].
     Compared,
-    /// Not at all: the core thinks everything through, and every outcome is noted. Slow.
+    /// Not at all: the core computes everything, and every outcome is noted. Slow.
     Unused,
 }
 
@@ -409,7 +409,7 @@ impl BlockDevice for Disk {
     }
 }
 
-/// How the power went, with what a cache made of it.
+/// How the power was cut, and what a cache made of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Point {
     cut: Cut,
@@ -586,8 +586,8 @@ impl<D> Situation<D> {
 }
 
 impl Situation<Disk> {
-    /// What everything that follows depends on. Without what lies in a cache: asked for only when
-    /// there is nothing.
+    /// What everything that follows depends on. The content of a cache is left out, because this is
+    /// asked for only when the cache is empty.
     fn key(&self, stage: fmt::Arguments<'_>) -> u128 {
         let text = format!(
             "{stage}{:x}{:?}{}{:?}{:?}",

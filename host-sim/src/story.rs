@@ -24,7 +24,7 @@ pub const V2: Name = 1;
 pub const V3: Name = 2;
 /// Signed by a key of the next keyset.
 pub const NEW_KEYS: Name = 3;
-/// What comes after whatever a story did.
+/// What comes after all that a story did.
 pub const NEXT: Name = 4;
 /// What comes after that.
 pub const LATER: Name = 5;
