@@ -88,7 +88,7 @@ fn rauc_cve_2020_25860_bundle_changes_after_verify() {
 }
 
 /// A digest for tests on gigabytes of zeros: a function of the bytes and of nothing else, which
-/// passes over zeros at the speed of memory.
+/// skips zeros at the speed of memory.
 #[derive(Clone)]
 struct SparseDigest {
     len: u64,
@@ -201,7 +201,7 @@ fn rauc_cve_2026_34155_components_around_2_and_4_gib() {
         };
         assert_eq!(component.index_len(CHUNK), index.len() as u64);
         manifest.components.push(component).unwrap();
-        // By hand, for the digest that is signed is this test's own.
+        // By hand, because the digest that is signed is this test's own.
         let payload = raw(&manifest);
         let unsigned = [Signature::ed25519(&key, &[0; 64])];
         let mut head = vec![0; envelope::LEN_MAX];
@@ -451,7 +451,7 @@ fn swupdate_531d4ca6_texts_at_their_longest_and_one_more() {
     world.install(&longest, Some(proof)).unwrap();
     confirm(&mut world);
     assert_eq!(world.record().unwrap().0.body.slot(Slot::B).version.len(), 32);
-    // One more: the length is spliced, for the type itself has no room for it.
+    // One more: the length is spliced, because the type itself has no room for it.
     let sound = Manifest::parse(&payload(&bundle)).unwrap();
     let tries: [(&str, usize, Change<'_>); 4] = [
         ("version", 32, &|m| m.version = long(32).chars().collect()),
@@ -576,7 +576,7 @@ fn mender_cve_2025_67903_signatures_of_every_length() {
     }
 }
 
-/// A file stood in the manifest with its digest, and nobody compared that.
+/// A file stood in the manifest with its digest, and no code compared that digest.
 #[test]
 fn mender_c740a03e_every_digest_is_compared() {
     let publisher = Publisher::new(1);
@@ -750,7 +750,7 @@ fn mender_8ab07620_counts_that_do_not_match() {
 // MCUboot.
 
 /// The counter was raised after an interrupted upgrade, before it was confirmed; the simulator did
-/// not see it, for both images had the same counter.
+/// not see it, because both images had the same counter.
 #[test]
 fn mcuboot_0eaf6668_floor_stays_while_an_interrupted_upgrade_goes_on() {
     let publisher = Publisher::new(1);

@@ -291,7 +291,7 @@ fn renumbering_survives_power_cuts_and_gives_no_tries() {
         let proof = commission(&mut world, &simple(&publisher, 1));
         world.install(&simple(&publisher, 2), Some(proof)).unwrap();
         let (record, ..) = world.record().unwrap();
-        // One copy, as a forger would who wants it to win, or more.
+        // One copy, as a forger who wants that copy to win would write, or more.
         for copies in [&[1][..], &[2], &[0, 1], &[0, 1, 2]] {
             let mut disk = world.disks[0].fork();
             let mut forged = record.clone();
@@ -796,7 +796,7 @@ fn what_was_called_bad_stays_so_after_a_start_as_last_resort() {
     assert_eq!(broken.record().unwrap().0.body.slot(Slot::A).state, bad);
 }
 
-/// A forged data epoch was passed over and stayed in the record, so no later one was ever noted.
+/// A forged data epoch was ignored and stayed in the record, so no later one was ever noted.
 #[test]
 fn a_data_epoch_that_does_not_count_is_lowered() {
     let publisher = Publisher::new(1);

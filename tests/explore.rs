@@ -1,4 +1,5 @@
-//! The power is cut at every instant of every story, on every medium: it always still boots.
+//! The power is cut at every instant of every story, on every medium: the device always still
+//! boots.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

@@ -61,8 +61,9 @@ fn torn_first_record_write_does_not_lock_the_device_out() {
     }
 }
 
-/// Both copies were lost, and the power failed once more after copy 0 was erased to make the record
-/// anew: the device passed for a new one, and an installation offline overwrote the confirmed slot.
+/// Both copies were lost, and the power failed once more after copy 0 was erased to rebuild the
+/// record: the device passed for a new one, and an installation offline overwrote the confirmed
+/// slot.
 #[test]
 fn a_lost_record_does_not_turn_into_a_new_device() {
     let publisher = Publisher::new(1);
@@ -158,7 +159,7 @@ fn tries_out_of_range_are_brought_into_it() {
     }
 }
 
-/// With every component in another region nobody checked that the indexes stay in the first.
+/// With every component in another region no check saw whether the indexes stay in the first.
 #[test]
 fn indexes_stay_in_the_first_region() {
     let publisher = Publisher::new(1);
@@ -193,7 +194,7 @@ fn a_watchdog_that_ends_a_trial_blames_no_good_slot() {
     assert!(!world.record().unwrap().0.body.slot(Slot::A).suspect);
 }
 
-/// Loaders have no clock and note failures at time 0, which the back-off passed over.
+/// Loaders have no clock and note failures at time 0, which the back-off ignored.
 #[test]
 fn back_off_works_though_the_loader_has_no_clock() {
     let publisher = Publisher::new(1);

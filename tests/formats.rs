@@ -470,7 +470,8 @@ fn golden_bytes_of_a_log_header_and_of_cells() {
         bad[bit / 8] ^= 1 << (bit % 8);
         assert!(log::parse_header(&bad).is_err(), "bit {bit}");
     }
-    // Other versions are told apart from damage; reserved bytes and generations have their bounds.
+    // Other versions are distinguished from damage; reserved bytes and generations have their
+    // bounds.
     let with = |at: usize, bytes: &[u8]| {
         let mut changed = header;
         changed[at..at + bytes.len()].copy_from_slice(bytes);

@@ -1,4 +1,5 @@
-//! Devices damaged by a hostile writer of the disk: from every state there is a way out.
+//! Devices damaged by an attacker with write access to the disk: from every state there is a way
+//! out.
 //!
 //! `cargo xtask prove` runs many more of them, optimised.
 
@@ -43,7 +44,7 @@ fn the_table_promises_what_is_checked() {
     }
 }
 
-/// `STILLBOOT_REPLAY` names a state to be told.
+/// `STILLBOOT_REPLAY` names a state to be printed.
 #[test]
 fn a_state_is_told_by_its_identity() {
     let chain = Chain::new().expect("releases");

@@ -1,4 +1,5 @@
-//! The JSON side: one encoding of an index, and every hole of `latest.json` closed, a test each.
+//! The JSON side: one encoding of an index, and a test for every hole of `latest.json` that is
+//! closed.
 
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -534,7 +535,7 @@ fn lists_stand_in_one_order_and_once() {
     ] {
         let error = written(&wrong).unwrap_err();
         let IndexError::Order { field: "offers", at, .. } = error else { panic!("{error:?}") };
-        // Read, it is told in the same words.
+        // When it is read, it is reported in the same words.
         let [one, two] = wrong.map(|offer| {
             let text = emitted(std::slice::from_ref(offer), &[]);
             text[inside(&text, "offers")].to_owned()
@@ -827,7 +828,7 @@ fn index_is_signed_by_channel_keys_only() {
     };
     let missing = SignatureError::Missing { role: Channel, needed: 1, found: 0 };
     let wrong = SignatureError::Wrong { role: Channel };
-    // A release key, and a key that nobody knows.
+    // A release key, and a key that is not in the keyset.
     let run = |signer, role| verify_signed(&keyset, index_type, signer, role, &PRODUCT, good);
     refused(run(2, Channel), IndexError::Signature(missing));
     refused(run(3, Channel), IndexError::Signature(missing));
@@ -862,7 +863,7 @@ fn index_is_signed_by_channel_keys_only() {
         verify_signed(&keyset, index_type, 1, Channel, &PRODUCT, later.as_bytes()),
         IndexError::Schema { found: 2 },
     );
-    // What is wrong with bytes without a signature is not told.
+    // What is wrong with bytes without a signature is not reported.
     refused(
         verify_signed(&keyset, index_type, 3, Channel, &PRODUCT, upper.as_bytes()),
         IndexError::Signature(missing),
@@ -1125,7 +1126,7 @@ fn latest_hole_old_signature_under_a_new_version() {
 
 #[test]
 fn latest_hole_signature_is_checked_before_anything_is_parsed() {
-    // Of two faults the signature is the one that is told.
+    // Of two faults the signature is the one that is reported.
     for text in ["", "{", "not json", "{\"more\":1}"] {
         let result = Latest::verify::<SoftSha256>(text.as_bytes(), &[1; 64], &publisher().public());
         let told = matches!(result, Err(LatestError::Signature));

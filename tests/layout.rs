@@ -1,4 +1,4 @@
-//! Where everything stands: addresses that do not move, and layouts that cannot be.
+//! Where everything stands: addresses that do not move, and layouts that are refused.
 
 use stillboot::device::Geometry;
 use stillboot::format::{
@@ -505,8 +505,8 @@ fn a_life_with_record_heads_and_indexes_on_another_device() {
     }
 }
 
-/// A head with signatures that this build passes over is longer than what a loader reads at once. It
-/// is read in windows, with the shortest buffer that there may be.
+/// A head with signatures that this build skips is longer than what a loader reads at once. It is
+/// read in windows, with the shortest buffer that there may be.
 #[test]
 fn a_device_boots_from_heads_with_long_signatures_in_the_shortest_buffer() {
     use KeyKind::{HssH10H10, LmsH10, MlDsa87};

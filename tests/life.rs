@@ -147,7 +147,7 @@ fn an_image_that_returns_is_bad_at_once_and_remembered() {
     assert_eq!(world.host.said, Some(Verdict::Refused(objection)));
 }
 
-/// The try is counted, and nothing else is held against the slot.
+/// The try is counted, and nothing else is recorded against the slot.
 #[test]
 fn an_image_that_the_machine_cannot_start_is_tried_again() {
     let publisher = Publisher::new(1);

@@ -1,5 +1,5 @@
-//! The places of the boot record: three or four of them, one of them dead. A whole life goes on, and
-//! only what is said of the copies shows it.
+//! The places of the boot record: three or four of them, one of them dead. A whole life goes on,
+//! and only the report on the copies shows the dead place.
 
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use stillboot::format::{BootProof, Hold, Slot, SlotKind, SlotState, record};
@@ -290,7 +290,8 @@ fn dies(
     if !is_lost {
         return Some(running);
     }
-    // The newest copy is gone. The one before it is true now, for which what runs is on trial yet.
+    // The newest copy is gone. The one before it is authoritative now; in it what runs is still on
+    // trial.
     let again = bench.boot();
     assert_eq!(again.digest, running.digest, "{context}");
     if again.attempt == 0 {
@@ -322,8 +323,8 @@ fn first_boot(bench: &mut Bench<'_, Dying>, death: Death, bundle: &[u8], context
     }
 }
 
-/// With one dead place and the power cut at every change: what is true is never written to, so there
-/// always is a record, and the slot that ran starts.
+/// With one dead place and the power cut at every change: the authoritative copy is never written
+/// to, so there always is a record, and the slot that ran starts.
 #[test]
 fn with_one_dead_place_a_power_cut_at_every_change_loses_no_record() {
     let publisher = Publisher::new(1);

@@ -1,4 +1,4 @@
-//! The policy: what each rule says, what beats what, and what `force` does not skip.
+//! The policy: what each rule says, which rule overrides which, and what `force` does not skip.
 
 use stillboot::format::manifest::flags;
 use stillboot::format::record::Body;

@@ -620,7 +620,7 @@ fn a_window_is_open_when_its_row_says_so() {
             other => panic!("{other:?}"),
         };
         assert_eq!(windows.state(now_s, &DEVICE), expected, "{text} at {now}");
-        // Whoever the device is: nothing is drawn here. And in any other week too.
+        // The device's identity does not matter: nothing is drawn here. And in any other week too.
         assert_eq!(windows.state(now_s, &[0; 16]), expected, "{text} at {now}");
     }
 }
@@ -1240,7 +1240,7 @@ fn a_rollout_reaches_its_percentage_of_a_hundred_thousand_devices() {
 fn a_higher_percentage_keeps_everyone_who_is_in() {
     for number in 0..2000 {
         let first = (0..=100).find(|percentage| included(*percentage, number, &DIGEST));
-        // Nobody at 0, everybody at 100, and at what should not occur as at 100.
+        // No device at 0, every device at 100, and at what should not occur as at 100.
         let first = first.expect("everybody is in at 100 %");
         assert!(first > 0);
         assert!((first..=u8::MAX).all(|percentage| included(percentage, number, &DIGEST)));

@@ -1,4 +1,4 @@
-//! The power fails while an update is installed, confirmed or tried; afterwards it goes on.
+//! The power fails while an update is installed, confirmed or tried; afterwards the device goes on.
 
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use stillboot::format::{Slot, SlotKind, SlotState};

@@ -2,8 +2,8 @@
 //! body of the record after each call are what [`model`](stillboot_sim::walk::model) says, which is
 //! written from `docs/BOOT_PROTOCOL.md`. Nothing fails here; what fails is in `walks.rs`.
 //!
-//! The notes in the record are no part of that protocol: loaders do not read them. What becomes of
-//! them is told here.
+//! The notes in the record are no part of that protocol: loaders do not read them. This test checks
+//! what becomes of them.
 
 use std::sync::OnceLock;
 

@@ -1,9 +1,9 @@
 //! One table of bundles that must be refused, through every way into the library.
 //!
-//! Elsewhere a check was there, and the second way in had been forgotten. So each row goes through
-//! all of them: verification of a file, installation fresh, forced into a slot, offline, resumed,
-//! with reuse, as a repair, byte by byte, on a new device; and, written into a slot by hand, through
-//! a power-on with the record, without one, and with nothing else to start.
+//! In other projects a check existed, and a second entry point did not call it. So each row goes
+//! through all entry points: verification of a file, installation fresh, forced into a slot,
+//! offline, resumed, with reuse, as a repair, byte by byte, on a new device; and, written into a
+//! slot by hand, through a power-on with the record, without one, and with nothing else to start.
 //!
 //! All of it twice: for devices with roots and keysets, and for those that trust one key. The table
 //! is also left as a file, for `tests/powerset`, which runs it in builds with fewer features.
@@ -46,7 +46,7 @@ enum Form {
 
 const FORMS: [Form; 2] = [Form::Keysets, Form::SingleKey];
 
-/// Whoever makes the bundles, for devices of one form.
+/// The maker of the bundles, for devices of one form.
 struct Vendor {
     form: Form,
     publisher: Publisher,
@@ -731,7 +731,7 @@ fn files(form: Form) {
             if !case.in_file {
                 assert_eq!(result, Ok(()), "{}", case.name);
             } else if case.says.starts_with("Refused(Layout") {
-                // Chunks cut anew: the file is not what its manifest says either.
+                // Chunks of another size: the file is not what its manifest says either.
                 assert!(matches!(result, Err(InstallError::Refused(_))), "{}", case.name);
             } else {
                 says(result, None, &case, case.name);
@@ -830,7 +830,7 @@ fn the_table_is_left_for_builds_with_fewer_features() {
         table.device(&Vendor::new(1, form));
     }
     let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("rejection-table");
-    // Written aside and renamed: whoever reads it meanwhile sees the old one, whole.
+    // Written under another name and renamed: a reader sees the whole old file meanwhile.
     let new = path.with_extension("new");
     std::fs::write(&new, table.0).unwrap();
     std::fs::rename(new, path).unwrap();

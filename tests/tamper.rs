@@ -1,4 +1,4 @@
-//! Bundles and disks that somebody changed: refused, and nothing lost by it.
+//! Bundles and disks that an attacker changed: refused, and nothing lost by it.
 
 use stillboot::driver::{Source, SourceError, verify_bundle};
 use stillboot::format::manifest::{CHUNKS_MAX, COMPONENT_LEN_MAX};
@@ -530,7 +530,7 @@ fn keyset_bounds() {
         let found = with(&|k| k.rules[role] = Rule(rule));
         assert_eq!(found, wrong(KeyRole::OF_KEYSETS[role], Rule(rule)), "{role}: {rule:?}");
     }
-    // Kinds that are unknown are told before all else that may be wrong with a rule.
+    // Kinds that are unknown are reported before all else that may be wrong with a rule.
     for (rule, code) in [
         ([9, 1, 5, 1], 9),
         ([ed25519, 1, 200, 1], 200),
@@ -642,7 +642,7 @@ fn roots_are_counted_by_key_and_must_reach_the_threshold() {
     assert_eq!(check(four, 2, &head(&[2, 0], root)), Ok(()));
     assert_eq!(check(four, 4, &head(&[3, 1, 2, 0], root)), Ok(()));
     assert_eq!(check(four, 4, &head(&[3, 1, 2, 4], root)), missing(4, 3));
-    // The fifth key is nobody here: passed over, not counted.
+    // The fifth key is unknown here: its signature is skipped, not counted.
     assert_eq!(check(four, 1, &head(&[4], root)), missing(1, 0));
     assert_eq!(check(four, 1, &head(&[4, 0], root)), Ok(()));
     // Signed in another role: a wrong signature in the name of a known key.
@@ -671,7 +671,8 @@ fn roots_are_counted_by_key_and_must_reach_the_threshold() {
         let found = check_rule(four, Rule(rule), &head(&[0], root));
         assert_eq!(found, Err(TrustError::NoTrust), "{rule:?}");
     }
-    // With two kinds of roots, a rule for one of them may be met; the other's are passed over.
+    // With two kinds of roots, a rule for one of them may be met; signatures of the other are
+    // skipped.
     let long = RootKey { kind: KeyKind::MlDsa87, name: [9; 32] };
     let mixed = [roots[0], long];
     assert_eq!(check(&mixed, 1, &head(&[0], root)), Ok(()));

@@ -1,5 +1,5 @@
-//! One test for each row of the attack table in `docs/THREATS.md`, and the test that holds the
-//! table and the tests together.
+//! One test for each row of the attack table in `docs/THREATS.md`, and the test that checks that
+//! the table and the tests agree.
 
 use std::collections::BTreeSet;
 use std::fs;

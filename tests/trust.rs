@@ -91,7 +91,7 @@ fn stolen_release_key_with_the_highest_numbers_is_outlived_without_a_visit() {
         world.install(&evil, Some(proof)),
         Err(InstallError::Refused(Refusal::BelowFloor { .. }))
     ));
-    // Nor does it start from a disk that somebody kept.
+    // Nor does it start from an old disk that was kept.
     let mut kept = blank(&old, media()[0].1, AB);
     commission(&mut kept, &evil);
     kept.store = world.store.clone();
@@ -205,7 +205,7 @@ fn recovery_has_a_floor_of_its_own() {
         let mut source = Bytes::new(&bundle, usize::MAX);
         world.install_with(&mut source, Running::Proof(proof), |c| c.target = target)
     };
-    // Far below the floor of the update slots, and none of its business.
+    // Far below the floor of the update slots, which does not apply to it.
     install(&mut world, 3).unwrap();
     let trust = part(&world, Slot::A, Part::Trust);
     let sound = world.disks[0].bytes(trust.offset, trust.len as usize);
@@ -318,7 +318,7 @@ fn statements_need_the_role_of_their_kind() {
         let missing = SignatureError::Missing { role, needed: 1, found: 0 };
         assert_eq!(check(&forged.unwrap()), Err(TrustError::StatementSignature(missing)));
     }
-    // Nobody in this keyset can sign off anything.
+    // No key in this keyset can sign off anything.
     let name = |s: &mut stillboot::format::Statement| s.name = "tests".chars().collect();
     let sign_off = publisher.statement(StatementKind::SignOff, digest, name).unwrap();
     let role = KeyRole::SignOff;
@@ -498,7 +498,7 @@ fn a_rule_that_asks_for_a_kind_this_build_lacks_is_refused_by_the_name_of_the_ki
     assert_eq!(world.disks[0].content_hash(), before);
 }
 
-/// More than the slots of this device have room for: told before it is received.
+/// More than the slots of this device have room for: reported before it is received.
 #[test]
 fn a_head_longer_than_the_slots_have_room_for_is_refused_before_a_byte_is_written() {
     let publisher = Publisher::new(1);
@@ -694,7 +694,7 @@ fn a_release_of_the_loader_is_signed_by_roots_and_no_other_key() {
     let key = one.public();
     let single = Device { trust: Trust::Key(&key), ..device };
     assert_eq!(verify(&single, &sound).map(|_| ()), Err(TrustError::NoTrust));
-    // Every bit counts, but for those of an unknown key's signature, of which there are none.
+    // Every bit counts, except those of an unknown key's signature, of which there are none.
     for bit in 0..sound.len() * 8 {
         let mut bad = sound.clone();
         bad[bit / 8] ^= 1 << (bit % 8);

@@ -59,7 +59,7 @@ fn equal_walks_come_to_the_same() {
     assert!(lines.is_ok_and(|lines| lines.len() > 80));
 }
 
-/// `STILLBOOT_REPLAY` names a walk to be told.
+/// `STILLBOOT_REPLAY` names a walk to be printed.
 #[test]
 fn a_walk_is_told_by_its_identity() {
     let id = std::env::var("STILLBOOT_REPLAY").ok().filter(|id| id.starts_with("walk/"));

@@ -161,7 +161,7 @@ fn power_on<'a>(config: &'a BootConfig<'a>, devices: &mut [impl BlockDevice]) ->
             &mut buffer,
         );
         let (Some(found), Some(manifest)) = (proof, machine.manifest()) else { break None };
-        // A loader would get it back, and the core be told.
+        // A loader would get this image back, and would report that to the core.
         let line = cmdline(&memory, manifest);
         match startable::check(Target::of(manifest), manifest, found.slot, line) {
             Ok(_) => break Some(found),
@@ -245,7 +245,7 @@ pub fn next(args: &NextArgs, out: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether a slot was passed over for what it is, or is made for, and not for its bytes.
+/// Whether a slot was skipped because of what it is, or is made for, and not because of its bytes.
 fn is_foreign(reason: &Reason) -> bool {
     matches!(reason, Reason::Trust(_) | Reason::Class(_) | Reason::Device(_) | Reason::Layout(_))
 }

@@ -275,7 +275,7 @@ pub fn repair(args: &RepairArgs, out: &Output) -> Result<(), Failure> {
     let choice = Choice { from: args.from.map(Into::into), over_label: args.over_label };
     let mut device = args.wait.locked(|| Ok(FileDevice::open(path, options)?))?;
     let done = table::repair(&mut device, choice).map_err(|error| match error {
-        // What others are told to run is this.
+        // Other commands advise the user to run this very command.
         TableError::NoTable { .. } => Failure::new(Exit::Failed, "table", error),
         error => error.into(),
     })?;

@@ -1,4 +1,4 @@
-//! How a command ends other than well: exit code, a fixed word for scripts, and a text for people.
+//! How a command fails: exit code, a fixed word for scripts, and a text for people.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -382,7 +382,7 @@ impl From<OperateError> for Failure {
 /// A reason of the boot report for people.
 pub fn reason_text(reason: &Reason) -> String {
     match reason {
-        // The place of a head on a disk, not a file that somebody gave.
+        // The place of a head on a disk, not a file that the user gave.
         Reason::Trust(
             TrustError::Keyset(FormatError::Magic) | TrustError::Manifest(FormatError::Magic),
         ) => "holds no head: nothing was installed there, or its start was overwritten".into(),

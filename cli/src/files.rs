@@ -193,7 +193,8 @@ pub fn not_the_same(option: &str, output: &Path, input: &Path) -> Result<(), Fai
 }
 
 /// Whether a path leads through /proc to what a process has open, as /dev/stdout does. That it is a
-/// regular file just now is no reason to replace it: who redirected it holds on to the old one.
+/// regular file just now is no reason to replace it: the process that redirected it keeps the old
+/// one open.
 fn leads_to_open_file(path: &Path) -> bool {
     let mut path = path.to_owned();
     // As many links as Linux follows.

@@ -99,7 +99,7 @@ impl File {
         toml::from_str(&text).map_err(|error| wrong(path, settings::trouble(&text, &error)))
     }
 
-    /// The `key=value` form; what it says beside the policy is another program's business.
+    /// The `key=value` form; keys that do not belong to the policy are for another program.
     fn from_conf(text: &str, path: &Path, out: &Output) -> Result<Self, Failure> {
         let mut file = Self::default();
         let mut keys: Vec<&str> = Vec::new();
@@ -124,7 +124,7 @@ impl File {
                 "channel" => file.channel = given,
                 "maintenance_window" => file.apply_window = given,
                 other if OTHER_KEYS.contains(&other) => {}
-                // Unknown keys are passed over in that format; a misspelled one should be seen.
+                // Unknown keys are skipped in that format; the user should see a misspelled one.
                 other => out.warn(format_args!("{}: unknown key `{other}`", path.display())),
             }
         }

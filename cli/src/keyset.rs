@@ -1,4 +1,4 @@
-//! `keyset`: who may sign what, in the words of the roots.
+//! `keyset`: who may sign what, as the roots have signed it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -228,7 +228,7 @@ fn next(args: &NextArgs, out: &Output) -> Result<(), Failure> {
     let (envelope, mut keyset) = parse(&bytes, &args.file)?;
     // What the roots never signed is nothing to go on from.
     trusted(&roots, &envelope, &args.file)?;
-    // The highest number is left out by the format, for nothing could follow it.
+    // The format leaves the highest number out, because no number could follow it.
     let last = u32::MAX - 1;
     if keyset.version >= last {
         return Err(Failure::new(

@@ -1,5 +1,5 @@
 //! `pack --from-latest-json`: a release as KubeSolo OS publishes it becomes a bundle, once its
-//! publisher's signature and digests have held.
+//! publisher's signature and digests were verified.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ pub struct LatestArgs {
     initramfs_sig: Option<PathBuf>,
 }
 
-/// What the publisher says of the files: to be held against what was packed.
+/// What the publisher says of the files: to be compared with what was packed.
 pub struct Promised {
     digests: [(Role, Digest); 2],
 }
@@ -227,7 +227,7 @@ fn check_file(
             Err(error) => return Err(failed(error)),
         }
     }
-    // So that what is signed is what is packed, which is held against the same digest.
+    // So that what is signed is what is packed, which is compared with the same digest.
     let found = digest.finish();
     if found != *expected {
         return Err(other_file(&path.display().to_string(), expected, &found));

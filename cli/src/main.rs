@@ -1,7 +1,7 @@
 //! The tool for release engineers, operators and initramfs scripts.
 //!
-//! Decides nothing itself: the core does. Here are its words, files and exit codes, which
-//! scripts depend on.
+//! The tool decides nothing itself: the core does. The tool has the words, files and exit codes
+//! that scripts depend on.
 
 #![forbid(unsafe_code)]
 
@@ -238,7 +238,7 @@ fn run(command: &Command, out: &Output) -> Result<(), Failure> {
 fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         return match error.print() {
-            // Who closed the pipe has read enough.
+            // The reader that closed the pipe has read enough.
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
                 ExitCode::from(Exit::Failed as u8)
             }
@@ -259,7 +259,7 @@ fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
     } else {
         let text = error.render().to_string();
-        // Where standard error is closed nothing can be told.
+        // Where standard error is closed nothing can be reported.
         let _ = writeln!(std::io::stderr(), "{}", output::harmless(text.trim_end(), true));
     }
     ExitCode::from(Exit::Usage as u8)

@@ -1,4 +1,4 @@
-//! Where a command's words go: lines for people or one JSON object for scripts, never both.
+//! Where a command's output goes: lines for people or one JSON object for scripts, never both.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
@@ -13,9 +13,9 @@ pub struct Output {
     pub json: bool,
     /// No progress.
     pub quiet: bool,
-    /// The first error of writing to standard output: results that nobody got are a failure.
+    /// The first error of writing to standard output: results that were not written are a failure.
     broken: RefCell<Option<io::Error>>,
-    /// The exit code of a failure that was told already.
+    /// The exit code of a failure that was reported already.
     told: Cell<u8>,
 }
 
@@ -42,7 +42,7 @@ impl Output {
 
     /// A remark on standard error that a script need not parse.
     pub fn warn(&self, text: impl Display) {
-        // Where standard error is closed there is nobody to tell.
+        // Where standard error is closed the warning is lost.
         let _ = writeln!(io::stderr(), "stillboot: warning: {}", harmless(&text.to_string(), true));
     }
 
@@ -86,7 +86,7 @@ impl Output {
     /// The exit code of a command that came to its end, if its words got out.
     pub fn finish(&self) -> u8 {
         match self.broken.borrow_mut().take() {
-            // Who closed the pipe has read enough.
+            // The reader that closed the pipe has read enough.
             Some(error) if error.kind() != ErrorKind::BrokenPipe => {
                 let _ = writeln!(io::stderr(), "stillboot: cannot write the result: {error}");
                 Exit::Failed as u8

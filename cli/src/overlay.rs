@@ -1,4 +1,4 @@
-//! A disk that is only looked at: what is written stays in memory.
+//! A disk that is only read: what is written stays in memory.
 
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
 

@@ -1,6 +1,6 @@
-//! `pack`: components and what is to be said of them become a signed bundle.
+//! `pack`: makes a signed bundle of components and of what the manifest says of them.
 //!
-//! The same input gives the same bytes: no time, no chance, no name of a file gets in.
+//! The same input gives the same bytes: no time, no random number and no file name gets in.
 
 pub mod settings;
 

@@ -77,7 +77,7 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
         return Err(failure);
     }
     let Some(verdict) = judge.verdict else {
-        // It did not come to the policy: what cannot be argued with has decided.
+        // The policy was not asked: the mandatory checks have decided.
         return match result {
             // It is installed, and the restart into it is what is asked for now.
             Err(error @ InstallError::Nothing(Nothing::Ready(slot))) => {

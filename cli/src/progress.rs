@@ -45,7 +45,7 @@ pub struct Progress {
     total: u64,
     began: Instant,
     looked: Instant,
-    /// Tenths that were told already; `None` before the first word.
+    /// Tenths that were reported already; `None` before the first message.
     told: Option<u64>,
     bar: Option<ProgressBar>,
 }

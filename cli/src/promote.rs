@@ -1,8 +1,8 @@
-//! `promote` and `statement`: what is said of a bundle after it was packed, in files beside it.
+//! `promote` and `statement`: statements about a bundle after it was packed, in files beside it.
 //!
 //! A bundle that passed its tests is never packed again: a channel key states that the same digest
-//! is now offered one step closer to `stable`, if those whom the release policy names have signed
-//! off. Nothing is stated about a bundle that does not verify, every byte of it.
+//! is now offered one step closer to `stable`, if the signers that the release policy names have
+//! signed off. Nothing is stated about a bundle unless every byte of it verifies.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -278,7 +278,7 @@ fn at_hand(
         .into_iter()
         .map(|given| (given.path, given.bytes))
         .collect();
-    // What stands there and is no statement is no business of this one.
+    // A file that stands there and is no statement does not matter here.
     if let Ok(file) = open::file(&args.out) {
         let mut bytes = Vec::new();
         if file.take(format::envelope::LEN_MAX as u64 + 1).read_to_end(&mut bytes).is_ok() {
@@ -392,7 +392,7 @@ fn fresh(not_after: u64, path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Reads statements; one that does not count is an error, for it was given to count.
+/// Reads statements; one that does not count is an error, because it was given to count.
 fn read_statements(
     paths: &[PathBuf],
     roots: &Roots,
@@ -575,7 +575,7 @@ fn read_policy(path: &Path) -> Result<Policy, Failure> {
     })
 }
 
-/// Signs and writes a statement, and gives the ids of those who signed. `more` are files that it was
+/// Signs and writes a statement, and gives the ids of the signers. `more` are files that it was
 /// made from beside those of `args`.
 fn issue(
     args: &StateArgs,

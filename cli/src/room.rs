@@ -1,4 +1,4 @@
-//! What a bundle needs of a slot, all of it at once: the core stops at the first thing that is too
+//! What a bundle needs of a slot, all of it at once: the core stops at the first part that is too
 //! large.
 
 use stillboot::format::{Manifest, Slot};

@@ -7,10 +7,11 @@
 //! sum <first 16 hexadecimal digits of the SHA-256 of all lines before>
 //! ```
 //!
-//! Who fetches statements from a mirror gets what the mirror wants to give. With this file one that
-//! was given once cannot be taken back. It is kept where there is room for it: a device without the
-//! folder does without. It decides nothing that is worth a brick, so whatever is wrong with it is a
-//! warning; it is whole or not there, for it is written aside first.
+//! A device that fetches statements from a mirror gets what the mirror wants to give. With this
+//! file the mirror cannot take back a statement that it gave once. The file is kept where there is
+//! room for it: a device without the folder keeps none. It decides nothing that could keep a device
+//! from booting, so a fault of the file is a warning. The file is whole or not there, because it is
+//! written under another name first.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Where a bundle comes from: a file, which can be read twice and passed over, or a stream.
+//! Where a bundle comes from: a file, which can be read twice and skipped in, or a stream.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek as _, SeekFrom, Write as _};
@@ -17,7 +17,7 @@ use crate::failure::{Exit, Failure};
 use crate::start;
 use crate::watch::{self, Watch};
 
-/// What is thrown away at a time when a stream is passed over.
+/// How many bytes are thrown away at a time when a part of a stream is skipped.
 const SCRAP_LEN: usize = 64 << 10;
 
 /// A bundle.

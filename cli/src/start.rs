@@ -1,4 +1,5 @@
-//! Whether what is packed or verified will start: the loaders' own rules, asked before a device is.
+//! Whether what is packed or verified will start: the loaders' own rules, checked before a device
+//! checks them.
 
 use stillboot::format::{Manifest, Role, Slot, SlotKind};
 use stillboot_boot_support::startable::{self, Fault, Target};

@@ -24,7 +24,8 @@ use crate::{files, time, view};
 
 /// Most statements beside a bundle that are verified, and most files there that are looked into for
 /// them: a folder that others can fill must not mean work without an end. Files that are no
-/// statements take no place of one, or anyone who may add files could bury a halt under them.
+/// statements do not count among the statements; otherwise an attacker who may add files could bury
+/// a halt under them.
 const BESIDE_MAX: usize = 64;
 const FILES_MAX: usize = 4096;
 
@@ -194,7 +195,7 @@ impl core::fmt::Display for Standing {
     }
 }
 
-/// Those of `standings` that are to be told, in words. Of many the first are enough.
+/// Those of `standings` that are to be reported, in words. Of many the first are enough.
 pub fn told(standings: &[Standing]) -> Vec<String> {
     let all = standings.iter().filter(|standing| standing.is_to_be_told());
     let count = all.clone().count();

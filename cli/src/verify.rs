@@ -1,4 +1,5 @@
-//! `verify`: is every byte of a bundle, or of a release of the loader, what the right keys signed?
+//! `verify`: checks that the right keys signed every byte of a bundle, or of a release of the
+//! loader.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What passes by while a bundle is read: enough to say what it is, and whether it will start.
+//! Looks at a bundle while it is read: enough to say what it is, and whether it will start.
 
 use stillboot::format::envelope::{HEADER_LEN, Header};
 use stillboot::format::{Envelope, Field, FormatError, KeyKind, Manifest, PayloadType, Role};
@@ -52,7 +52,7 @@ impl Watch {
         is_news
     }
 
-    /// This many bytes were passed over.
+    /// This many bytes were skipped.
     pub const fn skip(&mut self, len: u64) {
         self.at = self.at.saturating_add(len);
     }
@@ -112,7 +112,7 @@ impl Found {
 impl Part {
     /// Keeps what is of this part. Says whether that was the last of it.
     fn pass(&mut self, from: u64, bytes: &[u8]) -> bool {
-        // What was passed over leaves a hole, and a part with a hole is not kept.
+        // Skipped bytes leave a hole, and a part with a hole is not kept.
         let next = self.from + self.bytes.len() as u64;
         let skip = next.checked_sub(from).and_then(|skip| usize::try_from(skip).ok());
         let left = (self.len - self.bytes.len() as u64) as usize;

@@ -1,15 +1,14 @@
 //! Runs the core's machines, and remembers what they did.
 //!
-//! A machine is deterministic: what it asks for next follows from its state and from what came of
+//! A machine is deterministic: what it asks for next follows from its state and from the result of
 //! its last request. So the requests of all runs form a graph, whose nodes are states of machines
-//! and whose edges are results of requests. A run whose results are all known is led along the graph: every
-//! request is carried out on the disk at hand, and only the thinking in between, above all the
-//! signatures, is not done again. The first result that is new starts the core itself.
+//! and whose edges are results of requests. A run whose results are all known follows the graph:
+//! every request is carried out on the disk at hand, and only the computation in between, above all
+//! the signatures, is not done again. The first result that is new starts the core itself.
 //!
-//! A state is named by everything that a machine prints of itself, everything that its digests
-//! have taken, the memory it loaded to and the buffer as far as it may be used. Nothing here knows
-//! what the core does with any of it; `tests/explore.rs` holds runs with and without the graph
-//! against each other.
+//! A state is named by everything that a machine prints of itself, everything that its digests have
+//! taken, the memory it loaded to and the buffer as far as it may be used. Nothing here knows what
+//! the core does with any of it; `tests/explore.rs` compares runs with and without the graph.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write as _};
@@ -183,7 +182,7 @@ enum Got<'a> {
     StoreFailed,
 }
 
-/// SHA-256 that tells what it has taken, so that two of them can be told apart.
+/// SHA-256 that can say what it has taken, so that two of them can be distinguished.
 #[derive(Clone)]
 struct Traced {
     inner: SoftSha256,
@@ -248,7 +247,7 @@ fn request_of(io: &Io, buffer: &[u8], ground: &Ground) -> (Act, Option<Range<usi
     }
 }
 
-/// What stands in a buffer that nobody may rely on.
+/// What stands in a buffer whose content may not be relied on.
 const POISON: u8 = 0xA5;
 
 struct BootMachine<'a> {
@@ -361,7 +360,7 @@ impl BootMachine<'_> {
 struct InstallMachine<'a> {
     ground: &'a Ground,
     machine: Install<'a, Traced>,
-    /// Two bundles are not told apart by what was read of them before the first byte.
+    /// Two bundles cannot be distinguished by what was read of them before the first byte.
     number: usize,
     bundle: &'a [u8],
     position: usize,
@@ -584,7 +583,7 @@ pub struct Engine {
     pub programs: u64,
     /// Power-ons among them.
     pub boots: u64,
-    /// Programs of which the core had to think at least one step anew.
+    /// Programs of which the core had to compute at least one step again.
     pub core_runs: u64,
     /// Bytes of the disk that the next program must leave alone.
     pub guarded: Vec<Range<u64>>,
@@ -594,7 +593,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Without a memory every program is thought through by the core, to compare.
+    /// Without a memory the core computes every program, to compare.
     #[must_use]
     pub fn new(has_memory: bool) -> Self {
         Self { no_memory: !has_memory, ..Self::default() }
@@ -703,9 +702,11 @@ impl Engine {
                 Some(next) => *next,
                 None => {
                     let print = match &act {
-                        // An end is named by what it came to, all that it consists of included.
+                        // An end is named by its result, with everything that the result consists
+                        // of.
                         Act::End(outcome) => print_of(format_args!("{outcome:?}")),
-                        // What is moved from one place to another is nowhere but in the buffer.
+                        // Bytes that are moved from one place to another are nowhere but in the
+                        // buffer.
                         Act::Write(_, bytes) => chain(machine.print(), bytes),
                         _ => machine.print(),
                     };

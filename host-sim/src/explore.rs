@@ -1,11 +1,12 @@
 //! Every instant of every story: the disk is forked before each change, the power is cut in every
-//! way there is, and what follows is judged by the [`oracle`].
+//! possible way, and the [`oracle`] judges what follows.
 //!
-//! A point is one cut, or two at depth two. After it the power comes on, and from there both ways on
-//! are gone: what was interrupted is done again and then an update follows without help, and the
-//! update follows at once. Each power-on on the way is judged. A point counts once its outcome is
-//! known: it was run, or disk, store and history are equal to those of a point that was. Each has an
-//! identity, which [`replay`] runs again and describes.
+//! A point is one cut, or two at depth two. After it the power comes on, and from there two ways
+//! are taken. On the first, what was interrupted is done again and then an update follows without
+//! help. On the second, the update follows at once. Each power-on on the way is judged. A point
+//! counts once its outcome is known: either it was run, or its disk, store and history are equal to
+//! those of a point that was run. Each point has an identity, which [`replay`] runs again and
+//! describes.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -198,20 +199,20 @@ pub struct Effort {
     pub second_redo_every: usize,
     /// Of how many requests of the faulty device one fails; 0 for none, 1 for all.
     pub fault_every: u64,
-    /// How what the core came to before is used.
+    /// How earlier results of the core are used.
     pub memory: Memory,
     /// Whether [`Summary::pictures`] is filled.
     pub draws: bool,
 }
 
-/// How what the core came to before is used.
+/// How earlier results of the core are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Memory {
     /// Wherever it can be.
     Used,
     /// The same, and every outcome goes into [`Counts::outcomes`].
     Compared,
-    /// Not at all: the core thinks everything through, and every outcome is noted. Slow.
+    /// Not at all: the core computes everything, and every outcome is noted. Slow.
     Unused,
 }
 
@@ -408,7 +409,7 @@ impl BlockDevice for Disk {
     }
 }
 
-/// How the power went, with what a cache made of it.
+/// How the power was cut, and what a cache made of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Point {
     cut: Cut,
@@ -585,8 +586,8 @@ impl<D> Situation<D> {
 }
 
 impl Situation<Disk> {
-    /// What everything that follows depends on. Without what lies in a cache: asked for only when
-    /// there is nothing.
+    /// What everything that follows depends on. The content of a cache is left out, because this is
+    /// asked for only when the cache is empty.
     fn key(&self, stage: fmt::Arguments<'_>) -> u128 {
         let text = format!(
             "{stage}{:x}{:?}{}{:?}{:?}",
@@ -644,9 +645,9 @@ struct Job<'a> {
     states: HashSet<u128>,
     counts: Counts,
     findings: Vec<Finding>,
-    /// What is told of a replay.
+    /// The lines of a replay.
     trace: Option<Vec<String>>,
-    /// Who looks on, and what was told of [`Counts::points`] and [`Counts::depth_one`].
+    /// The observer, and what was reported to it of [`Counts::points`] and [`Counts::depth_one`].
     watch: &'a dyn Watch,
     told: (u64, u64),
     /// What a report draws.
@@ -758,7 +759,7 @@ impl<'a> Job<'a> {
                     Step::NotStarted(_) => Back::NotStarted,
                     _ => Back::Returned,
                 };
-                // What is good stays so, for this power-on the other one is as well.
+                // The good slot stays good; for this power-on the other one counts as good as well.
                 let good = at.truth.good;
                 self.known.begin_leave(&mut at.truth, slot);
                 let started = self.start(at, false, Some((slot, back)), promises, instants);
@@ -1063,7 +1064,7 @@ impl<'a> Job<'a> {
         after.running = None;
         let mut disk = PowerCut::new(instant.disk.clone());
         disk.cut_at(0, point.cut);
-        // Nobody hears the answer.
+        // The caller does not hear the answer.
         match &instant.act {
             Act::Write(offset, bytes) => {
                 let _ = disk.write(*offset, bytes);
@@ -1248,7 +1249,7 @@ impl<'a> Job<'a> {
         redo: Option<Step>,
         promises: Promises,
     ) -> Result<(), Broken> {
-        // The rows for power faults promise the same, so what they share need not be told apart.
+        // The rows for power faults promise the same, so what they share need not be distinguished.
         let key = at.key(format_args!("{redo:?}{promises:?}"));
         if self.trace.is_none()
             && let Some(known) = self.memo.get(&key)
@@ -1275,7 +1276,7 @@ impl<'a> Job<'a> {
         result
     }
 
-    /// What whoever was interrupted does after the power is back.
+    /// What the interrupted system or operator does after the power is back.
     fn redo(
         &mut self,
         at: &mut Situation<Disk>,
@@ -1337,7 +1338,7 @@ impl<'a> Job<'a> {
         self.known.releases[release].floor.level == 0
     }
 
-    /// Confirms what runs and updates it, without help but for freeing slots that were held.
+    /// Confirms what runs and updates it, without help except for freeing slots that were held.
     fn finish(&mut self, mut at: Situation<Disk>, promises: Promises) -> Result<(), Broken> {
         let key = at.key(format_args!("finish{promises:?}"));
         if self.trace.is_none()
@@ -1433,7 +1434,7 @@ impl<'a> Job<'a> {
         self.seen.insert(key, Arc::new(all));
     }
 
-    /// All second cuts at one instant; `None` if somebody stopped it.
+    /// All second cuts at one instant; `None` if the observer stopped it.
     fn second_at(
         &mut self,
         during: &Situation<Disk>,
@@ -1465,7 +1466,7 @@ impl<'a> Job<'a> {
         Some(seen)
     }
 
-    /// What came of cuts that were looked at. A report draws each, so for it none is passed over.
+    /// What came of cuts that were looked at. A report draws each, so for a report none is skipped.
     fn seen(&self, key: u128) -> Option<Arc<Seen>> {
         self.seen.get(&key).filter(|_| self.picture.is_none()).cloned()
     }
@@ -1647,7 +1648,7 @@ impl<'a> Job<'a> {
     }
 }
 
-/// The step, if whoever was interrupted in it does it again once the power is back.
+/// The step, if the interrupted system or operator does it again once the power is back.
 fn redone(step: Step) -> Option<Step> {
     matches!(
         step,
@@ -1824,7 +1825,7 @@ pub fn explore(
     explore_watched(catalogue, stories, media, effort, threads, &Done(progress))
 }
 
-/// As [`explore`], with somebody who looks on, knows what was done before, and may stop it.
+/// As [`explore`], with an observer that knows what was done before, and may stop it.
 #[must_use]
 pub fn explore_watched(
     catalogue: &Catalogue,
@@ -1862,7 +1863,7 @@ pub fn explore_watched(
         watch.done(&name, &summary);
         Some(summary)
     });
-    // In the order of the stories, whoever was faster.
+    // In the order of the stories, whichever was faster.
     let mut done: Vec<_> = order.into_iter().zip(done).collect();
     done.sort_by_key(|(place, _)| *place);
     let mut all = Summary::default();

@@ -1,5 +1,5 @@
-//! What really stands in the metadata area of a disk: read apart from the core, for the oracle and
-//! for whatever damages a disk on purpose.
+//! What really stands in the metadata area of a disk: read without the core, for the oracle and for
+//! the code that damages a disk on purpose.
 
 use stillboot::format::log::{self, CELL_LEN, Cell, DIRECTORY_LEN_MAX, EntryKind, HEADER_LEN};
 use stillboot::format::{Mark, MarkKind, Record, SLOTS_MAX, Slot, header, record};

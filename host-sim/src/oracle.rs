@@ -1,9 +1,9 @@
-//! What must hold, whatever happens: written apart from the core, from what was published and done.
+//! What must hold, whatever happens: written without the core, from what was published and done.
 //!
 //! The oracle reads no record and verifies no signature. It knows the bytes that were published,
-//! where a whole installation of them stands on a disk, and what the story did so far; from that it
-//! says which starts are right. Which promise holds under which fault stands as a table in
-//! `docs/DESIGN.md`, and is read from there.
+//! where a whole installation of them stands on a disk, and what the story did so far. From these
+//! it says which starts are right. The table in `docs/DESIGN.md` says which promise holds under
+//! which fault, and is read from there.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -88,7 +88,7 @@ impl Promises {
         self.0[promise as usize]
     }
 
-    /// The same but for one.
+    /// The same except for one.
     #[must_use]
     pub const fn without(mut self, promise: Promise) -> Self {
         self.0[promise as usize] = false;
@@ -159,7 +159,8 @@ pub enum Written {
 /// What happened to a device so far, and what follows for its next start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Truth {
-    /// What may start as confirmed. More than one only while a change of mind was cut short.
+    /// What may start as confirmed. More than one only if the change from one to the other was cut
+    /// short.
     pub good: Set,
     /// What was confirmed for certain: a confirmation that was cut short may have happened or not.
     pub sure: Set,
@@ -322,8 +323,8 @@ impl<'a> Known<'a> {
         if truth.record == Written::Yes && !record_there {
             broken(Promise::Record, format!("the record is {:?}", started.report.record))?;
         }
-        // An update is switched to when it is whole, and good when it was: nothing else is tried on
-        // these grounds.
+        // The switch to an update happens only when it is whole, and what is good was whole when it
+        // became good: nothing else is tried on these grounds.
         let tried = |claim: Claim| matches!(claim, Claim::Trial | Claim::Good | Claim::Suspect);
         let mut whole = None;
         for line in started.report.lines.iter().filter(|line| line.reason != Reason::Started) {
@@ -338,7 +339,8 @@ impl<'a> Known<'a> {
                 broken(Promise::Tried, format!("slot {slot} is tried as {claim:?}, half full"))?;
             }
         }
-        // What the machine could not start is not given up, and what waits goes on waiting.
+        // A slot that the machine could not start is not given up, and an update that waits goes on
+        // waiting.
         let mut waits = 0;
         for line in started.report.lines.iter().filter(|l| l.reason == Reason::NotStarted) {
             let Candidate { slot, claim } = line.candidate;
@@ -391,7 +393,7 @@ impl<'a> Known<'a> {
             }
             return Ok(());
         };
-        // What runs.
+        // The system that runs.
         let kind = proof.slot.kind();
         let Some(name) = self.named(&proof.digest) else {
             return broken(Promise::OnlyVerified, "a manifest that nobody published".into());
@@ -401,7 +403,7 @@ impl<'a> Known<'a> {
         if !release.is_genuine || release.kind != kind {
             broken(Promise::OnlyVerified, format!("{called} runs from {}", proof.slot))?;
         }
-        // What runs in place is looked at by whoever knows what the medium really holds.
+        // What runs in place is checked by the caller, which knows what the medium really holds.
         let whole = if release.is_in_place {
             started.loaded.is_empty()
         } else {
@@ -413,8 +415,8 @@ impl<'a> Known<'a> {
         if !whole {
             broken(Promise::OnlyVerified, format!("{called} runs with other bytes"))?;
         }
-        // A recorded floor that nothing whole on the device reaches came from damage, or leads to it;
-        // the store's is never passed over.
+        // A recorded floor that nothing whole on the device reaches came from damage, or leads to
+        // it; the store's floor is never ignored.
         let recorded = truth.floors[kind as usize];
         let reaches = |(slot, name): &(Slot, Name)| {
             slot.kind() == kind && self.releases[*name].floor >= recorded
@@ -427,7 +429,7 @@ impl<'a> Known<'a> {
                 format!("{called} reaches {:?}, the floor is {least:?}", release.floor),
             )?;
         }
-        // Why it runs.
+        // The grounds on which it runs.
         let claim = started.report.lines.last().map(|line| line.candidate.claim);
         match claim {
             Some(Claim::Trial) => {
@@ -442,7 +444,7 @@ impl<'a> Known<'a> {
                     )?;
                 }
                 truth.trial = only(name);
-                // On trial it is not confirmed after all.
+                // It runs on trial, so it is not confirmed after all.
                 truth.good &= !only(name);
             }
             Some(Claim::Good | Claim::Suspect) => {
@@ -454,8 +456,8 @@ impl<'a> Known<'a> {
                 }
                 truth.good = only(name);
                 truth.sure = only(name);
-                // Made anew, the record lets what is confirmed go first this once; what waited is
-                // tried at the next power-on.
+                // A rebuilt record lets what is confirmed go first this once; what waited is tried
+                // at the next power-on.
                 if record_there {
                     truth.trial &= waits;
                 }
@@ -475,8 +477,8 @@ impl<'a> Known<'a> {
                 }
             }
         }
-        // And it must rise: what every good slot of the kind reaches is the floor from then on. From
-        // what stands in the slots, and not from what the core says of them.
+        // And the floor must rise: what every good slot of the kind reaches is the floor from then
+        // on. This is judged by what stands in the slots, and not by what the core says of them.
         if promises.hold(Promise::Record)
             && matches!(claim, Some(Claim::Good | Claim::Suspect | Claim::Recovery))
         {
@@ -489,9 +491,10 @@ impl<'a> Known<'a> {
             let known = &mut truth.floors[kind as usize];
             *known = (*known).max(due);
         }
-        // What ran from there stands there, also where a cut hid the end of its installation.
+        // What ran from a slot stands there, also if a cut hid the end of its installation.
         truth.slots[proof.slot as usize] = Some(name);
-        // Only what is confirmed may raise the floor: else one update that fails leaves nothing.
+        // Only what is confirmed may raise the floor: otherwise one update that fails leaves no
+        // slot that may start.
         if promises.hold(Promise::Confirmed) && !started.report.floor_ignored {
             let recorded = started.record.body.floor_of(SlotKind::Update);
             let locked = |(_, release): &(Name, &Release)| {
@@ -517,7 +520,7 @@ impl<'a> Known<'a> {
     }
 
     /// The floor that a start of `name` as good must have reached, by step 8 of the protocol: the
-    /// lowest of what stands in the slots of its kind. Not above `enough` where something that may
+    /// lowest of what stands in the slots of its kind. It is not above `enough` if a slot that may
     /// be good is not whole: then nothing is raised.
     fn floor_due<D: BlockDevice>(
         &self,
@@ -534,7 +537,7 @@ impl<'a> Known<'a> {
         if most <= enough {
             return most;
         }
-        // Only then it is worth to look at the disk.
+        // Only then the disk has to be read.
         let whole = self.intact(disk);
         let mut due = floor_of(name);
         for other in others {
@@ -554,13 +557,13 @@ impl<'a> Known<'a> {
         self.images.get(&(release, slot)).map_or(&[], Vec::as_slice)
     }
 
-    /// A whole image of `release` now stands in `slot`, and nothing was told of it.
+    /// A whole image of `release` now stands in `slot`, and the record does not know of it.
     pub fn plant(&self, truth: &mut Truth, slot: Slot, release: Name) {
         if let Some(gone) = truth.slots[slot as usize].replace(release) {
             truth.sure &= !only(gone);
             truth.good &= !only(gone);
         }
-        // What is left is good if it was.
+        // What is left is good if it was good before.
         for other in Slot::ALL.into_iter().filter(|other| *other != slot) {
             truth.good |= truth.slots[other as usize].map_or(0, only);
         }
@@ -604,7 +607,7 @@ impl<'a> Known<'a> {
         truth.trial &= !only(release);
     }
 
-    /// What runs begins to be left for the other update slot, or called bad.
+    /// The running system begins to be left for the other update slot, or is called bad.
     pub fn begin_leave(&self, truth: &mut Truth, slot: Slot) {
         if let Some(release) = truth.slots[slot as usize] {
             truth.sure &= !only(release);

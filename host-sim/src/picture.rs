@@ -1,6 +1,6 @@
 //! How the first power-on after every cut came out, operation by operation: what a report draws.
 //!
-//! Kept in runs of neighbouring cuts that came out alike, for a story has thousands of cuts and
+//! Kept in runs of neighbouring cuts that came out alike, because a story has thousands of cuts and
 //! few places at which something else starts than one cut before.
 
 use std::collections::BTreeMap;

@@ -14,7 +14,7 @@ use stillboot_release::keys::{Signer, SigningKey, id_of, sign_envelope};
 
 use crate::disk::Random;
 
-/// Whoever makes releases: all keys of one product.
+/// The publisher of releases: all keys of one product.
 #[derive(Debug)]
 pub struct Publisher {
     roots: Vec<SigningKey>,

@@ -27,7 +27,7 @@ pub struct About<'a> {
     pub sample: Option<&'a str>,
 }
 
-/// The number that is shown also when it is nothing.
+/// The number that is shown also when it is 0.
 const BROKEN: &str = "points that broke a promise";
 /// How many broken points the page describes; all are counted.
 const DESCRIBED_MAX: usize = 40;
@@ -405,7 +405,7 @@ impl Drawing<'_> {
                 let _ = write!(out, "<path class=\"k {}\" d=\"{path}\"/>", class_of(came));
             }
         }
-        // What is told of an operation when the pointer is over it.
+        // What the page says of an operation when the pointer is over it.
         let mut x = GUTTER;
         for (at, (operation, pitch)) in stage.operations.iter().zip(&pitches).enumerate() {
             let _ = write!(
@@ -583,7 +583,7 @@ fn number(count: u64) -> String {
     text
 }
 
-/// The share of the whole, never nothing for something.
+/// The share of the whole, never 0 for a count above 0.
 fn permille(count: u64, all: u64) -> u64 {
     (count * 1000 / all.max(1)).max(1)
 }
@@ -600,7 +600,7 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// The rows of the table from the plainest fault to the strangest; others come first.
+/// The rows of the table from the simplest fault to the rarest; others come first.
 const ROWS: [&str; 10] = [
     "power cut before or after a request",
     "torn write",

@@ -24,7 +24,7 @@ pub const V2: Name = 1;
 pub const V3: Name = 2;
 /// Signed by a key of the next keyset.
 pub const NEW_KEYS: Name = 3;
-/// What comes after whatever a story did.
+/// What comes after all that a story did.
 pub const NEXT: Name = 4;
 /// What comes after that.
 pub const LATER: Name = 5;
@@ -41,7 +41,7 @@ pub const IN_PLACE: Name = 10;
 /// Signed with Ed25519 alone, under a keyset that asks for ML-DSA beside it.
 pub const WEAKER: Name = 11;
 
-/// A release and what is known of it to whoever published it.
+/// A release and what its publisher knows of it.
 #[derive(Clone, Debug)]
 pub struct Release {
     /// For messages.
@@ -218,7 +218,7 @@ pub enum Step {
     PowerOn,
     /// A watchdog resets the machine.
     Watchdog,
-    /// The running system, or whoever prepares the disk, installs a release.
+    /// The running system, or a tool that prepares the disk, installs a release.
     Install {
         /// Which.
         release: Name,
@@ -260,7 +260,7 @@ pub enum Step {
     Wreck(Slot),
     /// Some of the kernel in a slot is destroyed.
     Spoil(Slot),
-    /// Somebody copies a whole image of a release into a slot, past the record.
+    /// An attacker copies a whole image of a release into a slot, past the record.
     Plant(Slot, Name),
 }
 
@@ -345,7 +345,7 @@ pub fn stories() -> Vec<Story> {
             &both,
             &[(1..=12).map(Note).collect(), vec![LoseRecord, PowerOn]].concat(),
         ),
-        // The next write has to renumber, and the one after the trial must count as ever.
+        // The next write has to renumber, and the one after the trial must count as before.
         story(
             "highest-sequence",
             &with(&[install(V2), ForgeSequence]),

@@ -229,7 +229,7 @@ impl Ground {
     }
 }
 
-/// A store of the floor that can be told to fail.
+/// A store of the floor that can be made to fail.
 #[derive(Clone, Debug, Default)]
 pub struct SimStore {
     /// What it holds, by kind.
@@ -294,7 +294,7 @@ pub struct Bytes<'a> {
     /// Most bytes of one piece after the other, over and over; of no meaning if there are none.
     pieces: &'a [usize],
     given: usize,
-    /// Bytes that were read, not passed over.
+    /// Bytes that were read, not skipped.
     pub read: u64,
 }
 
@@ -366,7 +366,7 @@ impl InstallHost for SimHost {
     }
 }
 
-/// The record as it stands, which copy is true, and what each copy is.
+/// The record as it stands, which copy is authoritative, and what each copy is.
 pub type RecordView = (Record, Choice, Vec<CopyState>);
 
 /// What one power-on came to.
@@ -561,7 +561,7 @@ impl<'a, D: BlockDevice> World<'a, D> {
         Ok((answer, (machine.record().clone(), choice, copies.to_vec())))
     }
 
-    /// The record as it stands, which copy is true, and what all places are.
+    /// The record as it stands, which copy is authoritative, and what all places are.
     ///
     /// # Errors
     /// [`OperateError`].

@@ -66,7 +66,7 @@ impl Level {
         fs::read(file).expect("QEMU has written it")
     }
 
-    /// Who hashes, as the loader writes it.
+    /// The code that hashes, by the name that the loader writes.
     pub fn hashing(self) -> &'static str {
         if self == Self::Hidden { "soft" } else { "armv8 sha2" }
     }

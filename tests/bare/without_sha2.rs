@@ -2,8 +2,8 @@
 //! flash of QEMU's `virt`, answers for the processor's identification registers, and leaves the
 //! field of SHA-2 out of its answers. What it starts at EL1, at 2 MiB into memory, cannot tell.
 //!
-//! It uses no memory, for all of it is the loader's: registers of EL2 that nothing here needs keep
-//! what an answer would overwrite.
+//! It uses no memory, because all of it is the loader's: registers of EL2 that nothing here needs
+//! keep what an answer would overwrite.
 
 #![no_std]
 #![no_main]

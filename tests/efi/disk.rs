@@ -1,4 +1,4 @@
-//! Disks as they leave the factory, and what happens to them behind the machines' back.
+//! Disks as they leave the factory, and changes to them that the machine does not make.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -141,7 +141,7 @@ pub fn record(path: &Path) -> Record {
     records.max_by_key(|record| record.sequence).expect("one copy is sound")
 }
 
-/// Writes a record that somebody made up over all copies.
+/// Writes a forged record over all copies.
 pub fn forge(path: &Path, change: impl FnOnce(&mut Body)) {
     let mut record = record(path);
     change(&mut record.body);

@@ -116,7 +116,7 @@ pub struct Settings {
     pub unreadable: Option<u64>,
     /// There is a watchdog outside of the processor.
     pub watchdog: bool,
-    /// The firmware is told to boot the first disk, and connects no other.
+    /// The firmware is set to boot the first disk, and connects no other.
     pub boot_index: bool,
     /// Every read of the first disk is noted in this file.
     pub trace: Option<PathBuf>,
@@ -132,7 +132,7 @@ pub struct Settings {
     pub by_tree: bool,
 }
 
-/// Load options that nobody signed. A kernel that took them would not come up.
+/// Load options without a signature. A kernel that took them would not come up.
 pub const FOREIGN_OPTIONS: &str =
     "init=/nonexistent stillboot.proof=1:b:00 console=none stubble.dtb_override=true";
 
@@ -184,12 +184,12 @@ impl Hardware {
         fs::read(&self.variables).expect("the file is ours")
     }
 
-    /// Somebody writes the flash chip.
+    /// An attacker writes the flash chip.
     pub fn write_flash(&self, bytes: &[u8]) {
         fs::write(&self.variables, bytes).expect("the file is ours");
     }
 
-    /// Somebody exchanges the first disk.
+    /// A person exchanges the first disk.
     pub fn replace_disk(&mut self, other: &Path) {
         copy_sparse(other, self.disk());
     }
@@ -365,7 +365,7 @@ impl Machine {
     /// Waits for anything to come.
     fn more(&mut self, deadline: Instant) -> Result<(), Off> {
         loop {
-            // As often as a key repeats that is held: nobody knows when the loader looks.
+            // As often as a key repeats that is held: it is not known when the loader looks.
             let pause = Duration::from_millis(if self.presses_key { 33 } else { 60_000 });
             if self.presses_key && self.pressed.elapsed() >= pause {
                 self.pressed = Instant::now();
@@ -427,7 +427,7 @@ impl Machine {
         Ok(boot)
     }
 
-    /// As [`try_ready`](Self::try_ready), for machines that nobody switches off.
+    /// As [`try_ready`](Self::try_ready), for machines that are not switched off meanwhile.
     pub fn ready(&mut self) -> Boot {
         self.try_ready().unwrap_or_else(|Off| {
             panic!("expected a system, found that it was switched off, after:\n{}", self.seen)
@@ -477,7 +477,7 @@ impl Machine {
         let _ = self.input.flush();
     }
 
-    /// Starts it anew, in good order, and waits until the system is there.
+    /// Restarts it in good order, and waits until the system is there.
     pub fn reboot(&mut self) -> Boot {
         self.send("sync; reboot -f\n");
         self.ready()

@@ -66,7 +66,7 @@ fn assert_measured(machine: &mut Machine, release: &Release, tree: Option<&str>)
     for (number, value) in replayed {
         assert_eq!(register(machine, "sha256", number), value, "register {number} by its log");
     }
-    // Nobody else has a word in these registers.
+    // No other program extends these registers.
     for number in [8, 12] {
         let wanted = predicted.get(&number).map(|wanted| &wanted.events[..]).unwrap_or_default();
         assert_eq!(texts.get(&number).map(|found| &found[..]).unwrap_or_default(), wanted);
@@ -210,7 +210,7 @@ pub fn a_floor_that_a_tpm_counts_is_not_put_back() {
     assert!(!said.contains(failed), "{said}");
     let after = hardware.flash();
 
-    // Somebody writes the old variables back: the store fails, and nothing new is tried.
+    // An attacker writes the old variables back: the store fails, and nothing new is tried.
     hardware.write_flash(&before);
     let three = Release { level: 2, ..Release::new(arch, 3, 2) };
     image.install(&three, 3);
@@ -225,7 +225,7 @@ pub fn a_floor_that_a_tpm_counts_is_not_put_back() {
     assert!(said.contains(failed), "{said}");
     hardware.tpm = tpm;
 
-    // A module that was cleared keeps nobody from going on, and the floor is as high as before.
+    // A module that was cleared does not stop the device, and the floor is as high as before.
     hardware.tpm.as_mut().expect("it is back").clear();
     let mut machine = hardware.start(&Settings::default());
     assert_eq!(machine.ready().kernel, three.kernel_version());

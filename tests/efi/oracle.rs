@@ -14,7 +14,7 @@ use stillboot_release::pe::append_section;
 use crate::machine::{Hardware, Settings};
 use crate::stub::{ARCH, LAPTOP, OTHER, VIRT, image, laptop_fields, release, settings, tree};
 
-/// The model of the machine that a kernel was told. `None`: it was told by ACPI.
+/// The model of the machine that a kernel got. `None`: it got the machine by ACPI.
 type Model = Option<&'static str>;
 
 /// What comes of a case.
@@ -27,7 +27,7 @@ enum Outcome {
         own: Model,
         why: &'static str,
     },
-    /// Nobody can build such a set of ours, so it is known before a machine has it.
+    /// Our tool builds no such set, so the fault is known before a machine has it.
     Refused {
         systemd: Model,
         by: &'static str,
@@ -172,7 +172,7 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// Which model the kernel in `image` is told on that machine.
+/// Which model the kernel in `image` gets on that machine.
 fn told(hardware: &Hardware, settings: &Settings) -> Option<String> {
     let mut machine = hardware.start(settings);
     let found = machine.wait(|line| match line.split_once("Machine model: ") {

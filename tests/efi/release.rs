@@ -123,14 +123,14 @@ pub struct Release {
     pub instead: Option<Vec<u8>>,
 }
 
-/// Who has signed what the firmware starts.
+/// The signer of what the firmware starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signature {
     /// Debian, whom the test's firmware does not know.
     Debian,
-    /// Whoever the test's firmware trusts.
+    /// The signer that the test's firmware trusts.
     Ours,
-    /// Nobody.
+    /// No signer.
     Nobody,
 }
 

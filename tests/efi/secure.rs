@@ -1,5 +1,5 @@
-//! Secure Boot: the firmware starts what somebody it trusts has signed, and our loader lives with
-//! that.
+//! Secure Boot: the firmware starts what a signer it trusts has signed, and our loader works under
+//! that rule.
 
 use std::fs;
 use std::path::PathBuf;
@@ -63,7 +63,7 @@ pub fn signed(arch: Arch) {
     let bundle = four.bundle();
     hardware.offer(&bundle);
 
-    // Signed by somebody else, by nobody, and as it should be.
+    // Signed by a foreign signer, without a signature, and as it should be.
     let mut machine = hardware.start(&Settings::default());
     let boot = machine.ready();
     assert_is_on(&mut machine);

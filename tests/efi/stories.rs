@@ -254,7 +254,7 @@ pub fn two_bad_slots_end_in_recovery(arch: Arch) {
     done("recovery", arch, &machine);
     machine.kill();
 
-    // The same with recovery on a second disk, which nobody looks at while the first one serves.
+    // The same with recovery on a second disk, which is not looked at while the first one serves.
     let image = both_good(arch);
     let second = Image::new(arch, &["--recovery", text(&rescue)]);
     let hardware = Hardware::new(arch, &[image.path(), second.path()]);
@@ -323,7 +323,7 @@ pub fn the_floor_refuses_an_old_slot_that_is_signed(arch: Arch) {
     machine.kill();
     assert_eq!(hardware.floors(), [(1, 2)]);
 
-    // Somebody puts back the whole disk as it was before.
+    // An attacker puts back the whole disk as it was before.
     hardware.replace_disk(old.path());
     let mut machine = hardware.start(&Settings::default());
     machine.expect("stillboot: nothing can be started");
@@ -396,7 +396,7 @@ pub fn slots_on_a_second_disk_and_sectors_of_4096_bytes(arch: Arch) {
         .concat(),
     );
     let hardware = Hardware::new(arch, &[loader.path(), &slots, &twin]);
-    // The firmware is told what to boot, so it connects nothing else by itself.
+    // The firmware is given what to boot, so it connects nothing else by itself.
     let mut machine = hardware.start(&Settings { boot_index: true, ..Settings::default() });
     assert_runs(&machine.ready(), &one, Slot::A, 1);
     machine.run(&format!("stillboot mark-good --disk {MEDIUM}"), 0);

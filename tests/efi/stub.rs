@@ -149,8 +149,8 @@ pub fn stub_gives_a_known_machine_its_tree() {
 pub fn stub_replaces_the_tree_of_the_firmware_by_its_own_kind() {
     let hardware = Hardware::new(ARCH, &[]);
     let image = image(&hardware, &release(set(&hardware), true));
-    // Its ids are not asked: the firmware knows what it is. Nor does whoever starts it need to give
-    // it options.
+    // Its ids are not asked: the firmware knows what it is. Nor does the program that starts it
+    // need to give it options.
     let on = Settings { options: None, ..settings(image, LAPTOP, true) };
     let mut machine = hardware.start(&on);
     let said = comes_up(&mut machine);

@@ -116,7 +116,7 @@ impl Life {
         }
     }
 
-    /// One power-on: confirm, install the next release, start anew, and confirm that; until the plug
+    /// One power-on: confirm, install the next release, restart, and confirm that; until the plug
     /// is pulled.
     fn live(&mut self, machine: &mut Machine) -> Result<(), Off> {
         loop {
@@ -201,7 +201,7 @@ pub fn run(arch: Arch) {
             tried.entry(proof.digest).or_insert(proof.attempt);
         }
         let earlier = attempts(&before);
-        // Fewer than before: the same update was installed anew.
+        // Fewer than before: the same update was installed again.
         let new = |(digest, count): (&Digest, &u8)| {
             count.checked_sub(earlier.get(digest).copied().unwrap_or(0)).unwrap_or(*count)
         };

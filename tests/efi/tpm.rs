@@ -20,7 +20,7 @@ pub struct Tpm {
 }
 
 impl Tpm {
-    /// One that nobody has used.
+    /// One that was never used.
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("the temporary folder can be written");
         Self { folder, powered: RefCell::default() }
@@ -52,7 +52,7 @@ impl Tpm {
         socket
     }
 
-    /// Somebody clears it: everything that it knew is gone.
+    /// The module is cleared: everything that it knew is gone.
     pub fn clear(&mut self) {
         *self = Self::new();
     }
@@ -77,7 +77,7 @@ fn wait(child: &mut Child) {
     }
 }
 
-/// Whether somebody takes connections there. The file appears earlier.
+/// Whether a program takes connections there. The file appears earlier.
 fn is_listening(socket: &Path) -> bool {
     /// `__SO_ACCEPTCON` in the fourth column of Linux's list.
     const LISTENS: &str = "00010000";

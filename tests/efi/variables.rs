@@ -15,7 +15,7 @@ use crate::release::works;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The file that variables are copied from. Firmware for Arm waits five seconds at every start for
-/// somebody who wants its menu, unless its variable says otherwise: here it does.
+/// a user who wants its menu, unless its variable says otherwise: here it does.
 pub fn template(arch: Arch, is_secure: bool) -> PathBuf {
     let debians = arch.firmware(is_secure)[1].clone();
     if arch == Arch::X86_64 {
@@ -42,8 +42,8 @@ pub fn template(arch: Arch, is_secure: bool) -> PathBuf {
     made.clone()
 }
 
-/// Changes the variables so that the firmware waits for nobody, and finds anew what can be booted.
-/// Returns whether there was anything to change.
+/// Changes the variables so that the firmware waits for no user, and searches again for what can be
+/// booted. Returns whether there was anything to change.
 ///
 /// Behind the headers of volume and store stand the variables, each a header of 60 bytes, its name in
 /// UTF-16 and its value: edk2's authenticated variables.
@@ -94,7 +94,7 @@ fn format(arch: Arch, variables: &Path) {
     thread::spawn(move || {
         let mut buffer = [0; 4096];
         while let Ok(len @ 1..) = output.read(&mut buffer) {
-            // Nobody listens any more once it has said what it was waited for.
+            // The receiver is gone once the machine has said what it was waited for.
             let _ = said.send(String::from_utf8_lossy(&buffer[..len]).into_owned());
         }
     });

@@ -31,8 +31,8 @@ fn lives() -> usize {
 /// How often the power fails at most in one life, one power-on after the other.
 const CUTS_MAX: u64 = 2;
 
-/// Lives at the same time: more than a machine has cores, for a byte on the serial line takes several
-/// turns of QEMU's threads, and on a busy machine each of them waits.
+/// Lives at the same time: more than a machine has cores, because a byte on the serial line takes
+/// several turns of QEMU's threads, and on a busy machine each of them waits.
 const THREADS: usize = 4;
 
 /// Where lives begin, and how long the rest of them is.

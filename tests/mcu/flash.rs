@@ -1,4 +1,4 @@
-//! The board's flash as a file: how it leaves the factory, and what a look into it finds.
+//! The board's flash as a file: how it leaves the factory, and what a test finds in it later.
 
 use std::fs;
 use std::path::{Path, PathBuf};

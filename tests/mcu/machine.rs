@@ -176,7 +176,7 @@ impl Machine {
         }
     }
 
-    /// Starts the board anew, without a power cut.
+    /// Restarts the board, without a power cut.
     pub fn reset(&mut self) {
         self.send(b"reset\n");
     }

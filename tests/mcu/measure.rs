@@ -63,7 +63,8 @@ fn stack_and_contexts_keep_their_limits() {
     note("boot stack", measured(&mut machine, "boot")["stack_calls"]);
     machine.expect("good already");
     machine.kill();
-    // And those that find something wrong: a rotten image, a head that nobody signed, no record.
+    // And those that find something wrong: a rotten image, a head without a valid signature, no
+    // record.
     let content = flash.content();
     let (image, head) = (Flash::image_byte(Slot::B), Flash::head_byte(Slot::B));
     for (start, len) in [(image, 1), (head, 1), (0, RECORD_LEN)] {

@@ -71,7 +71,7 @@ fn fails_three_times(how: Behaviour, settings: &Settings) {
     machine.expect("confirmed");
 }
 
-/// Signed, for this board, and nothing that it could start.
+/// Signed, for this board, and without anything that the board could start.
 #[test]
 #[ignore = "boots a board in QEMU"]
 fn a_release_without_an_image_is_passed_over() {

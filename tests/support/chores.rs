@@ -62,7 +62,7 @@ pub fn roots(folder: &Path, publisher: &Publisher) -> PathBuf {
     let roots = Roots { product: PRODUCT.into(), threshold, keys: keys.to_vec() };
     let text = roots.to_toml().expect("roots can be written as TOML");
     let path = folder.join("roots.toml");
-    // Only when it has to change: cargo compares times, and builds anew what has them in it.
+    // Only when it has to change: cargo compares times, and rebuilds what has them in it.
     if fs::read_to_string(&path).ok().as_deref() != Some(&*text) {
         // Other tests may do the same at this moment, in threads of this process as well: each
         // writes a file that no other has, and the renaming is atomic.

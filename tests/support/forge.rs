@@ -1,4 +1,4 @@
-//! What an attacker does: bundles that nobody's tools would make, and disks written by hand.
+//! What an attacker does: bundles that no tool of ours would make, and disks written by hand.
 
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use stillboot::driver::{self, Memory, RollbackStore, Source, SourceError};
@@ -88,8 +88,8 @@ pub fn signed_as(
     [keyset, &manifest.expect("sign"), body].concat()
 }
 
-/// `bundle` with another manifest, signed by the release key: the work of a thief, or of a release
-/// engineer who slips.
+/// `bundle` with another manifest, signed by the release key: the work of an attacker who stole the
+/// key, or of a release engineer who makes a mistake.
 #[must_use]
 pub fn with_manifest(
     publisher: &Publisher,
@@ -101,8 +101,8 @@ pub fn with_manifest(
     signed_as(publisher, bundle, &raw(&manifest), KeyRole::Release, &publisher.release)
 }
 
-/// A key and a signature of a kind that this build cannot check: bytes that somebody made up, of the
-/// right lengths.
+/// A key and a signature of a kind that this build cannot check: made-up bytes, of the right
+/// lengths.
 #[derive(Clone, Debug)]
 pub struct Foreign {
     kind: KeyKind,
@@ -153,7 +153,7 @@ pub fn with_signatures(envelope: &[u8], more: &[Foreign]) -> Vec<u8> {
     bytes
 }
 
-/// Writes a record that somebody made up over all copies.
+/// Writes a forged record over all copies.
 ///
 /// # Panics
 /// If there is no record to start from.
@@ -177,8 +177,8 @@ pub fn poke_records(world: &mut RamWorld<'_>, bytes: &[u8]) {
     }
 }
 
-/// Writes `bundle` into `slot` with both marks, as somebody would who has the disk in hand: head,
-/// indexes and components, as far as there are any and places for them.
+/// Writes `bundle` into `slot` with both marks, as an attacker with write access to the disk would:
+/// head, indexes and components, as far as there are any and places for them.
 ///
 /// # Panics
 /// If the device has no such slot.
@@ -191,7 +191,7 @@ pub fn plant(world: &mut RamWorld<'_>, slot: Slot, bundle: &[u8]) {
     // What stood there before must not complete what is planted.
     disk.poke(trust.offset, &vec![0; trust.len as usize]);
     let Some((manifest, body)) = envelopes(bundle) else {
-        // No head that could be told from the rest.
+        // No head that can be distinguished from the rest.
         let len = bundle.len().min(trust.len as usize);
         disk.poke(trust.offset, &bundle[..len]);
         return;
@@ -402,11 +402,11 @@ impl<D: BlockDevice> BlockDevice for Liar<D> {
     }
 }
 
-/// A stream that counts what is asked of it and, after its bytes, does as it is told.
+/// A stream that counts what is asked of it and, after its bytes, behaves as it was set up.
 #[derive(Debug)]
 pub struct Tap<'a> {
     bytes: &'a [u8],
-    /// Bytes given or passed over.
+    /// Bytes given or skipped.
     pub taken: u64,
     /// Reads that were answered with nothing.
     pub empty: u32,

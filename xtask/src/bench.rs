@@ -1,7 +1,7 @@
 //! How fast an installation is, as a ratio to what hashing and writing the same bytes costs.
 //!
-//! Everything is timed in the same run, in turn, for machines are noisy: the ratios mean something,
-//! the seconds little. Nothing here fails because something was slow.
+//! Everything is timed in the same run, in turn, because the load of a machine varies: the ratios
+//! are meaningful, the seconds are not. Nothing here fails because something was slow.
 
 use std::fs::{self, File};
 use std::io::Write as _;

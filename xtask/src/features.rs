@@ -1,9 +1,9 @@
 //! `cargo xtask features`: the rejection suite through the core with every set of its features.
 //!
-//! Built together with others, a feature may find by luck what it needs, and may lose a check that
-//! the others bring. So every set is built by itself, into a program that depends on the core alone
-//! (`tests/powerset`), and that program refuses every bundle that must be refused. The bundles are
-//! those of `tests/rejection.rs`.
+//! A feature that is built together with others may find by chance what it needs, and may lose a
+//! check that the others bring. So every set is built by itself, into a program that depends on the
+//! core alone (`tests/powerset`), and that program refuses every bundle that must be refused. The
+//! bundles are those of `tests/rejection.rs`.
 
 use std::path::PathBuf;
 use std::process::Command;

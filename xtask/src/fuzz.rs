@@ -2,7 +2,7 @@
 //!
 //! The search starts from seeds that are made from real bundles, from `fuzz/corpus`, and from what
 //! earlier searches found worth keeping in the target folder. Before anything else the canary has
-//! to crash: a search that would not tell of a finding has none to tell of.
+//! to crash: that shows that the search reports a finding.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};

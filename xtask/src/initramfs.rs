@@ -1,7 +1,7 @@
 //! An initramfs: a gzip'd cpio archive in the `newc` format that the kernel unpacks at boot.
 //!
-//! The same entries give the same bytes on every machine: paths are sorted, and nobody's clock,
-//! user or inode numbers go in.
+//! The same entries give the same bytes on every machine: paths are sorted, and no time, user or
+//! inode number of the machine goes in.
 //!
 //! ```text
 //! per entry: "070701", 13 numbers of 8 hex digits, path, NUL, pad to 4, content, pad to 4

@@ -179,7 +179,7 @@ fn make_arch(arch: Arch, out: &Path, refresh: bool) -> Result<Vec<String>> {
         })?;
     }
     write_whole(&folder, GENERIC, &generic)?;
-    // Last: whoever sees it finds everything.
+    // Last: a program that sees the index finds everything.
     write_whole(&folder, INDEX, &versions.join("\n"))?;
     Ok(versions)
 }
@@ -252,7 +252,7 @@ fn in_partial(folder: &Path, name: &str, work: impl FnOnce(&Path) -> Result<()>)
     done
 }
 
-/// Writes a line, or several, so that nobody sees half of them.
+/// Writes a line, or several, so that no reader sees half of them.
 fn write_whole(folder: &Path, name: &str, text: &str) -> Result<()> {
     let partial = folder.join(format!("{PARTIAL}{name}-{}", std::process::id()));
     fs::write(&partial, format!("{text}\n"))?;

@@ -32,7 +32,7 @@ pub fn run(is_sample: bool) -> Result<()> {
     Ok(())
 }
 
-/// Measures, and writes the table of `docs/BENCHMARKS.md` anew.
+/// Measures, and writes the table of `docs/BENCHMARKS.md` again.
 ///
 /// # Errors
 /// The firmware does not compile, a limit is passed, or the page has no place for the table.

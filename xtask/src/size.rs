@@ -1,6 +1,6 @@
-//! `cargo xtask size`: how much flash the core takes on a microcontroller, against fixed limits; with
-//! `--all`, on four targets, and on one of them with a nightly toolchain that builds the standard
-//! library anew, as a table for `docs/BENCHMARKS.md`.
+//! `cargo xtask size`: how much flash the core takes on a microcontroller, against fixed limits;
+//! with `--all`, on four targets, and on one of them with a nightly toolchain that builds the
+//! standard library again, as a table for `docs/BENCHMARKS.md`.
 //!
 //! Each part of the core is linked into a program for thumbv7em whose device calls lead out of it;
 //! counted are code and read-only data. Unwinding tables (`.ARM.exidx`) are shown but not counted:
@@ -70,7 +70,7 @@ impl Library {
         }
     }
 
-    /// What cargo is told besides.
+    /// What cargo is given besides.
     const fn words(self) -> &'static [&'static str] {
         match self {
             Self::Shipped => &[],
@@ -194,7 +194,7 @@ fn build(library: Library, target: &str, level: &str) -> Result<()> {
     Ok(())
 }
 
-/// Measures every target at every level, and writes the table of `docs/BENCHMARKS.md` anew.
+/// Measures every target at every level, and writes the table of `docs/BENCHMARKS.md` again.
 ///
 /// # Errors
 /// A part does not compile, there is no nightly toolchain that can build `core`, or the page has no

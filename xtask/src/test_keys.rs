@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::shell;
 
-/// Tries both. Everybody has these keys: products that trust them by mistake trust everybody.
+/// Tries both. These keys are public: a product that trusts them by mistake trusts everyone.
 ///
 /// # Errors
 /// One was accepted, or refused for another reason.

@@ -1,4 +1,4 @@
-//! What the demo packs: real kernels where there are any, and a true word about where they are
+//! What the demo packs: real kernels where there are any, and a correct statement of where they are
 //! from.
 
 use std::cmp::Ordering;

@@ -1,9 +1,9 @@
 //! `stillboot demo`: the whole life of one update on a disk image in a temporary folder.
 //!
-//! Everything is real but the machine: a GPT image, the bundles, the signatures, and the core that a
-//! loader and an agent link. The demo plays the rest: the hand on the plug, the system that reports
-//! health or does not, and whoever tampers with bundles. What it promises it counts, and what it
-//! counted stands in a table at the end.
+//! Everything is real except the machine: a GPT image, the bundles, the signatures, and the core
+//! that a loader and an agent link. The demo simulates the rest: the power cuts, the system that
+//! reports health or does not, and an attacker who tampers with bundles. The demo counts how often
+//! each of its promises was kept; the counts stand in a table at the end.
 
 mod inputs;
 mod promises;

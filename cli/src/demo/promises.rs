@@ -1,5 +1,5 @@
-//! What was promised, what was observed, and whether the one is the other. Pure: counters in, a
-//! table out.
+//! What was promised, what was observed, and whether the two are equal. Pure: counters in, a table
+//! out.
 
 use serde_json::{Value, json};
 

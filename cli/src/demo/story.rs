@@ -1,4 +1,4 @@
-//! What happens, scene by scene. Each scene plays its part, counts what it saw, and says so.
+//! What happens, scene by scene. Each scene runs its part, counts what it saw, and prints it.
 
 use std::fs;
 use std::path::Path;

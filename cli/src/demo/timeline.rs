@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 pub enum Tone {
     /// Things take their course.
     Plain,
-    /// Somebody, or something, does the device harm.
+    /// A person or a fault does the device harm.
     Harm,
     /// The device holds out.
     Well,
@@ -53,14 +53,14 @@ impl Timeline {
         }
     }
 
-    /// A line for whoever listens.
+    /// Prints a line on standard output.
     pub fn print(&mut self, text: &str) {
         if self.unheard.is_none() {
             self.unheard = writeln!(io::stdout(), "{text}").err();
         }
     }
 
-    /// Results that nobody got are no success.
+    /// Results that were not written to standard output are no success.
     ///
     /// # Errors
     /// The first error of writing to standard output.

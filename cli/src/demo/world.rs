@@ -1,5 +1,5 @@
-//! The machine of the demo: a disk image behind a drive that loses what it was not told to store,
-//! power that can be cut at any request, and the very core that a loader and an agent run.
+//! The machine of the demo: a disk image behind a drive that loses what was not flushed, power that
+//! can be cut at any request, and the very core that a loader and an agent run.
 
 use std::cell::{RefCell, RefMut};
 use std::ops::Range;
@@ -261,7 +261,7 @@ impl World {
         let end = power.operations();
         let cut = terms.cut.filter(|_| power.is_off()).map(|(_, cut)| cut);
         if cut.is_none() {
-            // A cut that was planned for later than the end must not hit somebody else.
+            // A cut that was planned for later than the end must not hit a later program.
             power.power_on();
         }
         Ok(Attempt {
@@ -382,8 +382,8 @@ impl World {
         Ok(hash.finish())
     }
 
-    /// Turns one random bit of component `number` of `manifest` in `slot` over, behind the back of
-    /// everybody. Returns which byte of the component it is in.
+    /// Turns one random bit of component `number` of `manifest` in `slot` over, without the core
+    /// knowing. Returns which byte of the component it is in.
     ///
     /// # Errors
     /// The disk cannot be read or written.
@@ -459,8 +459,8 @@ pub fn random_cut(random: &mut Random) -> Cut {
     }
 }
 
-/// A drive with a small cache: it says that it has stored what it may yet lose, until it is told to
-/// flush or has no more room.
+/// A drive with a small cache: it reports data as stored that it may yet lose, until it is flushed
+/// or has no more room.
 struct Drive(WriteCache<FileDisk>);
 
 /// What is cut reaches the cache.
@@ -500,7 +500,7 @@ impl BlockDevice for Drive {
 /// the write that was under way.
 pub const LOSS_MAX: u64 = (Drive::PENDING_MAX as u64 + 1) * CHUNK_SIZE as u64;
 
-/// The drive as the machine sees it, shared with whoever pulls the plug.
+/// The drive as the machine sees it, shared with the code that cuts the power.
 #[derive(Clone)]
 struct Socket(Rc<RefCell<PowerCut<Drive>>>);
 

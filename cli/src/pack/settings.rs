@@ -1,4 +1,4 @@
-//! What is to be said of a bundle: the same names as options and in a TOML file.
+//! What the manifest says of a bundle: the same names as options and in a TOML file.
 
 use std::path::{Path, PathBuf};
 

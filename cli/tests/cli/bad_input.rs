@@ -437,7 +437,7 @@ fn damaged_records_are_told_not_fatal() {
     assert_eq!(world.slot("a")["state"], "good");
 }
 
-/// It was told to give the proof of the boot that runs, and that was the one it had.
+/// The message advised to give the proof of the boot that runs, and the user had given that one.
 #[test]
 fn a_boot_that_the_record_has_lost_is_confirmed_after_a_restart() {
     let world = World::running();

@@ -1,6 +1,6 @@
-//! Disks that a hostile writer has damaged, through the binary: commands and messages lead out.
+//! Disks that an attacker has damaged, through the binary: commands and messages lead to a way out.
 //!
-//! The simulator checks many more of them in process; here it is seen that the tool has a command
+//! The simulator checks many more of them in process. These tests check that the tool has a command
 //! for each of those calls.
 
 use std::fs;

@@ -1,5 +1,5 @@
 //! Commands that an operator can get wrong, and what keeps them from costing a healthy device its
-//! slots: looks that write nothing, locks that readers do not take, ways back from a ban.
+//! slots: commands that only read, locks that readers do not take, ways back from a ban.
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;

@@ -1,4 +1,4 @@
-//! Disks with a damaged partition table, disks that come in two, and what is no disk at all.
+//! Disks with a damaged partition table, slots on two disks, and files that are no disk at all.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt as _;
@@ -164,7 +164,7 @@ fn of_two_tables_that_differ_none_is_overwritten_unasked() {
         assert!(world.read("disk.img") == whole);
         world.run("disk repair disk.img --json").refused(5, "already");
     }
-    // No copy at all: what is told to run is not this command.
+    // No copy at all: the message advises another command than this one.
     let end = whole.len() as u64 - 512;
     damage(&world, "disk.img", 600, &[1]);
     damage(&world, "disk.img", end + 88, &[1]);
@@ -229,7 +229,7 @@ fn the_way_out_of_a_lost_table_is_named_by_every_command() {
     world.boots("1.0.0");
 }
 
-/// It named what was missing, listed nothing, and told to run itself.
+/// The command named what was missing, listed nothing, and advised to run itself.
 #[test]
 fn show_lists_the_partitions_of_any_disk_and_does_not_send_to_itself() {
     let world = World::new();

@@ -1,4 +1,4 @@
-//! Sets of device trees as those build them who ship them, and the answer that a machine gets.
+//! Sets of device trees as distributors build them, and the answer that a machine gets.
 //!
 //! The trees are made by `dtc`, and `dmidecode` reads the tables first: neither is code of ours.
 

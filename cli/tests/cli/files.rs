@@ -1,4 +1,4 @@
-//! Files as they are found: names that are no text, keys in every form, outputs that must not cost
+//! Files of all kinds: names that are no text, keys in every form, outputs that must not overwrite
 //! an input, a disk that is full, a command that is ended.
 
 use std::ffi::{OsStr, OsString};
@@ -64,7 +64,7 @@ fn names_that_are_no_text_do_not_end_a_command() {
     }
 }
 
-/// The second block was passed over: a root was lost without a word.
+/// The second block was skipped: a root was lost without a message.
 #[test]
 fn two_keys_in_one_file_are_refused() {
     let world = World::new();

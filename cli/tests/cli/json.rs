@@ -1,5 +1,5 @@
-//! What scripts get: every command's keys are in the documentation, and its numbers mean what that
-//! says.
+//! What scripts get: every command's keys are in the documentation, and its numbers mean what the
+//! documentation says.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! The promise itself: an install killed at any moment leaves a disk that boots the old version
-//! until the install is complete, and the new one after.
+//! The main promise: an install killed at any moment leaves a disk that boots the old version until
+//! the install is complete, and the new one after.
 
 use std::fs;
 use std::process::Stdio;
@@ -41,7 +41,7 @@ fn killed_installs_boot_old_until_complete_and_new_after() {
     fs::copy(world.path("proof"), world.path("old-proof")).unwrap();
 
     let install = format!("v2.sbb --disk disk.img {TRUST} --proof old-proof");
-    // How long it takes when nobody interrupts: the range that kills are drawn from.
+    // How long it takes without an interruption: the range that kills are drawn from.
     let mut whole = [Duration::ZERO; 2];
     for (at, more) in ["", "--stream"].into_iter().enumerate() {
         fs::copy(world.path("base.img"), world.path("disk.img")).unwrap();

@@ -1,4 +1,4 @@
-//! Kinds of keys that this build does not have: named, passed over where they may be, and refused by
+//! Kinds of keys that this build does not have: named, skipped where they may be, and refused by
 //! name where a rule asks for them.
 
 use stillboot::format::{
@@ -31,7 +31,7 @@ fn world(rule: Option<Rule>) -> World {
     world
 }
 
-/// `bundle` with one more signature of the manifest, of a kind that this build passes over.
+/// `bundle` with one more signature of the manifest, of a kind that this build skips.
 fn with_other_signature(bundle: &[u8]) -> Vec<u8> {
     let (_, rest) = Envelope::parse(bundle).unwrap();
     let (manifest, body) = Envelope::parse(rest).unwrap();

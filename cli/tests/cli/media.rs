@@ -1,5 +1,5 @@
-//! Media whose boot record cannot be written, or cannot be read: by a library that is loaded before
-//! the C library and fails the requests.
+//! Media whose boot record cannot be written, or cannot be read. A library that is loaded before
+//! the C library makes the requests fail.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! Keys and bundles: reproducible, whole or not there, and never over something that matters.
+//! Keys and bundles: reproducible, whole or not there, and never written over a file that matters.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -218,7 +218,7 @@ fn what_no_loader_starts_is_refused_with_the_reason() {
             "{options}: {run:?}"
         );
     }
-    // What is merely odd, for who wants it.
+    // What is merely odd and may be wanted.
     for (options, reason) in [
         ("--image kernel --architecture x86_64", "nothing would start"),
         ("--image kernel --architecture aarch64", "nothing would start"),

@@ -1,5 +1,5 @@
-//! What a loader will measure. That it does is for the stories in QEMU; here the arithmetic is done
-//! once more, from what `inspect` says.
+//! What a loader will measure. The stories in QEMU test that it does; here the registers are
+//! computed once more, from what `inspect` says.
 
 use sha2::{Digest as _, Sha256, Sha384};
 

@@ -14,7 +14,7 @@ use crate::support::{TRUST, World, noise};
 /// When a bundle is found out.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// By its head, whoever signed it.
+    /// By its head, whichever key signed it.
     Head,
     /// By the policy, of which `policy check` has a table to show.
     Policy,

@@ -534,7 +534,7 @@ fn statements_that_do_not_count_are_refused() {
         with(file).refused(4, "statement");
     }
     with("missing.sbs").refused(1, "io");
-    // Signed by a key of another role, in either role; by a key that nobody knows.
+    // Signed by a key of another role, in either role; by a key that is not in the keyset.
     let payload = Envelope::parse(&good).unwrap().0.payload().to_vec();
     for (pem, role) in [
         ("k/channel-1.pem", KeyRole::SignOff),
@@ -903,7 +903,8 @@ fn options_that_contradict_the_release_are_usage() {
     repack(&world, "--channel lts/stable").expect(0);
 }
 
-/// Success was told before the key was looked at, and a keyset called a type that is unknown.
+/// Success was reported before the key was looked at, and a keyset was called a type that is
+/// unknown.
 #[test]
 fn a_promotion_is_told_once_it_is_made() {
     let world = releasable();

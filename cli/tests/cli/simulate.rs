@@ -106,6 +106,6 @@ fn the_page_stands_alone_and_shows_every_story() {
         .collect();
     assert!(ids.len() > 3, "{ids:?}");
     world.run(&format!("simulate --replay {}", ids[ids.len() / 2])).expect(0);
-    // A place that cannot be written is told before the work begins.
+    // A place that cannot be written is reported before the work begins.
     world.run(&format!("{made} nowhere/page.html --json")).refused(1, "io");
 }

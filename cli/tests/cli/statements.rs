@@ -190,7 +190,7 @@ fn statements_that_do_not_count_are_named_in_the_verdict() {
     for name in ["v2.sbb.other.sbs", "v2.sbb.forged.sbs"] {
         assert!(run.stderr.contains(name), "{run:?}");
     }
-    // Who names a file counts on it.
+    // A user who names a file counts on it.
     install(&world, "--statement v2.sbb.forged.sbs").refused(4, "statement");
     let text = world
         .run(&format!("policy check v2.sbb --disk disk.img {TRUST} --proof proof"))
@@ -280,7 +280,8 @@ fn names_in_help_are_those_that_are_read() {
     }
 }
 
-/// Who could only add files revived an update that was halted: junk took the places of statements.
+/// An attacker who could only add files revived an update that was halted: junk took the places of
+/// statements.
 #[test]
 fn junk_does_not_bury_a_halt() {
     let world = world();
@@ -313,7 +314,7 @@ fn junk_does_not_bury_a_halt() {
     assert!(world.read("disk.img") == before);
 }
 
-/// A halt that could not be read was passed over, and the update installed.
+/// A halt that could not be read was skipped, and the update installed.
 #[test]
 fn a_statement_that_cannot_be_read_stops_the_installation() {
     let world = world();

@@ -1,4 +1,4 @@
-//! Images for UEFI that carry a bundle. That they start is for the stories in QEMU.
+//! Images for UEFI that carry a bundle. The stories in QEMU test that they start.
 
 use crate::support::{TRUST, World};
 

@@ -1,5 +1,5 @@
-//! The bundle under `tests/data/test-keys` is signed with keys that everybody has. Debug builds
-//! take it, as here; that release builds refuse it, `cargo xtask test-keys` shows.
+//! The bundle under `tests/data/test-keys` is signed with keys that are public. Debug builds take
+//! it, as here; `cargo xtask test-keys` shows that release builds refuse it.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/test-keys")
 }
 
-/// The files' bytes, made anew.
+/// The files' bytes, built again.
 fn make() -> (String, Vec<u8>) {
     let (root, release) = (SigningKey::test(1), SigningKey::test(2));
     let roots =

@@ -1,7 +1,8 @@
 //! Switches the known bugs of the core on, one at a time: the simulator must catch each of them.
 //!
-//! `cargo xtask canaries` runs this as it must be built. It fails if a bug is not caught, and if
-//! anything is found with none of them switched on: then what catches them would catch everything.
+//! `cargo xtask canaries` builds this with the right flags and runs it. It fails if a bug is not
+//! caught. It also fails if anything is found with no bug switched on: a check that fails then
+//! would catch everything, and so prove nothing.
 
 #[cfg(not(stillboot_canary))]
 fn main() -> std::process::ExitCode {

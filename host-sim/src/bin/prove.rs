@@ -1,8 +1,8 @@
 //! The sweep: every story on every medium, with the power cut at every instant, and cut again while
 //! the device recovers from that.
 //!
-//! Ctrl-C ends it after the points at hand. What was done is kept, by jobs, for the same program
-//! only: the next call goes on from there, and a build of other code begins anew.
+//! Ctrl-C ends it after the points at hand. The jobs that were done are kept, for the same program
+//! only: the next call goes on from there, and a build of other code starts again.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,7 +24,7 @@ use stillboot_sim::oracle::{Broken, Promise};
 use stillboot_sim::story::{Catalogue, stories};
 use stillboot_sim::walk::Chain;
 
-/// How often a bar is drawn anew.
+/// How often a bar is drawn again.
 const BAR_EVERY: Duration = Duration::from_millis(200);
 /// How often a line is printed where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -99,7 +99,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let stop = Arc::new(AtomicBool::new(false));
     let raised = Arc::clone(&stop);
     ctrlc::set_handler(move || {
-        // Who asks twice does not want to wait.
+        // A user who asks twice does not want to wait.
         if raised.swap(true, Ordering::Relaxed) {
             std::process::exit(i32::from(STOPPED));
         }

@@ -1,4 +1,4 @@
-//! A drive that says "stored" and has not.
+//! A drive that reports data as stored while it is only in the cache.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -1,8 +1,8 @@
 //! Bytes in pages that forks share until one of them writes.
 //!
 //! Two levels, so that neither a fork nor a hash costs what the whole disk would: a fork copies the
-//! list of nodes, a write copies one node (64 references) and one page, and a hash is computed anew
-//! for the pages and nodes that changed since the last one.
+//! list of nodes, a write copies one node (64 references) and one page, and a hash is computed
+//! again only for the pages and nodes that changed since the last one.
 
 use std::array;
 use std::sync::{Arc, OnceLock};

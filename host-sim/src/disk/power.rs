@@ -11,8 +11,8 @@ pub enum Cut {
     Before,
     /// After all of it happened; the caller does not learn that.
     After,
-    /// In the middle. A flush cut in the middle is one cut before: what a drive stores without
-    /// being told to, [`WriteCache::lose`](super::WriteCache::lose) decides.
+    /// In the middle. A flush cut in the middle is one cut before: what a drive stores without a
+    /// flush, [`WriteCache::lose`](super::WriteCache::lose) decides.
     Torn(Tear),
 }
 
@@ -29,7 +29,7 @@ pub enum Tear {
     Mixed(u64),
 }
 
-/// A device that may be told what a cut left of a granule.
+/// A device that can take note of what a cut left of a granule.
 pub trait Torn: BlockDevice {
     /// The programming or erasing of the granule at `offset` was cut in the middle. Most media go by
     /// the bytes that are there.
@@ -270,7 +270,7 @@ impl<D: Torn> BlockDevice for PowerCut<D> {
         self.require_power()?;
         let len = bytes.len() as u64;
         self.geometry().check_write(offset, len)?;
-        // What the device below says to a request that is cut, nobody hears.
+        // The caller does not hear what the device below answers to a request that is cut.
         let _ = match self.begin(Change::Write { offset, len }) {
             None => return self.device.write(offset, bytes),
             Some(Cut::Before) => Ok(()),

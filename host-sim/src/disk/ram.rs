@@ -77,7 +77,7 @@ impl RamDisk {
 
     /// Names the state of the device: equal for two that answer every further request alike.
     ///
-    /// Fast and incremental, no defence against who chooses bytes to collide.
+    /// Fast and incremental, no defence against a caller who chooses bytes to collide.
     #[must_use]
     pub fn content_hash(&self) -> u128 {
         let content = self.content.hash();

@@ -1,6 +1,6 @@
 //! Devices that fail without losing power, as a decorator on any device.
 //!
-//! What power does is in [`disk`](crate::disk): [`PowerCut`](crate::disk::PowerCut) and
+//! Power failures are in [`disk`](crate::disk): [`PowerCut`](crate::disk::PowerCut) and
 //! [`WriteCache`](crate::disk::WriteCache). Every fault here is deterministic and counts requests
 //! from zero, so that a clone of the device fails in the same way.
 
@@ -20,13 +20,14 @@ pub enum Fault {
     WriteAlways(u64),
     /// This read fails once.
     ReadOnce(u64),
-    /// This read fails, and every later one that touches its range until it is written anew.
+    /// This read fails, and every later one that touches its range until the range is written
+    /// again.
     ReadAlways(u64),
     /// From this change on its range keeps what it holds, and says that all is well.
     Stuck(u64),
     /// This write lands elsewhere: so many erase blocks further, around the end if need be.
     Misdirected(u64, u64),
-    /// When this read begins, one bit in its range turns, and stays so until it is written anew.
+    /// When this read begins, one bit in its range turns, and stays so until it is written again.
     Rot(u64, u64),
     /// The range of this read answers right now, and with one bit turned every second time.
     Lies(u64, u64),
@@ -91,7 +92,7 @@ impl<D: BlockDevice> Faulty<D> {
         (self.reads, self.changes)
     }
 
-    /// The bytes that are hit, from the first to one past the last, until they are written anew.
+    /// The bytes that are hit, from the first to one past the last, until they are written again.
     pub const fn hit(&self) -> Option<(u64, u64)> {
         self.hit
     }
@@ -106,7 +107,7 @@ impl<D: BlockDevice> Faulty<D> {
         &mut self.device
     }
 
-    /// Gives the device below back: whoever replaced the cable has a device without the fault.
+    /// Gives the device below back: after a repair, such as a new cable, the fault is gone.
     pub fn into_inner(self) -> D {
         self.device
     }
@@ -152,7 +153,7 @@ impl<D: BlockDevice> Faulty<D> {
             Some(Fault::Dead(from, count)) if offset < from + count && from < offset + len => {
                 Some(Err(DeviceError::Io))
             }
-            // Written anew, the cells are as good as new.
+            // Written again, the cells are as good as new.
             Some(Fault::ReadAlways(_) | Fault::Rot(..)) if touches => {
                 self.hit = None;
                 None
@@ -228,7 +229,8 @@ impl<D: BlockDevice> BlockDevice for Faulty<D> {
             let geometry = self.device.geometry();
             let far = blocks * u64::from(geometry.erase_block_bytes);
             let place = (offset + far) % geometry.capacity_bytes;
-            // Where it does not fit or flash refuses it, it is simply gone: nobody is told.
+            // Where the write does not fit or flash refuses it, it is lost, and no error is
+            // reported.
             let _ = self.device.write(place, bytes);
             return Ok(());
         }

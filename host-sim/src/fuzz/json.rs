@@ -1,4 +1,4 @@
-//! What is read from JSON, and what is shown as JSON: held against a reader that knows none of our
+//! What is read from JSON, and what is shown as JSON: compared with a reader that knows none of our
 //! rules.
 
 use serde_json::Value;

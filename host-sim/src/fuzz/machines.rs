@@ -13,7 +13,7 @@ use stillboot_devicetree::set::{self, Found, Machine, Set};
 use stillboot_devicetree::smbios::{Entry, Table};
 
 /// The first byte says what is edited, the rest is a tree: it is read the same in every way, and
-/// what is written of it says the same but for `/chosen`.
+/// what is written of it says the same except for `/chosen`.
 pub fn fdt(data: &[u8]) {
     let Some((choice, tree)) = data.split_first() else { return };
     let Ok(fdt) = Fdt::parse(tree) else { return };

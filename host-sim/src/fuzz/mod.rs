@@ -2,8 +2,8 @@
 //!
 //! The targets under `fuzz/` call these, one line each, and the tests call them with the corpus on
 //! stable. A body panics when a property breaks; nothing else may panic. The properties: no input
-//! makes the code panic, what is accepted is the only encoding of its value and means the same to
-//! other readers, and what happens to a device never costs it what it is promised.
+//! makes the code panic; what is accepted is the only encoding of its value and means the same to
+//! other readers; and no event on a device breaks what the device is promised.
 
 mod devices;
 mod files;
@@ -58,8 +58,8 @@ pub const TARGETS: [Target; 18] = [
 /// What the canary's input has to hold, inside a sound envelope.
 pub const CANARY: [u8; 4] = *b"tick";
 
-/// Must crash, and soon: whoever runs the targets runs this one too, to know that a crash behind a
-/// parser would be found and told.
+/// Must crash, and soon: a run of the targets runs this one too, to show that a crash behind a
+/// parser would be found and reported.
 ///
 /// # Panics
 /// For an envelope whose payload starts with [`CANARY`].

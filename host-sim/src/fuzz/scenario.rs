@@ -1,9 +1,9 @@
-//! A life of a device that the input tells: what is done to it, and where the power fails.
+//! A life of a device that the input describes: what is done to it, and where the power fails.
 //!
-//! The first byte chooses the medium and the slots. Then come events of four bytes each: what
-//! happens and what goes wrong meanwhile, and three bytes that say which, when and how. What holds
-//! is judged by the bytes that were published and where a whole installation of them stands, not
-//! by anything that the core says of itself.
+//! The first byte chooses the medium and the slots. Then come events of four bytes each: the first
+//! byte says what happens and what goes wrong meanwhile, the other three say which, when and how.
+//! The promises are judged by the bytes that were published and where a whole installation of them
+//! stands, not by anything that the core says of itself.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -247,7 +247,7 @@ impl<'s> Life<'s> {
         }
     }
 
-    /// Bytes change behind everybody's back.
+    /// Bytes change without the core knowing.
     fn destroy(&mut self, slot: Slot, which: u8, when: u8) {
         self.only_power = false;
         let ground = &self.stage.setting.ground;

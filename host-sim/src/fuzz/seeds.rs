@@ -1,4 +1,4 @@
-//! Inputs to start the search from, made by whatever writes the real ones.
+//! Inputs to start the search from, made by the code that writes the real ones.
 
 use stillboot::format::{Envelope, Floor, Manifest, SlotKind, StatementKind};
 use stillboot::verify::{SoftSha256, verify_head};

@@ -43,7 +43,7 @@ pub fn proof(data: &[u8]) {
         if !value.contains(|c: char| c == '"' || c.is_ascii_whitespace()) {
             let alone = format!("{PROOF_PARAMETER}={value}");
             assert_eq!(proof::from_cmdline(&alone).ok(), Some(Some(value)));
-            // Given twice, nobody knows which one the loader added.
+            // Given twice, it is not known which one the loader added.
             assert!(proof::from_cmdline(&format!("{alone} {alone}")).is_err());
         }
     }

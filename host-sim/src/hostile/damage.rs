@@ -125,7 +125,7 @@ impl Regions {
     }
 
     /// Where copies of the record stand on `disk`, and how long each may be. In a log the one in
-    /// force is the only one, for a forged one has to stand where a cell says.
+    /// force is the only one, because a forged one has to stand where a cell says.
     fn records<D: Raw>(&self, disk: &D) -> Vec<(u64, usize)> {
         let Some(ground) = &self.log else {
             return self.records.iter().map(|at| (*at, LEN_MAX)).collect();

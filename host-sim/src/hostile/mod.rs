@@ -1,4 +1,5 @@
-//! Devices whose disk was changed by a hostile writer: whatever stands there, there is a way out.
+//! Devices whose disk was changed by an attacker with write access to it: from every state of the
+//! disk there is a way out.
 //!
 //! ```text
 //! Field::all(&chain)                  the kinds of devices, each with moments of its past
@@ -6,12 +7,12 @@
 //! replay(&fields, "hostile/81")    -> the same state, told line by line
 //! ```
 //!
-//! A state follows from its seed alone: a kind of device, a moment of its past, damage by a writer of
-//! the disk ([`damage`]), perhaps bytes that the device does not read any more or a fault of it that
-//! is over in the end, and a sequence of commands of which some are cut short by the power. Then the law "no dead end" of
-//! `docs/DESIGN.md` is held against it ([`way_out`]): a slot that is whole and reaches the floor of
-//! the store boots, and the next update can be installed, boots and is confirmed, by calls that the
-//! tool has a command for.
+//! A state follows from its seed alone. It is a kind of device, a moment of its past, and damage by
+//! a writer of the disk ([`damage`]). Perhaps there are bytes that the device does not read any
+//! more, or a fault of the device that is over in the end. Last comes a sequence of commands, some
+//! of which are cut short by the power. Then the law "no dead end" of `docs/DESIGN.md` is checked
+//! on it ([`way_out`]): a slot that is whole and reaches the floor of the store boots, and the next
+//! update can be installed, boots and is confirmed, by calls that the tool has a command for.
 //!
 //! How often an update is tried is not checked here: an older record that is put back gives tries
 //! back.
@@ -36,7 +37,7 @@ use crate::words;
 use commands::Device;
 use unread::Unread;
 
-/// The row of the table in `docs/DESIGN.md` that is held against these states.
+/// The row of the table in `docs/DESIGN.md` that these states are checked against.
 pub const ROW: &str = "writer of the disk";
 
 /// What was done, and how much of it.
@@ -50,7 +51,7 @@ pub struct Counts {
     pub commands: u64,
     /// Losses of power within or after a command.
     pub cuts: u64,
-    /// States in which nothing started, for nothing whole was there.
+    /// States in which nothing started, because nothing whole was there.
     pub dark: u64,
     /// States with bytes that the device does not read.
     pub unread: u64,

@@ -1,4 +1,5 @@
-//! The law "no dead end", held against one device: what is whole boots, and the next update gets in.
+//! The law "no dead end", checked on one device: what is whole boots, and the next update is
+//! installed.
 
 use stillboot::boot::Reason;
 use stillboot::format::record::{self, LEN_MAX};
@@ -126,7 +127,7 @@ pub fn find(device: &mut Device<'_, '_>, counts: &mut Counts) -> Result<(), Brok
             _ => {}
         }
     }
-    // Nothing is written to the place that still works, for it has the only record.
+    // Nothing is written to the place that still works, because it has the only record.
     if is_record_worn(device) {
         counts.worn += 1;
         return Ok(());

@@ -31,7 +31,7 @@ pub const LOW: Name = UPDATES + 3;
 /// The lengths of the components of every release.
 pub(crate) const LENGTHS: [usize; 2] = [4700, 1300];
 
-/// A release and what is known of it to whoever published it.
+/// A release and what its publisher knows of it.
 #[derive(Clone, Debug)]
 pub struct Release {
     /// For messages.

@@ -1,5 +1,5 @@
 //! Random walks: one device through a life far longer than any story, with everything that can
-//! happen to it mixed.
+//! happen to a device mixed.
 //!
 //! ```text
 //! Chain::new()                            the releases; once per process
@@ -11,14 +11,14 @@
 //! and the numbers of its events. A walk that breaks a promise is shortened by itself: events are
 //! left out, in chunks and then one by one, as long as the same promise breaks.
 //!
-//! While nothing but the power fails, what must happen is known exactly, or, after a cut, to be one
-//! of a few things: the reference machine of [`model`] is led along, in every state that the device
-//! may be in, and each answer leaves those that agree with it. None left is a broken promise. The
-//! record on the disk is never read for that.
+//! While nothing but the power fails, it is known exactly what must happen, or, after a cut, that
+//! it must be one of a few outcomes. The reference machine of [`model`] follows the device, in
+//! every state that the device may be in. Each answer of the device leaves the states that agree
+//! with it. If none is left, a promise is broken. The record on the disk is never read for that.
 //!
-//! From a fault of the device on only what the table of `docs/DESIGN.md` promises under it is
-//! checked: that what starts is verified, that something starts, that what was installed is whole.
-//! When the fault is over the device is updated, which is counted and not promised; then a
+//! After a fault of the device, only what the table of `docs/DESIGN.md` promises under that fault
+//! is checked: that what starts is verified, that something starts, that what was installed is
+//! whole. When the fault is over the device is updated, which is counted and not promised. Then a
 //! technician wipes all copies of its record, and from there everything is known again.
 
 pub mod chain;
@@ -82,7 +82,7 @@ pub struct Counts {
     pub checks: u64,
     /// Faults that struck.
     pub faults: u64,
-    /// Times that the next update did not succeed without help, where nobody promises it: after a
+    /// Times that the next update did not succeed without help, where that is not promised: after a
     /// fault, or where nothing starts any more.
     pub helped: u64,
     /// Devices that came to the end of the chain of releases.
@@ -368,7 +368,7 @@ impl<'a> Route<'a> {
     }
 }
 
-/// What a device of this medium promises; the capacity is for whoever lays it out.
+/// What a device of this medium promises; the layout sets the capacity.
 #[must_use]
 pub const fn medium_geometry(medium: Medium) -> Geometry {
     medium.geometry
@@ -550,14 +550,14 @@ impl<'w, 'a> Walker<'w, 'a> {
         self.faults.iter().all(|fault| row(fault).hold(promise))
     }
 
-    /// Runs a program, perhaps until the power fails. Returns what it answered, `None` if nobody
-    /// was there any more to hear it.
+    /// Runs a program, perhaps until the power fails. Returns what it answered, `None` if the power
+    /// failed before it could answer.
     fn run<T>(
         &mut self,
         power: Option<PowerLoss>,
         program: impl FnOnce(&mut Device<'a>) -> T,
     ) -> Option<T> {
-        // Anew, so that changes are counted from here.
+        // A new one, so that changes are counted from here.
         let faulty = self.world.disks[0].device().clone();
         self.world.disks[0] = PowerCut::new(faulty);
         if let Some(power) = power {
@@ -863,7 +863,7 @@ impl<'w, 'a> Walker<'w, 'a> {
             Offer::Again | Offer::Old(_) if self.offered == 0 => return Ok(()),
             Offer::Again => (last, target, false, true),
             Offer::Old(ago) => (last.saturating_sub(ago), target, false, true),
-            // From then on it is not new to the device: somebody may call it bad.
+            // From then on it is not new to the device: the operator may call it bad.
             Offer::Tampered => (self.next_release(), target, false, false),
             Offer::OtherClass => (OTHER_CLASS, target, false, true),
             Offer::Low => (LOW, target, false, true),
@@ -1009,7 +1009,7 @@ impl<'w, 'a> Walker<'w, 'a> {
         Ok(())
     }
 
-    /// The next update succeeds without help, but for giving free what is held.
+    /// The next update succeeds without help, except for giving free what is held.
     fn check(&mut self) -> Result<(), Broken> {
         if !self.is_known() || self.fault_lasts > 0 {
             return Ok(());

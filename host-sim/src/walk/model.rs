@@ -1,9 +1,9 @@
-//! A reference state machine of the boot record, written from `docs/BOOT_PROTOCOL.md` and apart
-//! from the core: what every call must answer, and what it leaves behind.
+//! A reference state machine of the boot record, written from `docs/BOOT_PROTOCOL.md` and without
+//! the core: what every call must answer, and what it leaves behind.
 //!
 //! It shares with the core the types in which a record is stated, and no rule. It assumes a device
-//! that works; what a power cut leaves is one of the states that a call passes through, all of
-//! which it gives.
+//! that works. A power cut leaves one of the states that a call passes through, and the model gives
+//! all of these states.
 
 use std::cmp::Reverse;
 use std::mem::discriminant;

@@ -1,4 +1,4 @@
-//! What really stands on a disk, told by comparing bytes with what was published.
+//! What really stands on a disk, found by comparing bytes with what was published.
 
 use stillboot::device::Geometry;
 use stillboot::format::{MarkKind, SLOTS_MAX, Slot};

@@ -63,8 +63,8 @@ struct Scene<'a> {
 type Difference<'a> = Vec<(usize, &'a [u8])>;
 
 /// Takes one device and its bundles from the table and goes through them all; gives the number of
-/// refusals. Roots mean nothing to a build without keysets: such a device is passed over there, and
-/// the other one in the table trusts a key.
+/// refusals. Roots mean nothing to a build without keysets: such a device is skipped there, and the
+/// other one in the table trusts a key.
 fn device(fields: &mut Fields<'_>) -> usize {
     let kind = fields.text();
     let key = fields.array::<32>();

@@ -33,7 +33,7 @@ pub struct Vector {
     pub format: &'static str,
     /// What it is, for people.
     pub what: String,
-    /// Who reads it, and what else a reader must be told.
+    /// Who reads it, and what else a reader must know.
     pub context: Map<String, Value>,
     /// `ok` and the value, or `refused` and why.
     pub expect: Value,
@@ -42,7 +42,7 @@ pub struct Vector {
 }
 
 impl Vector {
-    /// Says what else a reader must be told.
+    /// Says what else a reader must know.
     pub fn with(&mut self, name: &str, value: impl Into<Value>) -> &mut Self {
         self.context.insert(name.into(), value.into());
         self

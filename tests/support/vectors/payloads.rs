@@ -120,7 +120,7 @@ fn keysets(set: &mut Set) {
     unknown("unknown kind in a rule", "kind", 8, &|keyset| keyset.rules[0].0 = [1, 2, 8, 1]);
     unknown("key with an unknown role", "roles", 65, &|keyset| keyset.keys[0].roles |= 0x40);
 
-    // Two faults each: the first in the order of checks is told.
+    // Two faults each: the first in the order of checks is reported.
     unknown("unknown kind of a key without a role", "kind", 99, &|keyset| {
         keyset.keys[0].kind = KeyKind::Unknown(99);
         keyset.keys[0].roles = 0;
@@ -285,7 +285,7 @@ fn manifests(set: &mut Set) {
     });
     unknown("reserved flag ENCRYPTED", "flags", 5, &|manifest| manifest.flags |= flags::ENCRYPTED);
     unknown("unknown flag", "flags", 9, &|manifest| manifest.flags |= 8);
-    // Two faults each: the first in the order of checks is told.
+    // Two faults each: the first in the order of checks is reported.
     unknown("unknown risk and a branch with a line feed", "risk", 4, &|manifest| {
         manifest.channel.risk = Risk::Unknown(4);
         manifest.channel.branch = text("a\n");

@@ -31,7 +31,7 @@ pub(super) mod number {
 
 const PRODUCT: &str = "stillboot vectors";
 
-/// Key `number` of the vectors. Everybody has it.
+/// Key `number` of the vectors. It is public.
 #[must_use]
 pub fn key(number: u8) -> SigningKey {
     let seed = format!("stillboot vector key {number}");

@@ -1,5 +1,6 @@
-//! The device under the measured crates. Its calls lead out of the program, so that the compiler
-//! knows nothing about them and can neither drop nor shorten what the core does around them.
+//! The device under the measured crates. Its calls are to functions outside of the program, so that
+//! the compiler knows nothing about them and can neither drop nor shorten what the core does around
+//! them.
 #![no_std]
 
 use core::panic::PanicInfo;
