@@ -13,7 +13,7 @@ use stillboot::format::{
     Encryption, Envelope, Floor, KeyRole, Keyset, Load, Manifest, PayloadType, Role, Rule,
     Signature, Slot, SlotKind, SlotState, Statement, StatementKind, envelope,
 };
-use stillboot::install::{Install, InstallError, Offer, Permission, Refusal, Running};
+use stillboot::install::{Install, InstallError, Permission, Refusal, Running, Update};
 use stillboot::layout::{Area, Layout, Region, SlotLayout, SlotRegion};
 use stillboot::operate::Request;
 use stillboot::verify::{
@@ -24,7 +24,7 @@ use stillboot_release::keys::{Signer, SigningKey, sign_envelope};
 use stillboot_sim::disk::{Cut, RamDisk, WriteCache};
 use stillboot_sim::release::content;
 use stillboot_sim::world::{Bytes, HeapMemory, SimStore};
-use stillboot_sim::{Ground, Piece, Publisher, World};
+use stillboot_sim::{DeviceMap, Piece, Publisher, World};
 use stillboot_tests::forge::{
     After, SparseDisk, Tap, counted, is_zero, on, payload, plant, power_on_with, raw, recommend,
     signed_as, split, with_manifest,
@@ -153,7 +153,7 @@ impl Source for Sparse<'_> {
 struct Proceed;
 
 impl InstallHost for Proceed {
-    fn judge(&mut self, _offer: &Offer<'_>) -> Permission {
+    fn judge(&mut self, _offer: &Update<'_>) -> Permission {
         Permission::Proceed
     }
 }
@@ -229,7 +229,7 @@ fn rauc_cve_2026_34155_components_around_2_and_4_gib() {
         let content = Err(InstallError::Refused(Refusal::Content { component: 0 }));
         assert_eq!(check(&wrong), content, "{length}");
 
-        let ground = Ground::new(Geometry::disk(512, 0), AB, length + (64 << 20));
+        let ground = DeviceMap::new(Geometry::disk(512, 0), AB, length + (64 << 20));
         let disk = SparseDisk::new(ground.geometries()[0]);
         let mut world = World::new(device, ground, vec![disk]);
         let ground = world.ground.clone();
@@ -314,7 +314,7 @@ fn rauc_74c98dd7_slots_around_2_32_bytes_and_blocks() {
             for more in [-4096_i64, 0, 4096] {
                 let bytes = ((1_u64 << 32) * units).checked_add_signed(more).unwrap();
                 let context = format!("slots of {bytes} bytes, blocks of {block}");
-                let ground = Ground::new(Geometry::disk(block, 0), AB, bytes);
+                let ground = DeviceMap::new(Geometry::disk(block, 0), AB, bytes);
                 assert!(ground.geometries()[0].capacity_bytes > 2 * bytes);
                 let disk = SparseDisk::new(ground.geometries()[0]);
                 let mut world = World::new(publisher.device(), ground, vec![disk]);
@@ -637,7 +637,7 @@ fn mender_ff0db604_tail_survives_a_cut_right_after_done() {
         }
     }
     // A tail on a device of its own: the flush of the commit block does not reach that one.
-    let mut ground = Ground::new(media()[0].1, AB, 64 << 10);
+    let mut ground = DeviceMap::new(media()[0].1, AB, 64 << 10);
     ground.add_device(media()[1].1, &[Role::Rootfs], 64 << 10);
     let disks = ground.geometries().iter().map(|g| RamDisk::new(*g, 0)).collect();
     let mut world = World::new(publisher.device(), ground, disks);

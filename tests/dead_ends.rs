@@ -8,13 +8,13 @@ use stillboot::format::{BootProof, Epochs, Fault, Floor, Load, Role, Slot, SlotK
 use stillboot::install::{InstallError, Installed, Nothing, Refusal, Running, Wait};
 use stillboot::layout::Part;
 use stillboot::operate::{Answer, OperateError, Request};
-use stillboot::record::{Choice, CopyState, OperatorRefusal};
-use stillboot::select::Claim;
+use stillboot::record::{CopyState, OperatorRefusal, RecordStatus};
+use stillboot::select::CandidateKind;
 use stillboot_sim::disk::{Cut, PowerCut, RamDisk, Tear};
 use stillboot_sim::hostile::unread::Unread;
 use stillboot_sim::release::content;
 use stillboot_sim::world::{Bytes, SimStore};
-use stillboot_sim::{Ground, Piece, Publisher, World};
+use stillboot_sim::{DeviceMap, Piece, Publisher, World};
 use stillboot_tests::forge::{forge_record, lose_record, plant, poke_records};
 use stillboot_tests::{RamWorld, blank, boot, commission, confirm, media, part, state};
 
@@ -83,7 +83,7 @@ fn updated(world: &mut RamWorld<'_>, bundle: &[u8]) -> Slot {
     assert_eq!(confirm(world).slot, slot);
     let power_on = world.power_on().unwrap();
     let candidate = power_on.report.lines.last().unwrap().candidate;
-    assert_eq!((candidate.slot, candidate.claim), (slot, Claim::Good));
+    assert_eq!((candidate.slot, candidate.kind), (slot, CandidateKind::Good));
     slot
 }
 
@@ -157,7 +157,7 @@ fn a_lost_record_is_rebuilt_around_a_slot_that_cannot_be_read() {
     let mut world = unread(&world, head_of(&world, Slot::B));
     assert_eq!(world.power_on().unwrap().proof, None);
     let (record, choice, _) = world.record().unwrap();
-    assert!(matches!(choice, Choice::Current { .. }));
+    assert!(matches!(choice, RecordStatus::Current { .. }));
     let b = record.body.slot(Slot::B);
     assert_eq!((b.state, b.held), (SlotState::Bad { fault: Fault::Unreadable }, true));
     assert_eq!(world.install(&simple(&publisher, 3), None).unwrap().slot, Slot::A);
@@ -327,7 +327,7 @@ fn renumbering_survives_power_cuts_and_gives_no_tries() {
                     }
                     assert!(starts <= 3, "{name}, cut {at} {cut:?}: {starts} starts");
                     let (record, choice, _) = world.record().unwrap();
-                    assert!(matches!(choice, Choice::Current { .. }));
+                    assert!(matches!(choice, RecordStatus::Current { .. }));
                     assert!(record.sequence < SEQUENCE_MAX, "{name}: {}", record.sequence);
                 }
             }
@@ -394,12 +394,12 @@ fn a_data_epoch_that_is_read_still_counts() {
     );
 }
 
-fn started(world: &mut RamWorld<'_>, watchdog: bool) -> (Slot, Claim) {
+fn started(world: &mut RamWorld<'_>, watchdog: bool) -> (Slot, CandidateKind) {
     world.watchdog_reset = watchdog;
     let power_on = world.power_on().unwrap();
     let line = power_on.report.lines.last().unwrap();
     assert_eq!(line.reason, Reason::Started);
-    (line.candidate.slot, line.candidate.claim)
+    (line.candidate.slot, line.candidate.kind)
 }
 
 /// All good slots hung once: the same one was started for ever, and recovery never.
@@ -413,10 +413,10 @@ fn suspects_and_recovery_take_turns_after_watchdog_resets() {
             let recovery = publisher.simple(50, SlotKind::Recovery).unwrap();
             install_to(&mut world, &recovery, None, Slot::Recovery).unwrap();
         }
-        assert_eq!(started(&mut world, false), (Slot::B, Claim::Good));
-        assert_eq!(started(&mut world, true), (Slot::A, Claim::Good));
+        assert_eq!(started(&mut world, false), (Slot::B, CandidateKind::Good));
+        assert_eq!(started(&mut world, true), (Slot::A, CandidateKind::Good));
         // Both are suspect now, and each has one more turn before recovery has its own.
-        assert_eq!(started(&mut world, true), (Slot::B, Claim::Suspect));
+        assert_eq!(started(&mut world, true), (Slot::B, CandidateKind::Suspect));
         let order: &[Slot] =
             if with_recovery { &[Slot::A, Slot::Recovery, Slot::B] } else { &[Slot::A, Slot::B] };
         for slot in order.iter().cycle().take(7) {
@@ -436,7 +436,7 @@ fn suspects_and_recovery_take_turns_after_watchdog_resets() {
         let proof = boot(&mut world);
         assert_eq!(world.operate(Request::MarkGood(proof)), Ok(Answer::Done));
         for _ in 0..2 {
-            assert_eq!(started(&mut world, true).1, Claim::Suspect);
+            assert_eq!(started(&mut world, true).1, CandidateKind::Suspect);
         }
     }
 }
@@ -467,7 +467,7 @@ fn exhausted_slots_take_turns_and_what_was_called_bad_stays_behind() {
     let first = started(&mut world, false).0;
     for turn in 0..5 {
         let expected = if turn % 2 == 0 { first.other_of(AB) } else { first };
-        assert_eq!(started(&mut world, false), (expected, Claim::LastResort));
+        assert_eq!(started(&mut world, false), (expected, CandidateKind::LastResort));
     }
     let marked = first.other_of(AB);
     for fault in [Fault::MarkedBad, Fault::DataEpoch] {
@@ -526,9 +526,9 @@ fn a_record_of_a_later_format_can_be_discarded_by_name() {
         }
         assert_eq!(world.disks[0].content_hash(), before);
         assert_eq!(world.operate(Request::Discard(u16::MAX)), Ok(Answer::Done));
-        assert_eq!(world.record().unwrap().1, Choice::Lost);
+        assert_eq!(world.record().unwrap().1, RecordStatus::Lost);
         let power_on = world.power_on().unwrap();
-        assert_eq!((power_on.report.record, power_on.slot()), (Choice::Lost, Some(Slot::B)));
+        assert_eq!((power_on.report.record, power_on.slot()), (RecordStatus::Lost, Some(Slot::B)));
         assert_eq!(state(&mut world, Slot::A), SlotState::Good);
         world.install(&simple(&publisher, 3), power_on.proof).unwrap();
         confirm(&mut world);
@@ -555,9 +555,9 @@ fn discarding_a_record_survives_power_cuts() {
                     let _ = cutter.operate(Request::Discard(version));
                     cutter.disks[0].power_on();
                     let (_, choice, states) = cutter.record().unwrap();
-                    assert_ne!(choice, Choice::Factory, "{states:?}");
+                    assert_ne!(choice, RecordStatus::Factory, "{states:?}");
                     assert_eq!(cutter.power_on().unwrap().slot(), Some(Slot::B), "{states:?}");
-                    if let Choice::Newer = choice {
+                    if let RecordStatus::Newer = choice {
                         assert!(states.contains(&CopyState::Newer { version }));
                         cutter.operate(Request::Discard(version)).unwrap();
                     }
@@ -737,13 +737,13 @@ fn a_renumbering_that_fails_counts_nothing_and_loses_no_record() {
                 for _ in 0..12 {
                     let on = stubborn.power_on().unwrap();
                     let is_trial = |line: &&stillboot::boot::Line| {
-                        line.candidate.claim == Claim::Trial
+                        line.candidate.kind == CandidateKind::Trial
                             && !matches!(line.reason, Reason::NotCounted(_))
                     };
                     trials += on.report.lines.iter().filter(is_trial).count();
                     assert_eq!(on.slot(), Some(Slot::A), "{name}: {:?}", on.report);
                     let (_, choice, states) = stubborn.record().unwrap();
-                    assert!(matches!(choice, Choice::Current { .. }), "{name}: {states:?}");
+                    assert!(matches!(choice, RecordStatus::Current { .. }), "{name}: {states:?}");
                 }
                 assert!(trials <= 4, "{name}, copy {copy}, takes {takes}: {trials} trials");
             }
@@ -842,7 +842,7 @@ fn a_slot_that_the_device_has_not_is_no_way_back() {
         install_to(&mut world, &simple(&publisher, sequence), Some(proof), slot).unwrap();
         proof = confirm(&mut world);
     }
-    let less = Ground::new(media()[0].1, AB, 128 << 10);
+    let less = DeviceMap::new(media()[0].1, AB, 128 << 10);
     let mut world = World::new(world.device, less, vec![world.disks[0].fork()]);
     assert_eq!(boot(&mut world).slot, Slot::B);
     assert_eq!(world.operate(Request::Rollback(Slot::B)), Ok(Answer::Boots(Slot::A)));

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use stillboot::format::{Fault, Slot, SlotKind, SlotState};
 use stillboot_sim::Publisher;
 use stillboot_sim::explore::{
-    Effort, Memory, Summary, Watch, explore, explore_watched, media, replay,
+    Effort, Memory, Observer, Summary, explore, explore_observed, media, replay,
 };
 use stillboot_sim::story::{Catalogue, stories};
 use stillboot_tests::{blank, boot, confirm, state};
@@ -84,7 +84,7 @@ fn an_exploration_goes_on_where_it_was_stopped() {
         seen: AtomicU64,
         stops_after: usize,
     }
-    impl Watch for Memo {
+    impl Observer for Memo {
         fn known(&self, job: &str) -> Option<Summary> {
             self.done.lock().unwrap().get(job).cloned()
         }
@@ -104,7 +104,8 @@ fn an_exploration_goes_on_where_it_was_stopped() {
     let mut media = media();
     media.retain(|medium| ["nor32", "block512", "cache512"].contains(&medium.name));
     let effort = Effort { tears: 2, ..Effort::QUICK };
-    let run = |watch: &Memo| explore_watched(&catalogue, &stories, &media, effort, 1, watch).counts;
+    let run =
+        |watch: &Memo| explore_observed(&catalogue, &stories, &media, effort, 1, watch).counts;
 
     let whole = Memo { stops_after: usize::MAX, ..Memo::default() };
     let all = run(&whole);

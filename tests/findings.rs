@@ -8,13 +8,13 @@ use stillboot::format::{Epochs, Load, Manifest, Role, Slot, SlotEntry, SlotKind,
 use stillboot::install::{InstallError, Refusal, Running, Wait};
 use stillboot::layout::{LayoutError, Part, Region};
 use stillboot::operate::{Answer, OperateError, Request};
-use stillboot::record::{Choice, OperatorRefusal};
+use stillboot::record::{OperatorRefusal, RecordStatus};
 use stillboot_policy::{Deferral, Verdict};
 use stillboot_sim::disk::RamDisk;
 use stillboot_sim::fault::{Fault, Faulty};
 use stillboot_sim::release::content;
 use stillboot_sim::world::Bytes;
-use stillboot_sim::{Ground, Piece, Publisher, World};
+use stillboot_sim::{DeviceMap, Piece, Publisher, World};
 use stillboot_tests::forge::{forge_record, lose_record, payload};
 use stillboot_tests::{RamWorld, blank, boot, commission, component, confirm, media, part, state};
 
@@ -51,7 +51,7 @@ fn slot_without_a_component_of_its_own_never_starts() {
 #[test]
 fn torn_first_record_write_does_not_lock_the_device_out() {
     let publisher = Publisher::new(1);
-    for (copy, called) in [(0, Choice::Factory), (1, Choice::Lost)] {
+    for (copy, called) in [(0, RecordStatus::Factory), (1, RecordStatus::Lost)] {
         let mut world = blank(&publisher, media()[0].1, AB);
         let region = world.ground.record(copy);
         world.disks[0].poke(region.offset, b"SBRC\x01");
@@ -75,7 +75,7 @@ fn a_lost_record_does_not_turn_into_a_new_device() {
     let update = simple(&publisher, 2);
     assert_eq!(world.install(&update, None), Err(InstallError::Deferred(Wait::RecordLost)));
     let power_on = world.power_on().unwrap();
-    assert_eq!((power_on.report.record, power_on.slot()), (Choice::Lost, Some(proof.slot)));
+    assert_eq!((power_on.report.record, power_on.slot()), (RecordStatus::Lost, Some(proof.slot)));
 }
 
 /// A loader that found the last good slot destroyed stopped without a note of it, and no
@@ -163,7 +163,7 @@ fn tries_out_of_range_are_brought_into_it() {
 #[test]
 fn indexes_stay_in_the_first_region() {
     let publisher = Publisher::new(1);
-    let mut ground = Ground::new(Geometry::disk(512, 0), AB, 16 << 10);
+    let mut ground = DeviceMap::new(Geometry::disk(512, 0), AB, 16 << 10);
     ground.add_device(Geometry::disk(512, 0), &[Role::Rootfs], 2 << 20);
     let disks = ground.geometries().iter().map(|g| RamDisk::new(*g, 0)).collect();
     let mut world: RamWorld<'_> = World::new(publisher.device(), ground, disks);
@@ -334,7 +334,10 @@ fn an_update_that_is_called_off_may_be_installed_again_and_a_failure_forgotten()
     let update = simple(&publisher, 2);
     for call_off in [Request::Cancel, Request::Rollback(Slot::A)] {
         let mut world = blank(&publisher, media()[0].1, AB);
-        assert_eq!(world.operate(Request::Cancel), Err(OperateError::NoRecord(Choice::Factory)));
+        assert_eq!(
+            world.operate(Request::Cancel),
+            Err(OperateError::NoRecord(RecordStatus::Factory))
+        );
         let proof = commission(&mut world, &simple(&publisher, 1));
         assert_eq!(world.operate(Request::Cancel), Ok(Answer::Already));
         world.install(&update, Some(proof)).unwrap();
@@ -503,7 +506,7 @@ fn a_try_that_the_device_does_not_keep_is_not_made() {
             let (_, choice, _) = world.record().unwrap();
             let number = places.iter().position(|place| place == left).unwrap();
             let slots: Vec<_> = (0..5).map(|_| world.power_on().unwrap().slot()).collect();
-            if choice == (Choice::Current { copy: number as u8 }) {
+            if choice == (RecordStatus::Current { copy: number as u8 }) {
                 // It is never written to, so there is none.
                 assert_eq!(slots, [Some(Slot::A); 5]);
             } else {

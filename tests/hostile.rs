@@ -3,7 +3,7 @@
 //!
 //! `cargo xtask prove` runs many more of them, optimised.
 
-use stillboot_sim::hostile::{self, Counts, Field, check, replay};
+use stillboot_sim::hostile::{self, Field, HostileCounts, check, replay};
 use stillboot_sim::oracle::{self, Promise};
 use stillboot_sim::walk::Chain;
 use stillboot_tests::seed;
@@ -16,7 +16,7 @@ fn every_damaged_state_has_a_way_out() {
     let first = seed("hostile");
     let states = std::env::var("STILLBOOT_HOSTILE_STATES").ok();
     let states: u64 = states.and_then(|text| text.parse().ok()).unwrap_or(400);
-    let mut all = Counts::default();
+    let mut all = HostileCounts::default();
     let mut failures = Vec::new();
     for seed in first..first + states {
         let checked = check(&fields, seed);

@@ -10,14 +10,14 @@ use stillboot::format::{
 use stillboot::install::{InstallError, Nothing, Refusal, Reuse, Running, Wait};
 use stillboot::io::Io;
 use stillboot::operate::{Answer, OperateError, Request};
-use stillboot::record::{Choice, ConfirmRefusal, CopyState};
-use stillboot::select::Claim;
+use stillboot::record::{ConfirmRefusal, CopyState, RecordStatus};
+use stillboot::select::CandidateKind;
 use stillboot::verify::SoftSha256;
 use stillboot_policy::{Deferral, Objection, Verdict};
 use stillboot_sim::disk::RamDisk;
 use stillboot_sim::release::content;
 use stillboot_sim::world::{Bytes, SimStore};
-use stillboot_sim::{Ground, Piece, Publisher, World};
+use stillboot_sim::{DeviceMap, Piece, Publisher, World};
 use stillboot_tests::forge::{forge_record, poke_records};
 use stillboot_tests::{RamWorld, blank, boot, commission, confirm, media, state};
 
@@ -317,11 +317,11 @@ fn lost_record_is_made_anew_from_the_slots() {
     world.install(&bundle(&publisher, 2), Some(proof)).unwrap();
     poke_records(&mut world, b"garbage");
     let power_on = world.power_on().unwrap();
-    assert_eq!(power_on.report.record, Choice::Lost);
+    assert_eq!(power_on.report.record, RecordStatus::Lost);
     // The confirmed slot, not the one that was only committed.
     assert_eq!(power_on.slot(), Some(Slot::A));
     let (record, choice, copies) = world.record().unwrap();
-    assert_eq!(choice, Choice::Current { copy: 0 });
+    assert_eq!(choice, RecordStatus::Current { copy: 0 });
     // The others stay as evidence until more is written.
     assert_eq!(copies[1..], [CopyState::Invalid; 2]);
     assert_eq!(record.body.slot(Slot::A).state, SlotState::Good);
@@ -358,7 +358,7 @@ fn record_of_a_later_format_is_obeyed_read_only() {
     }
     let before = world.disks[0].content_hash();
     let power_on = world.power_on().unwrap();
-    assert_eq!(power_on.report.record, Choice::Newer);
+    assert_eq!(power_on.report.record, RecordStatus::Newer);
     assert_eq!(power_on.slot(), Some(Slot::A));
     assert_eq!(world.disks[0].content_hash(), before);
     let refused = Err(InstallError::Refused(Refusal::NewerRecord));
@@ -377,7 +377,7 @@ fn a_log_with_an_entry_of_a_later_version_is_obeyed_read_only() {
     for (name, geometry) in [media()[2], media()[3], media()[4]] {
         let blocks = 3;
         let block = u64::from(geometry.erase_block_bytes).max(16 << 10);
-        let ground = Ground::log(geometry, blocks, block, AB, 128 << 10);
+        let ground = DeviceMap::log(geometry, blocks, block, AB, 128 << 10);
         let geometry = ground.geometries()[0];
         let disk = RamDisk::new(geometry, geometry.erased.unwrap_or(0));
         let mut world = World::new(publisher.device(), ground, vec![disk]);
@@ -404,12 +404,12 @@ fn a_log_with_an_entry_of_a_later_version_is_obeyed_read_only() {
         write(&mut world, EntryKind::Unknown(77), generation);
         let written = world.disks[0].content_hash();
         let power_on = world.power_on().unwrap();
-        assert_eq!(power_on.report.record, Choice::Newer, "{name}");
+        assert_eq!(power_on.report.record, RecordStatus::Newer, "{name}");
         assert_eq!(power_on.slot(), Some(Slot::A), "{name}");
         let refused = Err(InstallError::Refused(Refusal::NewerRecord));
         assert_eq!(world.install(&bundle(&publisher, 3), Some(proof)), refused, "{name}");
         assert_eq!(world.install(&bundle(&publisher, 3), None), refused, "{name}");
-        let refused = OperateError::NoRecord(Choice::Newer);
+        let refused = OperateError::NoRecord(RecordStatus::Newer);
         assert_eq!(world.operate(Request::Cancel), Err(refused), "{name}");
         assert_eq!(world.disks[0].content_hash(), written, "{name}");
         // Of another generation it is what an earlier one left: no entry.
@@ -462,7 +462,7 @@ fn a_watchdog_reset_makes_the_good_slot_suspect() {
     world.watchdog_reset = true;
     let power_on = world.power_on().unwrap();
     assert_eq!(power_on.slot(), Some(Slot::B), "both suspect: priority decides");
-    assert_eq!(power_on.report.lines[0].candidate.claim, Claim::Suspect);
+    assert_eq!(power_on.report.lines[0].candidate.kind, CandidateKind::Suspect);
     world.operate(Request::MarkGood(power_on.proof.unwrap())).unwrap();
     assert!(!world.record().unwrap().0.body.slot(Slot::B).suspect);
 }
@@ -664,7 +664,7 @@ fn three_slots_keep_two_good_ones() {
 #[test]
 fn slots_on_two_devices_and_components_linked_for_a_slot() {
     let publisher = Publisher::new(1);
-    let mut ground = Ground::new(media()[0].1, AB, 64 << 10);
+    let mut ground = DeviceMap::new(media()[0].1, AB, 64 << 10);
     ground.add_device(media()[4].1, &[Role::Rootfs, Role::Data], 96 << 10);
     let disks = ground.geometries().iter().map(|g| RamDisk::new(*g, g.erased.unwrap_or(0)));
     let disks = disks.collect();
@@ -782,7 +782,7 @@ fn a_decision_takes_eight_reads_at_most_with_a_log() {
         };
         let slot_bytes = (128 << 10).max(2 * u64::from(block_bytes));
         let slots = [Slot::A, Slot::B];
-        let ground = Ground::log(geometry, blocks, block_bytes.into(), &slots, slot_bytes);
+        let ground = DeviceMap::log(geometry, blocks, block_bytes.into(), &slots, slot_bytes);
         let disks = ground.geometries().iter().map(|g| RamDisk::new(*g, 0xff)).collect();
         let publisher = Publisher::new(1);
         let mut world: RamWorld<'_> = World::new(publisher.device(), ground, disks);

@@ -8,9 +8,9 @@ use stillboot::format::log::{CELL_LEN, Cell, EntryKind, HEADER_LEN, emit_header,
 use stillboot::format::{BootProof, Notes, Slot, SlotKind, SlotState, crc32};
 use stillboot::operate::{OperateError, Request};
 
-use stillboot::record::{Choice, CopyState};
+use stillboot::record::{CopyState, RecordStatus};
 use stillboot_sim::disk::RamDisk;
-use stillboot_sim::{Ground, Publisher, World};
+use stillboot_sim::{DeviceMap, Publisher, World};
 
 const BLOCK: u64 = 8 << 10;
 const GRANULE: u64 = 32;
@@ -60,7 +60,7 @@ fn flash(publisher: &Publisher, blocks: u64) -> Flash<'_> {
         capacity_bytes: 0,
         erased: Some(0xff),
     };
-    let ground = Ground::log(geometry, blocks, BLOCK, &[Slot::A, Slot::B], 128 << 10);
+    let ground = DeviceMap::log(geometry, blocks, BLOCK, &[Slot::A, Slot::B], 128 << 10);
     let disks = ground.geometries().iter().map(|g| RamDisk::new(*g, 0xff));
     let disks = disks.map(|disk| Hole { disk, unread: 0..0, unwritten: 0..0 }).collect();
     World::new(publisher.device(), ground, disks)
@@ -120,7 +120,7 @@ fn generation(world: &Flash<'_>, block: u64) -> Option<u64> {
 /// The block that counts.
 fn active(world: &mut Flash<'_>) -> u64 {
     match world.record().unwrap().1 {
-        Choice::Current { copy } => copy.into(),
+        RecordStatus::Current { copy } => copy.into(),
         other => panic!("{other:?}"),
     }
 }
@@ -179,7 +179,7 @@ fn a_block_that_comes_back_does_not_outrank_what_was_written_without_it() {
             let newest = active(&mut world) * BLOCK;
             world.disks[0].unread = newest..newest + BLOCK;
             // Without any other block there is nothing to go on with.
-            if !matches!(world.record(), Ok((_, Choice::Current { .. }, _))) {
+            if !matches!(world.record(), Ok((_, RecordStatus::Current { .. }, _))) {
                 continue;
             }
             went_on += 1;
@@ -241,7 +241,7 @@ fn entries_of_a_later_version_count_only_in_the_block_in_force() {
         let at = free_cell(&world, newest).expect("there is room");
         let of_newest = cell.emit(generation(&world, newest).unwrap());
         world.disks[0].disk.poke(at, &of_newest);
-        assert_eq!(change(&mut world, 901), Err(OperateError::NoRecord(Choice::Newer)));
+        assert_eq!(change(&mut world, 901), Err(OperateError::NoRecord(RecordStatus::Newer)));
         assert_eq!(boot(&mut world).slot, Slot::B);
     }
     assert_eq!(orders, [true; 2], "both orders of blocks");
@@ -265,7 +265,7 @@ fn a_header_of_a_later_version_is_told_also_where_a_cell_cannot_be_read() {
         world.disks[0].unread = if unread.is_empty() { 0..0 } else { unread.clone() };
         assert_eq!(
             change(&mut world, 1),
-            Err(OperateError::NoRecord(Choice::Newer)),
+            Err(OperateError::NoRecord(RecordStatus::Newer)),
             "{unread:?} cannot be read"
         );
     }
@@ -311,7 +311,7 @@ fn cells_and_bodies_that_were_cut_cannot_be_read_and_are_in_the_way_of_nothing()
             .unwrap();
         world.disks[0].unread = unread.clone();
         let (record, choice, states) = world.record().unwrap();
-        assert_eq!(choice, Choice::Current { copy: newest as u8 });
+        assert_eq!(choice, RecordStatus::Current { copy: newest as u8 });
         assert!(matches!(states[newest as usize], CopyState::Valid { .. }));
         assert_eq!(record.body.slot(Slot::B).state, SlotState::Good);
         change(&mut world, 1).unwrap();

@@ -6,7 +6,7 @@ use stillboot::format::{BootProof, Hold, Slot, SlotKind, SlotState, record};
 use stillboot::install::{InstallError, Wait};
 use stillboot::layout::Region;
 use stillboot::operate::{Answer, Request};
-use stillboot::record::{Choice, CopyState};
+use stillboot::record::{CopyState, RecordStatus};
 use stillboot_sim::Publisher;
 use stillboot_sim::disk::{Cut, PowerCut, RamDisk, Tear, Torn};
 use stillboot_tests::bench::Bench;
@@ -233,7 +233,7 @@ fn a_whole_life_goes_on_with_one_dead_place_and_only_the_copies_show_it() {
                             }
                             proof = Some(take(&mut bench, bundle, proof, &context));
                             let (_, record, choice, _) = bench.operate(Request::Read).unwrap();
-                            let is_dead = matches!(choice, Choice::Current { copy } if usize::from(copy) == dead);
+                            let is_dead = matches!(choice, RecordStatus::Current { copy } if usize::from(copy) == dead);
                             assert!(!is_dead || number < dies_before, "{context}: {choice:?}");
                             let running = proof.unwrap().slot;
                             assert_eq!(record.body.slot(running).state, SlotState::Good);
@@ -284,7 +284,7 @@ fn dies(
     let (_, _, choice, _) = bench.operate(Request::Read).unwrap();
     bench.disks[0].dead.push((place, death));
     let running = running?;
-    let Choice::Current { copy } = choice else { panic!("{context}: {choice:?}") };
+    let RecordStatus::Current { copy } = choice else { panic!("{context}: {choice:?}") };
     let is_lost =
         bench.places[usize::from(copy)] == place && matches!(death, Death::Reads | Death::All);
     if !is_lost {
@@ -307,7 +307,7 @@ fn first_boot(bench: &mut Bench<'_, Dying>, death: Death, bundle: &[u8], context
     let (_, _, choice, copies) = bench.operate(Request::Read).unwrap();
     match death {
         Death::Reads | Death::All => {
-            assert_eq!(choice, Choice::Lost, "{context}");
+            assert_eq!(choice, RecordStatus::Lost, "{context}");
             assert_eq!(copies[0], CopyState::Unreadable(DeviceError::Io), "{context}");
             assert_eq!(copies[1..], vec![CopyState::Blank; copies.len() - 1], "{context}");
             let waits = Err(InstallError::Deferred(Wait::RecordLost));
@@ -316,9 +316,9 @@ fn first_boot(bench: &mut Bench<'_, Dying>, death: Death, bundle: &[u8], context
             assert_eq!((proof, report.record_write_failed), (None, None), "{context}");
         }
         Death::Writes | Death::Stuck | Death::Garbles => {
-            assert_eq!(choice, Choice::Factory, "{context}");
+            assert_eq!(choice, RecordStatus::Factory, "{context}");
             let (proof, report) = bench.power_on();
-            assert_eq!((proof, report.record), (None, Choice::Factory), "{context}");
+            assert_eq!((proof, report.record), (None, RecordStatus::Factory), "{context}");
         }
     }
 }
@@ -361,7 +361,10 @@ fn with_one_dead_place_a_power_cut_at_every_change_loses_no_record() {
                     let was_cut = bench.disks[0].is_off();
                     bench.disks[0].power_on();
                     let (_, _, choice, copies) = bench.operate(Request::Read).unwrap();
-                    assert!(matches!(choice, Choice::Current { .. }), "{context}: {copies:?}");
+                    assert!(
+                        matches!(choice, RecordStatus::Current { .. }),
+                        "{context}: {copies:?}"
+                    );
                     let runs = bench.boot();
                     assert!(runs.slot == proof.slot || runs.digest != proof.digest, "{context}");
                     if !was_cut {
@@ -389,7 +392,9 @@ fn as_many_places_may_die_as_leave_one_beside_the_true_copy() {
                 let mut bench = bench(&publisher, media()[0].1, count, make);
                 let proof = take(&mut bench, &update(&publisher, 1), None, &context);
                 let (_, _, choice, _) = bench.operate(Request::Read).unwrap();
-                let Choice::Current { copy } = choice else { panic!("{context}: {choice:?}") };
+                let RecordStatus::Current { copy } = choice else {
+                    panic!("{context}: {choice:?}")
+                };
                 // Those that may die are the ones that are not true now.
                 let dead = [first, (first + 1) % count as usize];
                 if dead.contains(&usize::from(copy)) {

@@ -14,14 +14,16 @@ use stillboot::format::record::Body;
 use stillboot::format::{BootProof, Hold, Slot};
 use stillboot::install::{InstallError, Running};
 use stillboot::operate::{Answer, Request};
-use stillboot::record::Choice;
+use stillboot::record::RecordStatus;
 use stillboot_sim::disk::RamDisk;
-use stillboot_sim::engine::Back;
+use stillboot_sim::engine::HandoverFailure;
 use stillboot_sim::walk::chain::{OTHER_CLASS, RECOVERY};
-use stillboot_sim::walk::model::{Boots, Kept, Model, Offer, PowerOn, Start, is_same};
-use stillboot_sim::walk::scene::{Places, Scene};
+use stillboot_sim::walk::model::{
+    Boots, InstallAttempt, Kept, Model, Start, Surroundings, is_same,
+};
+use stillboot_sim::walk::scene::{DiskContents, Places};
 use stillboot_sim::walk::{Chain, media, medium_geometry};
-use stillboot_sim::world::{Bytes, Ground, SimStore, World};
+use stillboot_sim::world::{Bytes, DeviceMap, SimStore, World};
 
 /// Tries of a new slot.
 const TRIES: u8 = 3;
@@ -42,9 +44,9 @@ enum Proof {
 
 #[derive(Clone, Copy, Debug)]
 enum Call {
-    PowerOn {
+    Surroundings {
         watchdog: bool,
-        returns: Option<Back>,
+        returns: Option<HandoverFailure>,
     },
     Install {
         release: usize,
@@ -92,9 +94,9 @@ fn calls() -> impl Strategy<Value = Vec<Call>> {
             whole,
             offline,
         });
-    let back = select(&[Back::Returned, Back::NotStarted][..]);
+    let back = select(&[HandoverFailure::Returned, HandoverFailure::NotStarted][..]);
     let power_on = (proptest::bool::weighted(0.15), proptest::option::weighted(0.12, back))
-        .prop_map(|(watchdog, returns)| Call::PowerOn { watchdog, returns });
+        .prop_map(|(watchdog, returns)| Call::Surroundings { watchdog, returns });
     let call = prop_oneof![
         8 => power_on,
         7 => install,
@@ -131,7 +133,7 @@ fn chain() -> &'static Chain {
 impl Both {
     fn new(medium: usize, slots: &'static [Slot], has_store: bool) -> Self {
         let chain = chain();
-        let ground = Ground::new(medium_geometry(media()[medium]), slots, 48 << 10);
+        let ground = DeviceMap::new(medium_geometry(media()[medium]), slots, 48 << 10);
         let geometry = ground.geometries()[0];
         let places = Places::new(chain, &ground);
         let disk = RamDisk::new(geometry, geometry.erased.unwrap_or(0));
@@ -143,7 +145,7 @@ impl Both {
         Self { chain, places, world, model, notes, running: None, stale: None }
     }
 
-    fn scene(&self) -> Scene {
+    fn scene(&self) -> DiskContents {
         self.places.scene(self.chain, &self.world.disks[0])
     }
 
@@ -153,10 +155,10 @@ impl Both {
 
     fn call(&mut self, call: Call) -> Result<(), TestCaseError> {
         match call {
-            Call::PowerOn { watchdog, returns } => self.power_on(watchdog, returns)?,
+            Call::Surroundings { watchdog, returns } => self.power_on(watchdog, returns)?,
             Call::Install { release, target, repair, whole, offline } => {
                 let running = self.running.filter(|_| !offline);
-                let offer = Offer { release, target, repair, is_whole: whole };
+                let offer = InstallAttempt { release, target, repair, is_whole: whole };
                 self.install(running, offer)?;
             }
             Call::Confirm(proof) => {
@@ -187,9 +189,9 @@ impl Both {
         }
         let (record, choice, _) = self.world.record().expect("a sound device is read");
         let kept = match choice {
-            Choice::Current { .. } => Kept::Record,
-            Choice::Factory => Kept::Nothing,
-            Choice::Lost | Choice::Newer => Kept::Lost,
+            RecordStatus::Current { .. } => Kept::Record,
+            RecordStatus::Factory => Kept::Nothing,
+            RecordStatus::Lost | RecordStatus::Newer => Kept::Lost,
         };
         prop_assert_eq!(kept, self.model.kept);
         let notes = Notes::parse(&record.body.notes);
@@ -201,8 +203,12 @@ impl Both {
         Ok(())
     }
 
-    fn power_on(&mut self, watchdog: bool, returns: Option<Back>) -> Result<(), TestCaseError> {
-        let on = PowerOn {
+    fn power_on(
+        &mut self,
+        watchdog: bool,
+        returns: Option<HandoverFailure>,
+    ) -> Result<(), TestCaseError> {
+        let on = Surroundings {
             scene: self.scene(),
             store: self.store(),
             nonce: self.world.nonce + 1,
@@ -211,17 +217,17 @@ impl Both {
         };
         let course = self.model.power_on(self.chain, &on);
         self.world.watchdog_reset = watchdog;
-        self.world.comes_back = returns.map(Back::event);
+        self.world.comes_back = returns.map(HandoverFailure::event);
         let started = self.world.power_on().expect("the ground is sound");
         let start = started.proof.map(|proof| Start {
             slot: proof.slot,
-            claim: started.report.lines.last().expect("what started").candidate.claim,
+            kind: started.report.lines.last().expect("what started").candidate.kind,
             release: self.chain.named(&proof.digest).expect("published"),
         });
         let found = match started.report.record {
-            Choice::Current { .. } => Kept::Record,
-            Choice::Factory => Kept::Nothing,
-            Choice::Lost | Choice::Newer => Kept::Lost,
+            RecordStatus::Current { .. } => Kept::Record,
+            RecordStatus::Factory => Kept::Nothing,
+            RecordStatus::Lost | RecordStatus::Newer => Kept::Lost,
         };
         prop_assert_eq!(&Boots { start, store: self.store(), found }, &course.answer);
         self.model = course.end().clone();
@@ -230,7 +236,11 @@ impl Both {
         Ok(())
     }
 
-    fn install(&mut self, running: Option<BootProof>, offer: Offer) -> Result<(), TestCaseError> {
+    fn install(
+        &mut self,
+        running: Option<BootProof>,
+        offer: InstallAttempt,
+    ) -> Result<(), TestCaseError> {
         let is_recovery = (RECOVERY..RECOVERY + 2).contains(&offer.release);
         let kind = offer.target.map_or(stillboot::format::SlotKind::Update, Slot::kind);
         if is_recovery != (kind == stillboot::format::SlotKind::Recovery) {

@@ -17,7 +17,7 @@ use stillboot::format::{
 };
 use stillboot::install::{InstallError, Refusal};
 use stillboot::operate::OperateError;
-use stillboot::record::{Choice, CopyState, inspect};
+use stillboot::record::{CopyState, RecordStatus, inspect};
 use stillboot::verify::{
     Authority, Device, IndexFold, RootKey, SignatureError, SoftSha256, Trust, TrustError,
     check_class, digest_of, verify_head, verify_keyset, verify_loader_release, verify_statement,
@@ -332,9 +332,9 @@ fn read_log(device: Device<'_>, bytes: &[u8], block_len: usize, granule: u32) ->
         Err(other) => panic!("{other:?}"),
     };
     let copy = match choice {
-        Choice::Current { copy } => usize::from(copy),
-        Choice::Newer => return Err(refused("version")),
-        Choice::Factory | Choice::Lost => return Err(refused("content")),
+        RecordStatus::Current { copy } => usize::from(copy),
+        RecordStatus::Newer => return Err(refused("version")),
+        RecordStatus::Factory | RecordStatus::Lost => return Err(refused("content")),
     };
     let block = &bytes[copy * block_len..][..block_len];
     let entries = log_entries(block, granule);

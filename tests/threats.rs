@@ -18,7 +18,7 @@ use stillboot::install::{
 };
 use stillboot::layout::{LayoutError, Part, Region};
 use stillboot::operate::{Answer, Request};
-use stillboot::select::Claim;
+use stillboot::select::CandidateKind;
 use stillboot::verify::{
     ClassError, HEAD_LEN_MAX, RootKey, SignatureError, SoftSha256, Trust, TrustError, verify_head,
     verify_keyset, verify_statement,
@@ -1135,8 +1135,8 @@ fn attack_23_random_requests() {
                 _ => {
                     let power_on = world.power_on().unwrap();
                     let runs = power_on.proof.unwrap_or_else(|| panic!("{context}"));
-                    let claim = power_on.report.lines.last().unwrap().candidate.claim;
-                    assert_ne!(claim, Claim::LastResort, "{context}: nothing good was left");
+                    let kind = power_on.report.lines.last().unwrap().candidate.kind;
+                    assert_ne!(kind, CandidateKind::LastResort, "{context}: nothing good was left");
                     proofs.push(runs);
                     continue;
                 }

@@ -11,8 +11,8 @@ use stillboot::device::BlockDevice;
 use stillboot::driver::{self, Memory, NoStore};
 use stillboot::format::{BootProof, Manifest, Role};
 use stillboot::layout::Layout;
-use stillboot::record::{Choice, CopyState};
-use stillboot::select::Claim;
+use stillboot::record::{CopyState, RecordStatus};
+use stillboot::select::CandidateKind;
 use stillboot::verify::{SoftSha256, TrustError, Verified};
 use stillboot_boot_support::startable::{self, Target};
 use stillboot_linux::disk::{self, Disk};
@@ -270,7 +270,7 @@ fn nothing_boots(outcome: &Outcome<'_>) -> Failure {
                 line.reason,
                 Reason::Trust(TrustError::Keyset(_) | TrustError::Manifest(_))
             );
-            line.candidate.claim != Claim::LastResort || !is_nothing
+            line.candidate.kind != CandidateKind::LastResort || !is_nothing
         })
         .collect();
     let all = |is: fn(&Reason) -> bool| !told.is_empty() && told.iter().all(|l| is(&l.reason));
@@ -408,7 +408,7 @@ fn started(
 fn report_lines(outcome: &Outcome<'_>, copies: &[CopyState], is_real: bool, out: &Output) {
     let report = outcome.machine.report();
     let record = match report.record {
-        Choice::Lost if record::all_dead(copies).is_none() => format!(
+        RecordStatus::Lost if record::all_dead(copies).is_none() => format!(
             "all copies are lost: it {} rebuilt from the slots; {}",
             if is_real { "is" } else { "would be" },
             record::GONE
@@ -424,7 +424,7 @@ fn report_lines(outcome: &Outcome<'_>, copies: &[CopyState], is_real: bool, out:
         out.line(format_args!(
             "slot {} ({}): {what}",
             line.candidate.slot,
-            view::claim_name(line.candidate.claim),
+            view::candidate_name(line.candidate.kind),
         ));
     }
     if report.floor_ignored {
@@ -445,7 +445,7 @@ fn report_value(report: &Report) -> Value {
         .map(|line| {
             json!({
                 "slot": line.candidate.slot.name(),
-                "claim": view::claim_name(line.candidate.claim),
+                "claim": view::candidate_name(line.candidate.kind),
                 "reason": reason_kind(&line.reason),
                 "text": reason_text(&line.reason),
             })

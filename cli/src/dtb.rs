@@ -204,7 +204,7 @@ fn find(args: &MatchArgs, out: &Output) -> Result<(), Failure> {
         })
     });
     if let Decision::Left(_) = decision {
-        out.told(Exit::Nothing);
+        out.exit_with(Exit::Nothing);
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use stillboot::format::{Fault, FormatError, SlotState};
 use stillboot::install::{InstallError, Nothing, Refusal, Wait};
 use stillboot::layout::LayoutError;
 use stillboot::operate::OperateError;
-use stillboot::record::{Choice, ConfirmRefusal};
+use stillboot::record::{ConfirmRefusal, RecordStatus};
 use stillboot::verify::{SignatureError, TrustError};
 use stillboot_linux::OpenError;
 use stillboot_linux::disk::DiskError;
@@ -336,8 +336,8 @@ impl From<OperateError> for Failure {
             OperateError::Confirm(_) => (Exit::Refused, "confirm"),
             OperateError::Operator(_) => (Exit::Refused, "operator"),
             OperateError::NoSuchSlot(_) => (Exit::Refused, "no-such-slot"),
-            OperateError::NoRecord(Choice::Newer) => (Exit::Refused, "newer-record"),
-            OperateError::NoRecord(Choice::Factory) => (Exit::Deferred, "no-record"),
+            OperateError::NoRecord(RecordStatus::Newer) => (Exit::Refused, "newer-record"),
+            OperateError::NoRecord(RecordStatus::Factory) => (Exit::Deferred, "no-record"),
             OperateError::NoRecord(_) => (Exit::Deferred, "record-lost"),
             OperateError::OtherVersion { .. } => (Exit::Refused, "other-version"),
             OperateError::Device(_) => (Exit::Failed, "device"),

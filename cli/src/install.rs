@@ -9,8 +9,8 @@ use stillboot::driver::{self, InstallHost, NoStore};
 use stillboot::format::notes::SeenNumber;
 use stillboot::format::{Digest, Slot, SlotKind, SlotState};
 use stillboot::install::{
-    Install, InstallConfig, InstallError, Nothing, Offer, Permission, Progress as Done, Refusal,
-    Reuse, Running, Wait,
+    Install, InstallConfig, InstallError, Nothing, Permission, Progress as Done, Refusal, Reuse,
+    Running, Update, Wait,
 };
 use stillboot::layout::{Layout, LayoutError};
 use stillboot::operate::{Operate, Request};
@@ -200,7 +200,7 @@ struct Host<'a> {
 }
 
 impl InstallHost for Host<'_> {
-    fn judge(&mut self, offer: &Offer<'_>) -> Permission {
+    fn judge(&mut self, offer: &Update<'_>) -> Permission {
         self.judge.judge(offer)
     }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 use stillboot::format::notes::SeenNumber;
 use stillboot::format::{Notes, Statement, StatementKind};
-use stillboot::install::{Offer, Permission};
+use stillboot::install::{Permission, Update};
 use stillboot::verify::{Device, Verified};
 use stillboot_linux::open;
 use stillboot_policy::channel::Follow;
@@ -236,7 +236,7 @@ pub struct Judge<'a> {
 
 impl Judge<'_> {
     /// Whether `offer` may be installed now; the reason is kept.
-    pub fn judge(&mut self, offer: &Offer<'_>) -> Permission {
+    pub fn judge(&mut self, offer: &Update<'_>) -> Permission {
         if let Some(failure) = self.spared.take() {
             self.failure = Some(failure);
             return Permission::Defer;
@@ -254,7 +254,7 @@ impl Judge<'_> {
                 return Permission::Defer;
             }
         };
-        for what in statements::told(&self.standings) {
+        for what in statements::reported(&self.standings) {
             self.out.warn(format_args!("{what}; it does not count"));
         }
         // Sign-offs are for those who promote, and decide nothing here.
@@ -307,7 +307,7 @@ pub fn with_standings(mut failure: Failure, standings: &[Standing]) -> Failure {
         let all: Vec<_> = standings.iter().map(Standing::json).collect();
         failure.details = Some(json!({ "statements": all }));
     }
-    statements::told(standings).iter().fold(failure, Failure::also)
+    statements::reported(standings).iter().fold(failure, Failure::also)
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ impl LatestArgs {
 
     /// Verifies the release, if one is given, and fills in what it says of itself. What is given by
     /// other options as well must be the same.
-    pub fn lay_over(
+    pub fn merge_into(
         &self,
         settings: &mut Settings,
         out: &Output,

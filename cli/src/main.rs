@@ -195,7 +195,7 @@ fn run(command: &Command, out: &Output) -> Result<(), Failure> {
             let kept = demo::run(&options)
                 .map_err(|error| Failure::new(Exit::Failed, "demo", format_args!("{error:#}")))?;
             if !kept {
-                out.told(Exit::Failed);
+                out.exit_with(Exit::Failed);
             }
             Ok(())
         }

@@ -8,7 +8,7 @@ use stillboot::driver;
 use stillboot::format::{BootProof, Digest, Hold, Slot};
 use stillboot::layout::Layout;
 use stillboot::operate::{Answer, Operate, OperateError, Request};
-use stillboot::record::{Choice, ConfirmRefusal};
+use stillboot::record::{ConfirmRefusal, RecordStatus};
 use stillboot_linux::FileDevice;
 use stillboot_linux::disk::{self, Disk};
 
@@ -39,7 +39,7 @@ pub fn status(args: &StatusArgs, out: &Output) -> Result<(), Failure> {
     let record::Read { choice, copies, record } = record::read(&layout, devices)?;
     let trouble = record::trouble(choice, &copies);
     // Where no place can be read, the one says what the other does.
-    if !matches!(choice, Choice::Current { .. }) && record::all_dead(&copies).is_none() {
+    if !matches!(choice, RecordStatus::Current { .. }) && record::all_dead(&copies).is_none() {
         out.line(format_args!("boot record    {}", view::choice_text(choice, &copies)));
     }
     if let Some(trouble) = &trouble {
@@ -297,7 +297,7 @@ fn request_by(
         let mut machine = Operate::new(&layout, Request::Read);
         run(&mut machine, &layout, devices)?;
         // A proof of another disk would name the wrong slot to leave.
-        if matches!(machine.copies().0, Choice::Current { .. })
+        if matches!(machine.copies().0, RecordStatus::Current { .. })
             && machine.record().body.slot(proof.slot).digest != proof.digest
         {
             return Err(OperateError::Confirm(ConfirmRefusal::OtherManifest).into());
@@ -368,7 +368,7 @@ pub fn run(
     let result = driver::operate(machine, &mut disk::lent(devices), &mut buffer);
     result.map_err(|error| {
         // The core, which sees no difference, promises a new record.
-        if let OperateError::NoRecord(Choice::Lost) = error
+        if let OperateError::NoRecord(RecordStatus::Lost) = error
             && let Some(dead) = record::all_dead_on(layout, devices)
         {
             let failure = Failure::from(error);

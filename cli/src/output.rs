@@ -79,7 +79,7 @@ impl Output {
     }
 
     /// The command failed, and has said all there is to say itself.
-    pub fn told(&self, exit: Exit) {
+    pub fn exit_with(&self, exit: Exit) {
         self.told.set(exit as u8);
     }
 

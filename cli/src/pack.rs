@@ -81,7 +81,7 @@ pub fn pack(args: &PackArgs, out: &Output) -> Result<(), Failure> {
         Some(path) => args.settings.clone().or(settings::read(path)?),
         None => args.settings.clone(),
     };
-    let promised = args.latest.lay_over(&mut settings, out)?;
+    let promised = args.latest.merge_into(&mut settings, out)?;
     let roots = settings.roots.as_deref().map(Roots::read).transpose()?;
     let manifest = describe(&settings, roots.as_ref())?;
     if let Some(file) = &settings.loader_release {

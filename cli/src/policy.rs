@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 use stillboot::driver::{self, InstallHost, NoStore};
-use stillboot::install::{Install, InstallError, Nothing, Offer, Permission};
+use stillboot::install::{Install, InstallError, Nothing, Permission, Update};
 use stillboot::verify::SoftSha256;
 use stillboot_linux::disk::{self, Disk};
 use stillboot_policy::{self as policy, Clock, Verdict};
@@ -38,7 +38,7 @@ pub struct CheckArgs {
 struct Asker<'a>(Judge<'a>);
 
 impl InstallHost for Asker<'_> {
-    fn judge(&mut self, offer: &Offer<'_>) -> Permission {
+    fn judge(&mut self, offer: &Update<'_>) -> Permission {
         self.0.judge(offer);
         Permission::Defer
     }
@@ -130,8 +130,8 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     // The table has said it; the exit code is the one that `install` would end with.
     match verdict {
         Verdict::Proceed => {}
-        Verdict::Deferred(_) => out.told(Exit::Deferred),
-        Verdict::Refused(_) => out.told(Exit::Refused),
+        Verdict::Deferred(_) => out.exit_with(Exit::Deferred),
+        Verdict::Refused(_) => out.exit_with(Exit::Refused),
     }
     Ok(())
 }

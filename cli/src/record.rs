@@ -7,7 +7,7 @@ use stillboot::driver;
 use stillboot::format::Record;
 use stillboot::layout::Layout;
 use stillboot::operate::{Operate, Request};
-use stillboot::record::{Choice, CopyState};
+use stillboot::record::{CopyState, RecordStatus};
 use stillboot_linux::FileDevice;
 use stillboot_linux::disk;
 
@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// A record as it was read.
 pub struct Read {
     /// What the copies amount to.
-    pub choice: Choice,
+    pub choice: RecordStatus,
     /// What each is, by the number of its place.
     pub copies: Vec<CopyState>,
     /// The true one, or that of a new device.
@@ -44,7 +44,7 @@ pub fn read(layout: &Layout<'_>, devices: &mut [FileDevice]) -> Result<Read, Fai
 }
 
 /// What keeps the record from being written, as far as its copies show that, and the way out.
-pub fn trouble(choice: Choice, copies: &[CopyState]) -> Option<String> {
+pub fn trouble(choice: RecordStatus, copies: &[CopyState]) -> Option<String> {
     let newer = |state: &CopyState| match state {
         CopyState::Newer { version } => Some(*version),
         CopyState::Blank
@@ -65,8 +65,8 @@ pub fn trouble(choice: Choice, copies: &[CopyState]) -> Option<String> {
     let dead = unreadable(copies)?;
     // The copy in force is never written over, so another place has to take the next one.
     let in_force = match choice {
-        Choice::Current { copy } => Some(usize::from(copy)),
-        Choice::Newer | Choice::Factory | Choice::Lost => None,
+        RecordStatus::Current { copy } => Some(usize::from(copy)),
+        RecordStatus::Newer | RecordStatus::Factory | RecordStatus::Lost => None,
     };
     let is_left = |number: usize, state: &CopyState| {
         Some(number) != in_force && !matches!(state, CopyState::Unreadable(_))
@@ -93,9 +93,9 @@ const SEQUENCE_AFTER_LOSS: u64 = 1 << 40;
 
 /// What is odd about copies while the record can be written all the same: one line each, with what
 /// it means.
-pub fn remarks(choice: Choice, copies: &[CopyState]) -> Vec<String> {
+pub fn remarks(choice: RecordStatus, copies: &[CopyState]) -> Vec<String> {
     let mut remarks = Vec::new();
-    let Choice::Current { copy } = choice else {
+    let RecordStatus::Current { copy } = choice else {
         if trouble(choice, copies).is_none()
             && let Some(dead) = unreadable(copies)
         {
@@ -172,8 +172,8 @@ pub fn all_dead_on(layout: &Layout<'_>, devices: &mut [FileDevice]) -> Option<St
 }
 
 /// Which places a write of the record that failed has tried: all but the one in force.
-fn not_written(choice: Choice, copies: &[CopyState]) -> Option<String> {
-    let Choice::Current { copy } = choice else { return None };
+fn not_written(choice: RecordStatus, copies: &[CopyState]) -> Option<String> {
+    let RecordStatus::Current { copy } = choice else { return None };
     let tried: Vec<_> = (0..copies.len()).filter(|number| *number != usize::from(copy)).collect();
     Some(format!(
         "{} could not be written, and copy {copy} stays in force: replace the medium, or use another \
@@ -243,7 +243,7 @@ mod tests {
     use super::*;
 
     const DEAD: CopyState = CopyState::Unreadable(DeviceError::Io);
-    const IN_FORCE: Choice = Choice::Current { copy: 1 };
+    const IN_FORCE: RecordStatus = RecordStatus::Current { copy: 1 };
 
     fn valid(sequence: u64) -> CopyState {
         CopyState::Valid { sequence }
@@ -281,12 +281,12 @@ mod tests {
         assert_eq!(super::trouble(IN_FORCE, &copies), None);
         assert!(remarks(IN_FORCE, &copies)[0].contains("copies 0 and 2 of the boot record"));
         // None that can be read.
-        let trouble = super::trouble(Choice::Lost, &[DEAD; 3]).unwrap();
+        let trouble = super::trouble(RecordStatus::Lost, &[DEAD; 3]).unwrap();
         for part in ["no place of the boot record can be read", "must be replaced"] {
             assert!(trouble.contains(part), "{trouble}");
         }
-        assert_eq!(remarks(Choice::Lost, &[DEAD; 3]), [""; 0]);
-        assert_eq!(super::trouble(Choice::Lost, &[DEAD, DEAD, CopyState::Invalid]), None);
+        assert_eq!(remarks(RecordStatus::Lost, &[DEAD; 3]), [""; 0]);
+        assert_eq!(super::trouble(RecordStatus::Lost, &[DEAD, DEAD, CopyState::Invalid]), None);
     }
 
     #[test]
@@ -330,7 +330,7 @@ mod tests {
             ([valid(SEQUENCE_AFTER_LOSS + 1), blank, blank], 0, false),
             ([valid(SEQUENCE_AFTER_LOSS + 4), blank, valid(SEQUENCE_AFTER_LOSS + 3)], 0, true),
         ] {
-            let remarks = super::remarks(Choice::Current { copy }, &copies);
+            let remarks = super::remarks(RecordStatus::Current { copy }, &copies);
             assert_eq!(remarks.len(), usize::from(is_named), "{copies:?}: {remarks:?}");
             for remark in remarks {
                 for part in ["is blank although", "last change may be lost"] {
@@ -347,13 +347,13 @@ mod tests {
         for part in ["copies 0 and 2", "copy 1 stays in force", "replace the medium"] {
             assert!(text.contains(part), "{text}");
         }
-        assert_eq!(not_written(Choice::Lost, &[DEAD; 3]), None);
+        assert_eq!(not_written(RecordStatus::Lost, &[DEAD; 3]), None);
     }
 
     #[test]
     fn a_newer_record_names_its_version_and_the_way_out() {
         let copies = [valid(2), CopyState::Newer { version: 7 }, DEAD];
-        let trouble = trouble(Choice::Newer, &copies).unwrap();
+        let trouble = trouble(RecordStatus::Newer, &copies).unwrap();
         assert!(trouble.contains("discard --version 7"), "{trouble}");
     }
 }

@@ -6,7 +6,7 @@ use stillboot::boot::Reason;
 use stillboot::driver;
 use stillboot::format::{Slot, SlotState};
 use stillboot::layout::Layout;
-use stillboot::record::Choice;
+use stillboot::record::RecordStatus;
 use stillboot::verify::{Device, SoftSha256};
 use stillboot_linux::FileDevice;
 use stillboot_linux::disk::{self, Disk};
@@ -52,7 +52,7 @@ pub fn scrub(args: &ScrubArgs, out: &Output) -> Result<(), Failure> {
     let mut buffer = vec![0; BUFFER_LEN];
     let record::Read { choice, record, .. } = record::read(&layout, devices)?;
     // A lost or blank record, or one that only a newer version reads, tells nothing of the slots.
-    let known = matches!(choice, Choice::Current { .. });
+    let known = matches!(choice, RecordStatus::Current { .. });
     let mut body = record.body;
 
     let mut findings = Vec::new();
@@ -65,7 +65,7 @@ pub fn scrub(args: &ScrubArgs, out: &Output) -> Result<(), Failure> {
         }
         let total = length(&device, &layout, slot, devices, &mut buffer);
         // Without a head that verifies it is as empty as on a new device.
-        if choice == Choice::Factory && total.is_none() {
+        if choice == RecordStatus::Factory && total.is_none() {
             continue;
         }
         let total = total.unwrap_or(0);

@@ -6,7 +6,7 @@ use std::thread;
 
 use clap::Args;
 use serde_json::{Value, json};
-use stillboot_sim::explore::{self, Counts, Effort, Medium, Summary, Watch};
+use stillboot_sim::explore::{self, Counts, Effort, Medium, Observer, Summary};
 use stillboot_sim::hostile;
 use stillboot_sim::oracle::Broken;
 use stillboot_sim::report::{self, About};
@@ -151,7 +151,7 @@ fn explore(
     };
     let threads = thread::available_parallelism().map_or(2, usize::from);
     let progress = Shown(Mutex::new((Progress::of_parts(out, "cuts", 0), 0)));
-    explore::explore_watched(catalogue, stories, media, effort, threads, &progress)
+    explore::explore_observed(catalogue, stories, media, effort, threads, &progress)
 }
 
 /// Whether there are all cuts, and not a sample of them: of all stories that takes many minutes, and
@@ -182,7 +182,7 @@ fn extent(args: &SimulateArgs) -> &'static str {
 /// The progress, and how many first cuts are done.
 struct Shown(Mutex<(Progress, u64)>);
 
-impl Watch for Shown {
+impl Observer for Shown {
     fn planned(&self, _jobs: usize, first_cuts: u64) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).0.set_total(first_cuts);
     }

@@ -30,7 +30,7 @@ const BESIDE_MAX: usize = 64;
 const FILES_MAX: usize = 4096;
 
 /// Most of them that are named where they do not count.
-const TOLD_MAX: usize = 64;
+const REPORTED_MAX: usize = 64;
 
 /// A file that may hold a statement.
 #[derive(Debug)]
@@ -179,7 +179,7 @@ pub struct Standing {
 
 impl Standing {
     /// Whether it was thought to count and does not.
-    pub fn is_to_be_told(&self) -> bool {
+    pub fn is_reported(&self) -> bool {
         !["counts", "superseded"].contains(&self.state)
     }
 
@@ -196,12 +196,12 @@ impl core::fmt::Display for Standing {
 }
 
 /// Those of `standings` that are to be reported, in words. Of many the first are enough.
-pub fn told(standings: &[Standing]) -> Vec<String> {
-    let all = standings.iter().filter(|standing| standing.is_to_be_told());
+pub fn reported(standings: &[Standing]) -> Vec<String> {
+    let all = standings.iter().filter(|standing| standing.is_reported());
     let count = all.clone().count();
-    let mut lines: Vec<_> = all.take(TOLD_MAX).map(Standing::to_string).collect();
-    if count > TOLD_MAX {
-        lines.push(format!("{} more files beside the bundle", count - TOLD_MAX));
+    let mut lines: Vec<_> = all.take(REPORTED_MAX).map(Standing::to_string).collect();
+    if count > REPORTED_MAX {
+        lines.push(format!("{} more files beside the bundle", count - REPORTED_MAX));
     }
     lines
 }

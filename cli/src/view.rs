@@ -11,8 +11,8 @@ use stillboot::format::{
     Manifest, Notes, Record, Rule, Signature, Slot,
 };
 use stillboot::layout::Layout;
-use stillboot::record::{Choice, CopyState};
-use stillboot::select::{self, Claim};
+use stillboot::record::{CopyState, RecordStatus};
+use stillboot::select::{self, CandidateKind};
 use stillboot::verify::{SoftSha256, key_id};
 use stillboot_policy::json::ManifestView;
 use stillboot_release::keys::id_of;
@@ -198,7 +198,7 @@ pub fn keyset_lines(out: &Output, keyset: &Keyset) {
     }
 }
 
-/// The ids of the keys that signed an envelope, or claim to have.
+/// The ids of the keys that signed an envelope, or kind to have.
 pub fn signers(envelope: &Envelope<'_>) -> Vec<String> {
     envelope.signatures().map(|signature| key_of(signature.kind, &signature.name)).collect()
 }
@@ -229,10 +229,10 @@ fn key_text(kind: KeyKind, name: &KeyName) -> String {
 }
 
 /// The sequence of the record in force, null where there is none.
-pub fn sequence(choice: Choice, record: &Record) -> Value {
+pub fn sequence(choice: RecordStatus, record: &Record) -> Value {
     match choice {
-        Choice::Current { .. } => record.sequence.into(),
-        Choice::Newer | Choice::Factory | Choice::Lost => Value::Null,
+        RecordStatus::Current { .. } => record.sequence.into(),
+        RecordStatus::Newer | RecordStatus::Factory | RecordStatus::Lost => Value::Null,
     }
 }
 
@@ -276,17 +276,19 @@ pub struct Shown<'a> {
     /// Which slots the disks have.
     pub layout: &'a Layout<'a>,
     /// What its copies amount to.
-    pub choice: Choice,
+    pub choice: RecordStatus,
 }
 
 impl Shown<'_> {
     /// Why nothing is known of the slots.
     const fn unknown(&self) -> Option<&'static str> {
         match self.choice {
-            Choice::Current { .. } => None,
-            Choice::Factory => Some("not known: there is no record yet"),
-            Choice::Newer => Some("not known: a later version of this software keeps the record"),
-            Choice::Lost => Some("not known: no copy of the record is left that can be read"),
+            RecordStatus::Current { .. } => None,
+            RecordStatus::Factory => Some("not known: there is no record yet"),
+            RecordStatus::Newer => {
+                Some("not known: a later version of this software keeps the record")
+            }
+            RecordStatus::Lost => Some("not known: no copy of the record is left that can be read"),
         }
     }
 
@@ -300,8 +302,8 @@ impl Shown<'_> {
     /// The slot that boots next, by the record alone.
     pub fn boots(&self) -> Option<Slot> {
         match self.choice {
-            Choice::Current { .. } => select::next(self.body, |slot| self.layout.has(slot)),
-            Choice::Factory | Choice::Newer | Choice::Lost => None,
+            RecordStatus::Current { .. } => select::next(self.body, |slot| self.layout.has(slot)),
+            RecordStatus::Factory | RecordStatus::Newer | RecordStatus::Lost => None,
         }
     }
 }
@@ -496,24 +498,26 @@ pub fn record_lines(out: &Output, shown: &Shown<'_>) {
 }
 
 /// What the copies of the record amount to.
-pub const fn choice_name(choice: Choice) -> &'static str {
+pub const fn choice_name(choice: RecordStatus) -> &'static str {
     match choice {
-        Choice::Current { .. } => "current",
-        Choice::Newer => "newer",
-        Choice::Factory => "factory",
-        Choice::Lost => "lost",
+        RecordStatus::Current { .. } => "current",
+        RecordStatus::Newer => "newer",
+        RecordStatus::Factory => "factory",
+        RecordStatus::Lost => "lost",
     }
 }
 
 /// What the copies of the record amount to, for people.
-pub fn choice_text(choice: Choice, copies: &[CopyState]) -> String {
+pub fn choice_text(choice: RecordStatus, copies: &[CopyState]) -> String {
     match choice {
-        Choice::Current { copy } => format!("copy {copy} is in force, of format version {VERSION}"),
-        Choice::Newer => "a later version of this software keeps it: it is only read".into(),
-        Choice::Factory => {
+        RecordStatus::Current { copy } => {
+            format!("copy {copy} is in force, of format version {VERSION}")
+        }
+        RecordStatus::Newer => "a later version of this software keeps it: it is only read".into(),
+        RecordStatus::Factory => {
             "blank: a new device, or it was wiped; the next boot looks into the slots".into()
         }
-        Choice::Lost => record::all_dead(copies).unwrap_or_else(|| {
+        RecordStatus::Lost => record::all_dead(copies).unwrap_or_else(|| {
             format!(
                 "all copies are lost: the next boot rebuilds it from the slots; {}",
                 record::GONE
@@ -546,14 +550,14 @@ pub fn copy_text(state: &CopyState) -> String {
     }
 }
 
-/// The word for a candidate's claim.
-pub const fn claim_name(claim: Claim) -> &'static str {
-    match claim {
-        Claim::Trial => "trial",
-        Claim::Good => "good",
-        Claim::Suspect => "suspect",
-        Claim::Recovery => "recovery",
-        Claim::LastResort => "last resort",
+/// The word for a candidate's kind.
+pub const fn candidate_name(kind: CandidateKind) -> &'static str {
+    match kind {
+        CandidateKind::Trial => "trial",
+        CandidateKind::Good => "good",
+        CandidateKind::Suspect => "suspect",
+        CandidateKind::Recovery => "recovery",
+        CandidateKind::LastResort => "last resort",
     }
 }
 

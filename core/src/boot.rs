@@ -14,12 +14,12 @@ use crate::canary::Canary;
 use crate::device::DeviceError;
 use crate::format::{
     BootProof, Component, Digest, Fault, Floor, FormatError, Load, Manifest, Mark, MarkKind,
-    Record, Role, SLOTS_MAX, Slot, SlotEntry, SlotKind, SlotState, header, record as record_format,
+    Record, Role, SLOTS_MAX, Slot, SlotEntry, SlotKind, SlotState, mark, record as record_format,
 };
 use crate::io::{Io, Step};
 use crate::layout::{Layout, LayoutError, Region, SlotLayout};
-use crate::record::Choice;
-use crate::select::{Candidate, Candidates, Claim, Knowledge, candidates};
+use crate::record::RecordStatus;
+use crate::select::{Candidate, CandidateKind, Candidates, RecordOrigin, candidates};
 use crate::units::{round, round_down, round_u64};
 use crate::verify::{
     self, ClassError, Device, HeadReader, IndexFold, Progress, Sha256, SoftSha256, TrustError,
@@ -222,7 +222,7 @@ pub struct Line {
 #[derive(Clone, Debug)]
 pub struct Report {
     /// How the record was found.
-    pub record: Choice,
+    pub record: RecordStatus,
     /// Every candidate that was looked at, in order.
     pub lines: Vec<Line, { 3 * SLOTS_MAX }>,
     /// A recorded floor that nothing on the device reaches was ignored.
@@ -370,7 +370,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
             candidates: Candidates::new(),
             next: 0,
             out: 0,
-            current: Candidate { slot: Slot::A, claim: Claim::LastResort },
+            current: Candidate { slot: Slot::A, kind: CandidateKind::LastResort },
             manifest: None,
             loading: Loading { number: 0, ram: false, data: Region::NONE },
             fold: IndexFold::new(0, 1),
@@ -383,7 +383,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
             unspent: SlotState::Empty,
             buffer_len: 0,
             report: Report {
-                record: Choice::Factory,
+                record: RecordStatus::Factory,
                 lines: Vec::new(),
                 floor_ignored: false,
                 store_failed: false,
@@ -536,11 +536,11 @@ impl<'a, H: Sha256> Boot<'a, H> {
     /// Step 1 is done: make the order, from the record or from the slots' headers.
     fn begin(&mut self) -> Action {
         match self.report.record {
-            Choice::Current { .. } => {
+            RecordStatus::Current { .. } => {
                 let trying = |entry: &SlotEntry| matches!(entry.state, SlotState::Trying { .. });
                 let trial = self.record.body.slots.iter().any(trying);
                 self.dirty = self.record.body.expire_trials();
-                self.order(Knowledge::Record);
+                self.order(RecordOrigin::Read);
                 // If no slot was on trial, the first candidate is the one that hung.
                 if self.config.watchdog_reset
                     && !trial
@@ -548,22 +548,22 @@ impl<'a, H: Sha256> Boot<'a, H> {
                     && self.record.body.hung(first)
                 {
                     self.dirty = true;
-                    self.order(Knowledge::Record);
+                    self.order(RecordOrigin::Read);
                 }
                 self.next_candidate()
             }
-            Choice::Factory | Choice::Lost | Choice::Newer => self.scan(0),
+            RecordStatus::Factory | RecordStatus::Lost | RecordStatus::Newer => self.scan(0),
         }
     }
 
-    fn order(&mut self, knowledge: Knowledge) {
+    fn order(&mut self, origin: RecordOrigin) {
         let layout = &self.config.layout;
-        self.candidates = candidates(&self.record.body, knowledge, |slot| layout.has(slot));
+        self.candidates = candidates(&self.record.body, origin, |slot| layout.has(slot));
         self.next = 0;
     }
 
     fn read_only(&self) -> bool {
-        self.report.record == Choice::Newer
+        self.report.record == RecordStatus::Newer
     }
 
     // Rebuilding the record from the slots' headers.
@@ -573,7 +573,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
             Some(_) => self.scan_part(at, ScanPart::Head, false),
             None => {
                 self.conclude_scan();
-                self.order(Knowledge::Headers);
+                self.order(RecordOrigin::Rebuilt);
                 self.next_candidate()
             }
         }
@@ -594,7 +594,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
         let layout = &self.config.layout;
         match self.area.mark(layout, slot, kind) {
             Some(MarkAt::Region(region)) => {
-                Action::Io(Io::read(layout.geometry(region.device), region, header::LEN, 0))
+                Action::Io(Io::read(layout.geometry(region.device), region, mark::LEN, 0))
             }
             #[cfg(feature = "log")]
             Some(MarkAt::Known(is_marked)) => self.scanned(at, part, is_marked),
@@ -728,8 +728,8 @@ impl<'a, H: Sha256> Boot<'a, H> {
                 continue;
             }
             self.current = candidate;
-            match candidate.claim {
-                Claim::Trial => {
+            match candidate.kind {
+                CandidateKind::Trial => {
                     if self.read_only() {
                         self.line(Reason::NewerRecord);
                         continue;
@@ -746,19 +746,22 @@ impl<'a, H: Sha256> Boot<'a, H> {
                     if self.record.body.spend_try(candidate.slot, self.config.nonce).is_none() {
                         continue;
                     }
-                    if Canary::CountsAfterStart.sings() {
+                    if Canary::CountsAfterStart.is_on() {
                         return self.read_head();
                     }
                     return self.write_record(State::Spend);
                 }
                 // When the store fails, only a slot that is good already may run.
-                Claim::LastResort
+                CandidateKind::LastResort
                     if self.report.store_failed
                         && self.record.body.slot(candidate.slot).state != SlotState::Good =>
                 {
                     self.line(Reason::StoreFailed);
                 }
-                Claim::Good | Claim::Suspect | Claim::Recovery | Claim::LastResort => {
+                CandidateKind::Good
+                | CandidateKind::Suspect
+                | CandidateKind::Recovery
+                | CandidateKind::LastResort => {
                     return self.read_head();
                 }
             }
@@ -783,17 +786,17 @@ impl<'a, H: Sha256> Boot<'a, H> {
         let write = match self.report.record {
             // A slot that was found bad is noted. Otherwise an installation would keep it as the
             // good slot.
-            Choice::Current { .. } => self.dirty,
-            Choice::Factory if !self.any_head => false,
+            RecordStatus::Current { .. } => self.dirty,
+            RecordStatus::Factory if !self.any_head => false,
             // All copies are lost or wiped, and nothing can be started. Without a record nothing
             // could be installed either. A slot that could not be read may be readable the next
             // time, so it must not be the first to be overwritten.
-            Choice::Lost | Choice::Factory => {
+            RecordStatus::Lost | RecordStatus::Factory => {
                 let unseen = self.silent | self.kinds[0].unseen | self.kinds[1].unseen;
                 self.record.body.keep_unread(unseen);
-                self.dirty && !(Canary::UnreadEndsUpdates.sings() && unseen != 0)
+                self.dirty && !(Canary::UnreadEndsUpdates.is_on() && unseen != 0)
             }
-            Choice::Newer => false,
+            RecordStatus::Newer => false,
         };
         if write { self.write_record(State::SettleEmpty) } else { self.stop() }
     }
@@ -820,15 +823,15 @@ impl<'a, H: Sha256> Boot<'a, H> {
     }
 
     fn step_head(&mut self, event: Event<'_>, buffer: &[u8]) -> Action {
-        let Candidate { slot, claim } = self.current;
+        let Candidate { slot, kind: candidate_kind } = self.current;
         if let Event::Failed(error) = event {
-            if Canary::ReadErrorStops.sings() {
+            if Canary::ReadErrorStops.is_on() {
                 return self.stop();
             }
-            if Canary::ReadErrorIsBad.sings() {
+            if Canary::ReadErrorIsBad.is_on() {
                 return self.condemn(Reason::Device(error));
             }
-            if Canary::ReadErrorHolds.sings() {
+            if Canary::ReadErrorHolds.is_on() {
                 self.record.body.slot_mut(slot).held = true;
                 self.dirty = true;
             }
@@ -875,7 +878,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
         }
         // The recorded state belongs to a manifest, not to the slot that holds it.
         let other = self.record.body.slot(slot).digest != *manifest.digest();
-        if claim != Claim::LastResort && other && !Canary::StateOfAnother.sings() {
+        if candidate_kind != CandidateKind::LastResort && other && !Canary::StateOfAnother.is_on() {
             return self.skip_for_now(Reason::OtherManifest);
         }
         self.component(0)
@@ -976,16 +979,16 @@ impl<'a, H: Sha256> Boot<'a, H> {
     /// The candidate verified in full: write the record if needed and hand over.
     fn verified(&mut self) -> Action {
         let Some(manifest) = &self.manifest else { return self.stop() };
-        let Candidate { slot, claim } = self.current;
-        match claim {
-            Claim::Trial => self.hand_over(),
-            Claim::LastResort => {
+        let Candidate { slot, kind } = self.current;
+        match kind {
+            CandidateKind::Trial => self.hand_over(),
+            CandidateKind::LastResort => {
                 self.record.body.last_resort(slot, manifest, self.config.nonce);
                 self.dirty = !self.read_only();
                 self.settle()
             }
-            Claim::Good | Claim::Suspect | Claim::Recovery => {
-                if Canary::CountsGoodSlots.sings() {
+            CandidateKind::Good | CandidateKind::Suspect | CandidateKind::Recovery => {
+                if Canary::CountsGoodSlots.is_on() {
                     let left = self.config.tries.saturating_sub(1);
                     let trying = SlotState::Trying { left, attempt: 1, nonce: self.config.nonce };
                     self.record.body.slot_mut(slot).state = trying;
@@ -1069,7 +1072,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
     }
 
     fn raise_record(&mut self, floor: Floor) -> Action {
-        if Canary::FloorStays.sings() {
+        if Canary::FloorStays.is_on() {
             return self.settle();
         }
         let slot = self.current.slot;
@@ -1099,11 +1102,12 @@ impl<'a, H: Sha256> Boot<'a, H> {
             return Action::Forget;
         }
         let Some(manifest) = &self.manifest else { return self.stop() };
-        let Candidate { slot, claim } = self.current;
-        let (attempt, nonce) = match (claim, self.record.body.slot(slot).state) {
-            (Claim::Trial | Claim::LastResort, SlotState::Trying { attempt, nonce, .. }) => {
-                (attempt, nonce)
-            }
+        let Candidate { slot, kind } = self.current;
+        let (attempt, nonce) = match (kind, self.record.body.slot(slot).state) {
+            (
+                CandidateKind::Trial | CandidateKind::LastResort,
+                SlotState::Trying { attempt, nonce, .. },
+            ) => (attempt, nonce),
             _ => (0, 0),
         };
         let proof = BootProof {
@@ -1129,7 +1133,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
         if matches!(event, Event::NotStarted) {
             return self.skip(Reason::NotStarted);
         }
-        if let Candidate { slot, claim: Claim::Trial } = self.current {
+        if let Candidate { slot, kind: CandidateKind::Trial } = self.current {
             self.record.body.fail(slot, Fault::Returned);
             self.dirty = true;
         }
@@ -1149,7 +1153,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
         self.skip_for_now(reason)
     }
 
-    /// The slot is not started under this claim. It may be a candidate again under a later claim.
+    /// The slot is not started under this kind. It may be a candidate again under a later kind.
     fn skip_for_now(&mut self, reason: Reason) -> Action {
         self.line(reason);
         self.next_candidate()
@@ -1157,7 +1161,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
 
     /// Two identical reads failed to verify.
     fn condemn(&mut self, reason: Reason) -> Action {
-        let Candidate { slot, claim } = self.current;
+        let Candidate { slot, kind } = self.current;
         // A slot on last resort is recorded as bad too, if the record counts on it. Otherwise an
         // installation would keep that slot, and nothing could be installed any more. A slot that
         // is being written keeps its state, so that its installation can be resumed.
@@ -1165,7 +1169,8 @@ impl<'a, H: Sha256> Boot<'a, H> {
             SlotState::Good | SlotState::Ready { .. } | SlotState::Trying { .. } => true,
             SlotState::Empty | SlotState::Writing | SlotState::Bad { .. } => false,
         };
-        if claim != Claim::LastResort || counts_on && !Canary::LastResortNotesNothing.sings() {
+        if kind != CandidateKind::LastResort || counts_on && !Canary::LastResortNotesNothing.is_on()
+        {
             self.record.body.fail(slot, Fault::Corrupt);
             self.dirty = true;
         }

@@ -1,7 +1,7 @@
 //! Known bugs, switched on one at a time, to see that the simulator catches each of them.
 //!
 //! A check that has never failed proves nothing. With `--cfg stillboot_canary` one of the bugs
-//! below can be chosen at run time. In every other build [`Canary::sings`] is the constant `false`,
+//! below can be chosen at run time. In every other build [`Canary::is_on`] is the constant `false`,
 //! and no code of this module is left. It is a `cfg` and not a feature, because features are united
 //! over a whole build: no dependency may be able to switch a bug on.
 
@@ -83,13 +83,13 @@ static CHOSEN: AtomicU8 = AtomicU8::new(0);
 impl Canary {
     /// Whether this bug is switched on.
     #[cfg(not(stillboot_canary))]
-    pub(crate) const fn sings(self) -> bool {
+    pub(crate) const fn is_on(self) -> bool {
         false
     }
 
     /// Whether this bug is switched on.
     #[cfg(stillboot_canary)]
-    pub(crate) fn sings(self) -> bool {
+    pub(crate) fn is_on(self) -> bool {
         CHOSEN.load(Ordering::Relaxed) == self as u8
     }
 }

@@ -10,7 +10,7 @@ use crate::format::{
     Envelope, Floor, FormatError, Manifest, Record, Role, Slot, SlotKind, envelope,
 };
 use crate::install::{
-    self, Install, InstallError, Installed, Offer, Permission, Progress, Refusal,
+    self, Install, InstallError, Installed, Permission, Progress, Refusal, Update,
 };
 use crate::io::{Io, IoResult, Step};
 use crate::layout::{Layout, LayoutError};
@@ -222,7 +222,7 @@ fn fill(source: &mut dyn Source, into: &mut [u8]) -> Result<usize, SourceError> 
 pub trait InstallHost {
     /// Whether an update may be installed now. Asked once, before anything is written. The host
     /// keeps the reason.
-    fn judge(&mut self, offer: &Offer<'_>) -> Permission;
+    fn judge(&mut self, offer: &Update<'_>) -> Permission;
 
     /// Called after every step, to show how far the installation has come.
     fn progress(&mut self, progress: Progress) {

@@ -19,8 +19,8 @@ use crate::format::{
 };
 use crate::io::{Io, IoResult, Step};
 use crate::layout::{Layout, LayoutError, PLACES_MAX, Region, SlotLayout};
-use crate::record::Choice;
-use crate::select::{Claim, Knowledge, candidates};
+use crate::record::RecordStatus;
+use crate::select::{CandidateKind, RecordOrigin, candidates};
 use crate::units::{round, round_down, round_u64};
 use crate::verify::{
     ClassError, Device, IndexFold, Sha256, SoftSha256, TrustError, Verified, check_class,
@@ -415,7 +415,7 @@ impl core::error::Error for InstallError {}
 
 /// An update that passed the mandatory checks, for the policy to judge.
 #[derive(Clone, Copy, Debug)]
-pub struct Offer<'a> {
+pub struct Update<'a> {
     /// The update.
     pub manifest: &'a Verified<Manifest>,
     /// Its head as received. The keyset in the head verifies the statements about the update.
@@ -687,10 +687,10 @@ impl<'a, H: Sha256> Install<'a, H> {
 
     /// What the policy is asked about. Valid at [`Action::Judge`], with the buffer as it is then.
     #[must_use]
-    pub fn offer<'b>(&'b self, buffer: &'b [u8]) -> Option<Offer<'b>> {
+    pub fn offer<'b>(&'b self, buffer: &'b [u8]) -> Option<Update<'b>> {
         let body = &self.record.body;
         let running = self.running.map(|slot| body.slot(slot).version.as_str());
-        Some(Offer {
+        Some(Update {
             manifest: self.manifest.as_ref()?,
             head: buffer.get(..self.head_len)?,
             running_version: running,
@@ -790,7 +790,7 @@ impl<'a, H: Sha256> Install<'a, H> {
             }
             State::WriteHead => {
                 done(event)?;
-                if Canary::HeaderFirst.sings() {
+                if Canary::HeaderFirst.is_on() {
                     return self.commit(MarkKind::Committed, buffer);
                 }
                 self.component(0, buffer)
@@ -926,7 +926,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         match (self.state, outcome) {
             (State::MarkWriting, Outcome::Written) => self.unmark(buffer),
             (State::Complete, Outcome::Written)
-                if Canary::HeaderFirst.sings() && self.written + self.reused == 0 =>
+                if Canary::HeaderFirst.is_on() && self.written + self.reused == 0 =>
             {
                 self.component(0, buffer)
             }
@@ -951,9 +951,11 @@ impl<'a, H: Sha256> Install<'a, H> {
                 self.read_back_head(0, buffer)
             }
             (_, Outcome::WriteFailed(error)) => Err(InstallError::Record(error)),
-            (_, Outcome::Read(Choice::Newer)) => Err(InstallError::Refused(Refusal::NewerRecord)),
-            (_, Outcome::Read(Choice::Lost)) => Err(InstallError::Deferred(Wait::RecordLost)),
-            (_, Outcome::Read(Choice::Current { .. } | Choice::Factory)) => {
+            (_, Outcome::Read(RecordStatus::Newer)) => {
+                Err(InstallError::Refused(Refusal::NewerRecord))
+            }
+            (_, Outcome::Read(RecordStatus::Lost)) => Err(InstallError::Deferred(Wait::RecordLost)),
+            (_, Outcome::Read(RecordStatus::Current { .. } | RecordStatus::Factory)) => {
                 if self.config.has_store {
                     self.state = State::ReadFloor;
                     return Ok(Action::ReadFloor(self.kind()));
@@ -1113,15 +1115,15 @@ impl<'a, H: Sha256> Install<'a, H> {
             // The record is written before the first head. So a device with a head is not new: its
             // record was wiped. Every slot would pass for an empty one, and the only system that
             // works could be overwritten. The next boot rebuilds the record from the heads.
-            if self.seen.any_head && !Canary::BlankIsNew.sings() {
+            if self.seen.any_head && !Canary::BlankIsNew.is_on() {
                 return Err(InstallError::Deferred(Wait::RecordLost));
             }
             self.record.body.note_unread(self.seen.silent);
         }
         if let Running::Offline = self.config.running {
-            let order = candidates(&self.record.body, Knowledge::Record, |slot| layout.has(slot));
-            let good = |claim| matches!(claim, Claim::Good | Claim::Suspect);
-            for candidate in order.iter().filter(|candidate| good(candidate.claim)) {
+            let order = candidates(&self.record.body, RecordOrigin::Read, |slot| layout.has(slot));
+            let good = |kind| matches!(kind, CandidateKind::Good | CandidateKind::Suspect);
+            for candidate in order.iter().filter(|candidate| good(candidate.kind)) {
                 if self.seen.as_recorded & candidate.slot.bit() != 0 {
                     self.running = Some(candidate.slot);
                     break;
@@ -1260,7 +1262,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         // and obeying it would end all updates.
         if self.running.is_some_and(|slot| slot.kind() == self.kind()) {
             floor = floor.min(self.running_floor);
-        } else if !seen.unread && seen.highest < floor && !Canary::FloorLocksOut.sings() {
+        } else if !seen.unread && seen.highest < floor && !Canary::FloorLocksOut.is_on() {
             floor = seen.lowest_good.unwrap_or_default();
         }
         let floor = floor.max(self.store);
@@ -1278,7 +1280,7 @@ impl<'a, H: Sha256> Install<'a, H> {
             // slot's repair.
             let (found, (running, digest)) = (manifest.order(), seen.newest);
             let is_same = digest == *manifest.digest();
-            if found <= running && !is_same && !Canary::RecoveryDowngrade.sings() {
+            if found <= running && !is_same && !Canary::RecoveryDowngrade.is_on() {
                 return refuse(Refusal::NotNewer { found, running });
             }
         } else if running_update.is_some() {
@@ -1301,7 +1303,7 @@ impl<'a, H: Sha256> Install<'a, H> {
             // A recorded epoch above all that the device has is damage or forgery as well.
             let all_seen = !seen.unread && !seen.unverified;
             let epoch = match (running_update, all_seen) {
-                _ if Canary::EpochLocksOut.sings() => self.record.body.data_epoch,
+                _ if Canary::EpochLocksOut.is_on() => self.record.body.data_epoch,
                 (Some(_), _) => self.record.body.data_epoch.min(self.running_reads_max),
                 (None, true) => self.record.body.data_epoch.min(seen.reads_max),
                 (None, false) => self.record.body.data_epoch,
@@ -1477,10 +1479,10 @@ impl<'a, H: Sha256> Install<'a, H> {
     fn unmark(&mut self, buffer: &mut [u8]) -> Result<Action, InstallError> {
         self.state = State::Unmark;
         let slot = match self.running {
-            Some(running) if Canary::MarksOfRunning.sings() && self.resumed => running,
+            Some(running) if Canary::MarksOfRunning.is_on() && self.resumed => running,
             _ => self.target,
         };
-        if Canary::MarksKept.sings() {
+        if Canary::MarksKept.is_on() {
             return self.part_done(buffer);
         }
         let step = self.area.begin_unmark(&self.config.layout, slot);
@@ -1783,7 +1785,7 @@ impl<'a, H: Sha256> Install<'a, H> {
     fn flush_all(&mut self, from: u8, buffer: &mut [u8]) -> Result<Action, InstallError> {
         let devices = self.config.layout.devices_of(self.target);
         for device in from..8 {
-            if devices & 1 << device != 0 && !Canary::NoFlushBeforeSwitch.sings() {
+            if devices & 1 << device != 0 && !Canary::NoFlushBeforeSwitch.is_on() {
                 self.state = State::FlushAll { device };
                 return Ok(Action::Io(Io::Flush { device }));
             }
@@ -1799,7 +1801,7 @@ impl<'a, H: Sha256> Install<'a, H> {
             return Ok(self.read(self.head_region()?, at as u64, len, 0));
         }
         let stored = core::mem::replace(&mut self.hash, H::new()).finish();
-        if Canary::NoReadBack.sings() {
+        if Canary::NoReadBack.is_on() {
             return self.commit(MarkKind::Committed, buffer);
         }
         if stored != self.head_digest {
@@ -1861,7 +1863,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         }
         let tries = self.config.tries.clamp(1, record_format::TRIES_MAX);
         self.record.body.complete_install(self.target, tries);
-        if Canary::FloorAtInstall.sings() {
+        if Canary::FloorAtInstall.is_on() {
             let reached = self.verified()?.floor();
             *self.record.body.floor_of_mut(self.target.kind()) = reached;
         }

@@ -14,7 +14,7 @@ use crate::format::{
 };
 use crate::io::{Io, IoResult, Step};
 use crate::layout::Layout;
-use crate::record::{Choice, ConfirmRefusal, Confirmation, CopyState, OperatorRefusal};
+use crate::record::{ConfirmRefusal, Confirmation, CopyState, OperatorRefusal, RecordStatus};
 use crate::select;
 
 /// The request.
@@ -75,7 +75,7 @@ pub enum OperateError {
     /// The device has no such slot.
     NoSuchSlot(Slot),
     /// There is no record yet, or it is lost. The next boot makes one.
-    NoRecord(Choice),
+    NoRecord(RecordStatus),
     /// The record is not of the format version that was named.
     OtherVersion {
         /// The version that was found, if there is a record.
@@ -98,13 +98,13 @@ impl core::fmt::Display for OperateError {
             Self::Confirm(refusal) => refusal.fmt(f),
             Self::Operator(refusal) => refusal.fmt(f),
             Self::NoSuchSlot(slot) => write!(f, "this device has no slot {slot}"),
-            Self::NoRecord(Choice::Newer) => {
+            Self::NoRecord(RecordStatus::Newer) => {
                 f.write_str("a newer version of this software keeps the boot record")
             }
-            Self::NoRecord(Choice::Factory) => {
+            Self::NoRecord(RecordStatus::Factory) => {
                 f.write_str("there is no boot record; the next boot or installation makes one")
             }
-            Self::NoRecord(Choice::Lost | Choice::Current { .. }) => {
+            Self::NoRecord(RecordStatus::Lost | RecordStatus::Current { .. }) => {
                 f.write_str("all copies of the boot record are lost; the next boot makes a new one")
             }
             Self::OtherVersion { found: Some(found) } => {
@@ -153,7 +153,7 @@ pub struct Operate<'a> {
     request: Request,
     answer: Answer,
     state: State,
-    choice: Choice,
+    choice: RecordStatus,
     area: Area,
     record: Record,
 }
@@ -167,7 +167,7 @@ impl<'a> Operate<'a> {
             request,
             answer: Answer::Done,
             state: State::Start,
-            choice: Choice::Factory,
+            choice: RecordStatus::Factory,
             area: Area::new(0),
             record: Record::default(),
         }
@@ -187,7 +187,7 @@ impl<'a> Operate<'a> {
 
     /// What all copies amount to, and the state of each place of the record, or block of the log.
     #[must_use]
-    pub fn copies(&self) -> (Choice, &[CopyState]) {
+    pub fn copies(&self) -> (RecordStatus, &[CopyState]) {
         (self.choice, self.area.states(self.layout))
     }
 
@@ -258,7 +258,7 @@ impl<'a> Operate<'a> {
             CopyState::Blank | CopyState::Invalid | CopyState::Unreadable(_) => None,
         };
         let found = self.area.states(self.layout).iter().filter_map(version_of).max();
-        if found != Some(version) || Canary::NewerForEver.sings() {
+        if found != Some(version) || Canary::NewerForEver.is_on() {
             return Err(OperateError::OtherVersion { found });
         }
         self.state = State::Discard;
@@ -275,9 +275,9 @@ impl<'a> Operate<'a> {
             return self.discard(version);
         }
         match self.choice {
-            Choice::Current { .. } => {}
+            RecordStatus::Current { .. } => {}
             // A request must not make up a record: only a boot looks at the contents of the slots.
-            Choice::Newer | Choice::Factory | Choice::Lost => {
+            RecordStatus::Newer | RecordStatus::Factory | RecordStatus::Lost => {
                 return Err(OperateError::NoRecord(self.choice));
             }
         }

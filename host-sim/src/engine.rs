@@ -28,15 +28,15 @@ use stillboot_policy::{self as policy, Clock, Facts, Policy};
 use twox_hash::XxHash3_128;
 
 use crate::disk::RamDisk;
-use crate::world::{Ground, SimStore};
+use crate::world::{DeviceMap, SimStore};
 
 /// What does not change about a device.
 #[derive(Clone, Debug)]
 pub struct Setting<'a> {
     /// Whom it trusts and which it is.
     pub device: Device<'a>,
-    /// Where everything stands. All devices are one disk here: [`Ground::joined`].
-    pub ground: Ground,
+    /// Where everything stands. All devices are one disk here: [`DeviceMap::joined`].
+    pub ground: DeviceMap,
     /// Tries of a new slot.
     pub tries: u8,
     /// The bundles that can be installed.
@@ -45,14 +45,14 @@ pub struct Setting<'a> {
 
 /// Why an image that was handed over to does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Back {
+pub enum HandoverFailure {
     /// It returned to the loader before any of its code ran.
     Returned,
     /// The machine could not start it.
     NotStarted,
 }
 
-impl Back {
+impl HandoverFailure {
     /// What a loader tells the core of it.
     #[must_use]
     pub const fn event(self) -> boot::Event<'static> {
@@ -73,7 +73,7 @@ pub enum Program {
         /// Whether a watchdog ended what ran before.
         watchdog_reset: bool,
         /// The slot whose image comes back to the loader, and why.
-        returns: Option<(Slot, Back)>,
+        returns: Option<(Slot, HandoverFailure)>,
     },
     /// An installation.
     Install {
@@ -116,7 +116,7 @@ pub enum Outcome {
 
 /// One request of a machine to its surroundings.
 #[derive(Clone, Debug)]
-pub enum Act {
+pub enum MachineRequest {
     /// Read so many bytes.
     Read(u64, usize),
     /// Write these bytes.
@@ -135,7 +135,7 @@ pub enum Act {
     End(Arc<Outcome>),
 }
 
-impl Act {
+impl MachineRequest {
     /// Whether it changes any of these bytes.
     fn touches(&self, places: &[Range<u64>]) -> bool {
         let (from, to) = match self {
@@ -170,10 +170,10 @@ pub struct Instant<D> {
     /// The store.
     pub store: Option<SimStore>,
     /// What is asked for.
-    pub act: Act,
+    pub act: MachineRequest,
 }
 
-enum Got<'a> {
+enum Reply<'a> {
     Start,
     Done,
     Bytes(&'a [u8]),
@@ -229,21 +229,27 @@ const TRIES_MAX: u32 = 10_000;
 const PRINTED_BYTES: usize = 8192;
 
 trait Machine {
-    fn step(&mut self, got: Got<'_>) -> Act;
+    fn step(&mut self, got: Reply<'_>) -> MachineRequest;
     fn print(&self) -> u128;
 }
 
-fn request_of(io: &Io, buffer: &[u8], ground: &Ground) -> (Act, Option<Range<usize>>) {
+fn request_of(
+    io: &Io,
+    buffer: &[u8],
+    ground: &DeviceMap,
+) -> (MachineRequest, Option<Range<usize>>) {
     let place = |device: u8, offset: u64| ground.extent(device).start + offset;
     match *io {
         Io::Read { device, offset, ref range } => {
-            (Act::Read(place(device, offset), range.len()), Some(range.clone()))
+            (MachineRequest::Read(place(device, offset), range.len()), Some(range.clone()))
         }
         Io::Write { device, offset, ref range } => {
-            (Act::Write(place(device, offset), buffer[range.clone()].into()), None)
+            (MachineRequest::Write(place(device, offset), buffer[range.clone()].into()), None)
         }
-        Io::Erase { device, offset, len } => (Act::Erase(place(device, offset), len), None),
-        Io::Flush { device } => (Act::Flush(ground.extent(device)), None),
+        Io::Erase { device, offset, len } => {
+            (MachineRequest::Erase(place(device, offset), len), None)
+        }
+        Io::Flush { device } => (MachineRequest::Flush(ground.extent(device)), None),
     }
 }
 
@@ -251,25 +257,25 @@ fn request_of(io: &Io, buffer: &[u8], ground: &Ground) -> (Act, Option<Range<usi
 const POISON: u8 = 0xA5;
 
 struct BootMachine<'a> {
-    ground: &'a Ground,
+    ground: &'a DeviceMap,
     machine: Boot<'a, Traced>,
     buffer: Vec<u8>,
     read_to: Option<Range<usize>>,
     load_to: Option<(usize, Range<usize>)>,
     loaded: BTreeMap<usize, (Role, Vec<u8>)>,
     loads: u128,
-    returns: Option<(Slot, Back)>,
+    returns: Option<(Slot, HandoverFailure)>,
 }
 
 impl Machine for BootMachine<'_> {
-    fn step(&mut self, got: Got<'_>) -> Act {
+    fn step(&mut self, got: Reply<'_>) -> MachineRequest {
         let mut event = match got {
-            Got::Start => boot::Event::Start,
-            Got::Done => boot::Event::Done,
-            Got::Failed(error) => boot::Event::Failed(error),
-            Got::Floor(floor) => boot::Event::Floor(floor),
-            Got::StoreFailed => boot::Event::StoreFailed,
-            Got::Bytes(bytes) => match (self.read_to.take(), self.load_to.take()) {
+            Reply::Start => boot::Event::Start,
+            Reply::Done => boot::Event::Done,
+            Reply::Failed(error) => boot::Event::Failed(error),
+            Reply::Floor(floor) => boot::Event::Floor(floor),
+            Reply::StoreFailed => boot::Event::StoreFailed,
+            Reply::Bytes(bytes) => match (self.read_to.take(), self.load_to.take()) {
                 (Some(range), _) => {
                     self.buffer[range].copy_from_slice(bytes);
                     boot::Event::Done
@@ -292,8 +298,8 @@ impl Machine for BootMachine<'_> {
                     self.read_to = range;
                     act
                 }
-                boot::Action::ReadFloor(kind) => Act::ReadFloor(kind),
-                boot::Action::RaiseFloor(kind, floor) => Act::RaiseFloor(kind, floor),
+                boot::Action::ReadFloor(kind) => MachineRequest::ReadFloor(kind),
+                boot::Action::RaiseFloor(kind, floor) => MachineRequest::RaiseFloor(kind, floor),
                 boot::Action::Reserve { component, role, len, first } => {
                     if first {
                         self.loaded.clear();
@@ -312,7 +318,7 @@ impl Machine for BootMachine<'_> {
                 boot::Action::Load { component, device, from, to, len } => {
                     let range = to as usize..to as usize + len as usize;
                     self.load_to = Some((component, range));
-                    Act::Read(self.ground.extent(device).start + from, len as usize)
+                    MachineRequest::Read(self.ground.extent(device).start + from, len as usize)
                 }
                 boot::Action::HandOver(proof) => match self.returns {
                     Some((slot, back)) if slot == proof.slot => {
@@ -346,9 +352,9 @@ impl Machine for BootMachine<'_> {
 }
 
 impl BootMachine<'_> {
-    fn end(&self, proof: Option<BootProof>) -> Act {
+    fn end(&self, proof: Option<BootProof>) -> MachineRequest {
         let loaded = self.loaded.iter().map(|(at, (role, bytes))| (*at, *role, bytes.clone()));
-        Act::End(Arc::new(Outcome::Boot(Box::new(Started {
+        MachineRequest::End(Arc::new(Outcome::Boot(Box::new(Started {
             proof,
             report: self.machine.report().clone(),
             record: self.machine.record().clone(),
@@ -358,7 +364,7 @@ impl BootMachine<'_> {
 }
 
 struct InstallMachine<'a> {
-    ground: &'a Ground,
+    ground: &'a DeviceMap,
     machine: Install<'a, Traced>,
     /// Two bundles cannot be distinguished by what was read of them before the first byte.
     number: usize,
@@ -373,15 +379,15 @@ struct InstallMachine<'a> {
 }
 
 impl Machine for InstallMachine<'_> {
-    fn step(&mut self, got: Got<'_>) -> Act {
+    fn step(&mut self, got: Reply<'_>) -> MachineRequest {
         use install::{Action, Event};
         let mut event = match got {
-            Got::Start => Event::Start,
-            Got::Done => Event::Done,
-            Got::Failed(error) => Event::Failed(error),
-            Got::Floor(floor) => Event::Floor(floor),
-            Got::StoreFailed => Event::StoreFailed,
-            Got::Bytes(bytes) => {
+            Reply::Start => Event::Start,
+            Reply::Done => Event::Done,
+            Reply::Failed(error) => Event::Failed(error),
+            Reply::Floor(floor) => Event::Floor(floor),
+            Reply::StoreFailed => Event::StoreFailed,
+            Reply::Bytes(bytes) => {
                 let range = self.read_to.take().expect("bytes come only after a read");
                 self.buffer[range].copy_from_slice(bytes);
                 Event::Done
@@ -397,7 +403,7 @@ impl Machine for InstallMachine<'_> {
             event = match action {
                 Action::Io(io) => {
                     let (act, range) = request_of(&io, &self.buffer, self.ground);
-                    if let Act::Read(offset, _) = act
+                    if let MachineRequest::Read(offset, _) = act
                         && self.record.contains(&offset)
                     {
                         self.record_range.clone_from(&range);
@@ -405,8 +411,8 @@ impl Machine for InstallMachine<'_> {
                     self.read_to = range;
                     return act;
                 }
-                Action::ReadFloor(kind) => return Act::ReadFloor(kind),
-                Action::ProbeFloor(kind, floor) => return Act::ProbeFloor(kind, floor),
+                Action::ReadFloor(kind) => return MachineRequest::ReadFloor(kind),
+                Action::ProbeFloor(kind, floor) => return MachineRequest::ProbeFloor(kind, floor),
                 Action::Receive(range) => {
                     let len = range.len().min(self.bundle.len() - self.position);
                     let from = &self.bundle[self.position..][..len];
@@ -441,9 +447,11 @@ impl Machine for InstallMachine<'_> {
                     None => Event::SourceFailed,
                 },
                 Action::Finish(installed) => {
-                    return Act::End(Arc::new(Outcome::Install(Ok(installed))));
+                    return MachineRequest::End(Arc::new(Outcome::Install(Ok(installed))));
                 }
-                Action::Fail(error) => return Act::End(Arc::new(Outcome::Install(Err(error)))),
+                Action::Fail(error) => {
+                    return MachineRequest::End(Arc::new(Outcome::Install(Err(error))));
+                }
             };
         }
     }
@@ -458,22 +466,22 @@ impl Machine for InstallMachine<'_> {
 }
 
 struct OperateMachine<'a> {
-    ground: &'a Ground,
+    ground: &'a DeviceMap,
     machine: Operate<'a>,
     buffer: Vec<u8>,
     read_to: Option<Range<usize>>,
 }
 
 impl Machine for OperateMachine<'_> {
-    fn step(&mut self, got: Got<'_>) -> Act {
+    fn step(&mut self, got: Reply<'_>) -> MachineRequest {
         let result = match got {
-            Got::Failed(error) => Err(error),
-            Got::Bytes(bytes) => {
+            Reply::Failed(error) => Err(error),
+            Reply::Bytes(bytes) => {
                 let range = self.read_to.take().expect("bytes come only after a read");
                 self.buffer[range].copy_from_slice(bytes);
                 Ok(())
             }
-            Got::Start | Got::Done | Got::Floor(_) | Got::StoreFailed => Ok(()),
+            Reply::Start | Reply::Done | Reply::Floor(_) | Reply::StoreFailed => Ok(()),
         };
         let act = match self.machine.step(result, &mut self.buffer) {
             operate::Action::Io(io) => {
@@ -481,8 +489,12 @@ impl Machine for OperateMachine<'_> {
                 self.read_to = range;
                 act
             }
-            operate::Action::Finish(answer) => Act::End(Arc::new(Outcome::Operate(Ok(answer)))),
-            operate::Action::Fail(error) => Act::End(Arc::new(Outcome::Operate(Err(error)))),
+            operate::Action::Finish(answer) => {
+                MachineRequest::End(Arc::new(Outcome::Operate(Ok(answer))))
+            }
+            operate::Action::Fail(error) => {
+                MachineRequest::End(Arc::new(Outcome::Operate(Err(error))))
+            }
         };
         self.buffer.fill(POISON);
         act
@@ -568,7 +580,7 @@ fn with_machine<T>(
 
 #[derive(Debug)]
 struct Node {
-    act: Act,
+    act: MachineRequest,
     edges: HashMap<u128, u32>,
 }
 
@@ -588,7 +600,7 @@ pub struct Engine {
     /// Bytes of the disk that the next program must leave alone.
     pub guarded: Vec<Range<u64>>,
     /// The first change of the last program that touched any of them.
-    pub trespass: Option<Act>,
+    pub trespass: Option<MachineRequest>,
     no_memory: bool,
 }
 
@@ -654,13 +666,16 @@ impl Engine {
         let mut node = &self.nodes[*self.starts.get(&key)? as usize];
         self.trespass = None;
         loop {
-            if let Act::End(outcome) = &node.act {
+            if let MachineRequest::End(outcome) = &node.act {
                 return Some(Arc::clone(outcome));
             }
             if let Some(list) = instants
                 && matches!(
                     node.act,
-                    Act::Write(..) | Act::Erase(..) | Act::Flush(_) | Act::RaiseFloor(..)
+                    MachineRequest::Write(..)
+                        | MachineRequest::Erase(..)
+                        | MachineRequest::Flush(_)
+                        | MachineRequest::RaiseFloor(..)
                 )
             {
                 list.push(Instant {
@@ -686,7 +701,7 @@ impl Engine {
         store: &mut Option<SimStore>,
     ) {
         let mut scratch = Vec::new();
-        let mut act = machine.step(Got::Start);
+        let mut act = machine.step(Reply::Start);
         let mut at = match self.starts.get(&key) {
             Some(start) => *start,
             None => {
@@ -695,7 +710,7 @@ impl Engine {
                 start
             }
         };
-        while !matches!(act, Act::End(_)) {
+        while !matches!(act, MachineRequest::End(_)) {
             let (got, edge) = perform(&act, disk, store, &mut scratch);
             act = machine.step(got);
             at = match self.nodes[at as usize].edges.get(&edge) {
@@ -704,10 +719,10 @@ impl Engine {
                     let print = match &act {
                         // An end is named by its result, with everything that the result consists
                         // of.
-                        Act::End(outcome) => print_of(format_args!("{outcome:?}")),
+                        MachineRequest::End(outcome) => print_of(format_args!("{outcome:?}")),
                         // Bytes that are moved from one place to another are nowhere but in the
                         // buffer.
-                        Act::Write(_, bytes) => chain(machine.print(), bytes),
+                        MachineRequest::Write(_, bytes) => chain(machine.print(), bytes),
                         _ => machine.print(),
                     };
                     let (next, is_new) = self.intern(print, &act);
@@ -721,7 +736,7 @@ impl Engine {
         }
     }
 
-    fn intern(&mut self, print: u128, act: &Act) -> (u32, bool) {
+    fn intern(&mut self, print: u128, act: &MachineRequest) -> (u32, bool) {
         if let Some(known) = self.by_print.get(&print) {
             return (*known, false);
         }
@@ -734,38 +749,42 @@ impl Engine {
 
 /// Carries out one request; its result, and the result's name.
 fn perform<'s>(
-    act: &Act,
+    act: &MachineRequest,
     disk: &mut impl Disks,
     store: &mut Option<SimStore>,
     scratch: &'s mut Vec<u8>,
-) -> (Got<'s>, u128) {
+) -> (Reply<'s>, u128) {
     let done = |result: Result<(), DeviceError>| match result {
-        Ok(()) => (Got::Done, 1),
-        Err(error) => (Got::Failed(error), print_of(format_args!("{error:?}"))),
+        Ok(()) => (Reply::Done, 1),
+        Err(error) => (Reply::Failed(error), print_of(format_args!("{error:?}"))),
     };
     match act {
-        Act::Read(offset, len) => {
+        MachineRequest::Read(offset, len) => {
             scratch.resize(*len, 0);
             match disk.read(*offset, scratch) {
-                Ok(()) => (Got::Bytes(scratch), XxHash3_128::oneshot(scratch)),
+                Ok(()) => (Reply::Bytes(scratch), XxHash3_128::oneshot(scratch)),
                 Err(error) => done(Err(error)),
             }
         }
-        Act::Write(offset, bytes) => done(disk.write(*offset, bytes)),
-        Act::Erase(offset, len) => done(disk.erase(*offset, *len)),
-        Act::Flush(part) => done(disk.flush_part(part)),
-        Act::ReadFloor(kind) => match store.get_or_insert_default().read(*kind) {
-            Ok(floor) => (Got::Floor(floor), print_of(format_args!("{floor:?}"))),
-            Err(StoreError) => (Got::StoreFailed, 2),
+        MachineRequest::Write(offset, bytes) => done(disk.write(*offset, bytes)),
+        MachineRequest::Erase(offset, len) => done(disk.erase(*offset, *len)),
+        MachineRequest::Flush(part) => done(disk.flush_part(part)),
+        MachineRequest::ReadFloor(kind) => match store.get_or_insert_default().read(*kind) {
+            Ok(floor) => (Reply::Floor(floor), print_of(format_args!("{floor:?}"))),
+            Err(StoreError) => (Reply::StoreFailed, 2),
         },
-        Act::ProbeFloor(kind, floor) => match store.get_or_insert_default().probe(*kind, *floor) {
-            Ok(()) => (Got::Done, 1),
-            Err(StoreError) => (Got::StoreFailed, 2),
-        },
-        Act::RaiseFloor(kind, floor) => match store.get_or_insert_default().raise(*kind, *floor) {
-            Ok(()) => (Got::Done, 1),
-            Err(StoreError) => (Got::StoreFailed, 2),
-        },
-        Act::End(_) => (Got::Done, 1),
+        MachineRequest::ProbeFloor(kind, floor) => {
+            match store.get_or_insert_default().probe(*kind, *floor) {
+                Ok(()) => (Reply::Done, 1),
+                Err(StoreError) => (Reply::StoreFailed, 2),
+            }
+        }
+        MachineRequest::RaiseFloor(kind, floor) => {
+            match store.get_or_insert_default().raise(*kind, *floor) {
+                Ok(()) => (Reply::Done, 1),
+                Err(StoreError) => (Reply::StoreFailed, 2),
+            }
+        }
+        MachineRequest::End(_) => (Reply::Done, 1),
     }
 }

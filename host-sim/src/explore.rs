@@ -21,17 +21,19 @@ use stillboot::driver;
 use stillboot::format::{BootProof, Floor, Role, Slot, SlotKind};
 use stillboot::install::{InstallError, Nothing};
 use stillboot::operate::{Answer, Request};
-use stillboot::select::Claim;
+use stillboot::select::CandidateKind;
 use stillboot::verify::{HEAD_LEN_MAX, SoftSha256};
 
 use crate::disk::{Cut, PowerCut, RamDisk, Tear, Torn, WriteCache};
-use crate::engine::{Act, Back, Disks, Engine, Instant, Outcome, Program, Setting};
+use crate::engine::{
+    Disks, Engine, HandoverFailure, Instant, MachineRequest, Outcome, Program, Setting,
+};
 use crate::fault::{Fault, Faulty};
-use crate::oracle::{self, Broken, Known, Promise, Promises, Set, Truth};
-use crate::picture::{self, Came, Lost, Picture, Way};
+use crate::oracle::{self, Broken, History, Promise, Promises, Published, Set};
+use crate::picture::{self, CutOutcome, Lost, Picture, Way};
 use crate::story::{Catalogue, LATER, NEXT, Name, Step, Story, V1};
 use crate::words;
-use crate::world::{Ground, SimStore};
+use crate::world::{DeviceMap, SimStore};
 
 /// Tries of a new slot in the stories.
 const TRIES: u8 = 2;
@@ -41,7 +43,7 @@ const SLOT_BYTES: u64 = 48 << 10;
 const SECOND_BYTES: u64 = 4 << 10;
 /// How many broken points one job describes; all are counted.
 const DESCRIBED_MAX: usize = 20;
-/// After how many points a [`Watch`] hears of them.
+/// After how many points a [`Observer`] hears of them.
 const TOLD_EVERY: u64 = 256;
 
 /// A kind of disk.
@@ -83,14 +85,14 @@ impl Medium {
     }
 
     /// Where everything stands on one such medium, with slots of at least `slot_bytes`.
-    pub(crate) fn ground_of(&self, slots: &[Slot], slot_bytes: u64) -> Ground {
+    pub(crate) fn ground_of(&self, slots: &[Slot], slot_bytes: u64) -> DeviceMap {
         match self.spread {
             Spread::Log(blocks, bytes) => {
                 let least = 2 * u64::from(self.geometry.erase_block_bytes);
-                Ground::log(self.geometry, blocks, bytes, slots, slot_bytes.max(least))
+                DeviceMap::log(self.geometry, blocks, bytes, slots, slot_bytes.max(least))
             }
             Spread::One | Spread::Pair | Spread::MixedLog | Spread::Apart => {
-                Ground::new(self.geometry, slots, slot_bytes)
+                DeviceMap::new(self.geometry, slots, slot_bytes)
             }
         }
     }
@@ -101,23 +103,23 @@ impl Medium {
         matches!(self.spread, Spread::Log(..) | Spread::MixedLog)
     }
 
-    fn ground(&self, slots: &[Slot]) -> Ground {
+    fn ground(&self, slots: &[Slot]) -> DeviceMap {
         let geometry = self.geometry;
         match self.spread {
-            Spread::One => Ground::new(geometry, slots, SLOT_BYTES),
+            Spread::One => DeviceMap::new(geometry, slots, SLOT_BYTES),
             Spread::Pair => {
-                let mut ground = Ground::new(geometry, slots, SLOT_BYTES);
+                let mut ground = DeviceMap::new(geometry, slots, SLOT_BYTES);
                 ground.add_device(geometry, &[Role::Initramfs], SECOND_BYTES);
                 ground
             }
             Spread::Log(blocks, bytes) => {
                 // An erase block for each component.
                 let slot_bytes = 2 * u64::from(geometry.erase_block_bytes);
-                Ground::log(geometry, blocks, bytes, slots, slot_bytes)
+                DeviceMap::log(geometry, blocks, bytes, slots, slot_bytes)
             }
             Spread::MixedLog => {
                 let mut ground =
-                    Ground::log(geometry, 2, geometry.erase_block_bytes.into(), slots, 0);
+                    DeviceMap::log(geometry, 2, geometry.erase_block_bytes.into(), slots, 0);
                 let large = Geometry { erase_block_bytes: 128 << 10, ..geometry };
                 ground.move_components(large, 128 << 10);
                 let middle = Geometry { erase_block_bytes: 64 << 10, ..geometry };
@@ -125,7 +127,7 @@ impl Medium {
                 ground
             }
             Spread::Apart => {
-                let mut ground = Ground::new(geometry, slots, SLOT_BYTES);
+                let mut ground = DeviceMap::new(geometry, slots, SLOT_BYTES);
                 let large = Geometry { erase_block_bytes: 64 << 10, ..geometry };
                 ground.move_components(large, 128 << 10);
                 ground
@@ -486,12 +488,12 @@ fn spread(count: usize, most: usize) -> impl Iterator<Item = usize> {
 }
 
 /// Every way to cut the power at a request.
-fn points(act: &Act, medium: &Medium, tears: usize) -> Vec<Point> {
+fn points(act: &MachineRequest, medium: &Medium, tears: usize) -> Vec<Point> {
     let granule = u64::from(medium.geometry.write_granule_bytes);
     let mut cuts = vec![Cut::Before, Cut::After];
     let mut tear = |tear: Tear| cuts.push(Cut::Torn(tear));
     match act {
-        Act::Write(_, bytes) => {
+        MachineRequest::Write(_, bytes) => {
             let count = (bytes.len() as u64 / granule) as usize;
             for at in spread(count.saturating_sub(1), tears) {
                 let done = (at as u64 + 1) * granule;
@@ -507,7 +509,7 @@ fn points(act: &Act, medium: &Medium, tears: usize) -> Vec<Point> {
             }
             (0..4).for_each(|seed| tear(Tear::Mixed(seed)));
         }
-        Act::Erase(_, len) if medium.geometry.erased.is_some() => {
+        MachineRequest::Erase(_, len) if medium.geometry.erased.is_some() => {
             for eighth in 1..8 {
                 tear(Tear::Prefix(len * eighth / 8 + eighth % 2));
                 tear(Tear::Suffix(len * eighth / 8 + eighth % 2));
@@ -529,12 +531,12 @@ fn points(act: &Act, medium: &Medium, tears: usize) -> Vec<Point> {
 }
 
 /// The row of the table that speaks of this point.
-fn row(act: &Act, point: Point) -> &'static str {
+fn row(act: &MachineRequest, point: Point) -> &'static str {
     match (point.loss, point.cut, act) {
         (Loss::All | Loss::Newest(_) | Loss::Only(_) | Loss::Random(_), ..) => {
             "cache lost or reordered"
         }
-        (Loss::Nothing, Cut::Torn(_), Act::Erase(..)) => "torn erase",
+        (Loss::Nothing, Cut::Torn(_), MachineRequest::Erase(..)) => "torn erase",
         (Loss::Nothing, Cut::Torn(_), _) => "torn write",
         (Loss::Nothing, Cut::Before | Cut::After, _) => "power cut before or after a request",
     }
@@ -569,8 +571,8 @@ struct Situation<D> {
     store: Option<SimStore>,
     /// Nonce of the last power-on.
     nonce: u64,
-    running: Option<(BootProof, Claim)>,
-    truth: Truth,
+    running: Option<(BootProof, CandidateKind)>,
+    truth: History,
 }
 
 impl<D> Situation<D> {
@@ -611,7 +613,7 @@ impl Instant<Disk> {
     /// What everything that follows from cuts at this instant depends on.
     fn key(&self, during: &Situation<Disk>, redo: Option<Step>) -> u128 {
         let act = match &self.act {
-            Act::Write(offset, bytes) => {
+            MachineRequest::Write(offset, bytes) => {
                 format!("write {offset} {:x}", twox_hash::XxHash3_128::oneshot(bytes))
             }
             other => format!("{other:?}"),
@@ -631,7 +633,7 @@ impl Instant<Disk> {
 /// Stories on one medium.
 struct Job<'a> {
     setting: Setting<'a>,
-    known: Known<'a>,
+    known: Published<'a>,
     story: &'a Story,
     medium: Medium,
     effort: Effort,
@@ -648,7 +650,7 @@ struct Job<'a> {
     /// The lines of a replay.
     trace: Option<Vec<String>>,
     /// The observer, and what was reported to it of [`Counts::points`] and [`Counts::depth_one`].
-    watch: &'a dyn Watch,
+    watch: &'a dyn Observer,
     told: (u64, u64),
     /// What a report draws.
     picture: Option<Picture>,
@@ -671,7 +673,7 @@ struct Seen {
 }
 
 /// What a power-on started, if anything.
-type Started = Option<(Option<Name>, Claim)>;
+type Started = Option<(Option<Name>, CandidateKind)>;
 
 impl<'a> Job<'a> {
     fn new(catalogue: &'a Catalogue, story: &'a Story, medium: Medium, effort: Effort) -> Self {
@@ -681,7 +683,7 @@ impl<'a> Job<'a> {
             tries: TRIES,
             bundles: catalogue.releases.iter().map(|release| release.bundle.clone()).collect(),
         };
-        let known = Known::new(&setting, &catalogue.releases);
+        let known = Published::new(&setting, &catalogue.releases);
         Self {
             setting,
             known,
@@ -696,7 +698,7 @@ impl<'a> Job<'a> {
             counts: Counts::default(),
             findings: Vec::new(),
             trace: None,
-            watch: &Nobody,
+            watch: &NoObserver,
             told: (0, 0),
             picture: effort.draws.then(|| {
                 let title = |step: &Step| picture::title(*step, &catalogue.releases);
@@ -726,7 +728,7 @@ impl<'a> Job<'a> {
             store: self.story.has_store.then(SimStore::default),
             nonce: 0,
             running: None,
-            truth: Truth::default(),
+            truth: History::default(),
         }
     }
 
@@ -756,8 +758,8 @@ impl<'a> Job<'a> {
             Step::PowerOn => self.power_on(at, false, promises, instants),
             Step::Returns(slot) | Step::NotStarted(slot) => {
                 let back = match step {
-                    Step::NotStarted(_) => Back::NotStarted,
-                    _ => Back::Returned,
+                    Step::NotStarted(_) => HandoverFailure::NotStarted,
+                    _ => HandoverFailure::Returned,
                 };
                 // The good slot stays good; for this power-on the other one counts as good as well.
                 let good = at.truth.good;
@@ -816,12 +818,12 @@ impl<'a> Job<'a> {
                 }
             }
             Step::Rollback => {
-                let Some((proof, claim)) = at.running else { return Ok(()) };
+                let Some((proof, kind)) = at.running else { return Ok(()) };
                 self.known.begin_leave(&mut at.truth, proof.slot);
                 if let Ok(Answer::Boots(_)) =
                     self.operate(at, Request::Rollback(proof.slot), instants)
                 {
-                    if claim == Claim::Trial {
+                    if kind == CandidateKind::Trial {
                         self.known.end_leave(&mut at.truth, proof.slot);
                     } else if let Some(other) = at.truth.slots[proof.slot.other_update() as usize] {
                         at.truth.good = 1 << other;
@@ -958,7 +960,7 @@ impl<'a> Job<'a> {
         &mut self,
         at: &mut Situation<D>,
         watchdog_reset: bool,
-        returns: Option<(Slot, Back)>,
+        returns: Option<(Slot, HandoverFailure)>,
         promises: Promises,
         instants: Option<&mut Vec<Instant<D>>>,
     ) -> Result<(), Broken> {
@@ -970,8 +972,8 @@ impl<'a> Job<'a> {
         let Outcome::Boot(started) = &*outcome else { unreachable!("a boot ends as a boot") };
         self.tell(|| words::power_on(&started.report));
         if let Some(proof) = started.proof {
-            let claim = started.report.lines.last().map(|line| line.candidate.claim);
-            at.running = Some((proof, claim.unwrap_or(Claim::LastResort)));
+            let kind = started.report.lines.last().map(|line| line.candidate.kind);
+            at.running = Some((proof, kind.unwrap_or(CandidateKind::LastResort)));
         }
         let floors = at
             .store
@@ -1066,16 +1068,16 @@ impl<'a> Job<'a> {
         disk.cut_at(0, point.cut);
         // The caller does not hear the answer.
         match &instant.act {
-            Act::Write(offset, bytes) => {
+            MachineRequest::Write(offset, bytes) => {
                 let _ = disk.write(*offset, bytes);
             }
-            Act::Erase(offset, len) => {
+            MachineRequest::Erase(offset, len) => {
                 let _ = disk.erase(*offset, *len);
             }
-            Act::Flush(part) if point.cut == Cut::After => {
+            MachineRequest::Flush(part) if point.cut == Cut::After => {
                 let _ = disk.device_mut().flush_part(part);
             }
-            Act::RaiseFloor(kind, floor) if point.cut == Cut::After => {
+            MachineRequest::RaiseFloor(kind, floor) if point.cut == Cut::After => {
                 if let Some(store) = &mut after.store {
                     use stillboot::driver::RollbackStore as _;
                     let _ = store.raise(*kind, *floor);
@@ -1260,7 +1262,7 @@ impl<'a> Job<'a> {
         }
         let started = self.power_on(&mut at, false, promises, None);
         if self.picture.is_some() {
-            self.started_last = at.running.map(|(proof, claim)| (self.release_in(&proof), claim));
+            self.started_last = at.running.map(|(proof, kind)| (self.release_in(&proof), kind));
             self.started.insert(key, self.started_last);
         }
         let result = started.and_then(|()| {
@@ -1284,7 +1286,8 @@ impl<'a> Job<'a> {
         promises: Promises,
         mut instants: Option<&mut Vec<Instant<Disk>>>,
     ) -> Result<(), Broken> {
-        let on_trial = matches!(at.running, Some((_, Claim::Trial | Claim::LastResort)));
+        let on_trial =
+            matches!(at.running, Some((_, CandidateKind::Trial | CandidateKind::LastResort)));
         match step {
             Step::Install { release, target, repair } => {
                 if on_trial {
@@ -1357,10 +1360,10 @@ impl<'a> Job<'a> {
         promises: Promises,
     ) -> Result<(), Broken> {
         let broken = |how: String| refuse(promises, Promise::NextUpdate, || how);
-        if let Some((proof, claim)) = at.running
+        if let Some((proof, kind)) = at.running
             && proof.slot.kind() == SlotKind::Update
         {
-            if matches!(claim, Claim::Trial | Claim::LastResort) {
+            if matches!(kind, CandidateKind::Trial | CandidateKind::LastResort) {
                 self.step(at, Step::Confirm, promises, None)?;
             }
             // What waits in the other slot may be what comes next, or what an operator has held.
@@ -1377,13 +1380,13 @@ impl<'a> Job<'a> {
             Err(error) => return broken(format!("the next update fails: {error}")),
         };
         self.power_on(at, false, promises, None)?;
-        let runs = |at: &Situation<D>| at.running.map(|(proof, claim)| (proof.slot, claim));
-        if runs(at) != Some((slot, Claim::Trial)) {
+        let runs = |at: &Situation<D>| at.running.map(|(proof, kind)| (proof.slot, kind));
+        if runs(at) != Some((slot, CandidateKind::Trial)) {
             return broken(format!("{:?} starts instead of the next update", runs(at)));
         }
         self.step(at, Step::Confirm, promises, None)?;
         self.power_on(at, false, promises, None)?;
-        if runs(at) != Some((slot, Claim::Good)) {
+        if runs(at) != Some((slot, CandidateKind::Good)) {
             return broken(format!("{:?} starts instead of the confirmed update", runs(at)));
         }
         Ok(())
@@ -1497,7 +1500,8 @@ impl<'a> Job<'a> {
         if started.is_err() {
             return (out, started);
         }
-        let on_trial = matches!(at.running, Some((_, Claim::Trial | Claim::LastResort)));
+        let on_trial =
+            matches!(at.running, Some((_, CandidateKind::Trial | CandidateKind::LastResort)));
         let mut during = self.during(&at, step);
         if on_trial {
             during = self.during(&during, Step::Confirm);
@@ -1583,27 +1587,27 @@ impl<'a> Job<'a> {
         let mut at = at.on(at.disk.clone().into_inner());
         if keeps {
             let floors = at.truth.floors;
-            at.truth = Truth { floors, record: at.truth.record, ..start.truth.clone() };
+            at.truth = History { floors, record: at.truth.record, ..start.truth.clone() };
         }
         self.power_on(&mut at, false, if keeps { all } else { promises }, None)?;
         self.finish(at, promises)
     }
 
     /// Notes how a first cut came out, for the picture.
-    fn draw(&mut self, act: &Act, point: Point, old: Set, result: &Result<(), Broken>) {
+    fn draw(&mut self, act: &MachineRequest, point: Point, old: Set, result: &Result<(), Broken>) {
         self.tally(row(act, point), result);
         let Some(picture) = &mut self.picture else { return };
         let came = match (result, self.started_last) {
-            (Err(_), _) => Came::Broken,
-            (Ok(()), None) => Came::Nothing,
+            (Err(_), _) => CutOutcome::Broken,
+            (Ok(()), None) => CutOutcome::Nothing,
             // Also as a last resort, before the record knows of it.
             (Ok(()), Some((Some(name), _)))
                 if self.known.releases[name].kind == SlotKind::Recovery =>
             {
-                Came::Recovery
+                CutOutcome::Recovery
             }
-            (Ok(()), Some((Some(name), _))) if old & (1 << name) != 0 => Came::Old,
-            (Ok(()), Some(_)) => Came::New,
+            (Ok(()), Some((Some(name), _))) if old & (1 << name) != 0 => CutOutcome::Old,
+            (Ok(()), Some(_)) => CutOutcome::New,
         };
         let (way, bytes) = match point.cut {
             Cut::Before => (Way::Before, 0),
@@ -1618,7 +1622,7 @@ impl<'a> Job<'a> {
             Loss::Newest(_) | Loss::Only(_) | Loss::Random(_) => Lost::Some,
         };
         picture.mark(lost, way, bytes, came);
-        if came == Came::Broken {
+        if came == CutOutcome::Broken {
             picture.broke(point.to_string());
         }
     }
@@ -1673,7 +1677,7 @@ fn refuse(
 /// A disk of which a story can destroy parts.
 trait Damage: Disks {
     fn destroy(&mut self, offset: u64, len: usize) {
-        self.place(offset, &vec![RUINS; len]);
+        self.place(offset, &vec![GARBAGE; len]);
     }
     /// Puts bytes there past everything that would notice.
     fn place(&mut self, offset: u64, bytes: &[u8]);
@@ -1693,7 +1697,7 @@ trait Damage: Disks {
 }
 
 /// What a destroyed place holds: neither blank nor anything else.
-pub(crate) const RUINS: u8 = 0x5A;
+pub(crate) const GARBAGE: u8 = 0x5A;
 
 impl Damage for Disk {
     fn place(&mut self, offset: u64, bytes: &[u8]) {
@@ -1783,7 +1787,7 @@ impl Other for Slot {
 }
 
 /// Looks on while stories are explored; called from all threads. A job is one story on one medium.
-pub trait Watch: Sync {
+pub trait Observer: Sync {
     /// So many jobs are about to be done, and so many first cuts are in them.
     fn planned(&self, _jobs: usize, _first_cuts: u64) {}
     /// What an earlier call came to with the same code, effort and job: then it is not done again.
@@ -1800,9 +1804,9 @@ pub trait Watch: Sync {
     }
 }
 
-struct Nobody;
+struct NoObserver;
 
-impl Watch for Nobody {}
+impl Observer for NoObserver {}
 
 /// Explores stories on media, on so many threads. Equal calls give equal summaries.
 ///
@@ -1817,23 +1821,23 @@ pub fn explore(
     progress: &(dyn Fn(&str, &Summary) + Sync),
 ) -> Summary {
     struct Done<'a>(&'a (dyn Fn(&str, &Summary) + Sync));
-    impl Watch for Done<'_> {
+    impl Observer for Done<'_> {
         fn done(&self, job: &str, summary: &Summary) {
             self.0(job, summary);
         }
     }
-    explore_watched(catalogue, stories, media, effort, threads, &Done(progress))
+    explore_observed(catalogue, stories, media, effort, threads, &Done(progress))
 }
 
 /// As [`explore`], with an observer that knows what was done before, and may stop it.
 #[must_use]
-pub fn explore_watched(
+pub fn explore_observed(
     catalogue: &Catalogue,
     stories: &[Story],
     media: &[Medium],
     effort: Effort,
     threads: usize,
-    watch: &dyn Watch,
+    watch: &dyn Observer,
 ) -> Summary {
     let pairs: Vec<_> =
         stories.iter().flat_map(|story| media.iter().map(move |medium| (story, *medium))).collect();
@@ -2015,10 +2019,12 @@ impl Job<'_> {
     }
 }
 
-fn describe(act: &Act) -> String {
+fn describe(act: &MachineRequest) -> String {
     match act {
-        Act::Write(offset, bytes) => format!("write of {} bytes at {offset:#x}", bytes.len()),
-        Act::Erase(offset, len) => format!("erase of {len} bytes at {offset:#x}"),
+        MachineRequest::Write(offset, bytes) => {
+            format!("write of {} bytes at {offset:#x}", bytes.len())
+        }
+        MachineRequest::Erase(offset, len) => format!("erase of {len} bytes at {offset:#x}"),
         other => format!("{other:?}"),
     }
 }
@@ -2030,10 +2036,12 @@ mod tests {
     /// What is counted twice would count for nothing.
     #[test]
     fn no_two_points_of_an_instant_are_the_same() {
-        let bytes = |len: usize| Act::Write(0, vec![0; len].into());
+        let bytes = |len: usize| MachineRequest::Write(0, vec![0; len].into());
         for medium in media() {
             let unit = medium.geometry.write_granule_bytes as usize;
-            for act in [bytes(unit), bytes(2 * unit), bytes(32 * unit), Act::Erase(0, 4096)] {
+            for act in
+                [bytes(unit), bytes(2 * unit), bytes(32 * unit), MachineRequest::Erase(0, 4096)]
+            {
                 for tears in [0, 1, 2, 3, 16, 160, usize::MAX] {
                     let points = points(&act, &medium, tears);
                     let names: HashSet<_> = points.iter().map(Point::to_string).collect();

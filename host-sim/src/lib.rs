@@ -21,7 +21,7 @@ mod words;
 pub mod world;
 
 pub use release::{Piece, Publisher};
-pub use world::{Ground, PowerOn, World};
+pub use world::{DeviceMap, PowerOn, World};
 
 /// Compiles and runs the code in the page on porting, so that it stays true.
 #[cfg(doctest)]

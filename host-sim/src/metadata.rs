@@ -2,10 +2,10 @@
 //! the code that damages a disk on purpose.
 
 use stillboot::format::log::{self, CELL_LEN, Cell, DIRECTORY_LEN_MAX, EntryKind, HEADER_LEN};
-use stillboot::format::{Mark, MarkKind, Record, SLOTS_MAX, Slot, header, record};
+use stillboot::format::{Mark, MarkKind, Record, SLOTS_MAX, Slot, mark, record};
 use stillboot::layout::Part;
 
-use crate::world::Ground;
+use crate::world::DeviceMap;
 
 /// Reads bytes of the joined disk.
 pub type Get<'a> = dyn FnMut(u64, usize) -> Vec<u8> + 'a;
@@ -40,7 +40,7 @@ impl Sizes {
     }
 }
 
-fn sizes(ground: &Ground) -> Sizes {
+fn sizes(ground: &DeviceMap) -> Sizes {
     let geometry = |device: u8| ground.geometries()[usize::from(device)];
     let granules =
         ground.places().iter().map(|place| geometry(place.device).write_granule_bytes as usize);
@@ -54,7 +54,7 @@ fn sizes(ground: &Ground) -> Sizes {
     }
 }
 
-fn blocks(ground: &Ground, get: &mut Get<'_>) -> Vec<Block> {
+fn blocks(ground: &DeviceMap, get: &mut Get<'_>) -> Vec<Block> {
     let sizes = sizes(ground);
     let Sizes { cell, header, directory, .. } = sizes;
     let mut blocks = Vec::new();
@@ -82,7 +82,7 @@ fn blocks(ground: &Ground, get: &mut Get<'_>) -> Vec<Block> {
     blocks
 }
 
-impl Ground {
+impl DeviceMap {
     /// Where copies of the record stand, and how long each may be: every place, or every entry of
     /// every log block.
     pub fn records(&self, get: &mut Get<'_>) -> Vec<(u64, usize)> {
@@ -146,7 +146,7 @@ impl Ground {
                 MarkKind::Confirmed => Part::Confirmed,
             };
             let Ok(region) = layout.part(slot, part) else { return false };
-            let bytes = get(self.place(region), header::LEN);
+            let bytes = get(self.place(region), mark::LEN);
             return Mark::parse(kind, &bytes).is_ok_and(|mark| mark.digest == *digest);
         }
         let Some(block) = self.in_force(get) else { return false };

@@ -12,13 +12,13 @@ use stillboot::boot::Reason;
 use stillboot::device::{BlockDevice, Geometry};
 use stillboot::format::{Floor, SLOTS_MAX, Slot, SlotKind, SlotState};
 use stillboot::layout::Region;
-use stillboot::record::Choice;
-use stillboot::select::{Candidate, Claim};
+use stillboot::record::RecordStatus;
+use stillboot::select::{Candidate, CandidateKind};
 
 use crate::disk::RamDisk;
 use crate::engine::{Engine, Outcome, Program, Setting, Started};
 use crate::story::{Name, Release};
-use crate::world::Ground;
+use crate::world::DeviceMap;
 
 /// The document with the table.
 const DESIGN: &str = include_str!("../../docs/DESIGN.md");
@@ -158,7 +158,7 @@ pub enum Written {
 
 /// What happened to a device so far, and what follows for its next start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Truth {
+pub struct History {
     /// What may start as confirmed. More than one only if the change from one to the other was cut
     /// short.
     pub good: Set,
@@ -183,18 +183,18 @@ type Stretch = (u64, Vec<u8>);
 
 /// What was published, and where it stands when it is installed.
 #[derive(Debug)]
-pub struct Known<'a> {
+pub struct Published<'a> {
     /// By name.
     pub releases: &'a [Release],
     /// By release and slot: the components of a whole installation.
     images: BTreeMap<(Name, Slot), Vec<Stretch>>,
     /// By release: the head of its bundle.
     heads: BTreeMap<Name, Vec<u8>>,
-    ground: Ground,
+    ground: DeviceMap,
     tries: u8,
 }
 
-impl<'a> Known<'a> {
+impl<'a> Published<'a> {
     /// Installs every genuine release to every slot of a fresh disk, to see where its bytes go.
     #[must_use]
     pub fn new(setting: &Setting<'_>, releases: &'a [Release]) -> Self {
@@ -309,7 +309,7 @@ impl<'a> Known<'a> {
     /// [`Broken`].
     pub fn judge<D: BlockDevice>(
         &self,
-        truth: &mut Truth,
+        truth: &mut History,
         disk: &mut D,
         store: [Floor; 2],
         unread: Option<&Range<u64>>,
@@ -319,42 +319,44 @@ impl<'a> Known<'a> {
         let broken = |promise: Promise, how: String| {
             if promises.hold(promise) { Err(Broken { promise, how }) } else { Ok(()) }
         };
-        let record_there = matches!(started.report.record, Choice::Current { .. });
+        let record_there = matches!(started.report.record, RecordStatus::Current { .. });
         if truth.record == Written::Yes && !record_there {
             broken(Promise::Record, format!("the record is {:?}", started.report.record))?;
         }
         // The switch to an update happens only when it is whole, and what is good was whole when it
         // became good: nothing else is tried on these grounds.
-        let tried = |claim: Claim| matches!(claim, Claim::Trial | Claim::Good | Claim::Suspect);
+        let tried = |kind: CandidateKind| {
+            matches!(kind, CandidateKind::Trial | CandidateKind::Good | CandidateKind::Suspect)
+        };
         let mut whole = None;
         for line in started.report.lines.iter().filter(|line| line.reason != Reason::Started) {
             let candidate = line.candidate;
-            if !tried(candidate.claim) {
+            if !tried(candidate.kind) {
                 continue;
             }
             let whole = whole.get_or_insert_with(|| self.intact(disk));
             let slot = candidate.slot;
             if !truth.wrecked[slot as usize] && whole.iter().all(|found| found.0 != slot) {
-                let claim = candidate.claim;
-                broken(Promise::Tried, format!("slot {slot} is tried as {claim:?}, half full"))?;
+                let kind = candidate.kind;
+                broken(Promise::Tried, format!("slot {slot} is tried as {kind:?}, half full"))?;
             }
         }
         // A slot that the machine could not start is not given up, and an update that waits goes on
         // waiting.
         let mut waits = 0;
         for line in started.report.lines.iter().filter(|l| l.reason == Reason::NotStarted) {
-            let Candidate { slot, claim } = line.candidate;
+            let Candidate { slot, kind } = line.candidate;
             let state = started.record.body.slot(slot).state;
-            let is_kept = match claim {
-                Claim::Trial => matches!(state, SlotState::Trying { .. }),
-                Claim::Good | Claim::Suspect => state == SlotState::Good,
-                Claim::Recovery | Claim::LastResort => true,
+            let is_kept = match kind {
+                CandidateKind::Trial => matches!(state, SlotState::Trying { .. }),
+                CandidateKind::Good | CandidateKind::Suspect => state == SlotState::Good,
+                CandidateKind::Recovery | CandidateKind::LastResort => true,
             };
             if !is_kept {
                 let how = format!("slot {slot} could not be started, and is {state:?} for that");
                 broken(Promise::NextUpdate, how)?;
             }
-            if claim == Claim::Trial {
+            if kind == CandidateKind::Trial {
                 truth.starts += 1;
                 waits |= truth.slots[slot as usize].map_or(0, only);
             }
@@ -430,9 +432,9 @@ impl<'a> Known<'a> {
             )?;
         }
         // The grounds on which it runs.
-        let claim = started.report.lines.last().map(|line| line.candidate.claim);
-        match claim {
-            Some(Claim::Trial) => {
+        let started_as = started.report.lines.last().map(|line| line.candidate.kind);
+        match started_as {
+            Some(CandidateKind::Trial) => {
                 if truth.trial & only(name) == 0 {
                     broken(Promise::Confirmed, format!("{called} starts on trial again"))?;
                 }
@@ -447,7 +449,7 @@ impl<'a> Known<'a> {
                 // It runs on trial, so it is not confirmed after all.
                 truth.good &= !only(name);
             }
-            Some(Claim::Good | Claim::Suspect) => {
+            Some(CandidateKind::Good | CandidateKind::Suspect) => {
                 if truth.good & only(name) == 0 {
                     broken(
                         Promise::Confirmed,
@@ -462,7 +464,7 @@ impl<'a> Known<'a> {
                     truth.trial &= waits;
                 }
             }
-            Some(Claim::Recovery | Claim::LastResort) | None => {
+            Some(CandidateKind::Recovery | CandidateKind::LastResort) | None => {
                 let better = |found: &(Slot, Name)| {
                     truth.sure & only(found.1) != 0
                         && *found != (proof.slot, name)
@@ -472,7 +474,9 @@ impl<'a> Known<'a> {
                     let other = self.releases[other].name;
                     broken(
                         Promise::Confirmed,
-                        format!("{called} starts as {claim:?}, and {other} is whole in {slot}"),
+                        format!(
+                            "{called} starts as {started_as:?}, and {other} is whole in {slot}"
+                        ),
                     )?;
                 }
             }
@@ -480,7 +484,10 @@ impl<'a> Known<'a> {
         // And the floor must rise: what every good slot of the kind reaches is the floor from then
         // on. This is judged by what stands in the slots, and not by what the core says of them.
         if promises.hold(Promise::Record)
-            && matches!(claim, Some(Claim::Good | Claim::Suspect | Claim::Recovery))
+            && matches!(
+                started_as,
+                Some(CandidateKind::Good | CandidateKind::Suspect | CandidateKind::Recovery)
+            )
         {
             let recorded = started.record.body.floor_of(kind);
             let due = self.floor_due(truth, disk, proof.slot, name, recorded);
@@ -524,7 +531,7 @@ impl<'a> Known<'a> {
     /// be good is not whole: then nothing is raised.
     fn floor_due<D: BlockDevice>(
         &self,
-        truth: &Truth,
+        truth: &History,
         disk: &mut D,
         slot: Slot,
         name: Name,
@@ -558,7 +565,7 @@ impl<'a> Known<'a> {
     }
 
     /// A whole image of `release` now stands in `slot`, and the record does not know of it.
-    pub fn plant(&self, truth: &mut Truth, slot: Slot, release: Name) {
+    pub fn plant(&self, truth: &mut History, slot: Slot, release: Name) {
         if let Some(gone) = truth.slots[slot as usize].replace(release) {
             truth.sure &= !only(gone);
             truth.good &= !only(gone);
@@ -572,7 +579,7 @@ impl<'a> Known<'a> {
     }
 
     /// An installation of `release` begins.
-    pub fn begin_install(&self, truth: &mut Truth, release: Name) {
+    pub fn begin_install(&self, truth: &mut History, release: Name) {
         if self.releases[release].is_genuine {
             truth.trial |= only(release);
             truth.starts = 0;
@@ -580,7 +587,7 @@ impl<'a> Known<'a> {
     }
 
     /// It succeeded.
-    pub fn end_install(&self, truth: &mut Truth, release: Name, slot: Slot) {
+    pub fn end_install(&self, truth: &mut History, release: Name, slot: Slot) {
         truth.slots[slot as usize] = Some(release);
         truth.record = Written::Yes;
         if slot.kind() == SlotKind::Update {
@@ -591,24 +598,24 @@ impl<'a> Known<'a> {
     }
 
     /// It was refused or failed, and nothing of it may start.
-    pub fn refuse_install(&self, truth: &mut Truth, release: Name) {
+    pub fn refuse_install(&self, truth: &mut History, release: Name) {
         truth.trial &= !only(release);
     }
 
     /// A confirmation of `release` begins.
-    pub fn begin_confirm(&self, truth: &mut Truth, release: Name) {
+    pub fn begin_confirm(&self, truth: &mut History, release: Name) {
         truth.good |= only(release);
     }
 
     /// It succeeded.
-    pub fn end_confirm(&self, truth: &mut Truth, release: Name) {
+    pub fn end_confirm(&self, truth: &mut History, release: Name) {
         truth.good = only(release);
         truth.sure = only(release);
         truth.trial &= !only(release);
     }
 
     /// The running system begins to be left for the other update slot, or is called bad.
-    pub fn begin_leave(&self, truth: &mut Truth, slot: Slot) {
+    pub fn begin_leave(&self, truth: &mut History, slot: Slot) {
         if let Some(release) = truth.slots[slot as usize] {
             truth.sure &= !only(release);
         }
@@ -623,7 +630,7 @@ impl<'a> Known<'a> {
     }
 
     /// It was left.
-    pub fn end_leave(&self, truth: &mut Truth, slot: Slot) {
+    pub fn end_leave(&self, truth: &mut History, slot: Slot) {
         if let Some(release) = truth.slots[slot as usize] {
             truth.trial &= !only(release);
             truth.good &= !only(release);
@@ -639,7 +646,7 @@ mod tests {
     use super::*;
     use crate::engine::Setting;
     use crate::story::{Catalogue, OTHER_CLASS, V1, V2};
-    use crate::world::Ground;
+    use crate::world::DeviceMap;
 
     /// A device on which V1 is installed, and starts on trial.
     fn trial(setting: &Setting<'_>) -> (RamDisk, Started) {
@@ -659,14 +666,14 @@ mod tests {
         let catalogue = Catalogue::new().expect("releases");
         let setting = Setting {
             device: catalogue.publisher.device(),
-            ground: Ground::new(Geometry::disk(512, 0), &[Slot::A, Slot::B], 48 << 10),
+            ground: DeviceMap::new(Geometry::disk(512, 0), &[Slot::A, Slot::B], 48 << 10),
             tries: 2,
             bundles: catalogue.releases.iter().map(|release| release.bundle.clone()).collect(),
         };
-        let known = Known::new(&setting, &catalogue.releases);
+        let known = Published::new(&setting, &catalogue.releases);
         let (disk, right) = trial(&setting);
-        let truth = Truth { trial: only(V1), record: Written::Yes, ..Truth::default() };
-        let judge = |change: &dyn Fn(&mut Truth, &mut Started, &mut [Floor; 2])| {
+        let truth = History { trial: only(V1), record: Written::Yes, ..History::default() };
+        let judge = |change: &dyn Fn(&mut History, &mut Started, &mut [Floor; 2])| {
             let (mut truth, mut started, mut store) =
                 (truth.clone(), right.clone(), [Floor::default(); 2]);
             change(&mut truth, &mut started, &mut store);
@@ -683,7 +690,7 @@ mod tests {
         };
         assert_eq!(judge(&|_, _, _| {}), None);
 
-        let lost = judge(&|_, started, _| started.report.record = Choice::Lost);
+        let lost = judge(&|_, started, _| started.report.record = RecordStatus::Lost);
         assert_eq!(lost, Some(Promise::Record));
         assert_eq!(judge(&|_, started, _| started.proof = None), Some(Promise::Boots));
 
@@ -701,25 +708,26 @@ mod tests {
 
         let confirmed = Some(Promise::Confirmed);
         assert_eq!(judge(&|truth, _, _| truth.trial = 0), confirmed);
-        let claims = |claim: Claim| {
-            move |truth: &mut Truth, started: &mut Started, _: &mut [Floor; 2]| {
+        let claims = |kind: CandidateKind| {
+            move |truth: &mut History, started: &mut Started, _: &mut [Floor; 2]| {
                 (truth.good, truth.sure) = (only(V2), only(V2));
-                started.report.lines.last_mut().expect("it has one").candidate.claim = claim;
+                started.report.lines.last_mut().expect("it has one").candidate.kind = kind;
             }
         };
-        assert_eq!(judge(&claims(Claim::Good)), confirmed);
+        assert_eq!(judge(&claims(CandidateKind::Good)), confirmed);
         // Nothing else is good, so the floor must have risen to what starts.
         let good = |floor: Floor| {
-            move |truth: &mut Truth, started: &mut Started, _: &mut [Floor; 2]| {
+            move |truth: &mut History, started: &mut Started, _: &mut [Floor; 2]| {
                 truth.good = only(V1);
-                started.report.lines.last_mut().expect("it has one").candidate.claim = Claim::Good;
+                started.report.lines.last_mut().expect("it has one").candidate.kind =
+                    CandidateKind::Good;
                 *started.record.body.floor_of_mut(SlotKind::Update) = floor;
             }
         };
         assert_eq!(judge(&good(Floor::default())), verified);
         assert_eq!(judge(&good(known.releases[V1].floor)), None);
         // A last resort is right where nothing better is whole.
-        assert_eq!(judge(&claims(Claim::LastResort)), None);
+        assert_eq!(judge(&claims(CandidateKind::LastResort)), None);
         let raised = judge(&|truth, started, _| {
             truth.sure = only(V1);
             *started.record.body.floor_of_mut(SlotKind::Update) = high;

@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use stillboot::format::Slot;
 use stillboot::layout::{Part, Region};
 
-use crate::engine::Act;
+use crate::engine::MachineRequest;
 use crate::oracle::Promise;
 use crate::story::{Release, Step};
-use crate::world::Ground;
+use crate::world::DeviceMap;
 
 /// How the first power-on after a cut came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Came {
+pub enum CutOutcome {
     /// What was confirmed before the change began runs.
     Old,
     /// What the change leads to runs.
@@ -28,7 +28,7 @@ pub enum Came {
     Broken,
 }
 
-impl Came {
+impl CutOutcome {
     /// All, in the order of the legend.
     pub const ALL: [Self; 5] = [Self::Old, Self::New, Self::Recovery, Self::Nothing, Self::Broken];
 
@@ -96,7 +96,7 @@ pub struct Run {
     /// The same at the last of them.
     pub last: u64,
     /// How they came out.
-    pub came: Came,
+    pub came: CutOutcome,
     /// How many they are.
     pub count: u64,
 }
@@ -121,7 +121,7 @@ pub struct Operation {
 impl Operation {
     /// Cuts that came out so.
     #[must_use]
-    pub fn count(&self, came: Came) -> u64 {
+    pub fn count(&self, came: CutOutcome) -> u64 {
         self.runs.iter().filter(|run| run.came == came).map(|run| run.count).sum()
     }
 
@@ -197,9 +197,9 @@ pub struct Picture {
     pub stages: Vec<Stage>,
     /// By the rows of the table of faults, second cuts included.
     pub tallies: BTreeMap<&'static str, Tally>,
-    /// Points that [`Came::Old`] to [`Came::Broken`] name, in that order.
-    pub came: [u64; Came::ALL.len()],
-    open: Vec<(Lost, Way, u64, Came)>,
+    /// Points that [`CutOutcome::Old`] to [`CutOutcome::Broken`] name, in that order.
+    pub came: [u64; CutOutcome::ALL.len()],
+    open: Vec<(Lost, Way, u64, CutOutcome)>,
     broken: Option<String>,
 }
 
@@ -219,7 +219,7 @@ impl Picture {
             before,
             stages: Vec::new(),
             tallies: BTreeMap::new(),
-            came: [0; Came::ALL.len()],
+            came: [0; CutOutcome::ALL.len()],
             open: Vec::new(),
             broken: None,
         }
@@ -231,7 +231,7 @@ impl Picture {
     }
 
     /// A cut at the operation that [`Picture::end_operation`] names.
-    pub fn mark(&mut self, lost: Lost, way: Way, bytes: u64, came: Came) {
+    pub fn mark(&mut self, lost: Lost, way: Way, bytes: u64, came: CutOutcome) {
         self.came[came as usize] += 1;
         self.open.push((lost, way, bytes, came));
     }
@@ -246,14 +246,14 @@ impl Picture {
     /// `components` says where the components of a slot begin.
     pub fn end_operation(
         &mut self,
-        act: &Act,
-        ground: &Ground,
+        act: &MachineRequest,
+        ground: &DeviceMap,
         components: &dyn Fn(Slot) -> Option<u64>,
     ) {
         let (kind, offset, len) = match act {
-            Act::Write(offset, bytes) => (Kind::Write, *offset, bytes.len() as u64),
-            Act::Erase(offset, len) => (Kind::Erase, *offset, *len),
-            Act::RaiseFloor(..) => (Kind::Floor, 0, 0),
+            MachineRequest::Write(offset, bytes) => (Kind::Write, *offset, bytes.len() as u64),
+            MachineRequest::Erase(offset, len) => (Kind::Erase, *offset, *len),
+            MachineRequest::RaiseFloor(..) => (Kind::Floor, 0, 0),
             _ => (Kind::Flush, 0, 0),
         };
         let place = match kind {
@@ -296,7 +296,7 @@ impl Picture {
     }
 }
 
-fn place_of(ground: &Ground, components: &dyn Fn(Slot) -> Option<u64>, offset: u64) -> Place {
+fn place_of(ground: &DeviceMap, components: &dyn Fn(Slot) -> Option<u64>, offset: u64) -> Place {
     let holds = |region: Region| {
         let place = ground.place(region);
         (place..place + region.len).contains(&offset)
@@ -362,17 +362,18 @@ mod tests {
 
     #[test]
     fn neighbours_that_came_out_alike_are_one_run() {
-        let ground = Ground::new(Geometry::disk(512, 0), &[Slot::A, Slot::B], 48 << 10);
+        let ground = DeviceMap::new(Geometry::disk(512, 0), &[Slot::A, Slot::B], 48 << 10);
         let mut picture = Picture::new("story", "medium", &[Slot::A], Vec::new());
         picture.begin_stage("step".into());
         let offset = ground.record(1).offset;
-        picture.mark(Lost::Nothing, Way::Before, 0, Came::Old);
-        picture.mark(Lost::Nothing, Way::After, 0, Came::New);
+        picture.mark(Lost::Nothing, Way::Before, 0, CutOutcome::Old);
+        picture.mark(Lost::Nothing, Way::After, 0, CutOutcome::New);
         for bytes in [3, 1, 2, 4] {
-            let came = if bytes < 3 { Came::Old } else { Came::New };
+            let came = if bytes < 3 { CutOutcome::Old } else { CutOutcome::New };
             picture.mark(Lost::Nothing, Way::Prefix, bytes, came);
         }
-        picture.end_operation(&Act::Write(offset, vec![0; 5].into()), &ground, &|_| None);
+        picture
+            .end_operation(&MachineRequest::Write(offset, vec![0; 5].into()), &ground, &|_| None);
         let operation = &picture.stages[0].operations[0];
         assert_eq!(operation.place, Place::Record(1));
         let runs: Vec<_> =
@@ -380,19 +381,19 @@ mod tests {
         assert_eq!(
             runs,
             [
-                (Way::Before, 0, 0, Came::Old),
-                (Way::Prefix, 1, 2, Came::Old),
-                (Way::Prefix, 3, 4, Came::New),
-                (Way::After, 0, 0, Came::New),
+                (Way::Before, 0, 0, CutOutcome::Old),
+                (Way::Prefix, 1, 2, CutOutcome::Old),
+                (Way::Prefix, 3, 4, CutOutcome::New),
+                (Way::After, 0, 0, CutOutcome::New),
             ]
         );
-        assert_eq!((operation.count(Came::Old), operation.cuts()), (3, 6));
+        assert_eq!((operation.count(CutOutcome::Old), operation.cuts()), (3, 6));
         assert_eq!(picture.came, [3, 3, 0, 0, 0]);
     }
 
     #[test]
     fn places_are_named_by_the_layout() {
-        let ground = Ground::new(Geometry::disk(512, 0), &[Slot::A, Slot::B], 48 << 10);
+        let ground = DeviceMap::new(Geometry::disk(512, 0), &[Slot::A, Slot::B], 48 << 10);
         let slots = ground.slots();
         let layout = ground.layout(&slots).expect("the ground is sound");
         let region = slots[1].regions[0].region;

@@ -10,7 +10,9 @@ use stillboot::layout::Part;
 
 use crate::explore::{Finding, Summary};
 use crate::oracle::{self, Promise};
-use crate::picture::{Area, Came, Kind, Lost, Operation, Picture, Place, Run, Stage, Tally, Way};
+use crate::picture::{
+    Area, CutOutcome, Kind, Lost, Operation, Picture, Place, Run, Stage, Tally, Way,
+};
 
 /// What the page says of itself.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +84,7 @@ impl Page<'_> {
         let cuts = counts.depth_one + counts.depth_two;
         let came = sum_of(&summary.pictures);
         let all: u64 = came.iter().sum();
-        let nothing = came[Came::Nothing as usize];
+        let nothing = came[CutOutcome::Nothing as usize];
         let verdict = match (counts.broken, nothing) {
             (0, 0) => "It always still booted.".to_owned(),
             (0, _) => "Whenever anything whole was on the disk, it still booted.".to_owned(),
@@ -120,7 +122,7 @@ impl Page<'_> {
         self.put("<h2>What ran after one cut</h2>");
         self.bar(&came, "bar");
         self.put("<ul class=key>");
-        for (kind, count) in Came::ALL.into_iter().zip(came) {
+        for (kind, count) in CutOutcome::ALL.into_iter().zip(came) {
             self.add(format_args!(
                 "<li><i class=\"{}\"></i><b>{}</b> <span>{}</span> <span class=muted>{}</span></li>",
                 class_of(kind),
@@ -151,13 +153,13 @@ impl Page<'_> {
     }
 
     /// Shares of all as one bar.
-    fn bar(&mut self, came: &[u64; Came::ALL.len()], class: &str) {
+    fn bar(&mut self, came: &[u64; CutOutcome::ALL.len()], class: &str) {
         let all: u64 = came.iter().sum();
         if all == 0 {
             return;
         }
         self.add(format_args!("<div class={class}>"));
-        for (kind, count) in Came::ALL.into_iter().zip(came) {
+        for (kind, count) in CutOutcome::ALL.into_iter().zip(came) {
             if *count > 0 {
                 self.add(format_args!(
                     "<i class=\"{}\" style=flex:{} title=\"{}: {}\"></i>",
@@ -400,7 +402,7 @@ impl Drawing<'_> {
                 let _ = write!(out, "<path class={class} d=\"{path}\"/>");
             }
         }
-        for (came, path) in Came::ALL.into_iter().zip(&shapes.marks) {
+        for (came, path) in CutOutcome::ALL.into_iter().zip(&shapes.marks) {
             if !path.is_empty() {
                 let _ = write!(out, "<path class=\"k {}\" d=\"{path}\"/>", class_of(came));
             }
@@ -458,7 +460,7 @@ struct Shapes {
     erases: String,
     flushes: String,
     floors: String,
-    marks: [String; Came::ALL.len()],
+    marks: [String; CutOutcome::ALL.len()],
 }
 
 /// Width of an operation: three columns where it can be torn, else one.
@@ -521,7 +523,7 @@ fn describe(at: usize, operation: &Operation) -> String {
     };
     text.push('\n');
     let mut separator = "";
-    for came in Came::ALL {
+    for came in CutOutcome::ALL {
         let count = operation.count(came);
         if count > 0 {
             let _ = write!(text, "{separator}{count} {}", came.name());
@@ -531,28 +533,28 @@ fn describe(at: usize, operation: &Operation) -> String {
     text
 }
 
-const fn class_of(came: Came) -> &'static str {
+const fn class_of(came: CutOutcome) -> &'static str {
     match came {
-        Came::Old => "o",
-        Came::New => "w",
-        Came::Recovery => "r",
-        Came::Nothing => "e",
-        Came::Broken => "b",
+        CutOutcome::Old => "o",
+        CutOutcome::New => "w",
+        CutOutcome::Recovery => "r",
+        CutOutcome::Nothing => "e",
+        CutOutcome::Broken => "b",
     }
 }
 
-const fn meaning(came: Came) -> &'static str {
+const fn meaning(came: CutOutcome) -> &'static str {
     match came {
-        Came::Old => "the old version",
-        Came::New => "the new version",
-        Came::Recovery => "recovery",
-        Came::Nothing => "nothing was whole yet",
-        Came::Broken => "broken",
+        CutOutcome::Old => "the old version",
+        CutOutcome::New => "the new version",
+        CutOutcome::Recovery => "recovery",
+        CutOutcome::Nothing => "nothing was whole yet",
+        CutOutcome::Broken => "broken",
     }
 }
 
-fn sum_of(pictures: &[Picture]) -> [u64; Came::ALL.len()] {
-    let mut sum = [0; Came::ALL.len()];
+fn sum_of(pictures: &[Picture]) -> [u64; CutOutcome::ALL.len()] {
+    let mut sum = [0; CutOutcome::ALL.len()];
     for picture in pictures {
         sum.iter_mut().zip(picture.came).for_each(|(sum, more)| *sum += more);
     }
@@ -654,9 +656,12 @@ mod tests {
         let tried = summary.pictures.iter().flat_map(|picture| picture.tallies.values());
         assert_eq!(tried.map(|tally| tally.points).sum::<u64>(), summary.counts.points());
         let came = sum_of(&summary.pictures);
-        assert!(came[Came::Old as usize] > 0 && came[Came::New as usize] > 0, "{came:?}");
-        assert!(came[Came::Recovery as usize] > 0, "{came:?}");
-        assert_eq!(came[Came::Broken as usize], 0);
+        assert!(
+            came[CutOutcome::Old as usize] > 0 && came[CutOutcome::New as usize] > 0,
+            "{came:?}"
+        );
+        assert!(came[CutOutcome::Recovery as usize] > 0, "{came:?}");
+        assert_eq!(came[CutOutcome::Broken as usize], 0);
 
         let page = html(&summary, &ABOUT);
         for name in ["id=update-store", "id=recovery", "m-nor32", "m-cache512 checked"] {
@@ -683,7 +688,7 @@ mod tests {
             Effort { tears: 2, second_every: 0, fault_every: 40, draws: true, ..Effort::QUICK };
         let summary = explore(&catalogue, &stories, &media, effort, 2, &|_, _| {});
         let came = sum_of(&summary.pictures);
-        let nothing = came[Came::Nothing as usize];
+        let nothing = came[CutOutcome::Nothing as usize];
         assert!(nothing > 0, "{came:?}");
         let page = html(&summary, &About { sample: Some("a sample: some cuts"), ..ABOUT });
         let all = summary.counts.depth_one + summary.counts.depth_two;

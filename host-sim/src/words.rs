@@ -5,38 +5,38 @@ use std::fmt::{self, Display};
 use stillboot::boot::Report;
 use stillboot::install::{InstallError, Installed};
 use stillboot::operate::{Answer, OperateError, Request};
-use stillboot::record::Choice;
-use stillboot::select::Claim;
+use stillboot::record::RecordStatus;
+use stillboot::select::CandidateKind;
 
 use crate::disk::{Cut, Tear};
-use crate::engine::Back;
+use crate::engine::HandoverFailure;
 use crate::fault::Fault;
 use crate::story::Step;
-use crate::walk::event::{Loss, Offer, What};
+use crate::walk::event::{Loss, ReleaseChoice, What};
 
 /// What a power-on came to.
 pub fn power_on(report: &Report) -> String {
     let record = match report.record {
-        Choice::Current { copy } => format!("copy {copy} of the record"),
-        Choice::Newer => "a record of a later version".into(),
-        Choice::Factory => "no record yet".into(),
-        Choice::Lost => "the record is lost".into(),
+        RecordStatus::Current { copy } => format!("copy {copy} of the record"),
+        RecordStatus::Newer => "a record of a later version".into(),
+        RecordStatus::Factory => "no record yet".into(),
+        RecordStatus::Lost => "the record is lost".into(),
     };
     let line = |line: &stillboot::boot::Line| {
-        format!("{} as {}: {}", line.candidate.slot, claim(line.candidate.claim), line.reason)
+        format!("{} as {}: {}", line.candidate.slot, kind(line.candidate.kind), line.reason)
     };
     let lines: Vec<_> = report.lines.iter().map(line).collect();
     format!("power on: {record}; {}", lines.join("; "))
 }
 
 /// On what grounds a slot is tried.
-pub const fn claim(claim: Claim) -> &'static str {
-    match claim {
-        Claim::Trial => "a trial",
-        Claim::Good => "good",
-        Claim::Suspect => "a suspect",
-        Claim::Recovery => "recovery",
-        Claim::LastResort => "last resort",
+pub const fn kind(kind: CandidateKind) -> &'static str {
+    match kind {
+        CandidateKind::Trial => "a trial",
+        CandidateKind::Good => "good",
+        CandidateKind::Suspect => "a suspect",
+        CandidateKind::Recovery => "recovery",
+        CandidateKind::LastResort => "last resort",
     }
 }
 
@@ -135,8 +135,10 @@ impl Display for What {
             Self::PowerOn { watchdog, back } => {
                 f.write_str(if *watchdog { "a watchdog resets" } else { "the power comes on" })?;
                 match back {
-                    Some(Back::Returned) => f.write_str(", the image returns"),
-                    Some(Back::NotStarted) => f.write_str(", the image cannot be started"),
+                    Some(HandoverFailure::Returned) => f.write_str(", the image returns"),
+                    Some(HandoverFailure::NotStarted) => {
+                        f.write_str(", the image cannot be started")
+                    }
                     None => Ok(()),
                 }
             }
@@ -170,7 +172,7 @@ impl Display for What {
     }
 }
 
-impl Display for Offer {
+impl Display for ReleaseChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Next => f.write_str("the next release"),

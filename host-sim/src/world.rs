@@ -12,27 +12,27 @@ use stillboot::driver::{
 use stillboot::format::record::LEN_MAX;
 use stillboot::format::{BootProof, Floor, Manifest, Record, Role, Slot, SlotKind, Statement};
 use stillboot::install::{
-    Install, InstallConfig, InstallError, Installed, Offer, Permission, Reuse, Running,
+    Install, InstallConfig, InstallError, Installed, Permission, Reuse, Running, Update,
 };
 use stillboot::layout::{Area, Layout, LayoutError, Region, SlotLayout, SlotRegion};
 use stillboot::operate::{Answer, Operate, OperateError, Request};
-use stillboot::record::{Choice, CopyState};
+use stillboot::record::{CopyState, RecordStatus};
 use stillboot::verify::{Device, SoftSha256, Verified};
 use stillboot_policy::{self as policy, Clock, Facts, Policy, Verdict};
 
 /// Where everything stands on a simulated device.
 #[derive(Clone, Debug)]
-pub struct Ground {
+pub struct DeviceMap {
     geometries: Vec<Geometry>,
     /// Places of the record, or blocks of the log.
     places: Vec<Region>,
     is_log: bool,
-    slots: Vec<GroundSlot>,
+    slots: Vec<SlotMap>,
 }
 
 /// Where one slot stands.
 #[derive(Clone, Debug)]
-struct GroundSlot {
+struct SlotMap {
     slot: Slot,
     head: Option<Region>,
     index: Option<Region>,
@@ -45,7 +45,7 @@ const HEAD_LEN: u64 = 2048;
 /// Places of the record, or blocks of a log.
 const PLACES: u64 = 3;
 
-impl Ground {
+impl DeviceMap {
     /// The record in three places at the start of one device, then `slots`, each of `slot_bytes` with
     /// its head at the end. The device's capacity is made to fit.
     #[must_use]
@@ -59,7 +59,7 @@ impl Ground {
         let mut placed = Vec::new();
         for slot in slots {
             let data = slot_bytes - head;
-            placed.push(GroundSlot {
+            placed.push(SlotMap {
                 slot: *slot,
                 head: Some(region(at + data, head)),
                 index: None,
@@ -93,7 +93,7 @@ impl Ground {
         let slot = |(number, slot): (usize, &Slot)| {
             let at = blocks * log_bytes + number as u64 * slot_bytes;
             let regions = vec![SlotRegion { region: region(at, slot_bytes), roles: &[] }];
-            GroundSlot { slot: *slot, head: None, index: None, regions }
+            SlotMap { slot: *slot, head: None, index: None, regions }
         };
         geometry.capacity_bytes = blocks * log_bytes + slots.len() as u64 * slot_bytes;
         Self {
@@ -193,7 +193,7 @@ impl Ground {
     #[must_use]
     pub fn slots(&self) -> Vec<SlotLayout<'_>> {
         let mut layouts = Vec::new();
-        for GroundSlot { slot, head, index, regions } in &self.slots {
+        for SlotMap { slot, head, index, regions } in &self.slots {
             layouts.push(SlotLayout { slot: *slot, head: *head, index: *index, regions });
         }
         layouts
@@ -351,7 +351,7 @@ pub struct SimHost {
 }
 
 impl InstallHost for SimHost {
-    fn judge(&mut self, offer: &Offer<'_>) -> Permission {
+    fn judge(&mut self, offer: &Update<'_>) -> Permission {
         let facts = Facts {
             manifest: offer.manifest,
             statements: &self.statements,
@@ -367,7 +367,7 @@ impl InstallHost for SimHost {
 }
 
 /// The record as it stands, which copy is authoritative, and what each copy is.
-pub type RecordView = (Record, Choice, Vec<CopyState>);
+pub type RecordView = (Record, RecordStatus, Vec<CopyState>);
 
 /// What one power-on came to.
 #[derive(Debug)]
@@ -398,7 +398,7 @@ pub struct World<'a, D> {
     /// Whom the device trusts and which it is.
     pub device: Device<'a>,
     /// Where everything stands.
-    pub ground: Ground,
+    pub ground: DeviceMap,
     /// Its disks.
     pub disks: Vec<D>,
     /// Its store, if it has one.
@@ -418,7 +418,7 @@ pub struct World<'a, D> {
 impl<'a, D: BlockDevice> World<'a, D> {
     /// A device with these disks, one per geometry of `ground`.
     #[must_use]
-    pub fn new(device: Device<'a>, ground: Ground, disks: Vec<D>) -> Self {
+    pub fn new(device: Device<'a>, ground: DeviceMap, disks: Vec<D>) -> Self {
         Self {
             device,
             ground,

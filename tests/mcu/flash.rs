@@ -8,7 +8,7 @@ use stillboot::boot::{Boot, BootConfig, Event};
 use stillboot::device::BlockDevice;
 use stillboot::driver::{self, InstallHost, Memory, NoStore, Stream};
 use stillboot::format::{BootProof, Role, Slot, envelope};
-use stillboot::install::{Install, InstallConfig, Offer, Permission, Reuse, Running};
+use stillboot::install::{Install, InstallConfig, Permission, Reuse, Running, Update};
 use stillboot::layout::Part;
 use stillboot::operate::{Operate, Request};
 use stillboot::verify::SoftSha256;
@@ -125,7 +125,7 @@ fn disk_with(content: &[u8]) -> RamDisk {
 struct Anything;
 
 impl InstallHost for Anything {
-    fn judge(&mut self, _offer: &Offer<'_>) -> Permission {
+    fn judge(&mut self, _offer: &Update<'_>) -> Permission {
         Permission::Proceed
     }
 }

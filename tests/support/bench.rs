@@ -8,7 +8,7 @@ use stillboot::format::{BootProof, Record, Slot};
 use stillboot::install::{Install, InstallConfig, InstallError, Installed, Reuse, Running};
 use stillboot::layout::{Area, Layout, LayoutError, Region, SlotLayout, SlotRegion};
 use stillboot::operate::{Answer, Operate, OperateError, Request};
-use stillboot::record::{Choice, CopyState};
+use stillboot::record::{CopyState, RecordStatus};
 use stillboot::verify::{Device, SoftSha256};
 use stillboot_sim::world::{Bytes, HeapMemory, SimHost, SimStore};
 
@@ -170,7 +170,7 @@ impl<'a, D: BlockDevice> Bench<'a, D> {
     pub fn operate(
         &mut self,
         request: Request,
-    ) -> Result<(Answer, Record, Choice, Vec<CopyState>), OperateError> {
+    ) -> Result<(Answer, Record, RecordStatus, Vec<CopyState>), OperateError> {
         let operate = |layout: &Layout<'_>, disks: &mut [&mut dyn BlockDevice]| {
             let mut machine = Operate::new(layout, request);
             let mut buffer = vec![0; Operate::buffer_len_min(layout)];

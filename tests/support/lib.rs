@@ -10,7 +10,7 @@ use stillboot::format::{BootProof, Manifest, Slot, SlotState};
 use stillboot::layout::{Part, Region};
 use stillboot::operate::Request;
 use stillboot_sim::disk::RamDisk;
-use stillboot_sim::{Ground, Publisher, World};
+use stillboot_sim::{DeviceMap, Publisher, World};
 
 /// A world on RAM disks.
 pub type RamWorld<'a> = World<'a, RamDisk>;
@@ -49,7 +49,7 @@ pub fn media() -> Vec<(&'static str, Geometry)> {
 /// A blank device of `publisher` with these slots.
 #[must_use]
 pub fn blank<'a>(publisher: &'a Publisher, geometry: Geometry, slots: &[Slot]) -> RamWorld<'a> {
-    let ground = Ground::new(geometry, slots, 128 << 10);
+    let ground = DeviceMap::new(geometry, slots, 128 << 10);
     let disks =
         ground.geometries().iter().map(|g| RamDisk::new(*g, g.erased.unwrap_or(0))).collect();
     World::new(publisher.device(), ground, disks)

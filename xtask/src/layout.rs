@@ -87,7 +87,7 @@ struct Left {
 }
 
 /// One layout of a chip.
-struct Plan {
+struct ChipPlan {
     shape: &'static str,
     /// Bytes for the image, in each of two slots.
     usable: u64,
@@ -132,7 +132,7 @@ impl Chip {
     }
 
     /// The layout that leaves the most.
-    fn plan(&self) -> Result<Plan> {
+    fn plan(&self) -> Result<ChipPlan> {
         let best = [self.blocks(), self.log()].into_iter().flatten();
         best.max_by_key(|plan| plan.usable)
             .with_context(|| format!("nothing fits on {}", self.name))
@@ -150,7 +150,7 @@ impl Chip {
     }
 
     /// Every part in sectors of its own, all of one size.
-    fn blocks(&self) -> Option<Plan> {
+    fn blocks(&self) -> Option<ChipPlan> {
         let left = self.left();
         let sector = left.last()?.bytes;
         let device = (left.len() - 1) as u8;
@@ -185,16 +185,16 @@ impl Chip {
             parts.push((format!("slot {name}: index"), at(start + pages), index * sector));
             parts.push((format!("slot {name}: head"), at(start + slot), head * sector));
         }
-        Some(Plan { shape: "blocks", usable, parts })
+        Some(ChipPlan { shape: "blocks", usable, parts })
     }
 
     /// Metadata in a log of two blocks, in the smallest sectors that are left; images in the largest.
-    fn log(&self) -> Option<Plan> {
+    fn log(&self) -> Option<ChipPlan> {
         let left = self.left();
         let geometries = self.geometries();
         let large = left.len() - 1;
         let sector = left[large].bytes;
-        let mut best: Option<Plan> = None;
+        let mut best: Option<ChipPlan> = None;
         // In sectors of its own kind where there are any, else in front of the images.
         let shortest = LOG_LEN_MIN.div_ceil(sector);
         for log_sectors in shortest..shortest + 8 {
@@ -254,7 +254,7 @@ impl Chip {
                 let start = at(large as u8, start(number) * sector);
                 parts.push((format!("slot {name}: image"), start, pages * sector));
             }
-            best = Some(Plan { shape: "log", usable, parts });
+            best = Some(ChipPlan { shape: "log", usable, parts });
         }
         best
     }

@@ -12,7 +12,7 @@ use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use stillboot::driver::{self, InstallHost, Memory, NoStore, Source, SourceError};
 use stillboot::format::{Architecture, BootProof, Digest, Manifest, Record, Role, Slot, SlotKind};
 use stillboot::install::{
-    Install, InstallConfig, InstallError, Installed, Offer, Permission, Progress, Reuse, Running,
+    Install, InstallConfig, InstallError, Installed, Permission, Progress, Reuse, Running, Update,
 };
 use stillboot::layout::{Region, SlotLayout};
 use stillboot::operate::{Answer, Operate, OperateError, Request};
@@ -586,7 +586,7 @@ impl Host {
 }
 
 impl InstallHost for Host {
-    fn judge(&mut self, offer: &Offer<'_>) -> Permission {
+    fn judge(&mut self, offer: &Update<'_>) -> Permission {
         // Without a clock: what is accepted must not depend on when the demo is run.
         let facts = Facts {
             manifest: offer.manifest,

@@ -12,14 +12,14 @@ use crate::device::DeviceError;
 use crate::format::{Manifest, Mark, MarkKind, Record, Slot};
 use crate::io::{Io, IoResult, Step};
 use crate::layout::{Layout, LayoutError, PLACES_MAX, Part, Region};
-use crate::record::{Choice, CopyState};
+use crate::record::{CopyState, RecordStatus};
 use crate::units::round;
 
 /// The result of a step of reading or writing the record.
 pub(crate) enum Outcome {
     /// All copies are read. The record is the authoritative one, or the default where there is
     /// none.
-    Read(Choice),
+    Read(RecordStatus),
     /// The record is written and durable.
     Written,
     /// The record is not written. The earlier one is still in force.

@@ -1,7 +1,7 @@
 //! Marks in erase blocks of their own, and room that is made ready for heads and indexes.
 
 use crate::device::DeviceError;
-use crate::format::{Mark, MarkKind, Slot, header};
+use crate::format::{Mark, MarkKind, Slot, mark};
 use crate::io::{Io, IoResult, Step};
 use crate::layout::{Layout, Part, Region};
 
@@ -88,13 +88,13 @@ impl Parts {
         };
         let Ok(region) = layout.part(self.slot, part) else { return Step::Done(Ok(())) };
         let geometry = layout.geometry(region.device);
-        let (at, end) = (self.at, self.at + header::LEN);
+        let (at, end) = (self.at, self.at + mark::LEN);
         match phase {
             // Where erasing does nothing, zeros destroy the mark.
             Phase::Erase(part) if geometry.erased.is_none() => {
                 self.phase = Phase::Zero(part);
                 buffer[at..end].fill(0);
-                Step::Io(Io::write_padded(geometry, region, buffer, at, header::LEN))
+                Step::Io(Io::write_padded(geometry, region, buffer, at, mark::LEN))
             }
             Phase::Erase(Part::Commit) | Phase::Zero(Part::Commit) => {
                 self.erase(layout, Phase::Erase(Part::Confirmed), Part::Confirmed)
@@ -106,9 +106,9 @@ impl Parts {
             Phase::MarkErase => {
                 self.phase = Phase::MarkWrite;
                 buffer[at..end].copy_from_slice(&self.mark.emit());
-                Step::Io(Io::write_padded(geometry, region, buffer, at, header::LEN))
+                Step::Io(Io::write_padded(geometry, region, buffer, at, mark::LEN))
             }
-            Phase::MarkWrite if !crate::canary::Canary::NoFlushBeforeSwitch.sings() => {
+            Phase::MarkWrite if !crate::canary::Canary::NoFlushBeforeSwitch.is_on() => {
                 self.phase = Phase::MarkFlush;
                 Step::Io(Io::Flush { device: region.device })
             }
@@ -116,7 +116,7 @@ impl Parts {
             // before.
             Phase::MarkWrite | Phase::MarkFlush => {
                 self.phase = Phase::MarkCheck;
-                Step::Io(Io::read(geometry, region, header::LEN, at))
+                Step::Io(Io::read(geometry, region, mark::LEN, at))
             }
             Phase::MarkCheck => Step::Done(match Mark::parse(self.mark.kind, &buffer[at..end]) {
                 Ok(found) if found == self.mark => Ok(()),

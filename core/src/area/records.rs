@@ -9,7 +9,7 @@ use crate::device::DeviceError;
 use crate::format::{Record, record};
 use crate::io::{Io, IoResult, Step};
 use crate::layout::{Layout, PLACES_MAX};
-use crate::record::{Choice, CopyState, SEQUENCE_AFTER_LOSS, choose, gap, inspect_into};
+use crate::record::{CopyState, RecordStatus, SEQUENCE_AFTER_LOSS, choose, gap, inspect_into};
 
 /// The byte that is written over a destroyed copy, and the number of such bytes: the header.
 const RUINED: u8 = 0x55;
@@ -114,23 +114,23 @@ impl Records {
         self.tried = self.current.map_or(0, |current| 1 << current);
         (self.failure, self.stops) = (None, stops);
         self.copy = match self.current {
-            _ if Canary::SingleRecordCopy.sings() => 0,
+            _ if Canary::SingleRecordCopy.is_on() => 0,
             Some(current) => self.next_place(current, count).unwrap_or(current),
             None => 0,
         };
-        if Canary::WritesOnlyCopy.sings()
+        if Canary::WritesOnlyCopy.is_on()
             && let Some(current) = self.current
             && self.states.iter().any(|state| matches!(state, CopyState::Unreadable(_)))
         {
             self.copy = current;
         }
         let lost = self.current.is_none()
-            && choose(self.states.get(..count.into()).unwrap_or(&[])) != Choice::Factory;
+            && choose(self.states.get(..count.into()).unwrap_or(&[])) != RecordStatus::Factory;
         let floor = if lost { SEQUENCE_AFTER_LOSS } else { 0 };
         record.sequence = self.highest.max(floor) + 1 + gap(&self.states);
         self.purpose = Purpose::Record;
         if record.sequence > record::SEQUENCE_MAX {
-            if Canary::SequenceSaturates.sings() {
+            if Canary::SequenceSaturates.is_on() {
                 record.sequence = record::SEQUENCE_MAX;
             } else {
                 record.sequence = SEQUENCE_AFTER_LOSS;
@@ -280,14 +280,14 @@ impl Records {
             }
             Purpose::Record | Purpose::Renumber => {
                 if let Some(next) = self.next_place(self.copy, count)
-                    && !Canary::OnePlaceOnly.sings()
+                    && !Canary::OnePlaceOnly.is_on()
                 {
                     self.copy = next;
                     return Step::Io(self.erase(layout));
                 }
             }
             Purpose::Supersede => {
-                if let Choice::Current { copy } =
+                if let RecordStatus::Current { copy } =
                     choose(self.states.get(..count.into()).unwrap_or(&[]))
                 {
                     self.current = Some(copy);
@@ -355,7 +355,7 @@ impl Records {
                     return Step::Io(self.read(layout, Phase::Read));
                 }
                 let choice = choose(self.states.get(..count).unwrap_or(&[]));
-                if !matches!(choice, Choice::Current { .. }) {
+                if !matches!(choice, RecordStatus::Current { .. }) {
                     record.clear();
                     self.current = None;
                 }

@@ -6,11 +6,11 @@
 
 mod codes;
 pub mod envelope;
-pub mod header;
 pub mod keyset;
 pub mod kind;
 pub mod log;
 pub mod manifest;
+pub mod mark;
 pub mod names;
 pub mod notes;
 pub mod proof;
@@ -19,12 +19,12 @@ pub mod statement;
 mod wire;
 
 pub use envelope::{Envelope, PayloadType, Signature};
-pub use header::{Mark, MarkKind};
 pub use keyset::{Key, KeyRole, Keyset};
 pub use kind::{KeyKind, KeyName, Rule};
 pub use manifest::{
     Architecture, Channel, Component, Encryption, Epochs, Load, Manifest, Risk, Role,
 };
+pub use mark::{Mark, MarkKind};
 pub use notes::Notes;
 pub use proof::BootProof;
 pub use record::{Failed, Fault, Hold, Record, SlotEntry, SlotState};

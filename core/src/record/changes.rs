@@ -5,7 +5,7 @@ use crate::format::record::{Body, FAILED_MAX, TRIES_MAX};
 use crate::format::{
     BootProof, Digest, Failed, Fault, Manifest, Slot, SlotEntry, SlotKind, SlotState,
 };
-use crate::select::{Candidate, Claim};
+use crate::select::{Candidate, CandidateKind};
 use crate::verify::Verified;
 
 /// The result of a confirmation.
@@ -131,7 +131,7 @@ impl Body {
         }
         entry.state = SlotState::Trying { left: 0, attempt, nonce };
         // If all slots are exhausted, each has its turn.
-        if !Canary::SameOneForEver.sings() {
+        if !Canary::SameOneForEver.is_on() {
             self.rank(slot, false);
         }
         attempt
@@ -358,12 +358,15 @@ impl Body {
     /// suspect. A suspect, and recovery, go behind the other suspects and recovery. Returns whether
     /// anything changed.
     pub(crate) fn hung(&mut self, candidate: Candidate) -> bool {
-        match candidate.claim {
-            Claim::Good => self.suspect(candidate.slot),
-            Claim::Suspect | Claim::Recovery if !Canary::SameOneForEver.sings() => {
+        match candidate.kind {
+            CandidateKind::Good => self.suspect(candidate.slot),
+            CandidateKind::Suspect | CandidateKind::Recovery if !Canary::SameOneForEver.is_on() => {
                 self.rank(candidate.slot, false)
             }
-            Claim::Suspect | Claim::Recovery | Claim::Trial | Claim::LastResort => false,
+            CandidateKind::Suspect
+            | CandidateKind::Recovery
+            | CandidateKind::Trial
+            | CandidateKind::LastResort => false,
         }
     }
 

@@ -51,7 +51,7 @@ pub enum CopyState {
 /// The result of reading all copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Choice {
+pub enum RecordStatus {
     /// The copy in this place is authoritative.
     Current {
         /// Number of the place, from 0.
@@ -67,12 +67,12 @@ pub enum Choice {
 
 /// Decides which copy is authoritative.
 #[must_use]
-pub fn choose(copies: &[CopyState]) -> Choice {
+pub fn choose(copies: &[CopyState]) -> RecordStatus {
     let mut best: Option<(u64, u8)> = None;
     let (mut any_blank, mut all_new) = (false, true);
     for (place, copy) in (0..).zip(copies) {
         match *copy {
-            CopyState::Newer { .. } => return Choice::Newer,
+            CopyState::Newer { .. } => return RecordStatus::Newer,
             // On a tie the first: equal sequences are equal bytes, unless an attacker forged one.
             CopyState::Valid { sequence } => {
                 if best.is_none_or(|(highest, _)| sequence > highest) {
@@ -90,9 +90,9 @@ pub fn choose(copies: &[CopyState]) -> Choice {
         }
     }
     match best {
-        Some((_, copy)) => Choice::Current { copy },
-        None if all_new && any_blank => Choice::Factory,
-        None => Choice::Lost,
+        Some((_, copy)) => RecordStatus::Current { copy },
+        None if all_new && any_blank => RecordStatus::Factory,
+        None => RecordStatus::Lost,
     }
 }
 

@@ -106,7 +106,7 @@ pub(crate) fn meets(rule: Rule, role: KeyRole, found: u8) -> Result<(), Signatur
     // wrong, because signatures of another role could make up for those.
     let lacking = rule.parts().find(|(kind, _)| !kind.is_supported());
     if let Some((kind, _)) = lacking
-        && !Canary::WeakerKindSuffices.sings()
+        && !Canary::WeakerKindSuffices.is_on()
     {
         return Err(SignatureError::Kind { role, kind });
     }

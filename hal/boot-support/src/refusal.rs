@@ -7,12 +7,12 @@ use stillboot::boot::Event;
 
 /// Why something that verified was not started.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct StartRefusal {
     reason: String,
     is_of_machine: bool,
 }
 
-impl Refusal {
+impl StartRefusal {
     /// The cause is in what should have started: it will be no better the next time.
     #[must_use]
     pub fn of_slot(reason: impl Into<String>) -> Self {
@@ -33,10 +33,10 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for StartRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.reason)
     }
 }
 
-impl core::error::Error for Refusal {}
+impl core::error::Error for StartRefusal {}

@@ -15,8 +15,8 @@ use alloc::string::String;
 use core::fmt::Write as _;
 
 use stillboot::boot::Report;
-use stillboot::record::Choice;
-use stillboot::select::Claim;
+use stillboot::record::RecordStatus;
+use stillboot::select::CandidateKind;
 
 /// The text of a report, with `notes` of the loader itself behind it.
 #[must_use]
@@ -25,8 +25,8 @@ pub fn text(report: &Report, notes: &[String]) -> String {
     // Writing to a string does not fail.
     let _ = writeln!(out, "record: {}", choice_name(report.record));
     for line in &report.lines {
-        let (slot, claim) = (line.candidate.slot, claim_name(line.candidate.claim));
-        let _ = writeln!(out, "slot {slot} ({claim}): {}", line.reason);
+        let (slot, kind) = (line.candidate.slot, candidate_name(line.candidate.kind));
+        let _ = writeln!(out, "slot {slot} ({kind}): {}", line.reason);
     }
     if report.floor_ignored {
         out.push_str("note: a recorded floor above all there is was ignored\n");
@@ -45,24 +45,24 @@ pub fn text(report: &Report, notes: &[String]) -> String {
 
 /// How a boot record was found, in a word.
 #[must_use]
-pub const fn choice_name(choice: Choice) -> &'static str {
+pub const fn choice_name(choice: RecordStatus) -> &'static str {
     match choice {
-        Choice::Current { .. } => "current",
-        Choice::Factory => "factory",
-        Choice::Lost => "lost",
-        Choice::Newer => "newer",
+        RecordStatus::Current { .. } => "current",
+        RecordStatus::Factory => "factory",
+        RecordStatus::Lost => "lost",
+        RecordStatus::Newer => "newer",
     }
 }
 
 /// On what grounds a slot was looked at, in a word.
 #[must_use]
-pub const fn claim_name(claim: Claim) -> &'static str {
-    match claim {
-        Claim::Trial => "trial",
-        Claim::Good => "good",
-        Claim::Suspect => "suspect",
-        Claim::Recovery => "recovery",
-        Claim::LastResort => "last resort",
+pub const fn candidate_name(kind: CandidateKind) -> &'static str {
+    match kind {
+        CandidateKind::Trial => "trial",
+        CandidateKind::Good => "good",
+        CandidateKind::Suspect => "suspect",
+        CandidateKind::Recovery => "recovery",
+        CandidateKind::LastResort => "last resort",
     }
 }
 
@@ -78,17 +78,17 @@ mod tests {
     #[test]
     fn each_fact_has_its_line() {
         let mut report = Report {
-            record: Choice::Factory,
+            record: RecordStatus::Factory,
             lines: Default::default(),
             floor_ignored: true,
             store_failed: true,
             record_write_failed: Some(DeviceError::ReadOnly),
         };
-        for (slot, claim, reason) in [
-            (Slot::A, Claim::Trial, Reason::Corrupt { role: Role::Kernel }),
-            (Slot::B, Claim::LastResort, Reason::Started),
+        for (slot, kind, reason) in [
+            (Slot::A, CandidateKind::Trial, Reason::Corrupt { role: Role::Kernel }),
+            (Slot::B, CandidateKind::LastResort, Reason::Started),
         ] {
-            report.lines.push(Line { candidate: Candidate { slot, claim }, reason }).unwrap();
+            report.lines.push(Line { candidate: Candidate { slot, kind }, reason }).unwrap();
         }
         let text = text(&report, &["time: 5 ms".into()]);
         assert_eq!(

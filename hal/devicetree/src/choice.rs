@@ -92,7 +92,7 @@ impl fmt::Display for Left<'_> {
 
 /// Why a slot must not be started, for the sake of its tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal<'a> {
+pub enum TreeRefusal<'a> {
     /// It needs a tree and has no set of them.
     NoSet,
     /// Its set is broken.
@@ -101,7 +101,7 @@ pub enum Refusal<'a> {
     Left(Left<'a>),
 }
 
-impl fmt::Display for Refusal<'_> {
+impl fmt::Display for TreeRefusal<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoSet => {
@@ -113,7 +113,7 @@ impl fmt::Display for Refusal<'_> {
     }
 }
 
-impl core::error::Error for Refusal<'_> {}
+impl core::error::Error for TreeRefusal<'_> {}
 
 /// Chooses for a slot with this set, whose manifest may say that it must not start without a tree of
 /// it; `firmware` is what came of reading the firmware's own. Gives the tree, if there is one, and the
@@ -127,15 +127,17 @@ pub fn choose_for_slot<'a>(
     is_required: bool,
     fields: &Fields<'_>,
     firmware: Result<Option<&Fdt<'a>>, FdtError>,
-) -> Result<(Option<Fdt<'a>>, Decision<'a>), Refusal<'a>> {
-    let set = Set::parse(set.ok_or(Refusal::NoSet)?).map_err(Refusal::Set)?;
+) -> Result<(Option<Fdt<'a>>, Decision<'a>), TreeRefusal<'a>> {
+    let set = Set::parse(set.ok_or(TreeRefusal::NoSet)?).map_err(TreeRefusal::Set)?;
     let decision = match firmware {
         Ok(firmware) => choose(&set, fields, firmware),
         Err(error) => Decision::Left(Left::Unreadable(error)),
     };
     match decision {
-        Decision::Tree(entry, _) => Ok((Some(set.fdt(&entry).map_err(Refusal::Set)?), decision)),
-        Decision::Left(reason) if is_required => Err(Refusal::Left(reason)),
+        Decision::Tree(entry, _) => {
+            Ok((Some(set.fdt(&entry).map_err(TreeRefusal::Set)?), decision))
+        }
+        Decision::Left(reason) if is_required => Err(TreeRefusal::Left(reason)),
         Decision::Left(_) => Ok((None, decision)),
     }
 }

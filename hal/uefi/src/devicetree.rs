@@ -10,7 +10,7 @@ use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
 use stillboot::format::BootProof;
-use stillboot_boot_support::refusal::Refusal;
+use stillboot_boot_support::refusal::StartRefusal;
 use stillboot_devicetree::chid::{Fields, Panel};
 use stillboot_devicetree::choice::{Decision, choose_for_slot};
 use stillboot_devicetree::fdt::edit::{Change, PROOF, Value, edit, room};
@@ -47,7 +47,7 @@ pub fn install<'a>(
     set: Option<&'a [u8]>,
     is_required: bool,
     proof: Option<&BootProof>,
-) -> Result<(Option<Installed>, Option<Chosen<'a>>, String), Refusal> {
+) -> Result<(Option<Installed>, Option<Chosen<'a>>, String), StartRefusal> {
     if set.is_none() && !is_required {
         return Ok((None, None, String::new()));
     }
@@ -56,7 +56,7 @@ pub fn install<'a>(
     let fields = Fields { panel: panel(), ..smbios().map_or(Fields::default(), |t| t.fields()) };
     let firmware = firmware.as_ref().map(Option::as_ref).map_err(|error| *error);
     let (tree, name, mut said) =
-        choice(set, is_required, &fields, firmware).map_err(Refusal::of_slot)?;
+        choice(set, is_required, &fields, firmware).map_err(StartRefusal::of_slot)?;
     let Some(tree) = tree else { return Ok((None, None, said)) };
     let fixup = boot::get_handle_for_protocol::<Fixup>().and_then(open::<Fixup>).ok();
     // The kernel reads it after the firmware has gone, and may then have the memory.
@@ -98,9 +98,9 @@ fn made<M: AsRef<[u8]> + AsMut<[u8]>>(
     proof: Option<&BootProof>,
     memory: impl Fn(usize) -> Option<M>,
     fix: impl Fn(&mut M) -> Result<(), (Status, usize)>,
-) -> Result<M, Refusal> {
+) -> Result<M, StartRefusal> {
     let failed = |why: &dyn core::fmt::Display| format!("its device tree is not installed: {why}");
-    let of_machine = |why: &dyn core::fmt::Display| Refusal::of_machine(failed(why));
+    let of_machine = |why: &dyn core::fmt::Display| StartRefusal::of_machine(failed(why));
     let proof = proof.map(BootProof::emit);
     // A proof that came with the tree is not of this power-on: it is replaced or removed.
     let value = proof.as_deref().map_or(Value::Absent, Value::Text);
@@ -110,7 +110,7 @@ fn made<M: AsRef<[u8]> + AsMut<[u8]>>(
     for _ in 0..2 {
         let mut bytes = memory(len).ok_or_else(|| of_machine(&"there is not enough memory"))?;
         edit(tree, &changes, &[], bytes.as_mut())
-            .map_err(|error| Refusal::of_slot(failed(&error)))?;
+            .map_err(|error| StartRefusal::of_slot(failed(&error)))?;
         match fix(&mut bytes) {
             Ok(()) => {}
             Err((Status::BUFFER_TOO_SMALL, needed)) if needed > len && needed <= LEN_MAX => {
@@ -131,14 +131,14 @@ fn made<M: AsRef<[u8]> + AsMut<[u8]>>(
 }
 
 /// Makes the tree in `pages` the one that the kernel finds.
-fn put(pages: Pages, old: *const c_void) -> Result<Installed, Refusal> {
+fn put(pages: Pages, old: *const c_void) -> Result<Installed, StartRefusal> {
     let start = pages.bytes().as_ptr().cast();
     // SAFETY: The pages hold a tree, as this table has to, and stay until `Installed` has put the
     // old one back.
     let put = unsafe { boot::install_configuration_table(&TABLE, start) };
     put.map_err(|error| {
         let status = error.status();
-        Refusal::of_machine(format!("its device tree is not installed: {status}"))
+        StartRefusal::of_machine(format!("its device tree is not installed: {status}"))
     })?;
     Ok(Installed { pages: Some(pages), old })
 }
@@ -356,7 +356,7 @@ mod tests {
     fn made_by(
         memory: usize,
         fix: impl Fn(&mut Vec<u8>) -> Result<(), (Status, usize)>,
-    ) -> Result<Vec<u8>, Refusal> {
+    ) -> Result<Vec<u8>, StartRefusal> {
         let tree = TREE.concat();
         let tree = Fdt::parse(&tree).unwrap();
         let memory = |len| (len <= memory).then(|| std::vec![0xee; len]);

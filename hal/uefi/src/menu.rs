@@ -18,7 +18,7 @@ use stillboot::driver::{self, RollbackStore, StoreError};
 use stillboot::format::{Floor, Slot, SlotKind, SlotState};
 use stillboot::layout::Layout;
 use stillboot::operate::{Operate, Request};
-use stillboot::record::Choice;
+use stillboot::record::RecordStatus;
 use stillboot::verify::{Device, Sha256};
 
 use crate::{console, report, watchdog};
@@ -50,7 +50,7 @@ impl Entry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Menu {
     /// How the boot record was found.
-    pub record: Choice,
+    pub record: RecordStatus,
     /// The slots, in the order of the layout.
     pub entries: Vec<Entry>,
 }
@@ -83,7 +83,7 @@ impl Menu {
     pub fn choose(&self, character: char) -> Option<&Entry> {
         let number = character.to_digit(10)?.checked_sub(1)?;
         let entry = self.entries.get(number as usize)?;
-        let countable = matches!(self.record, Choice::Current { .. });
+        let countable = matches!(self.record, RecordStatus::Current { .. });
         (countable && entry.version.is_ok()).then_some(entry)
     }
 }
@@ -244,7 +244,7 @@ mod tests {
         let mut buffer = vec![0; 64 << 10];
         let menu =
             Menu::read::<SoftSha256>(&device, &layout, &mut disk::lent(devices), &mut buffer);
-        assert_eq!(menu.record, Choice::Factory);
+        assert_eq!(menu.record, RecordStatus::Factory);
         assert_eq!(menu.entries.len(), 3);
         for (character, entry) in "123".chars().zip(&menu.entries) {
             assert!(matches!(entry.version, Err(Reason::Trust(_))), "{entry:?}");
@@ -258,12 +258,12 @@ mod tests {
         let good = entry(SlotState::Good, Ok("1.0.0".into()));
         let broken = entry(SlotState::Good, Err(Reason::Unstable));
         let entries = vec![good.clone(), broken];
-        let menu = Menu { record: Choice::Current { copy: 0 }, entries };
+        let menu = Menu { record: RecordStatus::Current { copy: 0 }, entries };
         assert_eq!(menu.choose('1'), Some(&good));
         for character in ['0', '2', '3', 'x', '\r'] {
             assert_eq!(menu.choose(character), None, "{character}");
         }
-        for record in [Choice::Factory, Choice::Lost, Choice::Newer] {
+        for record in [RecordStatus::Factory, RecordStatus::Lost, RecordStatus::Newer] {
             let menu = Menu { record, ..menu.clone() };
             assert_eq!(menu.choose('1'), None);
         }

@@ -9,7 +9,7 @@ use stillboot::format::manifest::flags;
 use stillboot::format::{BootProof, Digest, Manifest, Role, Slot};
 #[cfg(feature = "tpm")]
 use stillboot_boot_support::measure::{self, Measurement};
-use stillboot_boot_support::refusal::Refusal;
+use stillboot_boot_support::refusal::StartRefusal;
 use stillboot_boot_support::startable::{self, Target};
 use uefi::Status;
 use uefi::runtime::{self, ResetType};
@@ -27,7 +27,7 @@ pub fn hand_over(
     manifest: &Manifest,
     memory: &ComponentMemory,
     report: String,
-) -> Refusal {
+) -> StartRefusal {
     let component = |role| {
         let found = manifest.components_of(proof.slot).find(|(_, c)| c.role == role);
         found.and_then(|(_, c)| memory.component(role, c.length))
@@ -72,16 +72,16 @@ impl<'a> Ready<'a> {
         digest: &Digest,
         manifest: &Manifest,
         component: impl Fn(Role) -> Option<&'a [u8]>,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, StartRefusal> {
         // What lies in memory as a whole was verified for slot A.
         let slot = proof.map_or(Slot::A, |proof| proof.slot);
         let entry = startable::entry(Target::Uefi, manifest, slot)
-            .map_err(|fault| Refusal::of_slot(format!("{fault}")))?
+            .map_err(|fault| StartRefusal::of_slot(format!("{fault}")))?
             .role;
         let is_required = manifest.flags & flags::DTB_REQUIRED != 0;
         let (tree, chosen, mut said) = install_tree(component(Role::Dtbs), is_required, proof)?;
         let image = component(entry).ok_or_else(|| {
-            Refusal::of_machine(format!(
+            StartRefusal::of_machine(format!(
                 "its {entry} is not in the memory that was reserved for it"
             ))
         })?;
@@ -89,15 +89,17 @@ impl<'a> Ready<'a> {
             Role::Kernel => {
                 let cmdline = component(Role::Cmdline).unwrap_or_default();
                 let options = options::load_options(cmdline, proof);
-                Some(options.map_err(|error| Refusal::of_slot(format!("{error}")))?)
+                Some(options.map_err(|error| StartRefusal::of_slot(format!("{error}")))?)
             }
             // A unified image starts as it is, and finds the proof in the variable.
             _ => None,
         };
         let initrd = match component(Role::Initramfs).map(Initrd::offer) {
-            Some(offer) => Some(offer.map_err(|error| Refusal::of_machine(format!("{error}")))?),
+            Some(offer) => {
+                Some(offer.map_err(|error| StartRefusal::of_machine(format!("{error}")))?)
+            }
             None if initrd::is_foreign_on_offer() => {
-                return Err(Refusal::of_machine(format!("{}", initrd::InitrdError::Foreign)));
+                return Err(StartRefusal::of_machine(format!("{}", initrd::InitrdError::Foreign)));
             }
             None => None,
         };
@@ -145,11 +147,11 @@ impl<'a> Ready<'a> {
 }
 
 /// What the firmware says of an image that it does not load.
-fn refused_image(status: Status) -> Refusal {
+fn refused_image(status: Status) -> StartRefusal {
     let reason = format!("the firmware refuses its image: {status}");
     match status {
-        Status::OUT_OF_RESOURCES | Status::DEVICE_ERROR => Refusal::of_machine(reason),
-        _ => Refusal::of_slot(reason),
+        Status::OUT_OF_RESOURCES | Status::DEVICE_ERROR => StartRefusal::of_machine(reason),
+        _ => StartRefusal::of_slot(reason),
     }
 }
 
@@ -170,9 +172,11 @@ fn install_tree<'a>(
     _set: Option<&'a [u8]>,
     is_required: bool,
     _proof: Option<&BootProof>,
-) -> Result<(Tree, Option<Chosen<'a>>, String), Refusal> {
+) -> Result<(Tree, Option<Chosen<'a>>, String), StartRefusal> {
     match is_required {
-        true => Err(Refusal::of_slot("it needs a device tree, which this loader cannot install")),
+        true => {
+            Err(StartRefusal::of_slot("it needs a device tree, which this loader cannot install"))
+        }
         false => Ok((Tree, None, String::new())),
     }
 }

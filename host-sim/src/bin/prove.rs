@@ -18,7 +18,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
-use stillboot_sim::explore::{Counts, Effort, Finding, Summary, Watch, explore_watched, media};
+use stillboot_sim::explore::{Counts, Effort, Finding, Observer, Summary, explore_observed, media};
 use stillboot_sim::hostile;
 use stillboot_sim::oracle::{Broken, Promise};
 use stillboot_sim::story::{Catalogue, stories};
@@ -112,7 +112,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let catalogue = Catalogue::new().map_err(|error| anyhow!("the releases: {error}"))?;
     let watcher = Watcher::new(file, kept, Arc::clone(&stop));
-    let all = explore_watched(&catalogue, &stories(), &media(), sweep.effort, threads, &watcher);
+    let all = explore_observed(&catalogue, &stories(), &media(), sweep.effort, threads, &watcher);
     let (spent, file) = watcher.end()?;
 
     if watcher.is_stopped() {
@@ -450,7 +450,7 @@ impl Watcher {
     }
 }
 
-impl Watch for Watcher {
+impl Observer for Watcher {
     fn planned(&self, _jobs: usize, first_cuts: u64) {
         self.first_cuts_planned.store(first_cuts, Ordering::Relaxed);
     }

@@ -11,7 +11,7 @@ use twox_hash::XxHash3_128;
 use super::formats::head;
 use crate::disk::{RamDisk, Random};
 use crate::release::{Publisher, content};
-use crate::world::{Bytes, Ground, World};
+use crate::world::{Bytes, DeviceMap, World};
 
 /// A stream in odd pieces, sound but for what the input changes in it, never harms what runs.
 pub fn install(data: &[u8]) {
@@ -146,7 +146,7 @@ pub(super) fn slot_seeds() -> Vec<Vec<u8>> {
 
 pub(super) fn small(publisher: &Publisher) -> World<'_, RamDisk> {
     let geometry = Geometry::disk(512, 0);
-    let ground = Ground::new(geometry, &[Slot::A, Slot::B], 64 << 10);
+    let ground = DeviceMap::new(geometry, &[Slot::A, Slot::B], 64 << 10);
     let disks = ground.geometries().iter().map(|g| RamDisk::new(*g, 0)).collect();
     World::new(publisher.device(), ground, disks)
 }

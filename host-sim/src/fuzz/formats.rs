@@ -7,7 +7,7 @@ use stillboot::verify::{SoftSha256, verify_head};
 
 use super::crc32;
 use crate::release::Publisher;
-use crate::world::Ground;
+use crate::world::DeviceMap;
 
 /// An envelope is accepted in one encoding only.
 pub fn envelope(data: &[u8]) {
@@ -39,7 +39,7 @@ pub fn manifest(data: &[u8]) {
         let len = manifest.emit(&mut again).expect("what was read can be written");
         assert_eq!(&again[..len], data);
         let ground =
-            Ground::new(stillboot::device::Geometry::disk(512, 0), &[Slot::A, Slot::B], 1 << 20);
+            DeviceMap::new(stillboot::device::Geometry::disk(512, 0), &[Slot::A, Slot::B], 1 << 20);
         let slots = ground.slots();
         let layout = ground.layout(&slots).expect("a sound ground");
         for slot in [Slot::A, Slot::B] {

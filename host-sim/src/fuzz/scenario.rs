@@ -13,15 +13,15 @@ use stillboot::boot::Reason;
 use stillboot::device::{BlockDevice, Geometry};
 use stillboot::format::{BootProof, Floor, Hold, Slot, SlotKind};
 use stillboot::operate::Request;
-use stillboot::record::Choice;
-use stillboot::select::Claim;
+use stillboot::record::RecordStatus;
+use stillboot::select::CandidateKind;
 
 use crate::disk::{Cut, PowerCut, RamDisk, Tear, WriteCache};
-use crate::engine::{Back, Disks, Engine, Outcome, Program, Setting, Started};
+use crate::engine::{Disks, Engine, HandoverFailure, Outcome, Program, Setting, Started};
 use crate::fault::{Fault, Faulty};
-use crate::oracle::Known;
+use crate::oracle::Published;
 use crate::story::{Catalogue, NEXT, Name};
-use crate::world::{Ground, SimStore};
+use crate::world::{DeviceMap, SimStore};
 
 /// Most events of one life; what is left of the input is not looked at.
 const EVENTS_MAX: usize = 48;
@@ -60,7 +60,7 @@ pub fn scenario(data: &[u8]) {
 /// What all lives on one medium share.
 struct Stage {
     setting: Setting<'static>,
-    known: Known<'static>,
+    known: Published<'static>,
     engine: Engine,
     has_cache: bool,
     has_store: bool,
@@ -82,11 +82,11 @@ impl Stage {
         let slots = if kind & 2 == 0 { &all[..2] } else { &all[..] };
         let setting = Setting {
             device: catalogue.publisher.device(),
-            ground: Ground::new(geometry, slots, SLOT_BYTES),
+            ground: DeviceMap::new(geometry, slots, SLOT_BYTES),
             tries: 3,
             bundles: catalogue.releases.iter().map(|release| release.bundle.clone()).collect(),
         };
-        let known = Known::new(&setting, &catalogue.releases);
+        let known = Published::new(&setting, &catalogue.releases);
         Self {
             setting,
             known,
@@ -185,7 +185,11 @@ impl<'s> Life<'s> {
                 watchdog_reset: which & 16 != 0,
                 returns: (which & 32 != 0).then_some((
                     slot,
-                    if which & 64 == 0 { Back::Returned } else { Back::NotStarted },
+                    if which & 64 == 0 {
+                        HandoverFailure::Returned
+                    } else {
+                        HandoverFailure::NotStarted
+                    },
                 )),
             },
             4..=6 => Program::Install {
@@ -319,8 +323,10 @@ impl<'s> Life<'s> {
         let is_sound = is_sound && self.only_power && !self.drive.below.is_off();
         // What is switched to is whole, and stays so while nothing else is installed there.
         for line in started.report.lines.iter().filter(|_| is_sound) {
-            let is_tried =
-                matches!(line.candidate.claim, Claim::Trial | Claim::Good | Claim::Suspect);
+            let is_tried = matches!(
+                line.candidate.kind,
+                CandidateKind::Trial | CandidateKind::Good | CandidateKind::Suspect
+            );
             let has_run =
                 matches!(line.reason, Reason::Started | Reason::Returned | Reason::NotStarted);
             if is_tried && !has_run {
@@ -352,7 +358,7 @@ impl<'s> Life<'s> {
             }
             self.running = Some(proof);
         } else if is_sound {
-            assert!(!matches!(started.report.record, Choice::Lost), "{:?}", started.report);
+            assert!(!matches!(started.report.record, RecordStatus::Lost), "{:?}", started.report);
             // Updates are below the floor only where something else was confirmed.
             let floor = |kind: SlotKind| match kind {
                 SlotKind::Update => self.confirmed,

@@ -3,7 +3,7 @@
 use stillboot::format::{BootProof, Hold, Slot};
 use stillboot::install::{InstallConfig, InstallError, Installed, Running};
 use stillboot::operate::{Answer, OperateError, Request};
-use stillboot::record::Choice;
+use stillboot::record::RecordStatus;
 
 use super::past::{Field, LIVED, TRIES};
 use super::unread::Unread;
@@ -217,7 +217,7 @@ impl<'f, 'a> Device<'f, 'a> {
             return None;
         }
         match self.world.clone().record() {
-            Ok((_, Choice::Current { copy }, _)) => Some(copy),
+            Ok((_, RecordStatus::Current { copy }, _)) => Some(copy),
             _ => None,
         }
     }
@@ -247,7 +247,7 @@ impl<'f, 'a> Device<'f, 'a> {
             return Vec::new();
         }
         match self.world.clone().record() {
-            Ok((_, Choice::Factory | Choice::Lost, _)) => self.whole(),
+            Ok((_, RecordStatus::Factory | RecordStatus::Lost, _)) => self.whole(),
             _ => Vec::new(),
         }
     }

@@ -8,7 +8,7 @@ use stillboot::format::{Digest, Floor, Hold, Slot, SlotState};
 use stillboot::layout::{Layout, Part};
 
 use crate::disk::{RamDisk, Random};
-use crate::world::Ground;
+use crate::world::DeviceMap;
 
 /// Bytes that can be changed behind the back of every law.
 pub trait Raw {
@@ -56,7 +56,7 @@ pub struct Regions {
     /// Where copies of the record stand.
     records: Vec<u64>,
     /// Of a log, where only the disk says where records stand.
-    log: Option<Ground>,
+    log: Option<DeviceMap>,
 }
 
 impl Regions {
@@ -65,7 +65,7 @@ impl Regions {
     /// # Panics
     /// If the layout is not of that ground.
     #[must_use]
-    pub fn new(ground: &Ground, layout: &Layout<'_>) -> Self {
+    pub fn new(ground: &DeviceMap, layout: &Layout<'_>) -> Self {
         if !ground.is_log() {
             let places = ground.places().iter().map(|at| at.offset);
             return Self::of(layout, &places.collect::<Vec<_>>());

@@ -42,7 +42,7 @@ pub const ROW: &str = "writer of the disk";
 
 /// What was done, and how much of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct HostileCounts {
     /// States that were checked.
     pub states: u64,
     /// Changes by the writer of the disk.
@@ -64,7 +64,7 @@ pub struct Counts {
     pub worn: u64,
 }
 
-impl Counts {
+impl HostileCounts {
     /// Adds those of another state.
     pub fn add(&mut self, other: &Self) {
         self.states += other.states;
@@ -98,7 +98,7 @@ impl fmt::Display for Failure {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
     /// How much was done.
-    pub counts: Counts,
+    pub counts: HostileCounts,
     /// The promise that was broken, if one was.
     pub failure: Option<Failure>,
 }
@@ -121,10 +121,10 @@ pub fn sweep(
     seeds: Range<u64>,
     threads: usize,
     is_stopped: &(dyn Fn() -> bool + Sync),
-) -> (Counts, Vec<Failure>) {
+) -> (HostileCounts, Vec<Failure>) {
     let next = AtomicU64::new(seeds.start);
     let work = || {
-        let mut counts = Counts::default();
+        let mut counts = HostileCounts::default();
         let mut failures = Vec::new();
         while !is_stopped() {
             let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -137,7 +137,7 @@ pub fn sweep(
         }
         (counts, failures)
     };
-    let mut counts = Counts::default();
+    let mut counts = HostileCounts::default();
     let mut failures = Vec::new();
     thread::scope(|scope| {
         let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
@@ -172,11 +172,11 @@ fn run(
     fields: &[Field<'_>],
     seed: u64,
     trace: Option<&mut Vec<String>>,
-) -> (Counts, Result<(), Broken>) {
+) -> (HostileCounts, Result<(), Broken>) {
     let field = &fields[(seed % fields.len() as u64) as usize];
     let mut random = Random::new(seed);
     let moment = &field.past[random.below(field.past.len() as u64) as usize];
-    let mut counts = Counts { states: 1, ..Counts::default() };
+    let mut counts = HostileCounts { states: 1, ..HostileCounts::default() };
     let mut told = vec![format!("{}, after: {}", field.name, moment.name)];
 
     let mut disk = moment.disk.fork();

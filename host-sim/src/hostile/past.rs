@@ -8,7 +8,7 @@ use crate::disk::RamDisk;
 use crate::walk::chain::{RECOVERY, UPDATES};
 use crate::walk::scene::Places;
 use crate::walk::{Chain, media};
-use crate::world::{Bytes, Ground, SimStore, World};
+use crate::world::{Bytes, DeviceMap, SimStore, World};
 
 /// Bytes of a slot.
 const SLOT_BYTES: u64 = 48 << 10;
@@ -45,7 +45,7 @@ pub struct Field<'a> {
     /// The releases.
     pub chain: &'a Chain,
     /// Where everything stands.
-    pub ground: Ground,
+    pub ground: DeviceMap,
     /// The slots it has.
     pub slots: &'static [Slot],
     /// Where the parts of installed releases stand.
@@ -91,7 +91,7 @@ impl<'a> Field<'a> {
     }
 }
 
-fn live(chain: &Chain, ground: &Ground, slots: &[Slot], has_store: bool) -> Vec<Moment> {
+fn live(chain: &Chain, ground: &DeviceMap, slots: &[Slot], has_store: bool) -> Vec<Moment> {
     let geometry = ground.geometries()[0];
     let disk = RamDisk::new(geometry, geometry.erased.unwrap_or(0));
     let mut world = World::new(chain.publisher.device(), ground.clone(), vec![disk]);

@@ -7,10 +7,10 @@ use stillboot::format::{Floor, Record, Slot, SlotKind};
 use stillboot::install::{InstallError, Refusal, Wait};
 use stillboot::layout::Region;
 use stillboot::operate::Request;
-use stillboot::record::{Choice, CopyState};
-use stillboot::select::Claim;
+use stillboot::record::{CopyState, RecordStatus};
+use stillboot::select::CandidateKind;
 
-use super::Counts;
+use super::HostileCounts;
 use super::commands::Device;
 use crate::oracle::{Broken, Promise};
 use crate::walk::chain::UPDATES;
@@ -30,7 +30,7 @@ fn broken<T>(promise: Promise, how: String) -> Result<T, Broken> {
 /// # Errors
 /// [`Broken`]: a slot is whole and nothing starts, something unverified starts, or there is no
 /// command that brings the next update in.
-pub fn find(device: &mut Device<'_, '_>, counts: &mut Counts) -> Result<(), Broken> {
+pub fn find(device: &mut Device<'_, '_>, counts: &mut HostileCounts) -> Result<(), Broken> {
     let mut tried = Vec::new();
     let mut named = None;
     let mut new_epoch = false;
@@ -53,7 +53,7 @@ pub fn find(device: &mut Device<'_, '_>, counts: &mut Counts) -> Result<(), Brok
         {
             return broken(Promise::Boots, "the only copy of the record was written".into());
         }
-        if on.report.record == Choice::Newer {
+        if on.report.record == RecordStatus::Newer {
             let (_, _, states) = device.world.record().map_err(|error| Broken {
                 promise: Promise::NextUpdate,
                 how: format!("the record cannot be looked at: {error}"),
@@ -136,16 +136,20 @@ pub fn find(device: &mut Device<'_, '_>, counts: &mut Counts) -> Result<(), Brok
 }
 
 /// The next update is installed: it is tried, confirmed, and good from then on.
-fn confirm(device: &mut Device<'_, '_>, slot: Slot, counts: &mut Counts) -> Result<(), Broken> {
-    for claim in [Claim::Trial, Claim::Good] {
+fn confirm(
+    device: &mut Device<'_, '_>,
+    slot: Slot,
+    counts: &mut HostileCounts,
+) -> Result<(), Broken> {
+    for kind in [CandidateKind::Trial, CandidateKind::Good] {
         let mut on = device.power_on(false);
         only_verified(device, &mut on)?;
         let came = on.report.lines.last().map(|line| (line.candidate, line.reason));
         let is_right = came.is_some_and(|(candidate, reason)| {
-            (candidate.slot, candidate.claim, reason) == (slot, claim, Reason::Started)
+            (candidate.slot, candidate.kind, reason) == (slot, kind, Reason::Started)
         });
         if !is_right {
-            let how = format!("expected {slot} to start as {claim:?}: {:?}", on.report);
+            let how = format!("expected {slot} to start as {kind:?}: {:?}", on.report);
             return broken(Promise::NextUpdate, how);
         }
         let proof = on.proof.expect("it was started");
@@ -163,7 +167,7 @@ fn able(device: &mut Device<'_, '_>) -> Option<(Slot, String)> {
     let mut recorded = [Floor::default(); 2];
     if is_slot_worn(device) {
         let body = match device.world.record() {
-            Ok((record, Choice::Current { .. }, _)) => record.body,
+            Ok((record, RecordStatus::Current { .. }, _)) => record.body,
             // Which floor will be rebuilt is not known.
             _ => return None,
         };

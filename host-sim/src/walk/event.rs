@@ -5,12 +5,12 @@ use std::fmt;
 use stillboot::format::Slot;
 
 use crate::disk::{Cut, Random, Tear};
-use crate::engine::Back;
+use crate::engine::HandoverFailure;
 use crate::fault::Fault;
 
 /// What is offered to a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Offer {
+pub enum ReleaseChoice {
     /// The next release of the chain.
     Next,
     /// What was offered last, once more.
@@ -37,15 +37,15 @@ pub enum What {
         /// The latter.
         watchdog: bool,
         /// No image runs, and why.
-        back: Option<Back>,
+        back: Option<HandoverFailure>,
     },
     /// Something is installed, perhaps to a slot that is named.
-    Install(Offer, Option<Slot>),
+    Install(ReleaseChoice, Option<Slot>),
     /// What runs is healthy.
     Confirm,
     /// The same, with the proof of an earlier power-on.
     ConfirmStale,
-    /// Back from what runs, or from a slot.
+    /// HandoverFailure from what runs, or from a slot.
     Rollback(Option<Slot>),
     /// What waits or is on trial is called off.
     Cancel,
@@ -186,22 +186,22 @@ fn what(random: &mut Random) -> What {
         0..28 => {
             let watchdog = random.chance(1, 12);
             let back = match random.below(60) {
-                0 => Some(Back::Returned),
-                1 | 2 => Some(Back::NotStarted),
+                0 => Some(HandoverFailure::Returned),
+                1 | 2 => Some(HandoverFailure::NotStarted),
                 _ => None,
             };
             What::PowerOn { watchdog, back }
         }
         28..50 => {
             let offer = match random.below(20) {
-                0..9 => Offer::Next,
-                9..13 => Offer::Again,
-                13 => Offer::Old(1 + random.below(4) as usize),
-                14 => Offer::Tampered,
-                15 => Offer::OtherClass,
-                16 => Offer::Low,
-                17 | 18 => Offer::Repair,
-                _ => Offer::Recovery(random.below(2) as usize),
+                0..9 => ReleaseChoice::Next,
+                9..13 => ReleaseChoice::Again,
+                13 => ReleaseChoice::Old(1 + random.below(4) as usize),
+                14 => ReleaseChoice::Tampered,
+                15 => ReleaseChoice::OtherClass,
+                16 => ReleaseChoice::Low,
+                17 | 18 => ReleaseChoice::Repair,
+                _ => ReleaseChoice::Recovery(random.below(2) as usize),
             };
             let target = random.chance(1, 8).then(|| update_slot(random));
             What::Install(offer, target)

@@ -36,23 +36,23 @@ use stillboot::format::record::VERSION;
 use stillboot::format::{BootProof, Floor, Hold, Slot, SlotKind};
 use stillboot::install::{InstallError, Installed, Running};
 use stillboot::operate::{Answer, OperateError, Request};
-use stillboot::record::Choice;
-use stillboot::select::Claim;
+use stillboot::record::RecordStatus;
+use stillboot::select::CandidateKind;
 use stillboot::verify::{HEAD_LEN_MAX, SoftSha256};
 
 pub use chain::Chain;
 
 use crate::disk::{PowerCut, RamDisk};
-use crate::engine::Back;
-use crate::explore::{self, Disk, Medium, RUINS, row_of_fault};
+use crate::engine::HandoverFailure;
+use crate::explore::{self, Disk, GARBAGE, Medium, row_of_fault};
 use crate::fault::{Fault, Faulty};
 use crate::oracle::{self, Broken, Promise, Promises};
 use crate::words;
-use crate::world::{self, Bytes, Ground, SimStore, World};
+use crate::world::{self, Bytes, DeviceMap, SimStore, World};
 use chain::{LOW, Name, OTHER_CLASS, RECOVERY, UPDATES};
-use event::{Event, Loss, Offer, PowerLoss, What};
+use event::{Event, Loss, PowerLoss, ReleaseChoice, What};
 use model::{Boots, Kept, Model, Start, is_same};
-use scene::{Places, Scene};
+use scene::{DiskContents, Places};
 
 /// Tries of a new slot.
 const TRIES: u8 = 2;
@@ -315,7 +315,7 @@ struct Route<'a> {
     medium: Medium,
     slots: &'static [Slot],
     has_store: bool,
-    ground: Ground,
+    ground: DeviceMap,
     places: Places,
     table: BTreeMap<&'static str, Promises>,
 }
@@ -378,7 +378,7 @@ pub const fn medium_geometry(medium: Medium) -> Geometry {
 #[derive(Clone, Copy, Debug)]
 struct Runs {
     proof: BootProof,
-    claim: Claim,
+    kind: CandidateKind,
 }
 
 /// A device on its way.
@@ -529,7 +529,7 @@ impl<'w, 'a> Walker<'w, 'a> {
         self.world.disks[0].device_mut().device_mut()
     }
 
-    fn scene(&self) -> Scene {
+    fn scene(&self) -> DiskContents {
         self.route.places.scene(self.route.chain, self.disk().ram())
     }
 
@@ -628,7 +628,9 @@ impl<'w, 'a> Walker<'w, 'a> {
         };
         self.confirm(runs, None)?;
         self.power_on(false, None)?;
-        Ok(self.running.is_some_and(|runs| (runs.proof.slot, runs.claim) == (slot, Claim::Good)))
+        Ok(self
+            .running
+            .is_some_and(|runs| (runs.proof.slot, runs.kind) == (slot, CandidateKind::Good)))
     }
 
     fn free(&mut self) -> Result<(), Broken> {
@@ -647,7 +649,7 @@ impl<'w, 'a> Walker<'w, 'a> {
             places = ground.places().iter().map(|place| (ground.place(*place), 64)).collect();
         }
         for (at, _) in places {
-            self.disk_mut().ram_mut().poke(at, &[RUINS; 64]);
+            self.disk_mut().ram_mut().poke(at, &[GARBAGE; 64]);
         }
         self.running = None;
         self.states = vec![Model::new(self.route.slots, TRIES, self.route.has_store).lost()];
@@ -658,12 +660,12 @@ impl<'w, 'a> Walker<'w, 'a> {
         let Some(found) = slots.iter().find(|found| found.slot == slot) else { return };
         if !all {
             let at = self.route.places.last_component(slot);
-            self.disk_mut().ram_mut().poke(at, &[RUINS; 64]);
+            self.disk_mut().ram_mut().poke(at, &[GARBAGE; 64]);
             return;
         }
         for region in found.regions.iter().map(|found| found.region).chain(found.head) {
             let at = self.route.ground.place(region);
-            self.disk_mut().ram_mut().poke(at, &vec![RUINS; region.len as usize]);
+            self.disk_mut().ram_mut().poke(at, &vec![GARBAGE; region.len as usize]);
         }
     }
 
@@ -676,10 +678,10 @@ impl<'w, 'a> Walker<'w, 'a> {
     fn start(
         &mut self,
         watchdog: bool,
-        back: Option<Back>,
+        back: Option<HandoverFailure>,
         power: Option<PowerLoss>,
     ) -> Result<(), Broken> {
-        let on = model::PowerOn {
+        let on = model::Surroundings {
             scene: self.scene(),
             store: self.store(),
             nonce: self.world.nonce + 1,
@@ -692,7 +694,7 @@ impl<'w, 'a> Walker<'w, 'a> {
         let chain = self.route.chain;
         let courses: Vec<_> = self.states.iter().map(|at| at.power_on(chain, &on)).collect();
         self.world.watchdog_reset = watchdog;
-        self.world.comes_back = back.map(Back::event);
+        self.world.comes_back = back.map(HandoverFailure::event);
         let had_struck = self.world.disks[0].device().has_struck();
         let started = self.run(power, |world| world.power_on().expect("the ground is sound"));
         self.end(power);
@@ -711,9 +713,9 @@ impl<'w, 'a> Walker<'w, 'a> {
             };
         }
         let found = match started.report.record {
-            Choice::Current { .. } => Kept::Record,
-            Choice::Factory => Kept::Nothing,
-            Choice::Lost | Choice::Newer => Kept::Lost,
+            RecordStatus::Current { .. } => Kept::Record,
+            RecordStatus::Factory => Kept::Nothing,
+            RecordStatus::Lost | RecordStatus::Newer => Kept::Lost,
         };
         let came = Boots { start, store: self.store(), found };
         let right = courses.iter().filter(|course| course.answer == came);
@@ -731,7 +733,7 @@ impl<'w, 'a> Walker<'w, 'a> {
 
     /// What runs is what was published, for this device, whole, and not below the store's floor.
     fn only_verified(&mut self, started: &mut world::PowerOn) -> Result<Option<Start>, Broken> {
-        let Some(Runs { proof, claim }) = runs(started) else { return Ok(None) };
+        let Some(Runs { proof, kind }) = runs(started) else { return Ok(None) };
         let refuse = |how: String| broken(Promise::OnlyVerified, how);
         let Some(name) = self.route.chain.named(&proof.digest) else {
             return refuse("a manifest that nobody published".into());
@@ -750,7 +752,7 @@ impl<'w, 'a> Walker<'w, 'a> {
         if release.floor < floor {
             return refuse(format!("{called} reaches {:?}, the store {floor:?}", release.floor));
         }
-        Ok(Some(Start { slot: proof.slot, claim, release: name }))
+        Ok(Some(Start { slot: proof.slot, kind, release: name }))
     }
 
     /// A power-on after a fault, or with one.
@@ -775,7 +777,7 @@ impl<'w, 'a> Walker<'w, 'a> {
             }
             _ => None,
         };
-        let has_record = matches!(started.report.record, Choice::Current { .. });
+        let has_record = matches!(started.report.record, RecordStatus::Current { .. });
         if !has_record || !self.holds(Promise::Boots) {
             return Ok(());
         }
@@ -806,7 +808,7 @@ impl<'w, 'a> Walker<'w, 'a> {
         if let Some(Ok(_)) = answer {
             self.counts.confirms += 1;
             if let Some(runs) = &mut self.running {
-                runs.claim = Claim::Good;
+                runs.kind = CandidateKind::Good;
             }
         }
         Ok(())
@@ -853,31 +855,35 @@ impl<'w, 'a> Walker<'w, 'a> {
 
     fn offer(
         &mut self,
-        offer: Offer,
+        offer: ReleaseChoice,
         target: Option<Slot>,
         power: Option<PowerLoss>,
     ) -> Result<(), Broken> {
         let last = self.offered.saturating_sub(1);
         let (release, target, repair, is_whole) = match offer {
-            Offer::Next => (self.next_release(), target, false, true),
-            Offer::Again | Offer::Old(_) if self.offered == 0 => return Ok(()),
-            Offer::Again => (last, target, false, true),
-            Offer::Old(ago) => (last.saturating_sub(ago), target, false, true),
+            ReleaseChoice::Next => (self.next_release(), target, false, true),
+            ReleaseChoice::Again | ReleaseChoice::Old(_) if self.offered == 0 => return Ok(()),
+            ReleaseChoice::Again => (last, target, false, true),
+            ReleaseChoice::Old(ago) => (last.saturating_sub(ago), target, false, true),
             // From then on it is not new to the device: the operator may call it bad.
-            Offer::Tampered => (self.next_release(), target, false, false),
-            Offer::OtherClass => (OTHER_CLASS, target, false, true),
-            Offer::Low => (LOW, target, false, true),
-            Offer::Repair => {
+            ReleaseChoice::Tampered => (self.next_release(), target, false, false),
+            ReleaseChoice::OtherClass => (OTHER_CLASS, target, false, true),
+            ReleaseChoice::Low => (LOW, target, false, true),
+            ReleaseChoice::Repair => {
                 let runs = self.running.and_then(|runs| self.route.chain.named(&runs.proof.digest));
                 let Some(release) = runs.filter(|name| *name < UPDATES) else { return Ok(()) };
                 (release, target, true, true)
             }
-            Offer::Recovery(number) => (RECOVERY + number, Some(Slot::Recovery), false, true),
+            ReleaseChoice::Recovery(number) => {
+                (RECOVERY + number, Some(Slot::Recovery), false, true)
+            }
         };
         if target.is_some_and(|slot| !self.route.slots.contains(&slot)) {
             return Ok(());
         }
-        if matches!(offer, Offer::Low | Offer::OtherClass) && !self.is_refused(release, target) {
+        if matches!(offer, ReleaseChoice::Low | ReleaseChoice::OtherClass)
+            && !self.is_refused(release, target)
+        {
             return Ok(());
         }
         self.install(release, target, repair, is_whole, power).map(|_| ())
@@ -888,7 +894,7 @@ impl<'w, 'a> Walker<'w, 'a> {
     fn is_refused(&self, release: Name, target: Option<Slot>) -> bool {
         let (scene, store) = (self.scene(), self.store());
         let proof = self.running.map(|runs| runs.proof);
-        let offer = model::Offer { release, target, repair: false, is_whole: true };
+        let offer = model::InstallAttempt { release, target, repair: false, is_whole: true };
         let chain = self.route.chain;
         let install = |at: &Model| at.install(chain, &scene, store, proof.as_ref(), offer).answer;
         // A fault that strikes while it is installed must not open the door either.
@@ -909,7 +915,7 @@ impl<'w, 'a> Walker<'w, 'a> {
         let chain = self.route.chain;
         let (scene, store) = (self.scene(), self.store());
         let proof = self.running.map(|runs| runs.proof);
-        let offer = model::Offer { release, target, repair, is_whole };
+        let offer = model::InstallAttempt { release, target, repair, is_whole };
         let course = |at: &Model| at.install(chain, &scene, store, proof.as_ref(), offer);
         let courses: Vec<_> = self.states.iter().map(course).collect();
         let published = &chain.releases[release];
@@ -1029,8 +1035,8 @@ impl<'w, 'a> Walker<'w, 'a> {
             }
         };
         self.power_on(false, None)?;
-        let runs = |walker: &Self| walker.running.map(|runs| (runs.proof.slot, runs.claim));
-        if runs(self) != Some((slot, Claim::Trial)) {
+        let runs = |walker: &Self| walker.running.map(|runs| (runs.proof.slot, runs.kind));
+        if runs(self) != Some((slot, CandidateKind::Trial)) {
             let how = format!("{:?} starts instead of the next update", runs(self));
             return broken(Promise::NextUpdate, how);
         }
@@ -1038,7 +1044,7 @@ impl<'w, 'a> Walker<'w, 'a> {
             self.confirm(runs, None)?;
         }
         self.power_on(false, None)?;
-        if runs(self) != Some((slot, Claim::Good)) {
+        if runs(self) != Some((slot, CandidateKind::Good)) {
             let how = format!("{:?} starts instead of the confirmed update", runs(self));
             return broken(Promise::NextUpdate, how);
         }
@@ -1048,8 +1054,8 @@ impl<'w, 'a> Walker<'w, 'a> {
 }
 
 fn runs(started: &world::PowerOn) -> Option<Runs> {
-    let claim = started.report.lines.last()?.candidate.claim;
-    started.proof.map(|proof| Runs { proof, claim })
+    let kind = started.report.lines.last()?.candidate.kind;
+    started.proof.map(|proof| Runs { proof, kind })
 }
 
 fn distinct(states: impl Iterator<Item = Model>) -> Vec<Model> {
@@ -1069,7 +1075,7 @@ fn judge_start(came: &Boots, expected: &[Boots]) -> Broken {
     } else {
         match came.start {
             None => Promise::Boots,
-            Some(Start { claim: Claim::Trial, .. }) => Promise::Tries,
+            Some(Start { kind: CandidateKind::Trial, .. }) => Promise::Tries,
             Some(_) => Promise::Confirmed,
         }
     };

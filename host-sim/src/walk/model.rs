@@ -15,13 +15,13 @@ use stillboot::format::{
 use stillboot::install::{InstallError, Nothing, Refusal, Wait};
 use stillboot::layout::LayoutError;
 use stillboot::operate::{Answer, OperateError, Request};
-use stillboot::record::{Choice, ConfirmRefusal, OperatorRefusal};
-use stillboot::select::Claim;
+use stillboot::record::{ConfirmRefusal, OperatorRefusal, RecordStatus};
+use stillboot::select::CandidateKind;
 use stillboot::verify::ClassError;
 
 use super::chain::{Chain, Name};
-use super::scene::{Content, Scene};
-use crate::engine::Back;
+use super::scene::{Content, DiskContents};
+use crate::engine::HandoverFailure;
 
 /// What the store of the floor holds, by kind.
 pub type Store = [Option<Floor>; 2];
@@ -76,7 +76,7 @@ pub struct Start {
     /// From where.
     pub slot: Slot,
     /// On what grounds.
-    pub claim: Claim,
+    pub kind: CandidateKind,
     /// What.
     pub release: Name,
 }
@@ -94,9 +94,9 @@ pub struct Boots {
 
 /// What the surroundings of a power-on are.
 #[derive(Clone, Copy, Debug)]
-pub struct PowerOn {
+pub struct Surroundings {
     /// What stands in the slots.
-    pub scene: Scene,
+    pub scene: DiskContents,
     /// What the store holds.
     pub store: Store,
     /// The nonce of this power-on.
@@ -104,12 +104,12 @@ pub struct PowerOn {
     /// A watchdog ended the one before.
     pub watchdog: bool,
     /// Images come back to the loader, and why.
-    pub returns: Option<Back>,
+    pub returns: Option<HandoverFailure>,
 }
 
 /// An update as it is offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Offer {
+pub struct InstallAttempt {
     /// Which.
     pub release: Name,
     /// The slot that is asked for.
@@ -206,39 +206,39 @@ impl Model {
     }
 
     /// Boot step 2.
-    fn order(&self, is_scanned: bool) -> Vec<(Slot, Claim)> {
-        let claim = |slot: Slot| {
+    fn order(&self, is_scanned: bool) -> Vec<(Slot, CandidateKind)> {
+        let kind = |slot: Slot| {
             let entry = self.body.slot(slot);
             match (slot.kind(), entry.state) {
                 (
                     SlotKind::Recovery,
                     SlotState::Good | SlotState::Ready { .. } | SlotState::Trying { .. },
-                ) => Some(Claim::Recovery),
-                (SlotKind::Update, SlotState::Ready { .. }) => Some(Claim::Trial),
+                ) => Some(CandidateKind::Recovery),
+                (SlotKind::Update, SlotState::Ready { .. }) => Some(CandidateKind::Trial),
                 (SlotKind::Update, SlotState::Trying { left, .. }) => {
-                    (left > 0).then_some(Claim::Trial)
+                    (left > 0).then_some(CandidateKind::Trial)
                 }
                 (SlotKind::Update, SlotState::Good) => {
-                    Some(if entry.suspect { Claim::Suspect } else { Claim::Good })
+                    Some(if entry.suspect { CandidateKind::Suspect } else { CandidateKind::Good })
                 }
                 _ => None,
             }
         };
-        let group = |claim: Claim| match claim {
-            Claim::Trial => 3 * i32::from(is_scanned),
-            Claim::Good => 1,
-            Claim::Suspect => 2,
-            Claim::Recovery => 4,
-            Claim::LastResort => 5,
+        let group = |kind: CandidateKind| match kind {
+            CandidateKind::Trial => 3 * i32::from(is_scanned),
+            CandidateKind::Good => 1,
+            CandidateKind::Suspect => 2,
+            CandidateKind::Recovery => 4,
+            CandidateKind::LastResort => 5,
         };
         let priority = |slot: Slot| Reverse(self.body.slot(slot).priority);
         // A suspect that hung as one stands behind recovery until something is confirmed.
         let recovery = self.body.slot(Slot::Recovery).priority;
-        let hung = |(slot, claim): &(Slot, Claim)| {
-            *claim == Claim::Suspect && self.body.slot(*slot).priority < recovery
+        let hung = |(slot, kind): &(Slot, CandidateKind)| {
+            *kind == CandidateKind::Suspect && self.body.slot(*slot).priority < recovery
         };
         let mut first: Vec<_> =
-            self.slots.iter().filter_map(|slot| Some((*slot, claim(*slot)?))).collect();
+            self.slots.iter().filter_map(|slot| Some((*slot, kind(*slot)?))).collect();
         first.sort_by_key(|at| (hung(at), group(at.1), priority(at.0), at.0));
         let hope = |slot: Slot| match self.body.slot(slot).state {
             SlotState::Good => 0,
@@ -250,12 +250,12 @@ impl Model {
         };
         let mut last = self.slots.to_vec();
         last.sort_by_key(|slot| (hope(*slot), priority(*slot), *slot));
-        first.extend(last.into_iter().map(|slot| (slot, Claim::LastResort)));
+        first.extend(last.into_iter().map(|slot| (slot, CandidateKind::LastResort)));
         first
     }
 
     /// Boot step 1, where there is no record.
-    fn scan(&mut self, chain: &Chain, scene: &Scene) {
+    fn scan(&mut self, chain: &Chain, scene: &DiskContents) {
         self.body = Body::default();
         let mut found = [None; SLOTS_MAX];
         for slot in self.slots {
@@ -292,7 +292,7 @@ impl Model {
 
     /// A power-on.
     #[must_use]
-    pub fn power_on(&self, chain: &Chain, on: &PowerOn) -> Course<Boots> {
+    pub fn power_on(&self, chain: &Chain, on: &Surroundings) -> Course<Boots> {
         Loader::new(self.clone(), chain, on).run()
     }
 
@@ -301,10 +301,10 @@ impl Model {
     pub fn install(
         &self,
         chain: &Chain,
-        scene: &Scene,
+        scene: &DiskContents,
         store: Store,
         running: Option<&BootProof>,
-        offer: Offer,
+        offer: InstallAttempt,
     ) -> Course<Result<Slot, InstallError>> {
         let mut states = vec![self.clone()];
         let answer = self.admit(chain, scene, store, running, offer).and_then(|target| {
@@ -339,7 +339,7 @@ impl Model {
     /// What runs, or on a device that is offline the good slot that stands for it.
     fn stands_for<'c>(
         &self,
-        scene: &Scene,
+        scene: &DiskContents,
         chain: &'c Chain,
         proof: Option<&BootProof>,
     ) -> Option<(Slot, &'c super::chain::Release)> {
@@ -352,7 +352,7 @@ impl Model {
             None => self
                 .order(false)
                 .into_iter()
-                .filter(|(_, claim)| matches!(claim, Claim::Good | Claim::Suspect))
+                .filter(|(_, kind)| matches!(kind, CandidateKind::Good | CandidateKind::Suspect))
                 .find_map(|(slot, _)| of(slot)),
         }
     }
@@ -361,10 +361,10 @@ impl Model {
     fn admit(
         &self,
         chain: &Chain,
-        scene: &Scene,
+        scene: &DiskContents,
         store: Store,
         proof: Option<&BootProof>,
-        offer: Offer,
+        offer: InstallAttempt,
     ) -> Result<Slot, InstallError> {
         let refused = |refusal| Err(InstallError::Refused(refusal));
         if self.kept == Kept::Lost {
@@ -398,8 +398,8 @@ impl Model {
                 }
             }
             None => {
-                let good = |claim| matches!(claim, Claim::Good | Claim::Suspect);
-                let order = self.order(false).into_iter().filter(|(_, claim)| good(*claim));
+                let good = |kind| matches!(kind, CandidateKind::Good | CandidateKind::Suspect);
+                let order = self.order(false).into_iter().filter(|(_, kind)| good(*kind));
                 let mut running = None;
                 for (slot, _) in order {
                     match of(slot) {
@@ -471,7 +471,7 @@ impl Model {
     fn counting_floor(
         &self,
         chain: &Chain,
-        scene: &Scene,
+        scene: &DiskContents,
         running: Option<(Slot, &super::chain::Release)>,
         kind: SlotKind,
     ) -> Floor {
@@ -498,7 +498,7 @@ impl Model {
         is_online: bool,
         running: Option<Slot>,
         unsure: &[Slot],
-        offer: Offer,
+        offer: InstallAttempt,
     ) -> Result<Slot, InstallError> {
         let new = &chain.releases[offer.release];
         let kind = offer.target.map_or(SlotKind::Update, Slot::kind);
@@ -585,8 +585,8 @@ impl Model {
         }
         match self.kept {
             Kept::Record => {}
-            Kept::Nothing => return Err(OperateError::NoRecord(Choice::Factory)),
-            Kept::Lost => return Err(OperateError::NoRecord(Choice::Lost)),
+            Kept::Nothing => return Err(OperateError::NoRecord(RecordStatus::Factory)),
+            Kept::Lost => return Err(OperateError::NoRecord(RecordStatus::Lost)),
         }
         let before = self.body.clone();
         match request {
@@ -747,7 +747,7 @@ pub fn is_same(expected: &Result<Slot, InstallError>, came: &Result<Slot, Instal
 /// One power-on of the model.
 struct Loader<'a> {
     chain: &'a Chain,
-    on: &'a PowerOn,
+    on: &'a Surroundings,
     /// As the loader has it.
     at: Model,
     /// As it stands on the device, in turn.
@@ -772,7 +772,7 @@ enum Tried {
 }
 
 impl<'a> Loader<'a> {
-    fn new(before: Model, chain: &'a Chain, on: &'a PowerOn) -> Self {
+    fn new(before: Model, chain: &'a Chain, on: &'a Surroundings) -> Self {
         Self {
             chain,
             on,
@@ -814,12 +814,12 @@ impl<'a> Loader<'a> {
                     self.at.set_bad(slot, Fault::Exhausted);
                 }
             }
-            let (slot, claim) = self.at.order(false)[0];
+            let (slot, kind) = self.at.order(false)[0];
             if self.on.watchdog && !hung_on_trial {
-                match claim {
-                    Claim::Good => self.at.body.slot_mut(slot).suspect = true,
-                    Claim::Suspect | Claim::Recovery => self.at.put_last(slot),
-                    Claim::Trial | Claim::LastResort => {}
+                match kind {
+                    CandidateKind::Good => self.at.body.slot_mut(slot).suspect = true,
+                    CandidateKind::Suspect | CandidateKind::Recovery => self.at.put_last(slot),
+                    CandidateKind::Trial | CandidateKind::LastResort => {}
                 }
             }
         }
@@ -842,11 +842,11 @@ impl<'a> Loader<'a> {
     }
 
     fn pass(&mut self) -> Option<Start> {
-        for (slot, claim) in self.at.order(self.is_scanned) {
+        for (slot, kind) in self.at.order(self.is_scanned) {
             if self.out[slot as usize] {
                 continue;
             }
-            if claim == Claim::Trial && !self.counted[slot as usize] {
+            if kind == CandidateKind::Trial && !self.counted[slot as usize] {
                 let entry = self.at.body.slot_mut(slot);
                 let (left, attempt) = match entry.state {
                     SlotState::Ready { tries } => (tries - 1, 1),
@@ -857,13 +857,13 @@ impl<'a> Loader<'a> {
                 self.counted[slot as usize] = true;
                 self.write();
             }
-            match self.verify(slot, claim) {
+            match self.verify(slot, kind) {
                 Tried::Starts(release) => {
-                    self.settle(slot, claim, release);
+                    self.settle(slot, kind, release);
                     let Some(back) = self.on.returns else {
-                        return Some(Start { slot, claim, release });
+                        return Some(Start { slot, kind, release });
                     };
-                    if claim == Claim::Trial && back == Back::Returned {
+                    if kind == CandidateKind::Trial && back == HandoverFailure::Returned {
                         self.at.set_bad(slot, Fault::Returned);
                     }
                     self.out[slot as usize] = true;
@@ -876,11 +876,11 @@ impl<'a> Loader<'a> {
     }
 
     /// Boot step 4.
-    fn verify(&mut self, slot: Slot, claim: Claim) -> Tried {
+    fn verify(&mut self, slot: Slot, kind: CandidateKind) -> Tried {
         let number = slot.kind() as usize;
         let content = self.on.scene[slot as usize];
         let condemn = |at: &mut Model| {
-            if claim != Claim::LastResort || at.is_good(slot) || at.waits(slot) {
+            if kind != CandidateKind::LastResort || at.is_good(slot) || at.waits(slot) {
                 at.set_bad(slot, Fault::Corrupt);
             }
             Tried::Out
@@ -895,7 +895,7 @@ impl<'a> Loader<'a> {
             return Tried::Later;
         }
         self.reaches[slot as usize] = release.floor >= self.at.body.floor_of(slot.kind());
-        if claim != Claim::LastResort && release.digest != self.at.body.slot(slot).digest {
+        if kind != CandidateKind::LastResort && release.digest != self.at.body.slot(slot).digest {
             return Tried::Later;
         }
         if content.is_whole {
@@ -906,11 +906,11 @@ impl<'a> Loader<'a> {
     }
 
     /// What is written before hand-over.
-    fn settle(&mut self, slot: Slot, claim: Claim, release: Name) {
-        match claim {
+    fn settle(&mut self, slot: Slot, kind: CandidateKind, release: Name) {
+        match kind {
             // It was written when the try was counted.
-            Claim::Trial => return,
-            Claim::LastResort => {
+            CandidateKind::Trial => return,
+            CandidateKind::LastResort => {
                 let digest = self.chain.releases[release].digest;
                 let old = self.at.body.slot(slot);
                 let attempt = match old.state {
@@ -927,7 +927,9 @@ impl<'a> Loader<'a> {
                     self.at.put_last(slot);
                 }
             }
-            Claim::Good | Claim::Suspect | Claim::Recovery => self.raise_floor(slot, release),
+            CandidateKind::Good | CandidateKind::Suspect | CandidateKind::Recovery => {
+                self.raise_floor(slot, release)
+            }
         }
         if self.is_dirty() {
             self.write();

@@ -5,7 +5,7 @@ use stillboot::format::{MarkKind, SLOTS_MAX, Slot};
 
 use super::chain::{Chain, LENGTHS, Name, RECOVERY};
 use crate::disk::RamDisk;
-use crate::world::{Ground, World};
+use crate::world::{DeviceMap, World};
 
 /// What stands in one slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Content {
 }
 
 /// What stands in every slot.
-pub type Scene = [Content; SLOTS_MAX];
+pub type DiskContents = [Content; SLOTS_MAX];
 
 /// Where the parts of a slot are.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +40,7 @@ struct Place {
 
 /// Where everything stands on one kind of device.
 #[derive(Clone, Debug)]
-pub struct Places(Vec<Place>, Ground);
+pub struct Places(Vec<Place>, DeviceMap);
 
 impl Places {
     /// Installs one release to every slot of a fresh disk, to see where its bytes go. All releases
@@ -49,7 +49,7 @@ impl Places {
     /// # Panics
     /// If that fails: then there is nothing to walk on.
     #[must_use]
-    pub fn new(chain: &Chain, ground: &Ground) -> Self {
+    pub fn new(chain: &Chain, ground: &DeviceMap) -> Self {
         let geometry: Geometry = ground.geometries()[0];
         let slots = ground.slots();
         let place = |slot: Slot| {
@@ -83,8 +83,8 @@ impl Places {
 
     /// What stands on `disk`.
     #[must_use]
-    pub fn scene(&self, chain: &Chain, disk: &RamDisk) -> Scene {
-        let mut scene = Scene::default();
+    pub fn scene(&self, chain: &Chain, disk: &RamDisk) -> DiskContents {
+        let mut scene = DiskContents::default();
         for place in &self.0 {
             let holds = |at: u64, bytes: &[u8]| disk.bytes(at, bytes.len()) == bytes;
             let get = &mut |at, len| disk.bytes(at, len);

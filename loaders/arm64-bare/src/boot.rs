@@ -14,7 +14,7 @@ use stillboot::verify::{Device, RootKey, Trust, digest_of};
 use stillboot_arm64::handoff::{self, Arena, Placement, TREE_LEN};
 use stillboot_arm64::image::Image;
 use stillboot_boot_support::command_line::command_line;
-use stillboot_boot_support::refusal::Refusal;
+use stillboot_boot_support::refusal::StartRefusal;
 use stillboot_boot_support::report;
 use stillboot_boot_support::startable::{self, Target};
 use stillboot_devicetree::chid::Fields;
@@ -224,17 +224,17 @@ impl Ready {
         manifest: &Manifest,
         places: &mut Places,
         machine: &Machine,
-    ) -> Result<(Self, Option<String>), Refusal> {
-        let of_slot = |error: &dyn core::fmt::Display| Refusal::of_slot(format!("{error}"));
+    ) -> Result<(Self, Option<String>), StartRefusal> {
+        let of_slot = |error: &dyn core::fmt::Display| StartRefusal::of_slot(format!("{error}"));
         let component = |role| places.component(proof.slot, manifest, role);
         let is_required = manifest.flags & flags::DTB_REQUIRED != 0;
-        let (own, said) =
-            tree_of_slot(component(Role::Dtbs), is_required, machine).map_err(Refusal::of_slot)?;
+        let (own, said) = tree_of_slot(component(Role::Dtbs), is_required, machine)
+            .map_err(StartRefusal::of_slot)?;
         let entry = startable::entry(Target::Bare, manifest, proof.slot)
             .map_err(|fault| of_slot(&fault))?
             .role;
-        let kernel =
-            component(entry).ok_or_else(|| Refusal::of_machine("its kernel is not in memory"))?;
+        let kernel = component(entry)
+            .ok_or_else(|| StartRefusal::of_machine("its kernel is not in memory"))?;
         let image = Image::parse(kernel).map_err(|error| of_slot(&error))?;
         let placement = places.arena().place(&image).map_err(|error| of_slot(&error))?;
         let cmdline = component(Role::Cmdline).unwrap_or_default();
@@ -268,7 +268,7 @@ impl Ready {
             // A tree of the machine's own is no part of the slot.
             |error| match own {
                 Some(_) => of_slot(&error),
-                None => Refusal::of_machine(format!("{error}")),
+                None => StartRefusal::of_machine(format!("{error}")),
             },
         )?;
         let kernel_len = kernel.len() as u64;

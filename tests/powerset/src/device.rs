@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use stillboot::driver::{InstallHost, Memory, RollbackStore, StoreError};
 use stillboot::format::{Floor, Role, SlotKind};
-use stillboot::install::{Offer, Permission};
+use stillboot::install::{Permission, Update};
 use stillboot_policy::{self as policy, Clock, Facts, Policy, Verdict};
 
 /// What the clock of the suite's device says.
@@ -94,7 +94,7 @@ impl Memory for Places {
 pub struct Host(pub Option<Verdict>);
 
 impl InstallHost for Host {
-    fn judge(&mut self, offer: &Offer<'_>) -> Permission {
+    fn judge(&mut self, offer: &Update<'_>) -> Permission {
         let facts = Facts {
             manifest: offer.manifest,
             statements: &[],

@@ -14,7 +14,7 @@ use stillboot::operate::Request;
 use stillboot::verify::{Device, SoftSha256, Trust, digest_of};
 use stillboot_sim::disk::RamDisk;
 use stillboot_sim::fuzz::seeds;
-use stillboot_sim::{Ground, World};
+use stillboot_sim::{DeviceMap, World};
 
 use super::payloads::full_notes;
 use super::publisher::{
@@ -207,7 +207,7 @@ const BLOCK_LEN: usize = 5120;
 #[must_use]
 pub fn readable<'a>(device: Device<'a>, granule: u32, log: &[u8]) -> World<'a, RamDisk> {
     let slots = [Slot::A, Slot::B];
-    let ground = Ground::log(flash(granule), BLOCKS, BLOCK_LEN as u64, &slots, 32 << 10);
+    let ground = DeviceMap::log(flash(granule), BLOCKS, BLOCK_LEN as u64, &slots, 32 << 10);
     let mut disk = RamDisk::new(ground.geometries()[0], 0xff);
     disk.poke(0, log);
     World::new(device, ground, vec![disk])

@@ -10,7 +10,7 @@ use crate::format::log::{self, Cell, EntryKind, HEADER_LEN};
 use crate::format::{Record, crc32, record};
 use crate::io::{Io, IoResult, Step};
 use crate::layout::{Layout, Region};
-use crate::record::{Choice, CopyState, SEQUENCE_AFTER_LOSS, gap};
+use crate::record::{CopyState, RecordStatus, SEQUENCE_AFTER_LOSS, gap};
 
 impl Log {
     /// Begins to move everything live, with the record that is to be written, to the next block
@@ -38,7 +38,7 @@ impl Log {
             None => self.block = u8::MAX,
         }
         // Above the generation of a block which is only unreadable for a while.
-        let is_known = self.has_current || self.chosen(layout) == Choice::Factory;
+        let is_known = self.has_current || self.chosen(layout) == RecordStatus::Factory;
         let after =
             self.highest.max(if is_known { 0 } else { SEQUENCE_AFTER_LOSS }) + gap(&self.states);
         self.new_generation =

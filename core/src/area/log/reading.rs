@@ -10,7 +10,7 @@ use crate::format::log::{self, Cell, EntryKind, HEADER_LEN};
 use crate::format::{FormatError, Manifest, MarkKind, Record, Slot, record};
 use crate::io::{Io, IoResult, Step};
 use crate::layout::{Layout, LayoutError, Region};
-use crate::record::{Choice, CopyState, choose, inspect_into, is_blank};
+use crate::record::{CopyState, RecordStatus, choose, inspect_into, is_blank};
 
 impl Log {
     // What was found.
@@ -266,12 +266,12 @@ impl Log {
     }
 
     /// The result of reading all blocks.
-    pub(super) fn chosen(&self, layout: &Layout<'_>) -> Choice {
+    pub(super) fn chosen(&self, layout: &Layout<'_>) -> RecordStatus {
         let states = self.states.get(..layout.places().len()).unwrap_or(&[]);
         // A block that cannot be read may be the one in force, with all heads in it.
         let is_unread = |state: &CopyState| matches!(state, CopyState::Unreadable(_));
         match choose(states) {
-            Choice::Factory if states.iter().any(is_unread) => Choice::Lost,
+            RecordStatus::Factory if states.iter().any(is_unread) => RecordStatus::Lost,
             choice => choice,
         }
     }
@@ -287,10 +287,10 @@ impl Log {
             self.note(CopyState::Newer { version: log::VERSION + 1 });
         }
         match self.chosen(layout) {
-            Choice::Newer => return self.ended(Choice::Newer, record),
-            _ if self.gave_up => return self.ended(Choice::Lost, record),
-            Choice::Factory => return self.ended(Choice::Factory, record),
-            Choice::Lost | Choice::Current { .. } => {}
+            RecordStatus::Newer => return self.ended(RecordStatus::Newer, record),
+            _ if self.gave_up => return self.ended(RecordStatus::Lost, record),
+            RecordStatus::Factory => return self.ended(RecordStatus::Factory, record),
+            RecordStatus::Lost | RecordStatus::Current { .. } => {}
         }
         match self.read_record(layout) {
             Some(io) => Step::Io(io),
@@ -298,8 +298,8 @@ impl Log {
         }
     }
 
-    pub(super) fn ended(&mut self, choice: Choice, record: &mut Record) -> Step<Outcome> {
-        if !matches!(choice, Choice::Current { .. }) {
+    pub(super) fn ended(&mut self, choice: RecordStatus, record: &mut Record) -> Step<Outcome> {
+        if !matches!(choice, RecordStatus::Current { .. }) {
             record.clear();
         }
         Step::Done(Outcome::Read(choice))
@@ -312,7 +312,9 @@ impl Log {
         let block = self.active.take().or(self.is_again.then_some(self.block));
         match block {
             Some(block) if !self.gave_up => self.excluded |= 1 << block,
-            _ if self.gave_up || self.excluded == 0 => return self.ended(Choice::Lost, record),
+            _ if self.gave_up || self.excluded == 0 => {
+                return self.ended(RecordStatus::Lost, record);
+            }
             _ => {
                 (self.excluded, self.gave_up) = (0, true);
             }
@@ -339,12 +341,12 @@ impl Log {
             CopyState::Valid { .. } => {
                 self.has_current = true;
                 let copy = self.active.unwrap_or(0);
-                Step::Done(Outcome::Read(Choice::Current { copy }))
+                Step::Done(Outcome::Read(RecordStatus::Current { copy }))
             }
             CopyState::Newer { version } => {
                 self.block = self.active.unwrap_or(0);
                 self.note(CopyState::Newer { version });
-                self.ended(Choice::Newer, record)
+                self.ended(RecordStatus::Newer, record)
             }
             // The writing of this record was cut, so the record before it counts. The directory
             // says where it is.

@@ -58,7 +58,7 @@ impl Table {
         });
         let marks = [EntryKind::Committed, EntryKind::Confirmed].into_iter().zip(self.marks);
         let marks =
-            marks.filter(|_| !Canary::MoveLosesMarks.sings()).flat_map(|(kind, bits)| {
+            marks.filter(|_| !Canary::MoveLosesMarks.is_on()).flat_map(|(kind, bits)| {
                 (0..SLOTS_MAX as u8)
                     .filter(move |slot| bits & 1 << slot != 0)
                     .map(move |slot| Live { kind, slot, component: 0, extent: Extent::default() })

@@ -12,7 +12,7 @@ use stillboot::device::BlockDevice;
 use stillboot::driver::{self, InstallHost, NoStore, Source, SourceError};
 use stillboot::format::{BootProof, Record};
 use stillboot::install::{
-    Install, InstallConfig, InstallError, Installed, Offer, Permission, Progress, Reuse, Running,
+    Install, InstallConfig, InstallError, Installed, Permission, Progress, Reuse, Running, Update,
 };
 use stillboot::layout::Layout;
 use stillboot::operate::{Answer, Operate, OperateError, Request};
@@ -97,7 +97,7 @@ impl<'a> Updater<'a> {
 struct Host;
 
 impl InstallHost for Host {
-    fn judge(&mut self, offer: &Offer<'_>) -> Permission {
+    fn judge(&mut self, offer: &Update<'_>) -> Permission {
         stillboot_policy::judge_failures(offer.manifest, offer.body, None, false).into()
     }
 

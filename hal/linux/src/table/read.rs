@@ -8,7 +8,7 @@ use stillboot_gpt as gpt;
 use uuid::Uuid;
 
 use super::look::{dead_end, extent, look, words};
-use super::repair::{self, Refusal};
+use super::repair::{self, RepairRefusal};
 use super::{Choice, Partition, Table, TableError};
 use crate::open;
 
@@ -72,8 +72,8 @@ pub(crate) fn read_file(
         0 => {
             let why = match repair::plan(file, disk_bytes, sizes, Choice::default()) {
                 Ok(plan) => plan.promise(&words(&errors)),
-                Err(Refusal::Undecided(why)) => why,
-                Err(Refusal::Absent | Refusal::TwoTables) => dead_end(&errors),
+                Err(RepairRefusal::Undecided(why)) => why,
+                Err(RepairRefusal::Absent | RepairRefusal::TwoTables) => dead_end(&errors),
             };
             Err(TableError::NoTable { path: path.to_path_buf(), why })
         }

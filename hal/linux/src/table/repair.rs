@@ -45,12 +45,12 @@ pub fn repair(device: &mut FileDevice, choice: Choice) -> Result<Vec<&'static st
     let refused = |why: String| TableError::NotRestored { path: path.clone(), why };
     let (disk_bytes, sizes) = look::extent(device.file(), &path, None)?;
     let plan = plan(device.file(), disk_bytes, sizes, choice).map_err(|refusal| match refusal {
-        Refusal::Absent => {
+        RepairRefusal::Absent => {
             let (_, errors) = look::look(device.file(), disk_bytes, sizes);
             TableError::NoTable { path: path.clone(), why: look::dead_end(&errors) }
         }
-        Refusal::Undecided(why) => refused(why),
-        Refusal::TwoTables => TableError::TwoTables { path: path.clone() },
+        RepairRefusal::Undecided(why) => refused(why),
+        RepairRefusal::TwoTables => TableError::TwoTables { path: path.clone() },
     })?;
     device.set_logical_block(plan.block);
     let done = plan.write(device).map_err(|error| TableError::System {
@@ -67,7 +67,7 @@ pub fn outlook(device: &FileDevice) -> String {
     let planned = look::extent(device.file(), device.path(), None)
         .map(|(bytes, sizes)| plan(device.file(), bytes, sizes, Choice::default()));
     match planned {
-        Ok(Err(Refusal::Undecided(why))) => why,
+        Ok(Err(RepairRefusal::Undecided(why))) => why,
         _ => "`stillboot disk repair` restores it".to_owned(),
     }
 }
@@ -79,35 +79,36 @@ pub(super) fn plan(
     disk_bytes: u64,
     sizes: &[u32],
     choice: Choice,
-) -> Result<Plan, Refusal> {
+) -> Result<RepairPlan, RepairRefusal> {
     let mut found = Vec::new();
     let mut undecided = None;
     for size in sizes {
         match Whole::find(&mut Blocks::new(file, *size, disk_bytes), choice, *size) {
             Ok(whole) => found.push((*size, whole)),
-            Err(Refusal::Undecided(why)) => undecided = undecided.or(Some(why)),
-            Err(Refusal::Absent | Refusal::TwoTables) => {}
+            Err(RepairRefusal::Undecided(why)) => undecided = undecided.or(Some(why)),
+            Err(RepairRefusal::Absent | RepairRefusal::TwoTables) => {}
         }
     }
     if let Some(why) = undecided {
-        return Err(Refusal::Undecided(why));
+        return Err(RepairRefusal::Undecided(why));
     }
     if found.iter().any(|(_, whole)| whole.is_primary) {
         found.retain(|(_, whole)| whole.is_primary);
     }
     match found.pop() {
-        None => Err(Refusal::Absent),
-        Some(_) if !found.is_empty() => Err(Refusal::TwoTables),
+        None => Err(RepairRefusal::Absent),
+        Some(_) if !found.is_empty() => Err(RepairRefusal::TwoTables),
         Some((block, whole)) => {
-            let wanted = Wanted::new(&whole, block, disk_bytes).map_err(Refusal::Undecided)?;
-            Ok(Plan { block, whole, wanted })
+            let wanted =
+                Wanted::new(&whole, block, disk_bytes).map_err(RepairRefusal::Undecided)?;
+            Ok(RepairPlan { block, whole, wanted })
         }
     }
 }
 
 /// Why nothing is restored.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub(super) enum RepairRefusal {
     /// No copy is whole.
     Absent,
     /// The user has to say or do something first.
@@ -173,8 +174,8 @@ impl Whole {
         self.copy.header.last_usable_lba.to_u64() > self.last
     }
 
-    fn find(device: &mut Blocks<'_>, choice: Choice, block: u32) -> Result<Self, Refusal> {
-        let last = gpt::last_block(device).ok_or(Refusal::Absent)?;
+    fn find(device: &mut Blocks<'_>, choice: Choice, block: u32) -> Result<Self, RepairRefusal> {
+        let last = gpt::last_block(device).ok_or(RepairRefusal::Absent)?;
         let mut sector = vec![0; block as usize];
         if device.read(0, &mut sector).is_err() {
             // It may be written again all the same.
@@ -188,7 +189,7 @@ impl Whole {
         let is_protected = label.is_protective() && (is_primary || !label.contradicts(&copy));
         let is_used = label.has_partitions() || label.is_file_system();
         if !is_protected && is_used && !choice.over_label {
-            return Err(Refusal::Undecided(
+            return Err(RepairRefusal::Undecided(
                 "its partition table does not count: its first sector has a DOS partition table or a file system where the protective \
                  MBR should be, so the disk was given another use since; if it was not, \
                  `stillboot disk repair --over-label` overwrites that sector, and with it the DOS \
@@ -206,7 +207,7 @@ impl Whole {
         choice: Choice,
         label: &Label,
         block: u32,
-    ) -> Result<(Copy, bool), Refusal> {
+    ) -> Result<(Copy, bool), RepairRefusal> {
         let last = gpt::last_block(device).unwrap_or_default();
         let is_sound = |copy: &Copy, is_backup| {
             copy.table(block, is_backup).map(|_| ()).map_err(|error| error.to_string())
@@ -229,7 +230,7 @@ impl Whole {
         let backup_sound = backup.as_ref().is_ok_and(|copy| is_sound(copy, true).is_ok());
         // Whole but for where its space for partitions ends: the disk was longer.
         let larger = primary.is_err().then(|| Copy::read_of_larger(device).ok()).flatten();
-        let undecided = |why| Err(Refusal::Undecided(why));
+        let undecided = |why| Err(RepairRefusal::Undecided(why));
         let differing = |differs| {
             undecided(format!(
                 "both copies of the partition table are whole, and the backup is another one: \
@@ -284,7 +285,7 @@ impl Whole {
             (_, Err(_), Err(_)) => match larger.map(|copy| (is_sound(&copy, false), copy)) {
                 Some((Ok(()), copy)) => Ok((copy, true)),
                 Some((Err(why), _)) => undecided(format!("in the primary table, {why}; {CORRECT}")),
-                None => Err(Refusal::Absent),
+                None => Err(RepairRefusal::Absent),
             },
         }
     }
@@ -294,13 +295,13 @@ impl Whole {
 const CORRECT: &str = "correct the partitions with a partitioning tool";
 
 /// What a repair writes, and from what.
-pub(super) struct Plan {
+pub(super) struct RepairPlan {
     block: u32,
     whole: Whole,
     wanted: Wanted,
 }
 
-impl Plan {
+impl RepairPlan {
     /// What it does about a disk that has no table that counts, for what `words` tell.
     pub(super) fn promise(&self, words: &str) -> String {
         match self.whole.is_primary {

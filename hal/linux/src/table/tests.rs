@@ -922,7 +922,7 @@ fn repair_writes_what_cannot_be_read() {
     // One of each copy: the first sector cannot be read, and there is nothing to restore from.
     let bad = Bad::new(&path, &[0, 9, LAST - 3], 512, true);
     let plan = repair::plan(&bad, BYTES, &[512, 4096], Choice::default());
-    assert!(matches!(plan, Err(repair::Refusal::Absent)));
+    assert!(matches!(plan, Err(repair::RepairRefusal::Absent)));
 }
 
 /// What cannot be read after it was written was not restored.

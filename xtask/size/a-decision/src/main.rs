@@ -5,8 +5,8 @@
 use size_device::{ExternDevice, RECORD, number, report};
 use stillboot::device::{BlockDevice, DeviceError};
 use stillboot::format::{Record, Slot, record};
-use stillboot::record::{Choice, CopyState, choose, inspect};
-use stillboot::select::{Claim, Knowledge, candidates};
+use stillboot::record::{RecordStatus, CopyState, choose, inspect};
+use stillboot::select::{CandidateKind, RecordOrigin, candidates};
 
 /// Reads the copies of the boot record, makes the order of the slots, and counts the try of a trial in
 /// a copy that is not true: what a loader needs that has verified its slots by other means.
@@ -28,15 +28,15 @@ fn measured(device: &mut ExternDevice) -> Result<u32, DeviceError> {
         }
     }
     let copy = match choose(&states) {
-        Choice::Current { copy } => usize::from(copy),
-        Choice::Factory | Choice::Lost | Choice::Newer => return Ok(1),
+        RecordStatus::Current { copy } => usize::from(copy),
+        RecordStatus::Factory | RecordStatus::Lost | RecordStatus::Newer => return Ok(1),
     };
     let record = newest;
     let Some(Record { sequence, mut body }) = record else { return Ok(2) };
     body.expire_trials();
-    let order = candidates(&body, Knowledge::Record, |slot| matches!(slot, Slot::A | Slot::B));
+    let order = candidates(&body, RecordOrigin::Read, |slot| matches!(slot, Slot::A | Slot::B));
     let Some(best) = order.first() else { return Ok(3) };
-    if best.claim == Claim::Trial {
+    if best.kind == CandidateKind::Trial {
         body.spend_try(best.slot, number());
         let record = Record { sequence: sequence + 1, body };
         let Ok(_) = record.emit(&mut bytes) else { return Ok(4) };

@@ -6,7 +6,7 @@ use size_device::{DEVICE, ExternDevice, ExternStore, LAYOUT, OneImage, number, r
 use stillboot::boot::{Boot, BootConfig, Event};
 use stillboot::device::{BlockDevice, DeviceError};
 use stillboot::driver::{self, InstallHost, Source, SourceError};
-use stillboot::install::{Install, InstallConfig, InstallError, Offer, Permission, Reuse, Running};
+use stillboot::install::{Install, InstallConfig, InstallError, Update, Permission, Reuse, Running};
 use stillboot::verify::SoftSha256;
 
 /// A stream from outside the program.
@@ -26,7 +26,7 @@ impl Source for ExternSource {
 struct Policy;
 
 impl InstallHost for Policy {
-    fn judge(&mut self, offer: &Offer<'_>) -> Permission {
+    fn judge(&mut self, offer: &Update<'_>) -> Permission {
         stillboot_policy::judge_failures(offer.manifest, offer.body, None, false).into()
     }
 }
