@@ -5,7 +5,7 @@
 use size_device::{ExternDevice, RECORD, number, report};
 use stillboot::device::{BlockDevice, DeviceError};
 use stillboot::format::{Record, Slot, record};
-use stillboot::record::{RecordStatus, CopyState, choose, inspect};
+use stillboot::record::{CopyState, RecordStatus, choose, inspect};
 use stillboot::select::{CandidateKind, RecordOrigin, candidates};
 
 /// Reads the copies of the boot record, makes the order of the slots, and counts the try of a trial in

@@ -6,7 +6,9 @@ use size_device::{DEVICE, ExternDevice, ExternStore, LAYOUT, OneImage, number, r
 use stillboot::boot::{Boot, BootConfig, Event};
 use stillboot::device::{BlockDevice, DeviceError};
 use stillboot::driver::{self, InstallHost, Source, SourceError};
-use stillboot::install::{Install, InstallConfig, InstallError, Update, Permission, Reuse, Running};
+use stillboot::install::{
+    Install, InstallConfig, InstallError, Permission, Reuse, Running, Update,
+};
 use stillboot::verify::SoftSha256;
 
 /// A stream from outside the program.
