@@ -104,8 +104,3 @@ pub mod record;
 pub mod select;
 mod units;
 pub mod verify;
-
-/// Compiles the code in the README, so that it stays true.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;

@@ -22,8 +22,3 @@ pub mod world;
 
 pub use release::{Piece, Publisher};
 pub use world::{DeviceMap, PowerOn, World};
-
-/// Compiles and runs the code in the page on porting, so that it stays true.
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/PORTING.md")]
-struct Porting;

@@ -21,7 +21,7 @@ use crate::story::{Name, Release};
 use crate::world::DeviceMap;
 
 /// The document with the table.
-const DESIGN: &str = include_str!("../../docs/DESIGN.md");
+const DESIGN: &str = include_str!("../DESIGN.md");
 
 /// What is promised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

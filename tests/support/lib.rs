@@ -122,3 +122,13 @@ pub fn wipe(world: &mut RamWorld<'_>, slot: Slot) {
         world.disks[0].poke(stretch.start, &vec![0; len as usize]);
     }
 }
+
+/// Compiles the code in the README, so that it stays true.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
+/// Compiles and runs the code in the page on porting, so that it stays true.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/PORTING.md")]
+struct Porting;
