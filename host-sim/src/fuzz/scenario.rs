@@ -28,6 +28,8 @@ const EVENTS_MAX: usize = 48;
 /// What the engine remembers ends here, so that memory does too.
 const CORE_RUNS_MAX: u64 = 30_000;
 const SLOT_BYTES: u64 = 48 << 10;
+/// A log block is full after a few updates, so that it moves.
+const LOG_BLOCK_BYTES: u32 = 8 << 10;
 const NOT_HELD: Hold = Hold { until: 0, since: 0 };
 
 /// Releases that events install; the one that comes after everything is not among them.
@@ -67,7 +69,8 @@ struct Stage {
 }
 
 impl Stage {
-    /// Bits of `kind`: NOR flash, a recovery slot, a store of the floor, a write cache.
+    /// Bits of `kind`: NOR flash, a recovery slot, a store of the floor; of disks a write cache, of
+    /// flash a log in three blocks.
     fn new(catalogue: &'static Catalogue, kind: u8) -> Self {
         let nor = Geometry {
             logical_block_bytes: 1,
@@ -82,7 +85,12 @@ impl Stage {
         let slots = if kind & 2 == 0 { &all[..2] } else { &all[..] };
         let setting = Setting {
             device: catalogue.publisher.device(),
-            ground: DeviceMap::new(geometry, slots, SLOT_BYTES),
+            ground: if is_nor && kind & 8 != 0 {
+                let log = Geometry { erase_block_bytes: LOG_BLOCK_BYTES, ..geometry };
+                DeviceMap::log(log, 3, LOG_BLOCK_BYTES.into(), slots, SLOT_BYTES)
+            } else {
+                DeviceMap::new(geometry, slots, SLOT_BYTES)
+            },
             tries: 3,
             bundles: catalogue.releases.iter().map(|release| release.bundle.clone()).collect(),
         };
