@@ -532,7 +532,7 @@ const COMPARED: [Compared; 7] = [
 ];
 
 /// Makes checksum or digest right, so that the search gets behind them.
-fn mend(format: &str, bytes: &mut [u8]) {
+fn correct_sums(format: &str, bytes: &mut [u8]) {
     let len = bytes.len();
     if format == "record" && len >= record::HEADER_LEN + 4 {
         bytes[..4].copy_from_slice(&record::MAGIC);
@@ -616,7 +616,7 @@ fn both_readers_agree_on_seeds_corpus_and_what_is_made_of_them() {
                 change(&mut random, &mut bytes, &pool[other]);
             }
             if number % 4 != 0 {
-                mend(format, &mut bytes);
+                correct_sums(format, &mut bytes);
             }
             inputs.push(bytes);
         }

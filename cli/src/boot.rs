@@ -14,6 +14,7 @@ use stillboot::layout::Layout;
 use stillboot::record::{CopyState, RecordStatus};
 use stillboot::select::CandidateKind;
 use stillboot::verify::{SoftSha256, TrustError, Verified};
+use stillboot_boot_support::report;
 use stillboot_boot_support::startable::{self, Target};
 use stillboot_linux::disk::{self, Disk};
 use stillboot_release::keys::Roots;
@@ -424,7 +425,7 @@ fn report_lines(outcome: &Outcome<'_>, copies: &[CopyState], is_real: bool, out:
         out.line(format_args!(
             "slot {} ({}): {what}",
             line.candidate.slot,
-            view::candidate_name(line.candidate.kind),
+            report::candidate_name(line.candidate.kind),
         ));
     }
     if report.floor_ignored {
@@ -445,14 +446,14 @@ fn report_value(report: &Report) -> Value {
         .map(|line| {
             json!({
                 "slot": line.candidate.slot.name(),
-                "claim": view::candidate_name(line.candidate.kind),
+                "claim": report::candidate_name(line.candidate.kind),
                 "reason": reason_kind(&line.reason),
                 "text": reason_text(&line.reason),
             })
         })
         .collect();
     json!({
-        "record": view::choice_name(report.record),
+        "record": report::choice_name(report.record),
         "lines": lines,
         "floor_ignored": report.floor_ignored,
         "store_failed": report.store_failed,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
+use stillboot_boot_support::report;
 use stillboot_linux::disk::{self, Access, Disk, DiskError, Recipe};
 use stillboot_linux::table::{self, Choice, Source, Table, TableError};
 use stillboot_linux::{FileDevice, OpenOptions};
@@ -196,7 +197,7 @@ pub fn show(args: &ShowArgs, out: &Output) -> Result<(), Failure> {
             "partitions": partitions(&table),
             "layout": slots,
             "copies": copies.iter().map(view::copy).collect::<Vec<_>>(),
-            "choice": view::choice_name(choice),
+            "choice": report::choice_name(choice),
             "sequence": view::sequence(choice, &record),
             "record": view::record(&shown),
         })

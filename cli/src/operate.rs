@@ -9,6 +9,7 @@ use stillboot::format::{BootProof, Digest, Hold, Slot};
 use stillboot::layout::Layout;
 use stillboot::operate::{Answer, Operate, OperateError, Request};
 use stillboot::record::{ConfirmRefusal, RecordStatus};
+use stillboot_boot_support::report;
 use stillboot_linux::FileDevice;
 use stillboot_linux::disk::{self, Disk};
 
@@ -53,7 +54,7 @@ pub fn status(args: &StatusArgs, out: &Output) -> Result<(), Failure> {
     out.result(|| {
         let mut value = view::record(&shown);
         value["boots"] = shown.boots().map(Slot::name).into();
-        value["choice"] = view::choice_name(choice).into();
+        value["choice"] = report::choice_name(choice).into();
         value["sequence"] = view::sequence(choice, &record);
         value["copies"] = copies.iter().map(view::copy).collect();
         value["trouble"] = trouble.into();

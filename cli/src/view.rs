@@ -12,7 +12,7 @@ use stillboot::format::{
 };
 use stillboot::layout::Layout;
 use stillboot::record::{CopyState, RecordStatus};
-use stillboot::select::{self, CandidateKind};
+use stillboot::select;
 use stillboot::verify::{SoftSha256, key_id};
 use stillboot_policy::json::ManifestView;
 use stillboot_release::keys::id_of;
@@ -497,16 +497,6 @@ pub fn record_lines(out: &Output, shown: &Shown<'_>) {
     history_lines(out, body);
 }
 
-/// What the copies of the record amount to.
-pub const fn choice_name(choice: RecordStatus) -> &'static str {
-    match choice {
-        RecordStatus::Current { .. } => "current",
-        RecordStatus::Newer => "newer",
-        RecordStatus::Factory => "factory",
-        RecordStatus::Lost => "lost",
-    }
-}
-
 /// What the copies of the record amount to, for people.
 pub fn choice_text(choice: RecordStatus, copies: &[CopyState]) -> String {
     match choice {
@@ -547,17 +537,6 @@ pub fn copy_text(state: &CopyState) -> String {
         CopyState::Newer { version } => format!("of the newer format version {version}"),
         CopyState::Valid { sequence } => format!("valid, sequence {sequence}"),
         CopyState::Unreadable(error) => format!("unreadable: {error}"),
-    }
-}
-
-/// The word for a candidate's kind.
-pub const fn candidate_name(kind: CandidateKind) -> &'static str {
-    match kind {
-        CandidateKind::Trial => "trial",
-        CandidateKind::Good => "good",
-        CandidateKind::Suspect => "suspect",
-        CandidateKind::Recovery => "recovery",
-        CandidateKind::LastResort => "last resort",
     }
 }
 

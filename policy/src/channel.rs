@@ -121,11 +121,6 @@ fn check_name(text: &str, at: usize) -> Result<Name, ChannelError> {
     Name::try_from(text).or(fail(ChannelFault::TooLong))
 }
 
-fn write_channel(f: &mut Formatter<'_>, track: &str, risk: Risk, branch: &str) -> fmt::Result {
-    write!(f, "{}/{risk}", track_or_default(track))?;
-    if branch.is_empty() { Ok(()) } else { write!(f, "/{branch}") }
-}
-
 fn track_or_default(track: &str) -> &str {
     if track.is_empty() { DEFAULT_TRACK } else { track }
 }
@@ -239,7 +234,8 @@ const fn rank(risk: Risk) -> Option<u8> {
 /// In full, as a [`Channel`] is displayed.
 impl Display for Follow {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write_channel(f, &self.track, self.risk, &self.branch)
+        let Self { track, risk, branch } = self.clone();
+        Channel { track, risk, branch }.fmt(f)
     }
 }
 

@@ -17,5 +17,3 @@ pub mod keys;
 pub mod pe;
 pub mod settings;
 pub mod statement;
-
-pub use uuid;

@@ -7,7 +7,8 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`gpt`], [`plan`], [`report`], [`bundle`], [`pe`] | are those of every loader: see `stillboot-boot-support` |
+//! | [`gpt`], [`plan`] | are those of every loader and of the tool: see `stillboot-gpt` |
+//! | [`report`], [`bundle`], [`pe`] | are those of every loader: see `stillboot-boot-support` |
 //! | [`options`] | makes the load options of a kernel: the verified command line and the proof |
 //! | [`menu`] | the text of the menu, and the start of one chosen slot |
 //! | [`block`] | a disk of the firmware as a block device |
