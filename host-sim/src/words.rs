@@ -9,7 +9,7 @@ use stillboot::record::RecordStatus;
 use stillboot::select::CandidateKind;
 
 use crate::disk::{Cut, Tear};
-use crate::engine::HandoverFailure;
+use crate::engine::{HandoverFailure, MachineRequest};
 use crate::fault::Fault;
 use crate::story::Step;
 use crate::walk::event::{Loss, ReleaseChoice, What};
@@ -27,6 +27,17 @@ pub fn power_on(report: &Report) -> String {
     };
     let lines: Vec<_> = report.lines.iter().map(line).collect();
     format!("power on: {record}; {}", lines.join("; "))
+}
+
+/// A change of the disk, or whatever else a program asks for.
+pub fn change(act: &MachineRequest) -> String {
+    match act {
+        MachineRequest::Write(offset, bytes) => {
+            format!("write of {} bytes at {offset:#x}", bytes.len())
+        }
+        MachineRequest::Erase(offset, len) => format!("erase of {len} bytes at {offset:#x}"),
+        other => format!("{other:?}"),
+    }
 }
 
 /// On what grounds a slot is tried.
