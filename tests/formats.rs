@@ -20,7 +20,7 @@ use stillboot::format::{
 use stillboot::verify::{
     Device, IndexFold, RootKey, Sha256, SoftSha256, Trust, digest_of, key_id, verify_loader_release,
 };
-use stillboot_policy::json::{ChannelIndex, IndexHead, Offer, Patch};
+use stillboot_policy::json::{ChannelIndex, IndexHead, IndexOffer, Patch};
 use stillboot_release::keys::{Signer, SigningKey, sign_envelope};
 use stillboot_tests::forge::Foreign;
 
@@ -503,7 +503,7 @@ fn golden_bytes_of_a_channel_index() {
         issue: 7,
         until: 1_798_761_600,
     };
-    let offers = [Offer {
+    let offers = [IndexOffer {
         risk: Risk::Stable,
         branch: text(""),
         digest: [0xab; 32],

@@ -17,8 +17,8 @@ use stillboot_policy::json::index::{INDEX_LEN_MAX, OFFERS_MAX, PATCHES_MAX, SCHE
 use stillboot_policy::json::latest::{DOCUMENT_LEN_MAX, key_from_hex};
 use stillboot_policy::json::view::VIEW_LEN_MAX;
 use stillboot_policy::json::{
-    ChannelIndex, Found, IndexError, IndexHead, Latest, LatestError, NUMBER_MAX, NotCurrent, Offer,
-    Patch, TextFault, verify_index, view_manifest,
+    ChannelIndex, Found, IndexError, IndexHead, IndexOffer, Latest, LatestError, NUMBER_MAX,
+    NotCurrent, Patch, TextFault, verify_index, view_manifest,
 };
 use stillboot_release::keys::{Signer as _, SigningKey, sign_envelope};
 
@@ -33,8 +33,8 @@ fn hex(bytes: &[u8]) -> String {
 
 // The channel index.
 
-fn offer(risk: Risk, branch: &str) -> Offer {
-    Offer {
+fn offer(risk: Risk, branch: &str) -> IndexOffer {
+    IndexOffer {
         risk,
         branch: branch.parse().unwrap(),
         digest: [0xab; 32],
@@ -67,7 +67,7 @@ fn head() -> IndexHead {
     IndexHead { track: "latest".parse().unwrap(), ..HEAD }
 }
 
-fn emit(head: &IndexHead, offers: &[Offer], patches: &[Patch]) -> Result<String, IndexError> {
+fn emit(head: &IndexHead, offers: &[IndexOffer], patches: &[Patch]) -> Result<String, IndexError> {
     let mut bytes = vec![0xff; INDEX_LEN_MAX + 1000];
     let len = head.emit(offers, patches, &mut bytes)?;
     // Nothing behind the end.
@@ -76,7 +76,7 @@ fn emit(head: &IndexHead, offers: &[Offer], patches: &[Patch]) -> Result<String,
     Ok(String::from_utf8(bytes).unwrap())
 }
 
-fn emitted(offers: &[Offer], patches: &[Patch]) -> String {
+fn emitted(offers: &[IndexOffer], patches: &[Patch]) -> String {
     emit(&head(), offers, patches).unwrap()
 }
 
@@ -100,7 +100,7 @@ fn inside(text: &str, list: &str) -> Range<usize> {
 }
 
 /// Checks that `text` is read as just these values, and is their encoding.
-fn holds(text: &str, head: &IndexHead, offers: &[Offer], patches: &[Patch]) {
+fn holds(text: &str, head: &IndexHead, offers: &[IndexOffer], patches: &[Patch]) {
     let index = parse(text).unwrap();
     assert_eq!(index.head(), head);
     assert!(index.offers().eq(offers.iter().cloned()));
@@ -149,13 +149,13 @@ fn index_has_golden_bytes() {
 }
 
 /// Lists of `count` entries, all different, in their order.
-fn full(count: usize) -> (Vec<Offer>, Vec<Patch>) {
+fn full(count: usize) -> (Vec<IndexOffer>, Vec<Patch>) {
     let digest = |at: usize| {
         let mut digest = [0xab; 32];
         digest[..2].copy_from_slice(&(at as u16).to_be_bytes());
         digest
     };
-    let offers = (0..count).map(|at| Offer {
+    let offers = (0..count).map(|at| IndexOffer {
         digest: digest(at % 32),
         ..offer(Risk::ALL[(at / 32).min(3)], if at < 128 { "" } else { "z" })
     });
@@ -196,7 +196,7 @@ fn both_lists_hold_128_and_no_more() {
     let sorted = endless.enumerate().map(|(at, offer)| {
         let mut digest = [0; 32];
         digest[..8].copy_from_slice(&(at as u64).to_be_bytes());
-        Offer { digest, risk: Risk::Stable, branch: "".parse().unwrap(), ..offer }
+        IndexOffer { digest, risk: Risk::Stable, branch: "".parse().unwrap(), ..offer }
     });
     let none: [Patch; 0] = [];
     assert_eq!(head().emit(sorted, none, &mut []), Err(many("offers")));
@@ -238,7 +238,7 @@ fn index_has_at_most_65536_bytes() {
 fn the_longest_entries_have_room() {
     let label = |len| "~".repeat(len);
     let url = "u".repeat(192);
-    let offers = [Offer {
+    let offers = [IndexOffer {
         risk: Risk::Candidate,
         branch: label(16).parse().unwrap(),
         digest: [0xff; 32],
@@ -266,7 +266,7 @@ fn the_longest_entries_have_room() {
 fn an_index_is_a_small_value() {
     // It borrows its bytes: neither a list nor a text of 64 KiB stands on the stack.
     assert!(size_of::<ChannelIndex<'_>>() < 256, "{}", size_of::<ChannelIndex<'_>>());
-    assert!(size_of::<Offer>() < 512 && size_of::<Patch>() < 512);
+    assert!(size_of::<IndexOffer>() < 512 && size_of::<Patch>() < 512);
     let (offers, patches) = full(128);
     let text = emitted(&offers, &patches);
     // Half of its length holds everything, the test's own values included.
@@ -477,7 +477,7 @@ fn fields_of_an_index_have_bounds() {
         Err(IndexError::Bounds { field, .. }) => assert_eq!(field, expected),
         other => panic!("{expected}: {other:?}"),
     };
-    type All = (IndexHead, Offer, Patch);
+    type All = (IndexHead, IndexOffer, Patch);
     type Spoil = fn(&mut All);
     let good = || (head(), offer(Risk::Stable, ""), patch(1, 2));
     let write = |(head, offer, patch): &All| {
@@ -516,9 +516,9 @@ fn fields_of_an_index_have_bounds() {
 #[test]
 fn lists_stand_in_one_order_and_once() {
     let (stable, edge) = (offer(Risk::Stable, ""), offer(Risk::Edge, ""));
-    let later = Offer { digest: [0xac; 32], ..stable.clone() };
+    let later = IndexOffer { digest: [0xac; 32], ..stable.clone() };
     let fix = offer(Risk::Edge, "fix");
-    let written = |offers: &[&Offer]| {
+    let written = |offers: &[&IndexOffer]| {
         let offers: Vec<_> = offers.iter().map(|offer| (*offer).clone()).collect();
         emit(&head(), &offers, &[])
     };
@@ -546,7 +546,7 @@ fn lists_stand_in_one_order_and_once() {
         assert!(text[at..].starts_with("{\"risk\""), "{error}");
     }
     // Other fields than those of the order make no second offer.
-    let twin = Offer { size: 1, url: "b".parse().unwrap(), ..stable.clone() };
+    let twin = IndexOffer { size: 1, url: "b".parse().unwrap(), ..stable.clone() };
     assert!(matches!(written(&[&stable, &twin]), Err(IndexError::Order { .. })));
 
     let written = |patches: &[Patch]| emit(&head(), &[], patches);
@@ -602,13 +602,13 @@ fn an_index_is_judged_by_its_issue_and_its_end() {
 
 #[test]
 fn offers_with_times_need_a_clock() {
-    let timed = Offer { since: 10, until: 20, ..offer(Risk::Stable, "") };
+    let timed = IndexOffer { since: 10, until: 20, ..offer(Risk::Stable, "") };
     for (now, stands) in
         [(Some(9), false), (Some(10), true), (Some(19), true), (Some(20), false), (None, false)]
     {
         assert_eq!(timed.stands(now), stands, "{now:?}");
     }
-    let always = Offer { since: 0, until: 0, ..timed };
+    let always = IndexOffer { since: 0, until: 0, ..timed };
     assert!(always.stands(None) && always.stands(Some(0)) && always.stands(Some(u64::MAX)));
 }
 
@@ -671,7 +671,7 @@ fn digests() -> impl Strategy<Value = [u8; 32]> {
     prop_oneof![(0..4_u8).prop_map(|byte| [byte; 32]), any::<[u8; 32]>()]
 }
 
-fn offers() -> impl Strategy<Value = Vec<Offer>> {
+fn offers() -> impl Strategy<Value = Vec<IndexOffer>> {
     let one = (
         0..4_usize,
         prop_oneof![Just(String::new()), label()],
@@ -682,18 +682,19 @@ fn offers() -> impl Strategy<Value = Vec<Offer>> {
         0..NUMBER_MAX,
         any::<bool>(),
     );
-    let one = one.prop_map(|(risk, branch, digest, (a, b, c), size, url, since, ends)| Offer {
-        risk: Risk::ALL[risk],
-        branch: branch.parse().unwrap(),
-        digest,
-        version: format!("{a}.{b}.{c}").parse().unwrap(),
-        size,
-        url: url.parse().unwrap(),
-        since,
-        until: if ends { since + 1 } else { 0 },
-    });
+    let one =
+        one.prop_map(|(risk, branch, digest, (a, b, c), size, url, since, ends)| IndexOffer {
+            risk: Risk::ALL[risk],
+            branch: branch.parse().unwrap(),
+            digest,
+            version: format!("{a}.{b}.{c}").parse().unwrap(),
+            size,
+            url: url.parse().unwrap(),
+            since,
+            until: if ends { since + 1 } else { 0 },
+        });
     prop::collection::vec(one, 0..6).prop_map(|mut offers| {
-        let key = |offer: &Offer| (offer.risk.code(), offer.branch.clone(), offer.digest);
+        let key = |offer: &IndexOffer| (offer.risk.code(), offer.branch.clone(), offer.digest);
         offers.sort_by_key(key);
         offers.dedup_by_key(|offer| key(offer));
         offers

@@ -8,10 +8,11 @@ use stillboot::format::{
 };
 use stillboot::verify::{SoftSha256, Verified, verify_head, verify_statement};
 use stillboot_policy::channel::Follow;
-use stillboot_policy::version::Rule as VersionRule;
+use stillboot_policy::version::VersionRule;
 use stillboot_policy::window::Windows;
 use stillboot_policy::{
-    Clock, Deferral, Facts, Objection, Policy, Rule, Seen, Verdict, findings, judge, may_reboot,
+    Clock, Deferral, Facts, Objection, Policy, PolicyRule, Seen, Verdict, findings, judge,
+    may_reboot,
 };
 use stillboot_release::keys::{Signer, sign_envelope};
 use stillboot_sim::release::content;
@@ -79,7 +80,7 @@ impl Case {
     }
 
     /// What one rule says.
-    fn rule(&self, rule: Rule) -> Verdict {
+    fn rule(&self, rule: PolicyRule) -> Verdict {
         findings(&self.policy, &self.facts()).into_iter().find(|(r, _)| *r == rule).unwrap().1
     }
 }
@@ -97,10 +98,10 @@ fn channel_statement_replaces_channel_and_rollout_and_nothing_else() {
         m.channel.risk = Risk::Beta;
         m.rollout = 0;
     });
-    assert!(matches!(case.rule(Rule::Channel), Verdict::Refused(Objection::Channel(_))));
-    assert!(matches!(case.rule(Rule::Rollout), Verdict::Deferred(Deferral::Rollout { .. })));
+    assert!(matches!(case.rule(PolicyRule::Channel), Verdict::Refused(Objection::Channel(_))));
+    assert!(matches!(case.rule(PolicyRule::Rollout), Verdict::Deferred(Deferral::Rollout { .. })));
     case.state(StatementKind::Channel, |s| s.channel.risk = Risk::Candidate);
-    assert!(matches!(case.rule(Rule::Channel), Verdict::Refused(Objection::Channel(_))));
+    assert!(matches!(case.rule(PolicyRule::Channel), Verdict::Refused(Objection::Channel(_))));
     case.state(StatementKind::Channel, |s| {
         s.channel.risk = Risk::Stable;
         s.number = 2;
@@ -268,7 +269,7 @@ fn min_from_asks_for_a_version_between() {
     ] {
         let mut case = Case::new(|m| m.min_from = min_from.chars().collect());
         case.running = running;
-        let verdict = case.rule(Rule::MinFrom);
+        let verdict = case.rule(PolicyRule::MinFrom);
         assert_eq!(verdict == Verdict::Proceed, passes, "{min_from} from {running:?}: {verdict:?}");
     }
 }
@@ -401,7 +402,7 @@ fn a_device_without_an_identity_waits_for_what_is_for_a_part_of_all() {
     ] {
         case.statements.clear();
         case.state(StatementKind::Channel, |s| s.rollout = percentage);
-        assert_eq!(case.rule(Rule::Rollout), verdict, "{percentage}");
+        assert_eq!(case.rule(PolicyRule::Rollout), verdict, "{percentage}");
     }
     case.policy.force = true;
     assert_eq!(case.judge(), Verdict::Proceed);
@@ -417,9 +418,9 @@ fn a_device_without_an_identity_waits_for_what_is_for_a_part_of_all() {
         ("13:00-14:00; 11:00~13:00", Verdict::Deferred(Deferral::Window { opens_at: NOON + 3600 })),
     ] {
         case.policy.apply = Windows::parse(windows).unwrap();
-        assert_eq!(case.rule(Rule::Window), verdict, "{windows}");
+        assert_eq!(case.rule(PolicyRule::Window), verdict, "{windows}");
         case.policy.device_id = Some([7; 16]);
-        assert_ne!(case.rule(Rule::Window), Verdict::Deferred(Deferral::NoIdentity));
+        assert_ne!(case.rule(PolicyRule::Window), Verdict::Deferred(Deferral::NoIdentity));
         case.policy.device_id = None;
     }
 }

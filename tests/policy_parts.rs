@@ -11,7 +11,7 @@ use stillboot::verify::SoftSha256;
 use stillboot_policy::channel::{self, ChannelFault, ChannelRefusal, Follow};
 use stillboot_policy::rollout;
 use stillboot_policy::version::{
-    Label, Rule, RuleFault, RuleRefusal, Step, Version, VersionFault, compare_compatible,
+    Label, RuleFault, RuleRefusal, Step, Version, VersionFault, VersionRule, compare_compatible,
     compatible_numbers,
 };
 use stillboot_policy::window::{WindowFault, WindowState, Windows, draw};
@@ -156,8 +156,8 @@ proptest! {
         for text in [text, other] {
             let _ = Version::parse(&text);
             let _ = compatible_numbers(&text);
-            if let Ok(rule) = Rule::parse(&text) {
-                prop_assert_eq!(Rule::parse(&rule.to_string()), Ok(rule));
+            if let Ok(rule) = VersionRule::parse(&text) {
+                prop_assert_eq!(VersionRule::parse(&rule.to_string()), Ok(rule));
             }
             if let Ok(windows) = Windows::parse(&text) {
                 prop_assert_eq!(Windows::parse(&windows.to_string()), Ok(windows));
@@ -211,7 +211,7 @@ fn versions_of_latest_json_compare_loosely() {
 const DIGEST: [u8; 32] = [0xab; 32];
 
 fn takes(rule: &str, running: &str, offered: &str) -> Result<(), RuleRefusal> {
-    let rule = Rule::parse(rule).unwrap_or_else(|error| panic!("{rule}: {error}"));
+    let rule = VersionRule::parse(rule).unwrap_or_else(|error| panic!("{rule}: {error}"));
     let (running, offered) = (Version::parse(running).ok(), Version::parse(offered).ok());
     rule.allows(running, offered, &DIGEST)
 }
@@ -369,9 +369,9 @@ fn rules_are_shown_in_their_shortest_text_and_read_again() {
         ),
     ];
     for (text, shown) in rows {
-        let rule = Rule::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let rule = VersionRule::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
         assert_eq!(rule.to_string(), shown, "{text}");
-        assert_eq!(Rule::parse(shown), Ok(rule), "{text}");
+        assert_eq!(VersionRule::parse(shown), Ok(rule), "{text}");
     }
 }
 
@@ -418,7 +418,7 @@ fn what_is_no_rule_is_refused_where_it_is_wrong() {
         ("sha256:+babababababababababababababababababababababababababababababababa", 7, Digest),
     ];
     for (text, at, fault) in rows {
-        let error = Rule::parse(text).expect_err(text);
+        let error = VersionRule::parse(text).expect_err(text);
         assert_eq!((error.at, error.fault), (at, fault), "{text}");
     }
 }
@@ -448,11 +448,11 @@ proptest! {
         let [a, b, c] = offered;
         let theirs = semver::VersionReq::parse(&text).unwrap().matches(&semver::Version::new(a, b, c));
         let offered = format!("{a}.{b}.{c}");
-        match Rule::parse(&text) {
+        match VersionRule::parse(&text) {
             Ok(rule) => {
                 let mine = rule.allows(None, Version::parse(&offered).ok(), &DIGEST).is_ok();
                 prop_assert_eq!(mine, theirs, "{} of {}", offered, text);
-                prop_assert_eq!(Rule::parse(&rule.to_string()), Ok(rule));
+                prop_assert_eq!(VersionRule::parse(&rule.to_string()), Ok(rule));
             }
             Err(error) => {
                 prop_assert_eq!(error.fault, RuleFault::Nothing, "{}", text);

@@ -11,7 +11,7 @@ use stillboot::install::{Permission, Update};
 use stillboot::verify::{Device, Verified};
 use stillboot_linux::open;
 use stillboot_policy::channel::Follow;
-use stillboot_policy::version::Rule as VersionRule;
+use stillboot_policy::version::VersionRule;
 use stillboot_policy::window::Windows;
 use stillboot_policy::{self as policy, Clock, Facts, Policy, Seen, Verdict};
 use stillboot_release::keys::id_of;
@@ -225,7 +225,7 @@ pub struct Judge<'a> {
     /// Why it was not asked, or a statement was not accepted: then nothing is installed.
     pub failure: Option<Failure>,
     /// What each rule said.
-    pub findings: Vec<(policy::Rule, Verdict)>,
+    pub findings: Vec<(policy::PolicyRule, Verdict)>,
     /// What they come to together, once it came to the policy.
     pub verdict: Option<Verdict>,
     /// What became of each statement.

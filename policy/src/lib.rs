@@ -34,7 +34,7 @@ pub struct Policy {
     /// Which offers the device takes.
     pub follow: Follow,
     /// Which versions it takes.
-    pub versions: version::Rule,
+    pub versions: version::VersionRule,
     /// When updates may be installed.
     pub apply: Windows,
     /// When the device may be restarted into one; the library does not restart anything itself.
@@ -303,7 +303,7 @@ impl core::fmt::Display for Objection {
 /// The rules, in the order in which they speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Rule {
+pub enum PolicyRule {
     /// Track, risk and branch.
     Channel,
     /// How far from what runs.
@@ -324,7 +324,7 @@ pub enum Rule {
     Window,
 }
 
-impl Rule {
+impl PolicyRule {
     /// All rules.
     pub const ALL: [Self; 9] = [
         Self::Channel,
@@ -363,17 +363,17 @@ const BACK_OFF_S: [u64; 9] = {
     [0, 8 * H, 12 * H, 24 * H, 48 * H, 96 * H, 168 * H, 252 * H, 336 * H]
 };
 
-/// The result of every rule for an update, in the order of [`Rule::ALL`].
+/// The result of every rule for an update, in the order of [`PolicyRule::ALL`].
 #[must_use]
-pub fn findings(policy: &Policy, facts: &Facts<'_>) -> Vec<(Rule, Verdict), 9> {
-    Rule::ALL.into_iter().map(|rule| (rule, apply(rule, policy, facts))).collect()
+pub fn findings(policy: &Policy, facts: &Facts<'_>) -> Vec<(PolicyRule, Verdict), 9> {
+    PolicyRule::ALL.into_iter().map(|rule| (rule, apply(rule, policy, facts))).collect()
 }
 
 /// Judges an update: the first refusal there is, else the first deferral, else [`Verdict::Proceed`].
 #[must_use]
 pub fn judge(policy: &Policy, facts: &Facts<'_>) -> Verdict {
     let mut verdict = Verdict::Proceed;
-    for rule in Rule::ALL {
+    for rule in PolicyRule::ALL {
         match apply(rule, policy, facts) {
             refused @ Verdict::Refused(_) => return refused,
             deferred @ Verdict::Deferred(_) if verdict == Verdict::Proceed => verdict = deferred,
@@ -444,12 +444,12 @@ fn past(at: u64, now: Option<u64>) -> u64 {
 }
 
 /// The result of one rule.
-fn apply(rule: Rule, policy: &Policy, facts: &Facts<'_>) -> Verdict {
+fn apply(rule: PolicyRule, policy: &Policy, facts: &Facts<'_>) -> Verdict {
     use Verdict::{Deferred, Proceed, Refused};
     let manifest = facts.manifest;
     let now = facts.clock.now();
     match rule {
-        Rule::Channel => {
+        PolicyRule::Channel => {
             let mut refusal = Ok(());
             let known = offers(facts, |channel, _| {
                 refusal = refusal.and_then(|()| policy.follow.accepts(channel));
@@ -460,7 +460,7 @@ fn apply(rule: Rule, policy: &Policy, facts: &Facts<'_>) -> Verdict {
                 (Ok(()), Ok(())) => Proceed,
             }
         }
-        Rule::Version => {
+        PolicyRule::Version => {
             let running = facts.running_version.and_then(|text| Version::parse(text).ok());
             let offered = Version::parse(&manifest.version).ok();
             match policy.versions.allows(running, offered, manifest.digest()) {
@@ -472,9 +472,9 @@ fn apply(rule: Rule, policy: &Policy, facts: &Facts<'_>) -> Verdict {
                 Err(refusal) => Refused(Objection::Version(refusal)),
             }
         }
-        Rule::MinFrom => min_from(manifest, facts.running_version),
-        Rule::FailedBefore => judge_failures(manifest, facts.body, now, policy.force),
-        Rule::Expiry => match (manifest.not_after, facts.clock) {
+        PolicyRule::MinFrom => min_from(manifest, facts.running_version),
+        PolicyRule::FailedBefore => judge_failures(manifest, facts.body, now, policy.force),
+        PolicyRule::Expiry => match (manifest.not_after, facts.clock) {
             (0, _) | (_, Clock::Absent) => Proceed,
             (_, Clock::NotTrusted) => Deferred(Deferral::ClockNotTrusted),
             (not_after, Clock::Trusted(now)) if now > not_after => {
@@ -482,7 +482,7 @@ fn apply(rule: Rule, policy: &Policy, facts: &Facts<'_>) -> Verdict {
             }
             (_, Clock::Trusted(_)) => Proceed,
         },
-        Rule::Approval => {
+        PolicyRule::Approval => {
             if !policy.approval_required {
                 return Proceed;
             }
@@ -494,8 +494,8 @@ fn apply(rule: Rule, policy: &Policy, facts: &Facts<'_>) -> Verdict {
                 },
             }
         }
-        Rule::Hold => hold(policy, facts),
-        Rule::Rollout => {
+        PolicyRule::Hold => hold(policy, facts),
+        PolicyRule::Rollout => {
             let mut percentage = 100;
             // If the offers are not known, the rule of channels gives the reason.
             let known = offers(facts, |_, rollout| percentage = percentage.min(rollout));
@@ -512,7 +512,7 @@ fn apply(rule: Rule, policy: &Policy, facts: &Facts<'_>) -> Verdict {
                 _ => Deferred(Deferral::Rollout { percentage }),
             }
         }
-        Rule::Window => within(policy, &policy.apply, facts.clock),
+        PolicyRule::Window => within(policy, &policy.apply, facts.clock),
     }
 }
 

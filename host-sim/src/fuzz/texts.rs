@@ -6,7 +6,7 @@ use stillboot_boot_support::command_line::command_line;
 use stillboot_boot_support::floor;
 use stillboot_linux::proof;
 use stillboot_policy::channel::Follow;
-use stillboot_policy::version::{Rule, Version};
+use stillboot_policy::version::{Version, VersionRule};
 use stillboot_policy::window::Windows;
 
 use super::file_of;
@@ -20,8 +20,8 @@ pub fn text(data: &[u8]) {
     if let Ok(version) = Version::parse(text) {
         assert_eq!(version.to_string(), text);
     }
-    if let Ok(rule) = Rule::parse(text) {
-        assert_eq!(Rule::parse(&rule.to_string()), Ok(rule));
+    if let Ok(rule) = VersionRule::parse(text) {
+        assert_eq!(VersionRule::parse(&rule.to_string()), Ok(rule));
     }
     if let Ok(follow) = Follow::parse(text) {
         assert_eq!(Follow::parse(&follow.to_string()), Ok(follow));

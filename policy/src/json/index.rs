@@ -72,7 +72,7 @@ pub struct IndexHead {
 
 /// One offer of an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offer {
+pub struct IndexOffer {
     /// For whom.
     pub risk: Risk,
     /// The branch; empty for the main line.
@@ -329,7 +329,7 @@ trait Piece: Sized {
     fn compare(&self, other: &Self) -> Ordering;
 }
 
-impl Piece for Offer {
+impl Piece for IndexOffer {
     const LIST: &'static str = "offers";
     const MAX: usize = OFFERS_MAX;
     const FORM: &'static str =
@@ -520,14 +520,14 @@ impl IndexHead {
     /// or when it is longer than `into` or [`INDEX_LEN_MAX`]; then `into` holds nothing of use.
     pub fn emit<O, P>(&self, offers: O, patches: P, into: &mut [u8]) -> Result<usize, IndexError>
     where
-        O: IntoIterator<Item: Borrow<Offer>>,
+        O: IntoIterator<Item: Borrow<IndexOffer>>,
         P: IntoIterator<Item: Borrow<Patch>>,
     {
         self.check()?;
         let max = into.len().min(INDEX_LEN_MAX);
         let mut out = Output { into, len: 0 };
         self.write(&mut out);
-        write_list::<Offer, _>(offers, &mut out)?;
+        write_list::<IndexOffer, _>(offers, &mut out)?;
         out.put(b"],\"patches\":[");
         write_list::<Patch, _>(patches, &mut out)?;
         out.put(b"]}");
@@ -755,7 +755,7 @@ impl<'a> ChannelIndex<'a> {
         let all = core::str::from_utf8(bytes).unwrap_or_default();
         let mut reader = Reader { all, rest: all };
         let head = reader.head()?;
-        let offers = reader.list::<Offer>()?;
+        let offers = reader.list::<IndexOffer>()?;
         reader.literal("],\"patches\":[")?;
         let patches = reader.list::<Patch>()?;
         reader.literal("]}")?;
@@ -803,7 +803,7 @@ impl<'a> ChannelIndex<'a> {
 
     /// What is offered, by risk, branch and digest, no two alike; at most [`OFFERS_MAX`], none where
     /// nothing is. Each is read from the bytes when it is asked for.
-    pub fn offers(&self) -> impl FusedIterator<Item = Offer> + Clone + use<'a> {
+    pub fn offers(&self) -> impl FusedIterator<Item = IndexOffer> + Clone + use<'a> {
         Pieces { rest: self.offers, of: PhantomData }
     }
 
@@ -816,7 +816,7 @@ impl<'a> ChannelIndex<'a> {
     /// Whether the index as a whole counts at `now`, unix time in seconds, on a device that has seen
     /// the issue `issue_seen` of this track, 0 for none. The same issue once more counts.
     ///
-    /// As with [`Offer::stands`], without a clock that can be trusted only an index without an end
+    /// As with [`IndexOffer::stands`], without a clock that can be trusted only an index without an end
     /// counts: else a device would believe an old one for ever, from an attacker who holds back the
     /// new ones.
     ///
@@ -836,7 +836,7 @@ impl<'a> ChannelIndex<'a> {
     }
 }
 
-impl Offer {
+impl IndexOffer {
     /// Whether the offer stands at `now`, unix time in seconds. Without a clock that can be trusted
     /// only an offer without times does.
     #[must_use]

@@ -20,7 +20,7 @@ pub mod latest;
 pub mod view;
 
 pub use index::{
-    ChannelIndex, Found, IndexError, IndexHead, NotCurrent, Offer, Patch, verify_index,
+    ChannelIndex, Found, IndexError, IndexHead, IndexOffer, NotCurrent, Patch, verify_index,
 };
 pub use latest::{Latest, LatestError};
 pub use view::{ManifestView, view_manifest};

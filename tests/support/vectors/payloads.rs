@@ -6,7 +6,7 @@ use stillboot::format::{
     Architecture, BootProof, Component, Encryption, Key, KeyKind, KeyRole, Keyset, Load, Manifest,
     Notes, Risk, Role, Rule, Slot, Statement, StatementKind,
 };
-use stillboot_policy::json::{IndexHead, Offer, Patch};
+use stillboot_policy::json::{IndexHead, IndexOffer, Patch};
 
 use super::publisher::{FOREIGN, KERNEL, class, component, keyset, manifest, product, raw};
 use super::{Set, values};
@@ -414,7 +414,7 @@ fn notes(set: &mut Set) {
 
 /// A channel index with offers and patches.
 pub(super) fn index() -> Vec<u8> {
-    let offer = |risk, branch: &str, digest: u8| Offer {
+    let offer = |risk, branch: &str, digest: u8| IndexOffer {
         risk,
         branch: text(branch),
         digest: [digest; 32],
@@ -434,7 +434,7 @@ pub(super) fn index() -> Vec<u8> {
     let offers = [
         offer(Risk::Candidate, "a", 2),
         offer(Risk::Candidate, "a", 3),
-        Offer { since: 0, until: 0, ..offer(Risk::Beta, "", 1) },
+        IndexOffer { since: 0, until: 0, ..offer(Risk::Beta, "", 1) },
     ];
     let patches = [patch(0xc1, 0xab), patch(0xc2, 0xab), patch(0x01, 0xb0)];
     let head = IndexHead {
