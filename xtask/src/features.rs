@@ -3,7 +3,7 @@
 //! A feature that is built together with others may find by chance what it needs, and may lose a
 //! check that the others bring. So every set is built by itself, into a program that depends on the
 //! core alone (`tests/powerset`), and that program refuses every bundle that must be refused. The
-//! bundles are those of `tests/rejection.rs`.
+//! bundles are those of `tests/attacks/rejection.rs`.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -77,7 +77,7 @@ pub fn run(is_sample: bool) -> Result<()> {
 /// Lets the tests leave the bundles; gives the file.
 fn leave_table() -> Result<PathBuf> {
     // With the whole workspace, as the tests are built: nothing is compiled again.
-    let words = ["test", "--quiet", "--workspace", "--test", "rejection", TABLE_TEST];
+    let words = ["test", "--quiet", "--workspace", "--test", "attacks", TABLE_TEST];
     shell::run(shell::cargo().args(words))?;
     let table = shell::target().join(TABLE);
     if !table.is_file() {

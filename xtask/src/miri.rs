@@ -16,7 +16,10 @@ const RUNS: [(&str, &[&str]); 2] = [
         "the core's own tests",
         &["-p", "stillboot", "--lib", "--features", "embedded-storage,json", "--", "--skip", SLOW],
     ),
-    ("reading and writing every format", &["-p", "stillboot-tests", "--test", "formats", "golden"]),
+    (
+        "reading and writing every format",
+        &["-p", "stillboot-tests", "--test", "formats", "golden_bytes_of"],
+    ),
 ];
 
 /// Erases and fills whole parts: 20 minutes.

@@ -8,7 +8,7 @@
 //!
 //! A state is named by everything that a machine prints of itself, everything that its digests have
 //! taken, the memory it loaded to and the buffer as far as it may be used. Nothing here knows what
-//! the core does with any of it; `tests/explore.rs` compares runs with and without the graph.
+//! the core does with any of it; `tests/sim/explore.rs` compares runs with and without the graph.
 
 mod boot;
 mod graph;

@@ -1167,6 +1167,23 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+/// The files of tests across crates of this name: `tests/THEME/NAME.rs`, all below
+/// `tests/THEME/NAME`, and all of a theme of this name.
+fn across_crates(name: &str) -> Vec<PathBuf> {
+    let tests = root().join("tests");
+    let themes = entries(&tests).into_iter().filter(|path| path.is_dir());
+    let found = themes.chain([tests.clone()]).flat_map(|theme| {
+        let folder = theme.join(name);
+        let below = if folder.is_dir() { sources(&folder) } else { Vec::new() };
+        below.into_iter().chain([theme.join(format!("{name}.rs"))])
+    });
+    found.filter(|path| path.is_file()).collect()
+}
+
 /// Where the test that is named `file::test`, or `cli::file::test`, would be.
 fn places(name: &str) -> (Vec<PathBuf>, &str) {
     let parts: Vec<_> = name.split("::").collect();
@@ -1176,16 +1193,13 @@ fn places(name: &str) -> (Vec<PathBuf>, &str) {
     let places = if file == "cli" {
         vec![root.join(format!("cli/tests/cli/{}.rs", parts[1]))]
     } else {
-        let fixed = ["tests", "tests/efi", "tests/bare", "core/src", "policy/src", "release/src"];
-        let simulator = ["host-sim/src", "host-sim/src/disk"];
-        let mut folders: Vec<_> = fixed.iter().chain(&simulator).map(|f| root.join(f)).collect();
-        let layers = fs::read_dir(root.join("hal")).unwrap();
-        folders.extend(layers.map(|layer| layer.unwrap().path().join("src")));
+        let fixed = ["core/src", "policy/src", "release/src", "host-sim/src", "host-sim/src/disk"];
+        let mut folders: Vec<_> = fixed.iter().map(|folder| root.join(folder)).collect();
+        folders.extend(entries(&root.join("hal")).into_iter().map(|layer| layer.join("src")));
         let ends = [".rs", "/tests.rs", "/mod.rs"];
-        folders
-            .iter()
-            .flat_map(|folder| ends.map(|end| folder.join(format!("{file}{end}"))))
-            .collect()
+        let beside_code =
+            folders.iter().flat_map(|folder| ends.map(|end| folder.join(format!("{file}{end}"))));
+        beside_code.chain(across_crates(file)).collect()
     };
     (places, test)
 }
@@ -1241,7 +1255,8 @@ fn every_test_that_the_table_names_exists() {
     // And the other way round: a test named by its row is in a row.
     let named: BTreeSet<_> = rows.iter().flat_map(|(_, _, names)| names.iter().cloned()).collect();
     for file in ["bugs", "threats", "findings", "dead_ends"] {
-        let text = fs::read_to_string(root().join(format!("tests/{file}.rs"))).unwrap();
+        let files = across_crates(file);
+        let text: String = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
         for declared in text.split("#[test]\nfn ").skip(1) {
             let name = format!("{file}::{}", declared.split('(').next().unwrap());
             let of_a_row = file != "threats" || name.contains("::attack_");

@@ -1,5 +1,5 @@
 //! States from which an outsider found no way back to a device that boots and takes updates, each
-//! with the way out that there is now. The kinds are explored at large by `tests/hostile.rs`.
+//! with the way out that there is now. The kinds are explored at large by `tests/sim/hostile.rs`.
 
 use stillboot::boot::Reason;
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
