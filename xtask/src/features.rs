@@ -3,7 +3,7 @@
 //! A feature that is built together with others may find by chance what it needs, and may lose a
 //! check that the others bring. So every set is built by itself, into a program that depends on the
 //! core alone (`tests/powerset`), and that program refuses every bundle that must be refused. The
-//! bundles are those of `tests/attacks/rejection.rs`.
+//! bundles are those of `tests/attacks/rejection`.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -2,7 +2,7 @@
 //!
 //! Features add to the core and take no check away. `cargo xtask features` builds this program with
 //! every set of them; it depends on nothing else that could switch one on. The bundles are those of
-//! `tests/attacks/rejection.rs`, which leaves them as a file; its name is the argument.
+//! `tests/attacks/rejection`, which leaves them as a file; its name is the argument.
 
 mod device;
 mod table;
@@ -28,7 +28,7 @@ const TRIES: u8 = 3;
 fn main() -> ExitCode {
     let Some(path) = std::env::args_os().nth(1) else {
         eprintln!(
-            "error: expected the file that `tests/attacks/rejection.rs` leaves; see `cargo xtask features`"
+            "error: expected the file that `tests/attacks/rejection` leaves; see `cargo xtask features`"
         );
         return ExitCode::FAILURE;
     };

@@ -1,4 +1,4 @@
-//! The rejection suite as `tests/attacks/rejection.rs` leaves it: fields, each behind its length.
+//! The rejection suite as `tests/attacks/rejection` leaves it: fields, each behind its length.
 
 /// What is left of the table.
 pub struct Fields<'a>(&'a [u8]);
