@@ -288,6 +288,7 @@ const fn install(release: Name) -> Step {
 
 /// All stories.
 #[must_use]
+// Long because it is a table: a story in each entry.
 pub fn stories() -> Vec<Story> {
     use Step::{
         Confirm, ForgeSequence, Hold, Interrupted, LoseRecord, MarkBad, NotStarted, Note, Plant,

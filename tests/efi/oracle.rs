@@ -64,6 +64,7 @@ fn laptop(kind: u8) -> Chid {
     chid(kind, &laptop_fields())
 }
 
+// Long because it is a table: a machine and its set of trees in each row.
 fn cases() -> Vec<Case> {
     let case = |name, ids, outcome| Case {
         name,

@@ -20,6 +20,7 @@ fn next(now: u64, text: &str) -> u64 {
 }
 
 #[test]
+// Long because it is a table: a row for each instant.
 fn a_window_is_open_when_its_row_says_so() {
     // Windows, now, and what then: `open` until, or `shut` until; all in UTC.
     let rows = [

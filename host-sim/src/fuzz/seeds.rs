@@ -67,16 +67,7 @@ fn of_kind(kind: &str) -> Vec<Vec<u8>> {
             let region = world.ground.record(0);
             vec![world.disks[0].bytes(region.offset, 400)]
         }
-        "text" => [
-            "mon-fri,02:00-05:00/3+01:00; sat,22:00~04:00",
-            "latest/edge/fix",
-            ">=1.2.0,<2.0.0",
-            "1.2.3-rc.1+build.5",
-            "sha256:0000000000000000000000000000000000000000000000000000000000000000",
-        ]
-        .iter()
-        .map(|text| text.as_bytes().to_vec())
-        .collect(),
+        "text" => texts(),
         "proof" => [
             &b"ro quiet stillboot.proof=1:a:0011 root=/dev/sda2"[..],
             b"ro \"stillboot.proof=1 2\" x=\"y z\"",
@@ -93,49 +84,8 @@ fn of_kind(kind: &str) -> Vec<Vec<u8>> {
             let json = Manifest::parse(&payload(1)).map(|found| serde_json::to_vec(&found));
             vec![payload(1), json.map(Result::unwrap_or_default).unwrap_or_default()]
         }
-        "index" => {
-            let digest = "ab".repeat(32);
-            let offer = |risk: &str| {
-                format!(
-                    "{{\"risk\":\"{risk}\",\"branch\":\"\",\"digest\":\"{digest}\",\
-                     \"version\":\"1.2.3-rc.1+b\",\"size\":4096,\
-                     \"url\":\"https://example.org/a?x=1&y=2#z\",\"since\":1,\"until\":0}}"
-                )
-            };
-            [String::new(), offer("stable"), [offer("beta"), offer("edge")].join(",")]
-                .iter()
-                .map(|offers| {
-                    let product = "6578616d706c65206761746577617900";
-                    format!(
-                        "{{\"schema\":1,\"product\":\"{product}\",\"track\":\"latest\",\
-                         \"issue\":7,\"until\":0,\"offers\":[{offers}],\"patches\":[\
-                         {{\"from\":\"{0}\",\"to\":\"{digest}\",\"size\":512,\
-                         \"url\":\"https://example.org/p.sbd\"}}]}}",
-                        "cd".repeat(32)
-                    )
-                })
-                .map(String::into_bytes)
-                .collect()
-        }
-        "latest" => [
-            "",
-            ",\"channel\":\"beta\",\"min_compatible_version\":\"1.2.0\",\
-             \"architecture\":\"arm64\",\"vmlinuz_sig_url\":\"https://example.org/s\",\
-             \"release_date\":\"2026-01-01\",\"release_notes\":\"none\"",
-        ]
-        .iter()
-        .map(|more| {
-            format!(
-                "{{\n  \"version\": \"v1.4.0\",\n  \
-                 \"vmlinuz_url\": \"https://example.org/k\",\n  \
-                 \"vmlinuz_sha256\": \"{0}\",\n  \
-                 \"initramfs_url\": \"http://example.org/i\",\n  \
-                 \"initramfs_sha256\": \"{0}\"{more}\n}}\n",
-                "1f".repeat(32)
-            )
-            .into_bytes()
-        })
-        .collect(),
+        "index" => indexes(),
+        "latest" => latest(),
         "files" => {
             let public = publisher.release.public();
             let roots = Roots {
@@ -164,4 +114,67 @@ fn of_kind(kind: &str) -> Vec<Vec<u8>> {
         "slot" => devices::slot_seeds(),
         _ => Vec::new(),
     }
+}
+
+/// Texts of the policy: windows, a channel, a rule, a version, a digest.
+fn texts() -> Vec<Vec<u8>> {
+    [
+        "mon-fri,02:00-05:00/3+01:00; sat,22:00~04:00",
+        "latest/edge/fix",
+        ">=1.2.0,<2.0.0",
+        "1.2.3-rc.1+build.5",
+        "sha256:0000000000000000000000000000000000000000000000000000000000000000",
+    ]
+    .iter()
+    .map(|text| text.as_bytes().to_vec())
+    .collect()
+}
+
+/// Channel indexes with no offer, one and two.
+fn indexes() -> Vec<Vec<u8>> {
+    let digest = "ab".repeat(32);
+    let offer = |risk: &str| {
+        format!(
+            "{{\"risk\":\"{risk}\",\"branch\":\"\",\"digest\":\"{digest}\",\
+             \"version\":\"1.2.3-rc.1+b\",\"size\":4096,\
+             \"url\":\"https://example.org/a?x=1&y=2#z\",\"since\":1,\"until\":0}}"
+        )
+    };
+    [String::new(), offer("stable"), [offer("beta"), offer("edge")].join(",")]
+        .iter()
+        .map(|offers| {
+            let product = "6578616d706c65206761746577617900";
+            format!(
+                "{{\"schema\":1,\"product\":\"{product}\",\"track\":\"latest\",\
+                 \"issue\":7,\"until\":0,\"offers\":[{offers}],\"patches\":[\
+                 {{\"from\":\"{0}\",\"to\":\"{digest}\",\"size\":512,\
+                 \"url\":\"https://example.org/p.sbd\"}}]}}",
+                "cd".repeat(32)
+            )
+        })
+        .map(String::into_bytes)
+        .collect()
+}
+
+/// `latest.json` with the least and with all fields.
+fn latest() -> Vec<Vec<u8>> {
+    [
+        "",
+        ",\"channel\":\"beta\",\"min_compatible_version\":\"1.2.0\",\
+         \"architecture\":\"arm64\",\"vmlinuz_sig_url\":\"https://example.org/s\",\
+         \"release_date\":\"2026-01-01\",\"release_notes\":\"none\"",
+    ]
+    .iter()
+    .map(|more| {
+        format!(
+            "{{\n  \"version\": \"v1.4.0\",\n  \
+             \"vmlinuz_url\": \"https://example.org/k\",\n  \
+             \"vmlinuz_sha256\": \"{0}\",\n  \
+             \"initramfs_url\": \"http://example.org/i\",\n  \
+             \"initramfs_sha256\": \"{0}\"{more}\n}}\n",
+            "1f".repeat(32)
+        )
+        .into_bytes()
+    })
+    .collect()
 }

@@ -54,15 +54,7 @@ pub fn find(device: &mut Device<'_, '_>, counts: &mut HostileCounts) -> Result<(
             return broken(Promise::Boots, "the only copy of the record was written".into());
         }
         if on.report.record == RecordStatus::Newer {
-            let (_, _, states) = device.world.record().map_err(|error| Broken {
-                promise: Promise::NextUpdate,
-                how: format!("the record cannot be looked at: {error}"),
-            })?;
-            let version = states.iter().filter_map(|state| match state {
-                CopyState::Newer { version } => Some(*version),
-                _ => None,
-            });
-            let version = version.max().unwrap_or_default();
+            let version = newest_version(device)?;
             let answer = device.operate(Request::Discard(version));
             tried.push(format!("discard version {version}: {answer:?}"));
             if answer.is_err() && is_record_worn(device) {
@@ -133,6 +125,19 @@ pub fn find(device: &mut Device<'_, '_>, counts: &mut HostileCounts) -> Result<(
         return Ok(());
     }
     broken(Promise::NextUpdate, format!("the next update does not get in: {tried:?}"))
+}
+
+/// The version of a record that is newer than this core: the highest, if its copies have several.
+fn newest_version(device: &mut Device<'_, '_>) -> Result<u16, Broken> {
+    let (_, _, states) = device.world.record().map_err(|error| Broken {
+        promise: Promise::NextUpdate,
+        how: format!("the record cannot be looked at: {error}"),
+    })?;
+    let version = states.iter().filter_map(|state| match state {
+        CopyState::Newer { version } => Some(*version),
+        _ => None,
+    });
+    Ok(version.max().unwrap_or_default())
 }
 
 /// The next update is installed: it is tried, confirmed, and good from then on.

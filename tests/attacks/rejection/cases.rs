@@ -74,6 +74,7 @@ fn single_key_cases(vendor: &Vendor) -> Vec<Case> {
     ]
 }
 
+// Long because it is a table: a row for each way in which a bundle is bad.
 pub(super) fn cases(vendor: &Vendor) -> Vec<Case> {
     let (form, publisher) = (vendor.form, &vendor.publisher);
     let stranger = Vendor::new(2, form);

@@ -8,6 +8,7 @@ use stillboot_sim::Publisher;
 use super::small;
 
 #[test]
+// Long because it is a table: a row for each field at its border.
 fn manifest_bounds() {
     use FormatError::{Bounds, Duplicate, Unknown};
     let publisher = Publisher::new(1);

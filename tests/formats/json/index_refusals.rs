@@ -8,6 +8,7 @@ use stillboot_policy::json::{Found, IndexError, IndexHead, IndexOffer, NUMBER_MA
 use super::{emit, head, inside, offer, parse, patch, release, sample};
 
 #[test]
+// Long because it is a table: a row for each other way to write the same values.
 fn index_is_refused_unless_it_is_the_one_encoding() {
     let good = sample();
     parse(&good).unwrap();

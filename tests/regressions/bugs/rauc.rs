@@ -4,7 +4,8 @@ use stillboot::device::{BlockDevice, Geometry};
 use stillboot::driver::{self, InstallHost, NoStore, Source};
 use stillboot::driver::{SourceError, verify_bundle};
 use stillboot::format::{
-    Encryption, Envelope, KeyRole, Load, PayloadType, Role, Signature, Slot, SlotKind, envelope,
+    Encryption, Envelope, KeyRole, Load, Manifest, PayloadType, Role, Signature, Slot, SlotKind,
+    envelope,
 };
 use stillboot::install::{Install, InstallError, Permission, Refusal, Running, Update};
 use stillboot::operate::Request;
@@ -116,62 +117,73 @@ impl InstallHost for Proceed {
     }
 }
 
+/// A mark on each side of each boundary, and on the last byte.
+fn marks_of(length: u64) -> Vec<(u64, u8)> {
+    let mut marks = vec![(0, 1), (length - 1, 2)];
+    for boundary in [1_u64 << 31, 1 << 32] {
+        for (place, byte) in [(boundary - 1, 3), (boundary, 4)] {
+            if place < length - 1 {
+                marks.push((place, byte));
+            }
+        }
+    }
+    marks
+}
+
+/// A release of one component of this length: its manifest, and its head with the index.
+fn signed(publisher: &Publisher, length: u64, marks: &[(u64, u8)]) -> (Manifest, Vec<u8>) {
+    const CHUNK: u32 = 1 << 20;
+    let key = publisher.release.public();
+    let mut index = Vec::new();
+    let mut body = Sparse { head: &[], length, marks, at: 0 };
+    let mut buffer = vec![0; CHUNK as usize];
+    loop {
+        let len = body.read(&mut buffer).unwrap();
+        if len == 0 {
+            break;
+        }
+        index.extend_from_slice(&digest_of::<SparseDigest>(&buffer[..len]));
+    }
+    let mut fold = IndexFold::<SparseDigest>::new(length, CHUNK);
+    fold.entries(&index);
+    let mut manifest = publisher.manifest(1);
+    manifest.chunk_size = CHUNK;
+    let component = stillboot::format::Component {
+        role: Role::Rootfs,
+        load: Load::Xip,
+        linked: 0,
+        encryption: Encryption::None,
+        length,
+        index_root: fold.finish(),
+        sha256: [0; 32],
+    };
+    assert_eq!(component.index_len(CHUNK), index.len() as u64);
+    manifest.components.push(component).unwrap();
+    // By hand, because the digest that is signed is this test's own.
+    let payload = raw(&manifest);
+    let unsigned = [Signature::ed25519(&key, &[0; 64])];
+    let mut head = vec![0; envelope::LEN_MAX];
+    let len = Envelope::emit(PayloadType::Manifest, &unsigned, &payload, &mut head).unwrap();
+    head.truncate(len);
+    head[16..48].copy_from_slice(&digest_of::<SparseDigest>(&payload));
+    let header = envelope::Header::parse(head.first_chunk().unwrap()).unwrap();
+    let message = envelope::signed_bytes(&header, KeyRole::Release, &publisher.device().product);
+    let signature = publisher.release.sign(&message).unwrap();
+    head[len - payload.len() - 64..len - payload.len()].copy_from_slice(&signature);
+    head.extend_from_slice(&index);
+    (manifest, head)
+}
+
 /// A length above 2 GiB became negative, and the signature covered the first bytes only. Here whole
 /// components of around 2 and 4 GiB go through file check, installation and power-on.
 #[test]
 fn rauc_cve_2026_34155_components_around_2_and_4_gib() {
-    const CHUNK: u32 = 1 << 20;
     let publisher = Publisher::new(1);
     let key = publisher.release.public();
     let device = Device { trust: Trust::Key(&key), ..publisher.device() };
     for length in [(1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32, (1 << 32) + 1_u64] {
-        // A mark on each side of each boundary, and on the last byte.
-        let mut marks = vec![(0, 1), (length - 1, 2)];
-        for boundary in [1_u64 << 31, 1 << 32] {
-            for (place, byte) in [(boundary - 1, 3), (boundary, 4)] {
-                if place < length - 1 {
-                    marks.push((place, byte));
-                }
-            }
-        }
-        let mut index = Vec::new();
-        let mut body = Sparse { head: &[], length, marks: &marks, at: 0 };
-        let mut buffer = vec![0; CHUNK as usize];
-        loop {
-            let len = body.read(&mut buffer).unwrap();
-            if len == 0 {
-                break;
-            }
-            index.extend_from_slice(&digest_of::<SparseDigest>(&buffer[..len]));
-        }
-        let mut fold = IndexFold::<SparseDigest>::new(length, CHUNK);
-        fold.entries(&index);
-        let mut manifest = publisher.manifest(1);
-        manifest.chunk_size = CHUNK;
-        let component = stillboot::format::Component {
-            role: Role::Rootfs,
-            load: Load::Xip,
-            linked: 0,
-            encryption: Encryption::None,
-            length,
-            index_root: fold.finish(),
-            sha256: [0; 32],
-        };
-        assert_eq!(component.index_len(CHUNK), index.len() as u64);
-        manifest.components.push(component).unwrap();
-        // By hand, because the digest that is signed is this test's own.
-        let payload = raw(&manifest);
-        let unsigned = [Signature::ed25519(&key, &[0; 64])];
-        let mut head = vec![0; envelope::LEN_MAX];
-        let len = Envelope::emit(PayloadType::Manifest, &unsigned, &payload, &mut head).unwrap();
-        head.truncate(len);
-        head[16..48].copy_from_slice(&digest_of::<SparseDigest>(&payload));
-        let header = envelope::Header::parse(head.first_chunk().unwrap()).unwrap();
-        let message = envelope::signed_bytes(&header, KeyRole::Release, &device.product);
-        let signature = publisher.release.sign(&message).unwrap();
-        head[len - payload.len() - 64..len - payload.len()].copy_from_slice(&signature);
-        head.extend_from_slice(&index);
-
+        let marks = marks_of(length);
+        let (manifest, head) = signed(&publisher, length, &marks);
         let check = |marks: &[(u64, u8)]| {
             let mut buffer = vec![0; 1 << 20];
             let mut source = Sparse { head: &head, length, marks, at: 0 };

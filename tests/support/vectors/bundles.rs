@@ -28,6 +28,7 @@ fn release(manifest: &Manifest, numbers: &[u8]) -> Vec<u8> {
     sign(PayloadType::Manifest, &raw(manifest), KeyRole::Release, numbers)
 }
 
+// Long because it is a table: a vector for each field and each way to be wrong in it.
 fn envelopes(set: &mut Set) {
     const FORMAT: &str = "envelope";
     // Any bytes will do as a payload here.
@@ -167,6 +168,7 @@ fn of_two_kinds() -> Keyset {
     keyset
 }
 
+// Long because it is a table: a vector for each way to put a head together.
 fn heads(set: &mut Set) {
     const FORMAT: &str = "head";
     let (keys, update) = (keyset(), manifest());

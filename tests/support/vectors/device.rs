@@ -329,6 +329,7 @@ fn later_header() -> [u8; HEADER_LEN] {
     header
 }
 
+// Long because it is a table: a vector for each state of a log.
 fn logs(set: &mut Set) {
     const FORMAT: &str = "log";
     let value = |log: &[u8], number: usize, granule: u32| {

@@ -39,6 +39,7 @@ fn replaced(bytes: &[u8], at: usize, len: usize, with: &[u8]) -> Vec<u8> {
     [&bytes[..at], with, &bytes[at + len..]].concat()
 }
 
+// Long because it is a table: a vector for each field and each way to be wrong in it.
 fn keysets(set: &mut Set) {
     const FORMAT: &str = "keyset";
     let sound = keyset();
@@ -184,6 +185,7 @@ fn full() -> Manifest {
     }
 }
 
+// Long because it is a table: a vector for each field and each way to be wrong in it.
 fn manifests(set: &mut Set) {
     const FORMAT: &str = "manifest";
     let base = manifest();
