@@ -133,7 +133,7 @@ fn set(memory: u32, model: &str, compatible: &str) -> Vec<u8> {
 
 #[test]
 #[ignore = "boots Linux in QEMU four times"]
-fn what_rots_or_cannot_be_started_is_passed_over() {
+fn what_rots_or_cannot_be_started_is_skipped() {
     let [one, two] = [0, 1].map(kernel);
     let disk = Disk::new();
     let start = || Machine::start(loader(), Some(disk.path()), Level::One);

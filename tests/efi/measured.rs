@@ -163,7 +163,7 @@ pub fn predicted(arch: Arch) {
     assert!(said.contains("note: slot b: the firmware refuses its image"), "{said}");
     assert!(said.contains("events measured"), "{said}");
     assert_measured(&mut machine, &one, tree);
-    give_roots(&mut machine).expect("nobody switches it off");
+    give_roots(&mut machine).expect("its power stays on");
     machine.run(&install(arch, bundle.len()), 0);
     let boot = machine.reboot();
     assert_eq!(boot.kernel, three.kernel_version());

@@ -130,8 +130,8 @@ pub enum Signature {
     Debian,
     /// The signer that the test's firmware trusts.
     Ours,
-    /// No signer.
-    Nobody,
+    /// It is not signed.
+    Missing,
 }
 
 impl Release {
@@ -196,7 +196,7 @@ impl Release {
         let kernel = match self.signature {
             Signature::Debian => kernel,
             Signature::Ours => sign::sign(&kernel),
-            Signature::Nobody => sign::strip(&kernel),
+            Signature::Missing => sign::strip(&kernel),
         };
         [
             (Role::Kernel, kernel),

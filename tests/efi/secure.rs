@@ -49,7 +49,7 @@ pub fn signed(arch: Arch) {
     drop(machine);
 
     let loader = loader(arch, &[]);
-    let one = signed_by(Release::new(arch, 1, 0), Signature::Nobody);
+    let one = signed_by(Release::new(arch, 1, 0), Signature::Missing);
     let two = signed_by(Release::new(arch, 2, 1), Signature::Debian);
     let recovery = Release { recovery: true, ..Release::new(arch, 3, 2) };
     let recovery = signed_by(recovery, Signature::Ours);
@@ -75,7 +75,7 @@ pub fn signed(arch: Arch) {
         assert!(said.contains(&line), "{said}");
     }
     // A unified image, which carries its own signature.
-    give_roots(&mut machine).expect("nobody switches it off");
+    give_roots(&mut machine).expect("its power stays on");
     machine.run(&install(arch, bundle.len()), 0);
     let boot = machine.reboot();
     assert_eq!(boot.kernel, four.kernel_version());
@@ -86,7 +86,7 @@ pub fn signed(arch: Arch) {
 
 pub fn allowed(arch: Arch) {
     let loader = loader(arch, &["--unsigned-kernels"]);
-    let one = signed_by(Release::new(arch, 1, 0), Signature::Nobody);
+    let one = signed_by(Release::new(arch, 1, 0), Signature::Missing);
     let bundle = one.file();
     let words = ["--loader", text(&loader), "--bundle", text(&bundle)];
     let image = Image::new(arch, &words);

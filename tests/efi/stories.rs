@@ -130,7 +130,7 @@ pub fn first_boot_then_update_then_commit(arch: Arch) {
     mark_good(&mut machine, 0);
     // Good already: a unit that confirms at every start is well.
     mark_good(&mut machine, 0);
-    give_roots(&mut machine).expect("nobody switches it off");
+    give_roots(&mut machine).expect("its power stays on");
     machine.run(&install(arch, bundle.len()), 0);
     let boot = machine.reboot();
     assert_runs(&boot, &two, Slot::B, 1);
@@ -228,7 +228,7 @@ pub fn an_unreadable_sector_boots_the_other_slot(arch: Arch) {
     assert_runs(&machine.ready(), &one, Slot::A, 0);
     let said = report(&mut machine);
     assert!(said.contains("slot b (good): skipped this time: "), "{said}");
-    assert!(!said.contains("corrupt"), "an error of the device condemns nobody: {said}");
+    assert!(!said.contains("corrupt"), "an error of the device condemns no slot: {said}");
     done("unreadable sector", arch, &machine);
     machine.kill();
     assert_eq!(record(hardware.disk()).body.slot(Slot::B).state, SlotState::Good);

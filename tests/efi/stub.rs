@@ -223,7 +223,7 @@ pub fn an_image_that_comes_back_costs_its_tries_and_no_more() {
     let body = record(hardware.disk()).body;
     assert_eq!(body.slot(Slot::B).state, SlotState::Good);
     assert!(body.slot(Slot::B).suspect && !body.slot(Slot::A).suspect);
-    println!("note: images that come back: two tries, and a good slot passed over");
+    println!("note: images that come back: two tries, and a good slot skipped");
 }
 
 pub fn loader_gives_a_slot_its_tree_or_passes_it_over() {

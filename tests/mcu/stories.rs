@@ -74,7 +74,7 @@ fn fails_three_times(how: Behaviour, settings: &Settings) {
 /// Signed, for this board, and without anything that the board could start.
 #[test]
 #[ignore = "boots a board in QEMU"]
-fn a_release_without_an_image_is_passed_over() {
+fn a_release_without_an_image_is_skipped() {
     let (flash, mut machine) = board(&Settings::default());
     let publisher = publisher();
     let settings = Piece { role: Role::Cmdline, load: Load::Ram, linked: None, bytes: b"2.0.0" };
@@ -201,7 +201,7 @@ fn the_floor_rises_with_good_slots_and_refuses_what_is_below() {
 
 #[test]
 #[ignore = "boots a board in QEMU"]
-fn a_slot_that_rots_is_passed_over_and_an_empty_flash_boots_nothing() {
+fn a_slot_that_rots_is_skipped_and_an_empty_flash_boots_nothing() {
     let (flash, mut machine) = board(&Settings::default());
     let firmware = firmware::silent();
     machine.install(&firmware.release(2, Behaviour::Healthy));

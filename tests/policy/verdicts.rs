@@ -217,7 +217,7 @@ fn channel_statement_lifts_no_edge_release_out_of_edge() {
 }
 
 #[test]
-fn statement_about_another_update_is_passed_over() {
+fn statement_about_another_update_is_skipped() {
     let mut case = Case::new(|m| m.channel.risk = Risk::Edge);
     case.state(StatementKind::Channel, |s| s.digest[0] ^= 1);
     assert!(matches!(case.judge(), Verdict::Refused(Objection::Channel(_))));

@@ -49,7 +49,7 @@ const KINDS: &[&[&str]] = &[
     ],
     &["a_processor_without_sha2_hashes_all_the_same"],
     &[
-        "what_rots_or_cannot_be_started_is_passed_over",
+        "what_rots_or_cannot_be_started_is_skipped",
         "without_anything_to_start_the_reason_is_said_and_the_machine_reset",
     ],
 ];

@@ -37,7 +37,7 @@ struct Arguments {
     /// The part of it that the test command runs.
     #[arg(long)]
     quick: bool,
-    /// Begin anew, whatever an earlier call has done.
+    /// Start over, whatever an earlier call has done.
     #[arg(long)]
     fresh: bool,
     /// How many threads; without it, as many as there are cores.
@@ -279,7 +279,7 @@ impl Kept {
             Ok(Self { spent, jobs })
         };
         read().with_context(|| {
-            format!("cannot go on from {}; --fresh begins anew without it", file.display())
+            format!("cannot go on from {}; --fresh starts over without it", file.display())
         })
     }
 

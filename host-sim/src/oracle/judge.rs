@@ -39,7 +39,8 @@ impl Published<'_> {
             return judge.nothing_could_start(truth, disk);
         };
         let Some(name) = self.named(&proof.digest) else {
-            return judge.broken(Promise::OnlyVerified, "a manifest that nobody published".into());
+            return judge
+                .broken(Promise::OnlyVerified, "a manifest that was never published".into());
         };
         judge.may_run(truth, disk, &proof, name)?;
         judge.runs_on_right_grounds(truth, disk, &proof, name, waits)?;

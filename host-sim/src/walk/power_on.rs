@@ -84,7 +84,7 @@ impl Walker<'_, '_> {
         let Some(Runs { proof, kind }) = runs(started) else { return Ok(None) };
         let refuse = |how: String| broken(Promise::OnlyVerified, how);
         let Some(name) = self.route.chain.named(&proof.digest) else {
-            return refuse("a manifest that nobody published".into());
+            return refuse("a manifest that was never published".into());
         };
         let release = &self.route.chain.releases[name];
         let called = &release.name;

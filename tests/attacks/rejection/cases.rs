@@ -323,7 +323,7 @@ pub(super) fn cases(vendor: &Vendor) -> Vec<Case> {
         ),
         head("failed here", failed(vendor), "Refused(Policy(FailedBefore", "", false, false),
         head(
-            "rolled out to nobody yet",
+            "rolled out to no device yet",
             with(&|m| m.rollout = 0),
             "Deferred(Policy(Rollout",
             "",

@@ -23,7 +23,7 @@ fn under(publisher: &Publisher, bundle: &[u8], keyset: &Keyset, more: [&[Foreign
 }
 
 #[test]
-fn signatures_of_other_kinds_beside_ed25519_are_passed_over_by_rules_of_ed25519() {
+fn signatures_of_other_kinds_beside_ed25519_are_skipped_by_rules_of_ed25519() {
     use KeyKind::{HssH10H10, LmsH10, MlDsa87};
     let publisher = Publisher::new(1);
     let device = publisher.device();

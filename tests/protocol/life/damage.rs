@@ -98,7 +98,7 @@ fn recovery_needs_recovery_keys_and_a_good_slot_that_runs() {
 }
 
 #[test]
-fn lost_record_is_made_anew_from_the_slots() {
+fn lost_record_is_rebuilt_from_the_slots() {
     let publisher = Publisher::new(1);
     let (mut world, proof) = running(&publisher, AB);
     world.install(&bundle(&publisher, 2), Some(proof)).unwrap();

@@ -143,7 +143,7 @@ fn uboot_8f71d7170f5_lengths_come_from_signed_bytes() {
 
 /// The code of a bad signature was the code of "not for us, go on".
 #[test]
-fn uboot_3eb43c54fad_a_bad_signature_is_never_passed_over() {
+fn uboot_3eb43c54fad_a_bad_signature_is_never_skipped() {
     let publisher = Publisher::new(1);
     let device = publisher.device();
     let keys: Vec<_> = (1..=3).map(|seed| SigningKey::from_seed([seed; 32])).collect();
