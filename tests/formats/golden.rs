@@ -1,4 +1,4 @@
-//! Golden bytes of every format, round trips, and streaming in any chunking.
+//! Golden bytes of every format.
 //!
 //! The golden bytes are FROZEN. Devices in the field have loaders that read these bytes and no
 //! others, and that cannot be changed any more. So a test of this file that is named

@@ -1,4 +1,4 @@
-//! The largest values of each format, and what damage to them is noticed.
+//! The largest values of each format, and the smallest damage.
 
 use stillboot::format::manifest::COMPONENTS_MAX;
 use stillboot::format::record::{Body, FAILED_MAX, LEN_MAX, NOTES_LEN_MAX, TRIES_MAX};

@@ -1,4 +1,4 @@
-//! The graph of what the machines did, and programs that are run along it.
+//! Programs, run along the graph of what the machines did.
 
 use std::collections::HashMap;
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! The names of states: hashes of what a machine prints and of what its digests have taken.
+//! The names of states.
 
 use std::fmt::{self, Write as _};
 

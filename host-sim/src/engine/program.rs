@@ -1,4 +1,4 @@
-//! What is run, with what, and how it ends.
+//! What the engine runs.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! One request of a machine to its surroundings, and what it comes to on a disk and a store.
+//! One request of a machine to its surroundings.
 
 use std::ops::Range;
 use std::sync::Arc;

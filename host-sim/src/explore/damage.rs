@@ -1,4 +1,4 @@
-//! What a story does to a disk past the devices: places it destroys, and what truly stands there.
+//! The disk of a story past the devices: places are destroyed, and its true bytes are read.
 
 use std::ops::Range;
 

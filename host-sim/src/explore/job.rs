@@ -1,4 +1,4 @@
-//! One story on one medium: what it is run with, and what is known of it so far.
+//! One story on one medium.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;

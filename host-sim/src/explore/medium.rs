@@ -1,4 +1,4 @@
-//! The kinds of disk on which stories run, and where a device stands on each.
+//! The kinds of disk on which stories run.
 
 use stillboot::device::Geometry;
 use stillboot::format::{Role, Slot};

@@ -1,4 +1,4 @@
-//! Every way to cut the power at one request, and how each is named.
+//! Every way to cut the power at one request, by name.
 
 use std::fmt;
 use std::str::FromStr;

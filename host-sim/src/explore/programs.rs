@@ -1,4 +1,4 @@
-//! The programs of a device in a story: loader, installer and tools, and what is noted and judged of each run.
+//! Runs of a device's programs, each judged: loader, installer, tools.
 
 use std::sync::Arc;
 

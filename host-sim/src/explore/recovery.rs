@@ -1,4 +1,4 @@
-//! What follows after a cut: the power comes on, what was interrupted is done again, an update follows.
+//! What follows after a cut, up to the next update.
 
 use stillboot::format::SlotKind;
 use stillboot::install::InstallError;

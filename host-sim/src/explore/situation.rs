@@ -1,4 +1,4 @@
-//! A device between two steps of a story, and what names such a state.
+//! A device between two steps of a story.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The steps of a story: each one run, noted in the device's history and judged.
+//! The steps of a story.
 
 use stillboot::format::Slot;
 use stillboot::operate::{Answer, Request};

@@ -1,4 +1,4 @@
-//! What happened to a device so far, and what may start after it.
+//! What happened to a device so far.
 
 use stillboot::format::{Floor, SLOTS_MAX, Slot, SlotKind};
 

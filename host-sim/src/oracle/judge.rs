@@ -1,4 +1,4 @@
-//! Which starts are right: one power-on is judged by what was published and what happened.
+//! Which starts are right.
 
 use std::ops::Range;
 

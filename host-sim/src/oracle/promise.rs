@@ -1,4 +1,4 @@
-//! What is promised, and under which fault: the table of `docs/DESIGN.md`.
+//! What is promised under which fault: the table of `docs/DESIGN.md`.
 
 use std::collections::BTreeMap;
 

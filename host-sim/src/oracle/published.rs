@@ -1,4 +1,4 @@
-//! What was published, and where it stands whole on a disk.
+//! What was published, by release and slot.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

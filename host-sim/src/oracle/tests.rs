@@ -1,4 +1,4 @@
-//! Starts that are wrong in one way each, and a right one, before the judge.
+//! Starts that are wrong in one way each.
 
 use stillboot::boot::Reason;
 use stillboot::device::Geometry;

@@ -1,4 +1,4 @@
-//! Numbers, names and escaped text, as the page prints them.
+//! Text as the page prints it.
 
 use crate::picture::CutOutcome;
 

@@ -1,4 +1,4 @@
-//! How the events of a walk are named, and found by their name.
+//! The names of events in the identity of a walk.
 
 use super::event::Event;
 

@@ -1,4 +1,4 @@
-//! A power-on of a walk, compared with what the model says, or with what is promised under a fault.
+//! A power-on of a walk, judged.
 
 use stillboot::driver::Memory as _;
 use stillboot::format::Slot;

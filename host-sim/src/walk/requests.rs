@@ -1,4 +1,4 @@
-//! Requests of the running system and its operator on a walk, compared with the model.
+//! Requests of the running system or its operator on a walk, compared with the model.
 
 use stillboot::device::BlockDevice;
 use stillboot::driver;

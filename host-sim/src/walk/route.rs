@@ -1,4 +1,4 @@
-//! What does not change on a walk: the releases, the medium, what the device has.
+//! What does not change on a walk.
 
 use std::collections::BTreeMap;
 

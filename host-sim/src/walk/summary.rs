@@ -1,4 +1,4 @@
-//! What a walk came to: counts, and the failure if there is one.
+//! What a walk came to.
 
 use std::fmt;
 

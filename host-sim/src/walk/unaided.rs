@@ -1,4 +1,4 @@
-//! The next update without help: promised while nothing but the power fails, and tried after a fault.
+//! The next update without help.
 
 use stillboot::format::SlotKind;
 use stillboot::select::CandidateKind;

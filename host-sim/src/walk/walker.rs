@@ -1,4 +1,4 @@
-//! A device on its way: its disk, the states it may be in, and programs that run until the power fails.
+//! The device of a walk.
 
 use stillboot::device::BlockDevice as _;
 use stillboot::format::{BootProof, Floor};

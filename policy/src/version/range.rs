@@ -1,4 +1,4 @@
-//! Ranges of versions: their bounds, their texts, and what lies within.
+//! Ranges of versions.
 
 use core::cmp::Ordering;
 use core::fmt::{self, Display, Formatter};

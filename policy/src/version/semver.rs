@@ -1,4 +1,4 @@
-//! Semantic versions as the standard defines them, and which of two is newer.
+//! Semantic versions as the standard defines them.
 
 use core::cmp::Ordering;
 use core::fmt::{self, Display, Formatter};

@@ -1,4 +1,4 @@
-//! Every way to install, and a check of the file.
+//! Every way to install a bundle.
 
 use stillboot::driver::verify_bundle;
 use stillboot::format::{BootProof, Slot, SlotKind};

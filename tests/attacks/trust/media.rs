@@ -1,4 +1,4 @@
-//! Media that lie, and proofs that are bound to their disk.
+//! What is bound to one disk: bytes that are read back, proofs, marks.
 
 use stillboot::format::{Slot, SlotKind, SlotState};
 use stillboot::install::{InstallError, Refusal, Reuse, Running};

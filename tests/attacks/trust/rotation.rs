@@ -1,4 +1,4 @@
-//! Keysets that change, keys that were stolen, statements of each role.
+//! What each key may sign, from which keyset on and up to which.
 
 use stillboot::boot::Reason;
 use stillboot::format::{Envelope, Floor, KeyRole, PayloadType, SlotKind, StatementKind};

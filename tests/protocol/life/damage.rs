@@ -1,4 +1,4 @@
-//! Slots and records that are damaged or lost, and what starts then.
+//! What starts when slots or records are damaged or lost.
 
 use stillboot::boot::Reason;
 use stillboot::format::{Fault, Role, Slot, SlotKind, SlotState};

@@ -1,3 +1,5 @@
+//! The simulated disks themselves.
+
 mod conformance;
 mod model;
 mod power;

@@ -1,4 +1,4 @@
-//! The states of the reference machine, and the changes that every call makes in the same way.
+//! The states of the reference machine.
 
 use std::cmp::Reverse;
 
