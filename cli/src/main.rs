@@ -2,12 +2,18 @@
 //!
 //! The tool decides nothing itself: the core does. The tool has the words, files and exit codes
 //! that scripts depend on.
+//!
+//! # Features
+//!
+//! - `lab`, on by default: the commands `demo` and `simulate`, and with them the simulator
+//!   `stillboot-sim`. The tool for devices (`cargo xtask static-tool`) is built without it.
 
 #![forbid(unsafe_code)]
 
 mod args;
 mod boot;
 mod bounds;
+#[cfg(feature = "lab")]
 mod demo;
 mod discard;
 mod disk;
@@ -35,6 +41,7 @@ mod room;
 mod scrub;
 mod seen;
 mod sign;
+#[cfg(feature = "lab")]
 mod simulate;
 mod size;
 mod source;
@@ -47,9 +54,11 @@ mod verify;
 mod view;
 mod watch;
 
-use std::io::{ErrorKind, Write as _};
+use std::ffi::OsString;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use failure::{Exit, Failure};
@@ -77,6 +86,7 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Plays the whole life of one update on a disk image in a temporary folder
+    #[cfg(feature = "lab")]
     #[command(after_help = "Examples:\n  stillboot demo\n  stillboot demo --seed 7 --keep")]
     Demo(demo::Options),
     /// Makes the keys of a product and its first keyset
@@ -172,6 +182,7 @@ enum Command {
     /// Reads every slot in full and says whether it verifies
     Scrub(scrub::ScrubArgs),
     /// Cuts the power at every instant of every story, on simulated disks
+    #[cfg(feature = "lab")]
     Simulate(simulate::SimulateArgs),
 }
 
@@ -189,16 +200,8 @@ fn main() -> ExitCode {
 
 fn run(command: &Command, out: &Output) -> Result<(), Failure> {
     match command {
-        Command::Demo(options) => {
-            // It prints its own table or object, which says what broke.
-            let options = demo::Options { json: options.json || out.json, ..options.clone() };
-            let kept = demo::run(&options)
-                .map_err(|error| Failure::new(Exit::Failed, "demo", format_args!("{error:#}")))?;
-            if !kept {
-                out.exit_with(Exit::Failed);
-            }
-            Ok(())
-        }
+        #[cfg(feature = "lab")]
+        Command::Demo(options) => demo::demo(options, out),
         Command::Keygen(args) => keys::keygen(args, out),
         Command::Id(args) => id::id(args, out),
         Command::Keyset(command) => keyset::run(command, out),
@@ -229,8 +232,20 @@ fn run(command: &Command, out: &Output) -> Result<(), Failure> {
         Command::Unhold(args) => operate::unhold(args, out),
         Command::Record(discard::RecordCommand::Discard(args)) => discard::discard(args, out),
         Command::Scrub(args) => scrub::scrub(args, out),
+        #[cfg(feature = "lab")]
         Command::Simulate(args) => simulate::simulate(args, out),
     }
+}
+
+/// The commands that need the feature `lab`; none are missing in a build with it.
+const LAB_COMMANDS: &[&str] = if cfg!(feature = "lab") { &[] } else { &["demo", "simulate"] };
+
+/// Which command of [`LAB_COMMANDS`] a command line asks for.
+fn lab_command(mut args: impl Iterator<Item = OsString>) -> Option<&'static str> {
+    // The options before a command take no values.
+    let is_command = |arg: &OsString| arg != "help" && !arg.as_encoded_bytes().starts_with(b"-");
+    let command = args.find(is_command)?;
+    LAB_COMMANDS.iter().copied().find(|name| command == **name)
 }
 
 /// Help, the version, or a command line that is wrong. The parser never got to `--json` in the last
@@ -239,28 +254,36 @@ fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         return match error.print() {
             // The reader that closed the pipe has read enough.
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 ExitCode::from(Exit::Failed as u8)
             }
             _ => ExitCode::SUCCESS,
         };
     }
     let json = std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json");
+    if error.kind() == ErrorKind::InvalidSubcommand
+        && let Some(name) = lab_command(std::env::args_os().skip(1))
+    {
+        let text = format!(
+            "this build has no command `{name}`: it is compiled with the feature `lab` of \
+             stillboot-cli, which the tool for devices is built without"
+        );
+        return ExitCode::from(Output::new(json, true).fail(&Failure::usage(text)));
+    }
     if json {
         let text = error.render().to_string();
         let text = text.trim().trim_start_matches("error: ");
         return ExitCode::from(Output::new(true, true).fail(&Failure::usage(text)));
     }
     // The parser quotes arguments as they are.
-    let is_plain = |arg: std::ffi::OsString| {
-        arg.to_str().is_some_and(|arg| arg == output::harmless(arg, false))
-    };
+    let is_plain =
+        |arg: OsString| arg.to_str().is_some_and(|arg| arg == output::harmless(arg, false));
     if std::env::args_os().skip(1).all(is_plain) {
         let _ = error.print();
     } else {
         let text = error.render().to_string();
         // Where standard error is closed nothing can be reported.
-        let _ = writeln!(std::io::stderr(), "{}", output::harmless(text.trim_end(), true));
+        let _ = writeln!(io::stderr(), "{}", output::harmless(text.trim_end(), true));
     }
     ExitCode::from(Exit::Usage as u8)
 }

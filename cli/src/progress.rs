@@ -18,6 +18,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unit {
     Bytes,
+    #[cfg_attr(not(feature = "lab"), expect(dead_code, reason = "the lab alone counts parts"))]
     Parts,
 }
 
@@ -57,6 +58,7 @@ impl Progress {
     }
 
     /// A phase of `total` parts.
+    #[cfg(feature = "lab")]
     pub fn of_parts(out: &Output, what: impl Into<String>, total: u64) -> Self {
         Self::with_unit(out, what, total, Unit::Parts)
     }

@@ -1,5 +1,5 @@
 //! `cargo xtask static-tool`: the tool as one file without libraries, and the same as an archive to
-//! be appended to an initramfs.
+//! be appended to an initramfs. It is the tool for devices, without `demo` and `simulate`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,9 @@ use crate::shell;
 /// Crates that would bring C code, or a search for libraries of the system.
 const FOREIGN: &[&str] = &["cc", "cmake", "bindgen", "pkg-config", "vcpkg"];
 
+/// What only the commands of the feature `lab` need.
+const SIMULATOR: &str = "stillboot-sim";
+
 /// Builds the tool for `arch` into `out`, and returns where it is.
 ///
 /// # Errors
@@ -22,6 +25,8 @@ pub fn run(arch: Arch, out: Option<&Path>) -> Result<PathBuf> {
     check_pure(&target)?;
     let mut cargo = shell::cargo();
     cargo.args(["build", "--quiet", "-p", "stillboot-cli", "--profile", "static"]);
+    // A device needs no simulator: without the feature `lab`.
+    cargo.arg("--no-default-features");
     // The flags in `.cargo/config.toml` are what links it; a caller's own would replace them.
     cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
     shell::run(cargo.args(["--target", &target]))?;
@@ -41,13 +46,14 @@ pub fn run(arch: Arch, out: Option<&Path>) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// Fails if anything but Rust is compiled in.
+/// Fails if anything but Rust is compiled in, or the simulator.
 fn check_pure(target: &str) -> Result<()> {
     let mut tree = shell::cargo();
-    tree.args(["tree", "-p", "stillboot-cli", "--target", target]);
+    tree.args(["tree", "-p", "stillboot-cli", "--no-default-features", "--target", target]);
     let tree = shell::output(tree.args(["-e", "normal,build", "--prefix", "none", "-f", "{p}"]))?;
-    let names = tree.lines().filter_map(|line| line.split(' ').next());
-    match names.into_iter().find(|name| FOREIGN.contains(name)) {
+    let mut names = tree.lines().filter_map(|line| line.split(' ').next());
+    match names.find(|name| FOREIGN.contains(name) || *name == SIMULATOR) {
+        Some(SIMULATOR) => bail!("expected the tool without {SIMULATOR}, found that it needs it"),
         Some(name) => bail!("expected the tool to be free of C code, found that it needs {name}"),
         None => Ok(()),
     }

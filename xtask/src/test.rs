@@ -45,6 +45,7 @@ fn steps(full: bool) -> Vec<Step> {
         clippy_features("clippy storage", "stillboot", "embedded-storage").after("clippy"),
         clippy_features("clippy policy", "stillboot-policy", "json").after("clippy"),
         clippy_features("clippy log", "stillboot", "log").after("clippy"),
+        tool_without_lab().after("clippy"),
         Step::new("circles", Lane::Free).xtask(&["circles"]).after("setup"),
         Step::new("licences", Lane::Free).xtask(&["licences"]).after("setup"),
         tests(Tests::All).after("clippy").after("kernels"),
@@ -178,6 +179,14 @@ fn clippy_features(name: &'static str, package: &str, feature: &str) -> Step {
         "-D",
         "warnings",
     ])
+}
+
+/// Lints over the tool for devices, which has no simulator, and what it says where one is wanted.
+fn tool_without_lab() -> Step {
+    let tool = ["-p", "stillboot-cli", "--no-default-features"];
+    Step::new("tool without lab", Lane::Debug)
+        .cargo(&[&["clippy"], &tool[..], &["--all-targets", "--", "-D", "warnings"]].concat())
+        .cargo(&[&["test"], &tool[..], &["--test", "cli", "help::"]].concat())
 }
 
 /// Lints over the measured crates, which compile for their device only.

@@ -19,6 +19,8 @@ use anyhow::{Context as _, Result, anyhow};
 use serde_json::json;
 use stillboot_sim::disk::Random;
 
+use crate::failure::{Exit, Failure};
+use crate::output::{Output, plain, with_schema};
 use promises::{Observed, all_kept, table, to_json};
 use story::Broken;
 use timeline::{Timeline, Tone, count};
@@ -43,11 +45,23 @@ pub struct Options {
     pub json: bool,
 }
 
+/// Plays the demo; fails if a promise was broken.
+pub fn demo(options: &Options, out: &Output) -> Result<(), Failure> {
+    // It prints its own table or object, which says what broke.
+    let options = Options { json: options.json || out.json, ..options.clone() };
+    let kept = run(&options)
+        .map_err(|error| Failure::new(Exit::Failed, "demo", format_args!("{error:#}")))?;
+    if !kept {
+        out.exit_with(Exit::Failed);
+    }
+    Ok(())
+}
+
 /// Plays the demo. Returns whether every promise was kept.
 ///
 /// # Errors
 /// The inputs cannot be read, or the image cannot be made: then nothing can be said of promises.
-pub fn run(options: &Options) -> Result<bool> {
+fn run(options: &Options) -> Result<bool> {
     let seed = match options.seed {
         Some(seed) => seed,
         None => new_seed()?,
@@ -89,7 +103,7 @@ pub fn run(options: &Options) -> Result<bool> {
         false => None,
     };
     if options.json {
-        let report = crate::output::with_schema(json!({
+        let report = with_schema(json!({
             "seed": seed,
             "input": { "origin": inputs.origin, "systems": names },
             "events": timeline.events(),
@@ -98,7 +112,7 @@ pub fn run(options: &Options) -> Result<bool> {
             "seconds": seconds,
             "folder": place.as_deref().map(crate::view::path),
         }));
-        timeline.print(&crate::output::plain(&report));
+        timeline.print(&plain(&report));
     }
     timeline.say(&format!("\n{}", table(&promises, style)));
     let broken = promises.iter().filter(|promise| !promise.kept).count() as u64;

@@ -5,9 +5,9 @@ use crate::support::World;
 #[test]
 fn help_of_every_command_shows_an_example() {
     let world = World::new();
-    for command in [
+    let lab: &[_] = if cfg!(feature = "lab") { &["demo", "simulate"] } else { &[] };
+    let all = [
         "",
-        "demo",
         "keygen",
         "id",
         "keyset",
@@ -43,7 +43,6 @@ fn help_of_every_command_shows_an_example() {
         "record",
         "record discard",
         "scrub",
-        "simulate",
         "dtb",
         "dtb pack",
         "dtb lint",
@@ -53,7 +52,8 @@ fn help_of_every_command_shows_an_example() {
         "stub build",
         "pcr",
         "pcr predict",
-    ] {
+    ];
+    for command in all.iter().chain(lab) {
         let help = world.run(&format!("{command} --help")).expect(0);
         assert!(help.stdout.contains("Example"), "{command}: {}", help.stdout);
         assert!(help.stdout.contains("--json"), "{command}: {}", help.stdout);
@@ -75,6 +75,25 @@ fn every_command_of_the_list_is_tested_for_help() {
             assert!(this.contains(&format!("\"{name}\"")), "{name}");
         }
     }
+}
+
+/// The tool for devices says why it lacks them, however they are asked for.
+#[cfg(not(feature = "lab"))]
+#[test]
+fn commands_of_the_lab_are_named_as_missing_in_builds_without_it() {
+    let world = World::new();
+    for command in ["demo", "simulate --replay update/nor8/s0.0/before", "help demo", "-q demo"] {
+        let name = if command.contains("demo") { "`demo`" } else { "`simulate`" };
+        let run = world.run(command).expect(2);
+        assert!(run.stderr.contains(name) && run.stderr.contains("`lab`"), "{run:?}");
+        let run = world.run(&format!("{command} --json")).refused(2, "usage");
+        assert!(run.stdout.contains(name), "{run:?}");
+    }
+    // The first argument is the command.
+    let run = world.run("keyset demo").expect(2);
+    assert!(!run.stderr.contains("`lab`"), "{run:?}");
+    let help = world.run("--help").expect(0).stdout;
+    assert!(!help.contains("demo") && !help.contains("simulated disks"), "{help}");
 }
 
 /// "The same names as the options", it said, and a third of them was refused.

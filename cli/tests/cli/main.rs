@@ -19,6 +19,7 @@ mod pcr;
 mod policy;
 mod rejection;
 mod release;
+#[cfg(feature = "lab")]
 mod simulate;
 mod statements;
 mod story;
