@@ -9,8 +9,8 @@ use stillboot::driver::{self, InstallHost, NoStore};
 use stillboot::format::notes::SeenNumber;
 use stillboot::format::{Digest, Slot, SlotKind, SlotState};
 use stillboot::install::{
-    Install, InstallConfig, InstallError, Nothing, Permission, Progress as Done, Refusal, Reuse,
-    Running, Update, Wait,
+    Install, InstallConfig, InstallError, Installed, Nothing, Permission, Progress as Done,
+    Refusal, Reuse, Running, Update, Wait,
 };
 use stillboot::layout::{Layout, LayoutError};
 use stillboot::operate::{Operate, Request};
@@ -241,23 +241,10 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
         resume_only,
         ..update.config(device, plan.layout(&slots)?)?
     };
-    // A damaged download must not cost what stands in the other slot.
-    let kind = update.kind();
-    if bundle.len().is_some() && !args.stream {
-        let manifest = verify::whole(&device, kind, &mut bundle, out)?;
-        verify::for_device(&device, &names, &manifest)?;
-        bundle.rewind()?;
-    } else {
-        bundle.guard(kind);
-    }
+    verify_first(args, &device, &names, &mut bundle, out)?;
     let judge = Judge { spared: spare_rolled_back(&config, devices), ..judge };
     let mut buffer = vec![0; BUFFER_LEN];
-    // Loaders have no clock: what failed since the last look gets a time now, for the back-off.
-    if let Some(now) = time::now() {
-        let mut note = Operate::new(&config.layout, Request::NoteTime(now));
-        // Without a record there is nothing to note, and the installation says what is wrong.
-        let _ = driver::operate(&mut note, &mut disk::lent(devices), &mut buffer);
-    }
+    note_time(&config.layout, devices, &mut buffer);
     let mut machine = Install::<SoftSha256>::new(&config);
     let mut host = Host {
         judge,
@@ -273,57 +260,115 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
         &mut buffer,
     );
     bundle.remark().iter().for_each(|remark| out.warn(remark));
-    let mut version = String::new();
-    if let Some(manifest) = machine.manifest() {
-        version = manifest.version.to_string();
-    }
-    if let Some(failure) = host.judge.failure.take() {
+    let Host { judge, writing, reading } = host;
+    if let Some(failure) = judge.failure {
         return Err(failure);
     }
-    let verdict = host.judge.verdict.take();
-    let standings = std::mem::take(&mut host.judge.standings);
-    let went_by = std::mem::take(&mut host.judge.went_by);
-    drop(host);
-    note_statements(&config.layout, devices, &went_by, out);
-    let digest = machine.manifest().map(|manifest| *manifest.digest());
+    // The bars end before anything else is printed.
+    drop((writing, reading));
+    note_statements(&config.layout, devices, &judge.went_by, out);
     let installed = result.map_err(|error| {
         // The machine knows that the policy said no, and the judge knows why.
-        let failure = match verdict.and_then(verdict::failure) {
+        let failure = match judge.verdict.and_then(verdict::failure) {
             Some(failure) => failure,
             None => update.explain(error, &config, &names, devices, &mut bundle),
         };
-        let mut failure = with_standings(failure, &standings);
-        if let (InstallError::Device(_) | InstallError::Record(_), Some((path, error))) =
-            (error, disk::last_error(devices))
-        {
-            failure = failure.also(format_args!("{}: {error}", path.display()));
-        }
-        // What the last power-on could not write is missing now.
-        if let InstallError::Record(_)
-        | InstallError::Refused(Refusal::Proof | Refusal::NewerRecord) = error
-            && let Some(trouble) = record::trouble_on(&config.layout, devices)
-        {
-            failure = failure.also(trouble);
-        } else if let InstallError::Record(_) = error
-            && let Some(places) = record::not_written_on(&config.layout, devices)
-        {
-            failure = failure.also(places);
-        }
-        match digest.and_then(|digest| begun(&config, devices, &digest)) {
-            // To go on with it, the record would have to be written too.
-            Some((slot, _)) if matches!(error, InstallError::Record(_)) => {
-                failure.also(format_args!("slot {slot} is incomplete and is not started"))
-            }
-            Some((slot, true)) => failure.also(format_args!(
-                "slot {slot} is incomplete and is not started; `stillboot resume` goes on with it"
-            )),
-            Some((slot, false)) => failure.also(format_args!(
-                "slot {slot} is incomplete and is not started; `stillboot install` begins it again \
-                 from the start"
-            )),
-            None => failure,
-        }
+        let failure = with_standings(failure, &judge.standings);
+        let failure = with_disk_errors(failure, error, &config, devices);
+        let digest = machine.manifest().map(|manifest| *manifest.digest());
+        with_incomplete_slot(failure, error, &config, devices, digest.as_ref())
     })?;
+    let version = machine.manifest().map(|manifest| manifest.version.as_str());
+    tell(args, &installed, version.unwrap_or_default(), devices, out);
+    Ok(())
+}
+
+/// Reads a bundle in full before the first write: a damaged download must not cost what stands in
+/// the other slot. A stream is checked as it is installed.
+fn verify_first(
+    args: &InstallArgs,
+    device: &Device<'_>,
+    names: &[&str],
+    bundle: &mut Bundle,
+    out: &Output,
+) -> Result<(), Failure> {
+    let kind = args.update.kind();
+    if bundle.len().is_none() || args.stream {
+        bundle.guard(kind);
+        return Ok(());
+    }
+    let manifest = verify::whole(device, kind, bundle, out)?;
+    verify::for_device(device, names, &manifest)?;
+    bundle.rewind()
+}
+
+/// Loaders have no clock: failures since the last call get a time now, for the back-off.
+fn note_time(layout: &Layout<'_>, devices: &mut [FileDevice], buffer: &mut [u8]) {
+    if let Some(now) = time::now() {
+        let mut note = Operate::new(layout, Request::NoteTime(now));
+        // Without a record there is nothing to note, and the installation says what is wrong.
+        let _ = driver::operate(&mut note, &mut disk::lent(devices), buffer);
+    }
+}
+
+/// Adds what the system said of the disks, and what the record says about writing it.
+fn with_disk_errors(
+    mut failure: Failure,
+    error: InstallError,
+    config: &InstallConfig<'_>,
+    devices: &mut [FileDevice],
+) -> Failure {
+    if let (InstallError::Device(_) | InstallError::Record(_), Some((path, error))) =
+        (error, disk::last_error(devices))
+    {
+        failure = failure.also(format_args!("{}: {error}", path.display()));
+    }
+    // What the last power-on could not write is missing now.
+    if let InstallError::Record(_) | InstallError::Refused(Refusal::Proof | Refusal::NewerRecord) =
+        error
+        && let Some(trouble) = record::trouble_on(&config.layout, devices)
+    {
+        failure = failure.also(trouble);
+    } else if let InstallError::Record(_) = error
+        && let Some(places) = record::not_written_on(&config.layout, devices)
+    {
+        failure = failure.also(places);
+    }
+    failure
+}
+
+/// Adds which slot the update `digest` stands in incomplete, and the command that completes it.
+fn with_incomplete_slot(
+    failure: Failure,
+    error: InstallError,
+    config: &InstallConfig<'_>,
+    devices: &mut [FileDevice],
+    digest: Option<&Digest>,
+) -> Failure {
+    match digest.and_then(|digest| begun(config, devices, digest)) {
+        // To go on with it, the record would have to be written too.
+        Some((slot, _)) if matches!(error, InstallError::Record(_)) => {
+            failure.also(format_args!("slot {slot} is incomplete and is not started"))
+        }
+        Some((slot, true)) => failure.also(format_args!(
+            "slot {slot} is incomplete and is not started; `stillboot resume` goes on with it"
+        )),
+        Some((slot, false)) => failure.also(format_args!(
+            "slot {slot} is incomplete and is not started; `stillboot install` begins it again \
+             from the start"
+        )),
+        None => failure,
+    }
+}
+
+/// Says what was installed, and what the next boot does with it.
+fn tell(
+    args: &InstallArgs,
+    installed: &Installed,
+    version: &str,
+    devices: &[FileDevice],
+    out: &Output,
+) {
     // Another place of the record took what one did not.
     if let Some((path, error)) = disk::last_error(devices) {
         out.warn(format_args!(
@@ -357,7 +402,6 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
             "resumed": installed.resumed, "tries": args.tries,
         })
     });
-    Ok(())
 }
 
 /// Notes the numbers of the statements that the installation went by in the boot record, beside the

@@ -70,8 +70,48 @@ struct NewKey {
     key: SigningKey,
 }
 
+/// How many keys of each role there are, beside the roots.
+type Counts = [(KeyRole, &'static str, u8); 6];
+
 /// Makes the keys of a product and its first keyset.
 pub fn keygen(args: &KeygenArgs, out: &Output) -> Result<(), Failure> {
+    let counts = counts(args)?;
+    let mut keys = Vec::new();
+    for (role, name, count) in [(KeyRole::Root, "root", args.roots)].into_iter().chain(counts) {
+        for number in 1..=count {
+            let key = SigningKey::generate()?;
+            keys.push(NewKey { role, name: format!("{name}-{number}"), key });
+        }
+    }
+    let of_role = |role| keys.iter().filter(move |new| new.role == role);
+    let roots = Roots {
+        product: args.product.clone(),
+        threshold: args.threshold,
+        keys: of_role(KeyRole::Root).map(|new| RootKey::ed25519(new.key.public())).collect(),
+    };
+    let signers: Vec<&dyn Signer> =
+        of_role(KeyRole::Root).map(|new| &new.key as &dyn Signer).collect();
+    let first = first_keyset(args, &counts, &keys);
+    let envelope = sign_keyset(&first, &roots.product_id(), &signers)?;
+    let roots_text = roots.to_toml()?;
+
+    refuse_existing(args, &keys)?;
+    fs::create_dir_all(&args.out).map_err(|error| Failure::system("make", &args.out, &error))?;
+    let mut written = Vec::new();
+    let result = write_all(args, &keys, &roots_text, &envelope, &mut written);
+    if result.is_err() {
+        // Only what this run made; a key of which no public half exists is of no use.
+        for path in &written {
+            let _ = fs::remove_file(path);
+        }
+    }
+    result?;
+    tell(args, &keys, &roots, out);
+    Ok(())
+}
+
+/// The numbers of keys that were asked for, if every threshold can be reached with them.
+fn counts(args: &KeygenArgs) -> Result<Counts, Failure> {
     if args.threshold > args.roots {
         return Err(Failure::usage(format_args!(
             "--threshold {} cannot be reached with --roots {}: expected 1 to {}",
@@ -99,21 +139,13 @@ pub fn keygen(args: &KeygenArgs, out: &Output) -> Result<(), Failure> {
              {all}"
         )));
     }
-    let mut keys = Vec::new();
-    for (role, name, count) in [(KeyRole::Root, "root", args.roots)].into_iter().chain(counts) {
-        for number in 1..=count {
-            let key = SigningKey::generate()?;
-            keys.push(NewKey { role, name: format!("{name}-{number}"), key });
-        }
-    }
-    let of_role = |role| keys.iter().filter(move |new| new.role == role);
-    let roots = Roots {
-        product: args.product.clone(),
-        threshold: args.threshold,
-        keys: of_role(KeyRole::Root).map(|new| RootKey::ed25519(new.key.public())).collect(),
-    };
+    Ok(counts)
+}
+
+/// The keyset of all keys but the roots.
+fn first_keyset(args: &KeygenArgs, counts: &Counts, keys: &[NewKey]) -> Keyset {
     let members = keys.iter().filter(|new| new.role != KeyRole::Root);
-    let first = Keyset {
+    Keyset {
         schema: keyset::SCHEMA,
         version: 1,
         // One of each suffices but for releases; `stillboot keyset next` changes that.
@@ -128,15 +160,14 @@ pub fn keygen(args: &KeygenArgs, out: &Output) -> Result<(), Failure> {
                 roles: new.role.bit(),
             })
             .collect(),
-    };
-    let signers: Vec<&dyn Signer> =
-        of_role(KeyRole::Root).map(|new| &new.key as &dyn Signer).collect();
-    let envelope = sign_keyset(&first, &roots.product_id(), &signers)?;
-    let roots_text = roots.to_toml()?;
+    }
+}
 
-    // All names first: half a set of new keys among old ones is of no use.
+/// Looks for all files before the first is written: half a set of new keys among old ones is of no
+/// use.
+fn refuse_existing(args: &KeygenArgs, keys: &[NewKey]) -> Result<(), Failure> {
     let mut names: Vec<String> = vec!["roots.toml".into(), "keyset.sbk".into()];
-    for new in &keys {
+    for new in keys {
         names.push(format!("{}.pem", new.name));
         names.push(format!("{}.pub.pem", new.name));
     }
@@ -153,18 +184,12 @@ pub fn keygen(args: &KeygenArgs, out: &Output) -> Result<(), Failure> {
             ));
         }
     }
-    fs::create_dir_all(&args.out).map_err(|error| Failure::system("make", &args.out, &error))?;
-    let mut written = Vec::new();
-    let result = write_all(args, &keys, &roots_text, &envelope, &mut written);
-    if result.is_err() {
-        // Only what this run made; a key of which no public half exists is of no use.
-        for path in &written {
-            let _ = fs::remove_file(path);
-        }
-    }
-    result?;
+    Ok(())
+}
 
-    for new in &keys {
+/// Says what was made, and where it is.
+fn tell(args: &KeygenArgs, keys: &[NewKey], roots: &Roots, out: &Output) {
+    for new in keys {
         out.line(format_args!(
             "{:<12} {}  {}",
             new.role.name(),
@@ -198,7 +223,6 @@ pub fn keygen(args: &KeygenArgs, out: &Output) -> Result<(), Failure> {
             "roots": file("roots.toml"), "keyset": file("keyset.sbk"),
         })
     });
-    Ok(())
 }
 
 fn write_all(

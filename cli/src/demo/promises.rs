@@ -105,8 +105,11 @@ impl Observed {
 
     /// The table.
     pub fn promises(&self) -> Vec<Promise> {
-        let all = |part: u64, whole: u64| whole > 0 && part == whole;
-        let row = |promised, observed, kept| Promise { promised, observed, kept };
+        [self.of_power_cuts(), self.of_starts(), self.of_refusals(), self.of_rot()].concat()
+    }
+
+    /// What holds where the power was cut.
+    fn of_power_cuts(&self) -> Vec<Promise> {
         vec![
             row(
                 "power lost at any instant: it still boots",
@@ -143,6 +146,12 @@ impl Observed {
                 said(self.same_as_uncut, "same slot, same everything else", "the disks differ"),
                 self.same_as_uncut == Some(true),
             ),
+        ]
+    }
+
+    /// What holds of the systems that were started.
+    fn of_starts(&self) -> Vec<Promise> {
+        vec![
             row(
                 "only what was signed is started, every byte of it",
                 format!("{} of {} starts compared equal", self.faithful, self.started),
@@ -182,6 +191,12 @@ impl Observed {
                 ),
                 self.quiet_boots > 0 && self.quiet_changes == 0,
             ),
+        ]
+    }
+
+    /// What holds of the bundles that were refused.
+    fn of_refusals(&self) -> Vec<Promise> {
+        vec![
             row(
                 "a tampered bundle is refused",
                 format!(
@@ -209,6 +224,12 @@ impl Observed {
                 format!("{} of {} times", self.late_contained, self.late),
                 all(self.late_contained, self.late),
             ),
+        ]
+    }
+
+    /// What holds where bytes of a slot have changed.
+    fn of_rot(&self) -> Vec<Promise> {
+        vec![
             row(
                 "a bit rots in the active slot: the other one boots",
                 said(self.other_slot_ran, "it did", "it did not"),
@@ -229,6 +250,16 @@ impl Observed {
             ),
         ]
     }
+}
+
+/// One row of the table.
+fn row(promised: &'static str, observed: String, kept: bool) -> Promise {
+    Promise { promised, observed, kept }
+}
+
+/// Whether there was something, and `part` is all of it.
+const fn all(part: u64, whole: u64) -> bool {
+    whole > 0 && part == whole
 }
 
 const NOT_REACHED: &str = "not reached";

@@ -32,6 +32,8 @@ fn section<'a>(text: &'a str, command: &str) -> &'a str {
     rest.split("\n## ").next().unwrap()
 }
 
+/// One life of a device, so that each command finds what it needs from those before it. That makes
+/// the test long.
 #[test]
 fn keys_of_every_command_are_documented() {
     let text = include_str!("../../../docs/JSON.md");

@@ -17,16 +17,8 @@ fn number(name: &str, default: u64) -> u64 {
     }
 }
 
-/// `STILLBOOT_SEED` replays a run as far as the machine's timing allows; `STILLBOOT_KILLS` and
-/// `STILLBOOT_KILL_MIB` change how often and how much.
-#[test]
-fn killed_installs_boot_old_until_complete_and_new_after() {
-    let seed = number("STILLBOOT_SEED", 1);
-    let kills = number("STILLBOOT_KILLS", 50);
-    let mib = number("STILLBOOT_KILL_MIB", 100).max(10);
-    println!("seed {seed}, {kills} kills, {mib} MiB: replay with STILLBOOT_SEED={seed}");
-    let mut random = StdRng::seed_from_u64(seed);
-
+/// A device that runs version 1, and a version 2 of that many MiB. The disk is kept as `base.img`.
+fn device(seed: u64, mib: u64) -> World {
     let world = World::new();
     world.pack_small(1);
     world.write("kernel", noise(seed, 8 << 20));
@@ -39,7 +31,20 @@ fn killed_installs_boot_old_until_complete_and_new_after() {
     world.boots("1.0.0");
     fs::copy(world.path("disk.img"), world.path("base.img")).unwrap();
     fs::copy(world.path("proof"), world.path("old-proof")).unwrap();
+    world
+}
 
+/// `STILLBOOT_SEED` replays a run as far as the machine's timing allows; `STILLBOOT_KILLS` and
+/// `STILLBOOT_KILL_MIB` change how often and how much.
+#[test]
+fn killed_installs_boot_old_until_complete_and_new_after() {
+    let seed = number("STILLBOOT_SEED", 1);
+    let kills = number("STILLBOOT_KILLS", 50);
+    let mib = number("STILLBOOT_KILL_MIB", 100).max(10);
+    println!("seed {seed}, {kills} kills, {mib} MiB: replay with STILLBOOT_SEED={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+
+    let world = device(seed, mib);
     let install = format!("v2.sbb --disk disk.img {TRUST} --proof old-proof");
     // How long it takes without an interruption: the range that kills are drawn from.
     let mut whole = [Duration::ZERO; 2];
