@@ -2,8 +2,14 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | the crate itself | reads and checks a partition table |
+//! | `read` | says which table of a disk counts |
+//! | `copy` | finds one of the two tables and checks its partitions |
+//! | `header` | reads the header and the entries of a table |
+//! | `label` | reads the MBR |
+//! | `table` | is the result, and what can be wrong |
 //! | [`plan`] | says which partition of which disk is what |
+//!
+//! The crate itself exports all of them but [`plan`].
 //!
 //! Boot loaders and the tool on Linux call this crate, so that they see the same disks. It writes
 //! nothing. It allocates: a table has as many partitions as its header says.
@@ -13,13 +19,18 @@
 
 extern crate alloc;
 
+mod copy;
+mod header;
+mod label;
 pub mod plan;
+mod read;
 mod table;
 
-pub use table::{
-    Copy, ENTRY_BYTES, Fault, HEADER_BYTES, Label, Odd, Partition, RECORD_KIND, RECOVERY_KIND,
-    SLOT_KIND, Table, TableError, entries_sum, header_sum, last_block, read, read_header,
-};
+pub use copy::Copy;
+pub use header::{ENTRY_BYTES, HEADER_BYTES, entries_sum, header_sum, last_block, read_header};
+pub use label::Label;
+pub use read::read;
+pub use table::{Fault, Odd, Partition, RECORD_KIND, RECOVERY_KIND, SLOT_KIND, Table, TableError};
 
 #[cfg(test)]
 extern crate std;

@@ -186,7 +186,7 @@ impl Whole {
         let (copy, is_primary) = Self::source(device, choice, &label, block)?;
         // A primary counts under any protective MBR. A backup does not where that has partitions
         // of its own.
-        let is_protected = label.is_protective() && (is_primary || !label.contradicts(&copy));
+        let is_protected = label.is_protective() && (is_primary || !copy.is_contradicted(&label));
         let is_used = label.has_partitions() || label.is_file_system();
         if !is_protected && is_used && !choice.over_label {
             return Err(RepairRefusal::Undecided(
