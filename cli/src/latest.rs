@@ -14,7 +14,8 @@ use stillboot_linux::open;
 
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
-use crate::pack::settings::{self, Settings};
+use crate::pack::describe;
+use crate::pack::settings::Settings;
 use crate::{files, view};
 
 /// Options about a release to pack again.
@@ -182,7 +183,7 @@ fn agree(name: &str, given: &mut Option<String>, said: &str) -> Result<(), Failu
 
 /// A channel of that format is a risk of ours; the track may be chosen, the risk may not.
 fn lay_channel(latest: &Latest<'_>, settings: &mut Settings, path: &Path) -> Result<(), Failure> {
-    let given = settings.channel.as_deref().map(settings::channel).transpose()?;
+    let given = settings.channel.as_deref().map(describe::channel).transpose()?;
     match (latest.risk(), given) {
         (None, None) => Err(Failure::usage(format_args!(
             "{} is on the channel `{}`, which is no risk of ours: expected --channel TRACK/RISK to \

@@ -23,11 +23,13 @@ mod files;
 mod id;
 mod inspect;
 mod install;
+mod issue;
 mod judge;
 mod keys;
 mod keyset;
 mod latest;
 mod live;
+mod number;
 mod operate;
 mod output;
 mod overlay;
@@ -46,6 +48,7 @@ mod simulate;
 mod size;
 mod source;
 mod start;
+mod statement;
 mod statements;
 mod stub;
 mod time;
@@ -108,7 +111,7 @@ enum Command {
         after_help = "Example:\n  stillboot statement sign-off update.sbb \
         --roots keys/roots.toml \\\n    --name tests --key keys/sign-off-1.pem --out tests.sbs"
     )]
-    Statement(promote::StatementCommand),
+    Statement(statement::StatementCommand),
     /// Shows what a bundle claims to be, without verifying it
     Inspect(inspect::InspectArgs),
     /// Verifies every byte of a bundle
@@ -208,7 +211,7 @@ fn run(command: &Command, out: &Output) -> Result<(), Failure> {
         Command::Pack(args) => pack::pack(args, out),
         Command::Sign(args) => sign::sign(args, out),
         Command::Promote(args) => promote::promote(args, out),
-        Command::Statement(command) => promote::statement(command, out),
+        Command::Statement(command) => statement::statement(command, out),
         Command::Inspect(args) => inspect::inspect(args, out),
         Command::Verify(args) => verify::verify(args, out),
         Command::Disk(disk::DiskCommand::Create(args)) => disk::create(args, out),

@@ -4,15 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Deserialize;
-use stillboot::format::{Channel, Load, Risk, Role, Slot, manifest};
+use stillboot::format::{Load, Role, Slot};
 use stillboot_release::settings;
 
 use crate::args;
 use crate::failure::Failure;
 use crate::files;
-
-/// Longest name in a channel, in characters.
-const NAME_LEN_MAX: usize = 16;
 
 /// Everything that is said of a bundle. What is not given stays empty, so that the options of the
 /// command line can be laid over those of a file.
@@ -358,34 +355,10 @@ fn slot_field<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Optio
     args::slot(&name).map(Some).map_err(serde::de::Error::custom)
 }
 
-/// Text that fits a manifest's field.
-pub fn label<T: std::str::FromStr>(text: &str, name: &str, most: usize) -> Result<T, Failure> {
-    if !manifest::is_label(text) {
-        return Err(Failure::usage(format_args!(
-            "{name}: expected letters, digits and .-+_~ only, found `{text}`"
-        )));
-    }
-    text.parse().map_err(|_| {
-        Failure::usage(format_args!(
-            "{name}: expected up to {most} characters, found {} in `{text}`",
-            text.len()
-        ))
-    })
-}
-
-pub fn channel(text: &str) -> Result<Channel, Failure> {
-    let mut parts = text.split('/');
-    let (track, risk) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let branch = parts.next().unwrap_or_default();
-    let risk = match Risk::from_name(risk) {
-        Some(risk) if parts.next().is_none() && !track.is_empty() => risk,
-        _ => {
-            return Err(Failure::usage(format_args!(
-                "channel: expected TRACK/RISK or TRACK/RISK/BRANCH with a risk of stable, \
-                 candidate, beta or edge, found `{text}`"
-            )));
-        }
-    };
-    let name = |text| label(text, "channel", NAME_LEN_MAX);
-    Ok(Channel { track: name(track)?, risk, branch: name(branch)? })
+/// The failure that a setting is not there.
+pub fn missing(name: &str) -> Failure {
+    let verb = if name == "roots" { "are" } else { "is" };
+    Failure::usage(format_args!(
+        "the {name} {verb} missing: expected --{name}, or `{name}` in the --config file"
+    ))
 }

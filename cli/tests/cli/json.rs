@@ -2,6 +2,7 @@
 //! documentation says.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -209,9 +210,13 @@ fn every_kind_is_documented_under_its_exit_code() {
         table.lines().find(|line| line.starts_with(start)).unwrap()
     };
     let mut number = 0;
-    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).unwrap() {
-        let path = entry.unwrap().path();
-        let Ok(source) = std::fs::read_to_string(&path) else { continue };
+    let mut paths = vec![PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
+    while let Some(path) = paths.pop() {
+        if path.is_dir() {
+            paths.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let source = std::fs::read_to_string(&path).unwrap();
         for (exit, kind) in kinds(&source) {
             number += 1;
             let (where_to_look, shown) = (exit.as_deref().map_or(text, line), format!("`{kind}`"));
