@@ -16,7 +16,7 @@ use stillboot_release::statement::{self, Subject};
 use crate::failure::{Exit, Failure};
 use crate::keyset::any_device;
 use crate::output::Output;
-use crate::sign::{Named, SignerArgs, has_role};
+use crate::signers::{Named, SignerArgs, has_role};
 use crate::source::Bundle;
 use crate::{files, keyset, statements, time, verify, view};
 

@@ -15,7 +15,7 @@ use stillboot_release::keys::{Roots, Signer, read_public};
 use crate::bounds;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
-use crate::sign::{SignerArgs, key_in};
+use crate::signers::{SignerArgs, key_in};
 use crate::{files, statements, view};
 
 /// Commands about keysets.

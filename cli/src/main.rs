@@ -43,6 +43,7 @@ mod room;
 mod scrub;
 mod seen;
 mod sign;
+mod signers;
 #[cfg(feature = "lab")]
 mod simulate;
 mod size;

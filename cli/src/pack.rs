@@ -22,7 +22,7 @@ use crate::files;
 use crate::latest::LatestArgs;
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::sign::SignerArgs;
+use crate::signers::SignerArgs;
 use component::Opened;
 pub use settings::Settings;
 use settings::missing;

@@ -5,6 +5,7 @@
 //! reports health or does not, and an attacker who tampers with bundles. The demo counts how often
 //! each of its promises was kept; the counts stand in a table at the end.
 
+mod drive;
 mod inputs;
 mod promises;
 mod release;

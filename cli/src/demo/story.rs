@@ -14,13 +14,12 @@ use stillboot::verify::TrustError;
 use stillboot_linux::disk::{self, Recipe};
 use stillboot_sim::disk::{Cut, Random};
 
+use super::drive::{LOSS_MAX, random_cut};
 use super::inputs::{Inputs, System};
 use super::promises::Observed;
 use super::release::{CHUNK_SIZE, CLASS, Keys, Label, OTHER_CLASS, Release};
 use super::timeline::{Timeline, Tone, count, size};
-use super::world::{
-    Attempt, Instant, LOSS_MAX, Started, TRIES, Terms, When, Wire, World, random_cut,
-};
+use super::world::{Attempt, Instant, Started, TRIES, Terms, When, Wire, World};
 
 /// The device did what no scene can follow. Other errors are the demo's own: a file that cannot be
 /// written.

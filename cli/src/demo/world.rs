@@ -1,14 +1,13 @@
-//! The machine of the demo: a disk image behind a drive that loses what was not flushed, power that
-//! can be cut at any request, and the very core that a loader and an agent run.
+//! The machine of the demo: the very core that a loader and an agent run, on the disk image.
 
-use std::cell::{RefCell, RefMut};
+use std::cell::RefCell;
 use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
 
 use anyhow::{Context as _, Result, bail};
 use stillboot::boot::{Boot, BootConfig, Event, Report};
-use stillboot::device::{BlockDevice, DeviceError, Geometry};
+use stillboot::device::BlockDevice;
 use stillboot::driver::{self, InstallHost, Memory, NoStore, Source, SourceError};
 use stillboot::format::{Architecture, BootProof, Digest, Manifest, Record, Role, Slot, SlotKind};
 use stillboot::install::{
@@ -20,9 +19,10 @@ use stillboot::verify::{Device, Sha256 as _, SoftSha256};
 use stillboot_linux::disk::{Disk, Plan};
 use stillboot_policy::{self as policy, Clock, Facts, Policy};
 use stillboot_release::keys::{Roots, id_of};
-use stillboot_sim::disk::{Change, Cut, FileDisk, PowerCut, Random, Tear, Torn, WriteCache};
+use stillboot_sim::disk::{Change, Cut, PowerCut, Random, WriteCache};
 
-use super::release::{CHUNK_SIZE, CLASS};
+use super::drive::{Drive, Socket};
+use super::release::CLASS;
 
 /// How often a new system may be tried.
 pub const TRIES: u8 = 3;
@@ -446,92 +446,6 @@ fn instant(cut: Cut, change: Change) -> Instant {
     }
 }
 
-/// A random way for the power to fail at a request.
-pub fn random_cut(random: &mut Random) -> Cut {
-    match random.below(4) {
-        0 => Cut::Before,
-        1 => Cut::After,
-        _ => Cut::Torn(match random.below(3) {
-            0 => Tear::Prefix(random.below(CHUNK_SIZE.into())),
-            1 => Tear::Suffix(random.below(CHUNK_SIZE.into())),
-            _ => Tear::Mixed(random.next_u64()),
-        }),
-    }
-}
-
-/// A drive with a small cache: it reports data as stored that it may yet lose, until it is flushed
-/// or has no more room.
-struct Drive(WriteCache<FileDisk>);
-
-/// What is cut reaches the cache.
-impl Torn for Drive {}
-
-impl Drive {
-    /// Writes that the cache holds.
-    const PENDING_MAX: usize = 8;
-}
-
-impl BlockDevice for Drive {
-    fn geometry(&self) -> Geometry {
-        self.0.geometry()
-    }
-
-    fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError> {
-        self.0.read(offset, into)
-    }
-
-    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
-        if self.0.pending() >= Self::PENDING_MAX {
-            self.0.flush()?;
-        }
-        self.0.write(offset, bytes)
-    }
-
-    fn erase(&mut self, offset: u64, len: u64) -> Result<(), DeviceError> {
-        self.0.erase(offset, len)
-    }
-
-    fn flush(&mut self) -> Result<(), DeviceError> {
-        self.0.flush()
-    }
-}
-
-/// The most that a loss of power takes from what was written, in bytes: what the cache holds, and
-/// the write that was under way.
-pub const LOSS_MAX: u64 = (Drive::PENDING_MAX as u64 + 1) * CHUNK_SIZE as u64;
-
-/// The drive as the machine sees it, shared with the code that cuts the power.
-#[derive(Clone)]
-struct Socket(Rc<RefCell<PowerCut<Drive>>>);
-
-impl Socket {
-    fn power(&self) -> RefMut<'_, PowerCut<Drive>> {
-        self.0.borrow_mut()
-    }
-}
-
-impl BlockDevice for Socket {
-    fn geometry(&self) -> Geometry {
-        self.power().geometry()
-    }
-
-    fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError> {
-        self.power().read(offset, into)
-    }
-
-    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
-        self.power().write(offset, bytes)
-    }
-
-    fn erase(&mut self, offset: u64, len: u64) -> Result<(), DeviceError> {
-        self.power().erase(offset, len)
-    }
-
-    fn flush(&mut self) -> Result<(), DeviceError> {
-        self.power().flush()
-    }
-}
-
 /// The memory that systems are started from.
 #[derive(Default)]
 struct Ram(Vec<Vec<u8>>);
@@ -614,6 +528,8 @@ impl InstallHost for Host {
 
 #[cfg(test)]
 mod tests {
+    use stillboot_sim::disk::Tear;
+
     use super::*;
 
     #[test]

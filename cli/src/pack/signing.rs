@@ -6,7 +6,7 @@ use stillboot_release::keys::Signer;
 use super::settings::{Settings, missing};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
-use crate::sign::{Named, key_in};
+use crate::signers::{Named, key_in};
 use crate::{files, keyset, view};
 
 /// The keyset and its bytes; none for devices that trust one key.
