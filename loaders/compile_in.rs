@@ -1,4 +1,5 @@
-//! Compiles in whom a loader trusts, and for which device it is. Build scripts of loaders include it.
+//! Compiles in the roots that a loader trusts, and for which device it is. Build
+//! scripts of loaders include it.
 //!
 //! - `STILLBOOT_ROOTS`: the file of roots, as `stillboot keygen` writes it;
 //! - `STILLBOOT_CLASS`: the device class, a name or its UUID;

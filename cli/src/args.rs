@@ -16,11 +16,10 @@ use crate::failure::{Exit, Failure};
 use crate::files;
 use crate::output::{Output, is_unseen};
 
-/// Which device this is, and whom it trusts.
+/// Which device this is, and which roots it trusts.
 #[derive(Args, Debug)]
 pub struct DeviceArgs {
-    /// The root keys of the product, as `stillboot keygen` writes them: without them nothing is
-    /// trusted and nothing done
+    /// The file with the product's root keys, as `stillboot keygen` writes it
     #[arg(long, value_name = "FILE")]
     pub roots: PathBuf,
     /// The device class: a name, or its UUID
@@ -29,8 +28,8 @@ pub struct DeviceArgs {
     /// The hardware revision within the class
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u16>)]
     pub revision: u16,
-    /// What the device can run, such as x86_64 or aarch64; by default any, and where the running
-    /// system is updated, what it runs on
+    /// The architecture of the device, such as x86_64 or aarch64; by default any, or that of this
+    /// machine where the running system is updated
     #[arg(long, value_name = "NAME", value_parser = architecture)]
     arch: Option<Architecture>,
 }
@@ -85,7 +84,7 @@ fn of_this_machine() -> Architecture {
 /// The disk to look at.
 #[derive(Args, Debug)]
 pub struct DiskArgs {
-    /// The disk, or the image of one. Given again: another one, for slots that the first has not
+    /// The disk, or the image of a disk. May be repeated, for slots on a second disk
     #[arg(long, value_name = "FILE", required = true)]
     pub disk: Vec<PathBuf>,
 }
@@ -132,7 +131,7 @@ pub struct NamedDiskArgs {
     /// The disk, or the image of one
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// The same, as other commands take it
+    /// The disk as an option, as other commands take it
     #[arg(long, value_name = "FILE")]
     disk: Vec<PathBuf>,
 }
@@ -147,7 +146,7 @@ impl NamedDiskArgs {
 /// How long to wait for a lock.
 #[derive(Args, Debug)]
 pub struct WaitArgs {
-    /// How long to wait for another process that has the disk, in seconds
+    /// How many seconds to wait for another process that has locked the disk
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = whole::<u64>)]
     wait: u64,
 }
@@ -175,7 +174,7 @@ impl WaitArgs {
 /// How a disk is opened to be written.
 #[derive(Args, Debug)]
 pub struct WriteArgs {
-    /// Write even where the primary partition table is damaged and only its backup says where
+    /// Write even if the primary partition table is damaged and only its backup can be used
     #[arg(long)]
     backup_table: bool,
     #[command(flatten)]

@@ -42,8 +42,8 @@ pub struct BootArgs {
     live: LiveArgs,
     #[command(flatten)]
     power_on: PowerOnArgs,
-    /// Write what a loader would although no slot verifies under these roots and this class: slots
-    /// are condemned, and a lost record is rebuilt
+    /// Write as a loader would even if no slot verifies with these roots and this class: slots are
+    /// marked bad, and a lost record is rebuilt
     #[arg(long)]
     even_if_nothing_verifies: bool,
     /// The nonce of this power-on, up to 16 hexadecimal digits; random by default
@@ -52,8 +52,8 @@ pub struct BootArgs {
     /// Write the boot proof to this file
     #[arg(long, value_name = "FILE")]
     proof_out: Option<PathBuf>,
-    /// Write the components that were loaded into this directory, each in a file named for its role;
-    /// files of roles that this boot has not are removed from there
+    /// Write the components that were loaded into this directory, each to a file named after its
+    /// role; files of other roles are removed from it
     #[arg(long, value_name = "DIR")]
     extract: Option<PathBuf>,
 }
@@ -75,10 +75,10 @@ pub struct NextArgs {
 struct PowerOnArgs {
     #[command(flatten)]
     device: DeviceArgs,
-    /// How often a slot may be tried that is found without a boot record
+    /// How many tries a slot gets that is found without a boot record
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = args::tries())]
     tries: u8,
-    /// A watchdog ended the power-on before this one
+    /// A watchdog ended the previous power-on
     #[arg(long)]
     watchdog_reset: bool,
     /// Check components of load class `late` too
@@ -281,7 +281,7 @@ fn nothing_boots(outcome: &Outcome<'_>) -> Failure {
     } else if all(|reason| matches!(reason, Reason::Class(_))) {
         "every slot is made for another device: check --class, --revision and --arch"
     } else if all(|reason| matches!(reason, Reason::Device(_) | Reason::Unstable)) {
-        "no slot can be read: check the disk and its cables; nothing is held against the slots"
+        "no slot can be read: check the disk and its cables; no slot was marked bad for it"
     } else if told.is_empty() {
         "every slot is empty or being written: `stillboot install --offline` fills one"
     } else {

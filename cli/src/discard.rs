@@ -22,13 +22,14 @@ pub enum RecordCommand {
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  \
     stillboot record discard --version 2 --offline --disk disk.img\n\n\
-    Also where a slot that cannot be read keeps the recorded floor in force.\n\
-    For a record that a later version of this software wrote: loaders of this version only read\n\
-    it, so nothing can be installed. Lost are: the tries that were spent, the list of updates that\n\
-    failed, holds, suspicions, priorities, the recorded floor, the data epoch, the history of\n\
-    confirmed versions, and the highest numbers of statements and of a channel index. Floor and\n\
-    data epoch are taken from the good slots again: where these have lower ones, a release that the\n\
-    floor kept out may be installed again. What is in the slots stays.")]
+    Use it for a record that a later version of this software wrote: loaders of this version only\n\
+    read it, so nothing can be installed. Use it also where a slot that cannot be read keeps the\n\
+    recorded floor in force.\n\n\
+    It loses the tries that were spent, the list of updates that failed, holds, suspicions,\n\
+    priorities, the recorded floor, the data epoch, the history of confirmed versions, and the\n\
+    highest numbers of statements and of a channel index. Floor and data epoch are taken from the\n\
+    good slots again: if they are lower, releases that the floor refused may be installed again.\n\
+    The contents of the slots do not change.")]
 pub struct DiscardArgs {
     #[command(flatten)]
     disk: LockArgs,

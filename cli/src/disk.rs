@@ -22,7 +22,7 @@ pub enum DiskCommand {
     Create(CreateArgs),
     /// Shows partitions, slots and all copies of the boot record
     Show(ShowArgs),
-    /// Restores the partition table from the copy of it that is whole
+    /// Restores the partition table from its intact copy
     Repair(RepairArgs),
 }
 
@@ -45,13 +45,13 @@ pub struct CreateArgs {
     /// Size of a recovery slot; none by default
     #[arg(long, value_name = "SIZE", value_parser = size::parse_some)]
     recovery_size: Option<u64>,
-    /// Size of a partition of its own for each slot's root file system; none by default
+    /// Size of a separate partition for each slot's root file system; none by default
     #[arg(long, value_name = "SIZE", value_parser = size::parse_some)]
     rootfs_size: Option<u64>,
     /// The logical block: 512 or 4096
     #[arg(long, value_name = "BYTES", default_value_t = 512, value_parser = logical_block)]
     logical_block: u32,
-    /// GUID of the disk; random by default. Those of its partitions follow from it
+    /// GUID of the disk; random by default. The GUIDs of its partitions are derived from it
     #[arg(long, value_name = "UUID")]
     guid: Option<Uuid>,
 }
@@ -233,14 +233,13 @@ fn unplanned(path: &Path, why: &str, out: &Output) -> Result<Failure, Failure> {
     the disk has grown, or has become shorter behind its last partition) and of the protective \
     MBR; no partition is touched. Refuses where a DOS \
     partition table says that the disk was given another use, and where both copies are whole and \
-    differ, unless it is told which one is right. Exits 5 if nothing is missing.")]
+    differ, unless --from says which one to keep. Exits 5 if nothing is missing.")]
 pub struct RepairArgs {
     #[command(flatten)]
     disk: NamedDiskArgs,
     #[command(flatten)]
     wait: WaitArgs,
-    /// The copy of the table that is right, where both are whole and differ: the other one is
-    /// overwritten
+    /// The copy of the table to keep where both are intact and differ; the other one is overwritten
     #[arg(long, value_name = "COPY")]
     from: Option<CopyName>,
     /// Overwrite the first sector where it has a DOS partition table or the start of a file system

@@ -27,19 +27,19 @@ const DEPTH_MAX: usize = 16;
 /// What `dtb` does.
 #[derive(Subcommand, Debug)]
 pub enum DtbCommand {
-    /// Packs trees and the machines that they are for into one set, the component `dtbs`
+    /// Packs device trees, and the machines that they are for, into one set: the component `dtbs`
     #[command(after_help = "Example:\n  stillboot dtb pack trees/ --out dtbs.bin\n\n\
         A folder holds trees (*.dtb) and machines (*.json): {\"type\": \"devicetree\",\n\
         \"name\": ..., \"compatible\": ..., \"hwids\": [...]}. \"two_fields\": true allows a match by\n\
         a maker and one field more, which other machines of that maker may have as well.")]
     Pack(PackArgs),
-    /// Says everything that keeps a folder from being packed
+    /// Lists everything that keeps a folder from being packed
     #[command(after_help = "Example:\n  stillboot dtb lint trees/")]
     Lint(FolderArgs),
     /// Shows a set, or one tree
     #[command(after_help = "Example:\n  stillboot dtb show dtbs.bin")]
     Show(ShowArgs),
-    /// Says which tree of a set a machine gets, and why
+    /// Shows which tree of a set a machine gets, and why
     #[command(after_help = "Example:\n  \
         dmidecode --dump-bin machine.bin\n  \
         stillboot dtb match --smbios machine.bin --set dtbs.bin\n\n\
@@ -50,7 +50,7 @@ pub enum DtbCommand {
 /// What a set is made of.
 #[derive(Args, Debug)]
 pub struct FolderArgs {
-    /// Folders with trees (*.dtb) and machines (*.json), looked through to the bottom
+    /// Folders with trees (*.dtb) and machines (*.json), searched with all their subfolders
     #[arg(required = true)]
     folders: Vec<PathBuf>,
     /// Leave out trees that no machine needs
@@ -78,17 +78,17 @@ pub struct ShowArgs {
 /// Options of `dtb match`.
 #[derive(Args, Debug)]
 pub struct MatchArgs {
-    /// What the machine says of itself: a file of `dmidecode --dump-bin`, or a bare table such as
+    /// The SMBIOS data of the machine: a file of `dmidecode --dump-bin`, or a bare table such as
     /// /sys/firmware/dmi/tables/DMI
     #[arg(long, value_name = "FILE")]
     smbios: Option<PathBuf>,
     /// The EDID of its panel
     #[arg(long, value_name = "FILE")]
     edid: Option<PathBuf>,
-    /// The tree that its firmware has
+    /// The device tree that its firmware provides
     #[arg(long, value_name = "FILE")]
     firmware: Option<PathBuf>,
-    /// A set, or a folder to make one of
+    /// A set, or a folder to build one from
     #[arg(long, value_name = "PATH")]
     set: PathBuf,
 }
@@ -121,7 +121,7 @@ fn lint(args: &FolderArgs, out: &Output) -> Result<(), Failure> {
     let bytes = build(args)?;
     let set = parse(&bytes, &args.folders[0])?;
     let (trees, ids) = (set.len(), set.matches().count());
-    out.line(format_args!("nothing to object: {trees} trees, {ids} ids"));
+    out.line(format_args!("no problems: {trees} trees, {ids} ids"));
     out.result(|| json!({ "trees": trees, "ids": ids }));
     Ok(())
 }

@@ -133,7 +133,7 @@ impl From<DiskError> for Failure {
             DiskError::Table(error) => error.into(),
             DiskError::BackupTable { .. } => Self::new(Exit::Failed, "table", error).also(
                 "`stillboot disk repair` restores it, or says what it needs to know first; \
-                     --backup-table writes all the same",
+                     --backup-table writes anyway",
             ),
             error => Self::new(Exit::Failed, "disk", error).also(
                 "expected a disk as `stillboot disk create` makes it; see `stillboot disk show`",
@@ -194,16 +194,17 @@ fn classify(error: &InstallError) -> (Exit, &'static str, &'static str) {
             };
             let advice = match wait {
                 Wait::Held => {
-                    "`stillboot status` shows which slot is held, and `stillboot unhold SLOT` gives \
-                     it free"
+                    "`stillboot status` shows which slot is held, and `stillboot unhold SLOT` \
+                     releases it"
                 }
                 Wait::Unverified(_) => {
                     "--slot names it; for a disk at hand `stillboot boot`, with \
                      --even-if-nothing-verifies if the roots are right, does what a boot does"
                 }
                 Wait::RecordLost => {
-                    "restart if a system runs from this disk; for a disk at hand, `stillboot boot` stands in for that; where no slot \
-                     verifies, with --even-if-nothing-verifies"
+                    "restart if a system runs from this disk; for a disk at hand, `stillboot \
+                     boot` does the same; where no slot verifies, with \
+                     --even-if-nothing-verifies"
                 }
                 _ => "",
             };
@@ -247,12 +248,10 @@ fn refusal_kind(refusal: &Refusal) -> (&'static str, &'static str) {
         Refusal::Layout(_) => ("layout", "see `stillboot disk show` for what there is"),
         Refusal::CannotReadData { .. } => (
             "data-epoch",
-            "take a release that reads this data; where nothing runs, --allow-new-epoch takes it \
-             all the same",
+            "take a release that reads this data; where nothing runs, --allow-new-epoch accepts \
+             it anyway",
         ),
-        Refusal::FallbackCannotRead { .. } => {
-            ("data-epoch", "--allow-new-epoch takes it all the same")
-        }
+        Refusal::FallbackCannotRead { .. } => ("data-epoch", "--allow-new-epoch accepts it anyway"),
         Refusal::Policy => ("policy", "`stillboot policy check` says which rule"),
         Refusal::Proof => ("proof", "give the proof of the boot that runs now"),
         Refusal::RunningUnverified => (

@@ -74,7 +74,7 @@ impl Replacement {
         let temporary = Unnamed::create(&directory).map_err(failed)?;
         if let Some(old) = &old {
             let file = temporary.file();
-            // Only root can give files away; anybody else's new file is their own.
+            // Only root can change the owner of a file; what others create is theirs.
             let _ = std::os::unix::fs::fchown(file, Some(old.uid()), Some(old.gid()));
             file.set_permissions(Permissions::from_mode(old.mode() & 0o7777)).map_err(failed)?;
         }

@@ -44,13 +44,13 @@ pub struct UpdateArgs {
     pub device: DeviceArgs,
     #[command(flatten)]
     pub policy: PolicyArgs,
-    /// The proof of how the system that runs was booted; by default that of this system
+    /// The boot proof of the system that runs from the disk; by default that of this system
     #[arg(long, value_name = "FILE", conflicts_with = "offline")]
     proof: Option<PathBuf>,
-    /// State that nothing runs from this disk
+    /// Nothing runs from this disk: install without a boot proof
     #[arg(long)]
     offline: bool,
-    /// The slot to install to: a, b, c or recovery. Without it, the one that can best be spared
+    /// The slot to install to: a, b, c or recovery. By default the update slot that is least needed
     #[arg(long, value_name = "SLOT", value_parser = args::slot)]
     slot: Option<Slot>,
 }
@@ -178,16 +178,16 @@ pub struct InstallArgs {
     /// How often the new version may be tried
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = args::tries())]
     tries: u8,
-    /// Take chunks that the disk holds already from there
+    /// Copy chunks that are already on the disk from there
     #[arg(long)]
     reuse: bool,
-    /// Install the version that runs into another slot, to mend that slot
+    /// Install the running version into another slot, to repair that slot
     #[arg(long)]
     repair: bool,
-    /// Take an update that writes data which the running version could not read any more
+    /// Accept an update that writes data that the running version cannot read
     #[arg(long)]
     allow_new_epoch: bool,
-    /// Read a file once, as a stream: a damaged one is noticed only when it is half installed
+    /// Read a file once, as a stream: damage is found only after part of the slot was written
     #[arg(long)]
     stream: bool,
 }
@@ -354,8 +354,7 @@ fn with_incomplete_slot(
             "slot {slot} is incomplete and is not started; `stillboot resume` goes on with it"
         )),
         Some((slot, false)) => failure.also(format_args!(
-            "slot {slot} is incomplete and is not started; `stillboot install` begins it again \
-             from the start"
+            "slot {slot} is incomplete and is not started; `stillboot install` starts over"
         )),
         None => failure,
     }
@@ -372,7 +371,7 @@ fn tell(
     // Another place of the record took what one did not.
     if let Some((path, error)) = disk::last_error(devices) {
         out.warn(format_args!(
-            "{}: a request to the disk failed, and the installation is complete all the same: \
+            "{}: a request to the disk failed, but the installation is complete: \
              {error}; replace the medium when that can be done",
             path.display()
         ));
@@ -393,7 +392,7 @@ fn tell(
             "the next boot tries it, at most {} times; `stillboot mark-good` keeps it",
             args.tries
         )),
-        SlotKind::Recovery => out.line("recovery is booted when nothing else can be"),
+        SlotKind::Recovery => out.line("recovery is booted only when no other slot can be"),
     }
     out.result(|| {
         json!({

@@ -23,7 +23,7 @@ use crate::{files, keyset, statements, time, verify, view};
 /// Who makes a statement, and where it goes.
 #[derive(Args, Debug)]
 pub struct StateArgs {
-    /// The bundle that it speaks of
+    /// The bundle that the statement is about
     #[arg(value_name = "BUNDLE")]
     pub bundle: PathBuf,
     /// The root keys of the product
@@ -34,13 +34,13 @@ pub struct StateArgs {
     pub key: Vec<PathBuf>,
     #[command(flatten)]
     pub signers: SignerArgs,
-    /// When the statement counts no more: a date, or a time with its zone; by default never
+    /// When the statement expires: a date, or a time with its zone; by default never
     #[arg(long, value_name = "TIME", value_parser = time::parse)]
     pub not_after: Option<u64>,
-    /// The number of the statement, above those of its kind before it: the highest counts. By
-    /// default the time in unix seconds, and at least one more than the statements of its kind and
-    /// name that are given, lie beside the bundle or stand in --out. Nothing could follow the
-    /// highest number of all, so it is not taken
+    /// The number of the statement. Of statements of one kind and name, devices use the one with
+    /// the highest number. By default the time in unix seconds, or one more than the highest number
+    /// of such statements that are given, that lie beside the bundle or that --out replaces. The
+    /// highest possible number is refused: no statement could follow it
     #[arg(long, value_name = "N", value_parser = parse_number)]
     pub number: Option<u64>,
     /// The statement to write

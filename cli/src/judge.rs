@@ -45,16 +45,16 @@ pub struct PolicyArgs {
     /// When updates may be installed, such as `mon-fri,02:00-05:00+01:00`
     #[arg(long, value_name = "WINDOWS")]
     window: Option<String>,
-    /// What tells this device from its kind in staged rollouts: a name, or a UUID; by default the
-    /// machine id. Without either, what is for a part of all devices waits
+    /// The identity of this device in staged rollouts: a name, or a UUID; by default the machine
+    /// id. Without an identity, a release for a part of all devices is deferred
     #[arg(long, value_name = "ID", value_parser = args::device_id)]
     device_id: Option<String>,
-    /// A statement about the bundle: its channel now, an approval (repeatable). Beside a bundle
-    /// update.sbb, update.sbb.sbs and update.sbb.WORD.sbs are read too
+    /// A statement about the bundle, such as its channel or an approval; may be repeated. For a
+    /// bundle update.sbb the files update.sbb.sbs and update.sbb.WORD.sbs beside it are read too
     #[arg(long, value_name = "FILE")]
     statement: Vec<PathBuf>,
-    /// The folder that keeps which statements were seen; by default /var/lib/stillboot, and nothing
-    /// is kept where it is not there
+    /// The folder that keeps the numbers of statements that were seen; by default
+    /// /var/lib/stillboot, or none if that does not exist
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// Do not wait for window, hold, rollout or back-off; trust, class and floor are never skipped

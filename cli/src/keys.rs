@@ -23,41 +23,41 @@ use crate::view;
     Keep root-*.pem offline: they are needed only for the next keyset. roots.toml goes into\n\
     loaders and to every command that asks for --roots; keyset.sbk goes to `stillboot pack`.")]
 pub struct KeygenArgs {
-    /// Directory for the files; made if it is not there
+    /// Directory for the files; created if it does not exist
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// The product's name, or its UUID
     #[arg(long, value_name = "NAME", value_parser = args::name)]
     product: String,
-    /// How many root keys
+    /// Number of root keys
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u8).range(1..=4))]
     roots: u8,
-    /// How many roots must agree on a keyset
+    /// Number of root keys that must sign a keyset
     #[arg(long, value_name = "T", default_value_t = 1,
           value_parser = clap::value_parser!(u8).range(1..=4))]
     threshold: u8,
-    /// How many release keys
+    /// Number of release keys
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u8).range(1..=7))]
     releases: u8,
-    /// How many release keys must sign a release
+    /// Number of release keys that must sign a release
     #[arg(long, value_name = "T", default_value_t = 1,
           value_parser = clap::value_parser!(u8).range(1..=4))]
     release_threshold: u8,
-    /// How many keys that sign releases of risk edge only
+    /// Number of keys that may sign releases of risk `edge` only
     #[arg(long, value_name = "N", default_value_t = 0,
           value_parser = clap::value_parser!(u8).range(0..=7))]
     edge: u8,
-    /// How many keys that sign where releases are offered: promotions and indexes
+    /// Number of keys that sign promotions and channel indexes
     #[arg(long, value_name = "N", default_value_t = 0,
           value_parser = clap::value_parser!(u8).range(0..=7))]
     channel: u8,
-    /// How many keys that approve releases for the devices of an operator
+    /// Number of keys that approve releases for the devices of an operator
     #[arg(long, value_name = "N", default_value_t = 0,
           value_parser = clap::value_parser!(u8).range(0..=7))]
     approver: u8,
-    /// How many keys that sign off tests and the like
+    /// Number of keys that sign off tests and the like
     #[arg(long, value_name = "N", default_value_t = 0,
           value_parser = clap::value_parser!(u8).range(0..=7))]
     sign_off: u8,

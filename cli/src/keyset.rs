@@ -41,7 +41,7 @@ pub fn run(command: &KeysetCommand, out: &Output) -> Result<(), Failure> {
 /// Who signs a keyset, and where it goes.
 #[derive(Args, Debug)]
 struct RootArgs {
-    /// The product's roots: which keys they are, and how many must agree
+    /// The file with the product's root keys, and how many of them must sign
     #[arg(long, value_name = "FILE")]
     roots: PathBuf,
     /// A secret root key to sign with; several may be given
@@ -68,8 +68,8 @@ pub struct CreateArgs {
     /// A public key and its roles; several may be given
     #[arg(long, value_name = "FILE:ROLE[,ROLE]", value_parser = key_spec, required = true)]
     key: Vec<KeySpec>,
-    /// How many keys of a role must agree [default: 1]: a number means so many Ed25519 keys.
-    /// `ROLE={ ed25519 = 1 }` says the kind; keys of other kinds cannot be made yet
+    /// How many keys of a role must sign [default: 1]. A plain number counts Ed25519 keys. `ROLE={
+    /// ed25519 = 1 }` names the kind; this tool makes no keys of other kinds yet
     #[arg(long, value_name = "ROLE=N", value_parser = threshold)]
     threshold: Vec<(KeyRole, Rule)>,
 }
@@ -82,7 +82,7 @@ pub struct CreateArgs {
     Devices take the new keyset with the first update that carries it, and no older one from then\n\
     on. To change the roles of a key, remove it and add it again.")]
 pub struct NextArgs {
-    /// The keyset that it follows
+    /// The keyset before it
     #[arg(value_name = "FILE")]
     file: PathBuf,
     #[command(flatten)]
@@ -93,9 +93,9 @@ pub struct NextArgs {
     /// The id of a key to remove; several may be given
     #[arg(long, value_name = "ID")]
     remove: Vec<String>,
-    /// How many keys of a role must agree; by default as many as before, and 1 for a new role. A
-    /// number means so many Ed25519 keys. `ROLE={ ed25519 = 1, ml-dsa-65 = 1 }` asks for so many of
-    /// each kind in a keyset that has such keys; this tool makes none of other kinds yet
+    /// How many keys of a role must sign; by default as many as before, and 1 for a new role. A
+    /// plain number counts Ed25519 keys. `ROLE={ ed25519 = 1, ml-dsa-65 = 1 }` gives a number for
+    /// each kind, in a keyset that has such keys; this tool makes no keys of other kinds yet
     #[arg(long, value_name = "ROLE=N", value_parser = threshold)]
     threshold: Vec<(KeyRole, Rule)>,
 }
@@ -107,7 +107,7 @@ pub struct ShowArgs {
     /// The keyset
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The roots to verify it against; without them it is shown as it claims to be
+    /// The file with the root keys to verify it against; without it the keyset is shown unverified
     #[arg(long, value_name = "FILE")]
     roots: Option<PathBuf>,
 }
@@ -220,7 +220,7 @@ fn create(args: &CreateArgs, out: &Output) -> Result<(), Failure> {
 fn next(args: &NextArgs, out: &Output) -> Result<(), Failure> {
     if args.add.is_empty() && args.remove.is_empty() && args.threshold.is_empty() {
         return Err(Failure::usage(
-            "nothing would change: expected --add, --remove or --threshold",
+            "this changes nothing: expected --add, --remove or --threshold",
         ));
     }
     let roots = Roots::read(&args.signing.roots)?;
@@ -236,7 +236,7 @@ fn next(args: &NextArgs, out: &Output) -> Result<(), Failure> {
             "version",
             format_args!(
                 "{}: expected a keyset of a version below {last}, the highest there is, found \
-                 version {}: none can follow it, and devices that have taken it stay with its keys",
+                 version {}: none can follow it, and devices that have it keep its keys",
                 args.file.display(),
                 keyset.version
             ),

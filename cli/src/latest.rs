@@ -186,8 +186,8 @@ fn lay_channel(latest: &Latest<'_>, settings: &mut Settings, path: &Path) -> Res
     let given = settings.channel.as_deref().map(describe::channel).transpose()?;
     match (latest.risk(), given) {
         (None, None) => Err(Failure::usage(format_args!(
-            "{} is on the channel `{}`, which is no risk of ours: expected --channel TRACK/RISK to \
-             say where the bundle is offered",
+            "{} is on the channel `{}`, which is not one of our risks: expected --channel \
+             TRACK/RISK to say where the bundle is offered",
             path.display(),
             latest.channel()
         ))),

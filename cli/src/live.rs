@@ -16,7 +16,7 @@ use crate::failure::{Exit, Failure};
 /// The way around, for who knows better.
 #[derive(Args, Debug)]
 pub struct LiveArgs {
-    /// Do it although this system seems to run from the disk
+    /// Continue even if this system seems to run from the disk
     #[arg(long)]
     pub even_if_running: bool,
 }
@@ -39,7 +39,7 @@ fn check(root: &Path, disks: &[PathBuf], body: &Body) -> Result<(), Failure> {
             "live",
             format_args!(
                 "refused: this system runs from {disk}: {why}; `stillboot next` says what would \
-                 start without touching it, and --even-if-running does this all the same"
+                 start without touching it, and --even-if-running does it anyway"
             ),
         )
     };

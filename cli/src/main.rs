@@ -77,10 +77,10 @@ use output::Output;
     Exit codes: 0 done, 1 failed, 2 usage, 3 deferred (try later), 4 refused (will not be\n\
     accepted as it is), 5 nothing to do.")]
 struct Cli {
-    /// One JSON object on standard output instead of text, errors too
+    /// Print one JSON object on standard output instead of text, for errors too
     #[arg(long, global = true)]
     json: bool,
-    /// No progress
+    /// Do not show progress
     #[arg(long, short, global = true)]
     quiet: bool,
     #[command(subcommand)]
@@ -95,18 +95,18 @@ enum Command {
     Demo(demo::Options),
     /// Makes the keys of a product and its first keyset
     Keygen(keys::KeygenArgs),
-    /// Shows the id that a product's or a class's name stands for
+    /// Shows the id of the name of a product or a device class
     Id(id::IdArgs),
-    /// Makes keysets, rotates and revokes keys, shows who may sign what
+    /// Creates keysets, rotates and revokes keys, shows which key may sign what
     #[command(subcommand, after_help = "Example:\n  stillboot keyset show keys/keyset.sbk")]
     Keyset(keyset::KeysetCommand),
     /// Packs components into a signed bundle
     Pack(Box<pack::PackArgs>),
     /// Adds a signature to a bundle, keyset or statement
     Sign(sign::SignArgs),
-    /// Issues the statement that a bundle is offered one step closer to stable
+    /// Issues the statement that offers a bundle one channel closer to stable
     Promote(Box<promote::PromoteArgs>),
-    /// Issues statements about a bundle: that it passed something, that it is approved
+    /// Issues statements about a bundle: sign-offs and approvals
     #[command(
         subcommand,
         after_help = "Example:\n  stillboot statement sign-off update.sbb \
@@ -117,20 +117,20 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Verifies every byte of a bundle
     Verify(verify::VerifyArgs),
-    /// Creates and shows disks
+    /// Creates, shows and repairs disks
     #[command(subcommand, after_help = "Example:\n  stillboot disk create disk.img")]
     Disk(disk::DiskCommand),
-    /// Sets of device trees: packs, checks and shows them, says what a machine gets
+    /// Packs, checks and shows sets of device trees, and shows which tree a machine gets
     #[command(subcommand, after_help = "Example:\n  stillboot dtb pack trees/ --out dtbs.bin")]
     Dtb(dtb::DtbCommand),
-    /// Images for UEFI that carry a whole bundle
+    /// Builds images for UEFI that contain a whole bundle
     #[command(
         subcommand,
         after_help = "Example:\n  stillboot stub build update.sbb --stub stillboot-stub-aa64.efi \\\n    \
             --roots keys/roots.toml --class laptops --out vmlinuz.efi"
     )]
     Stub(stub::StubCommand),
-    /// What loaders measure into a TPM
+    /// Predicts what loaders measure into a TPM
     #[command(
         subcommand,
         after_help = "Example:\n  stillboot pcr predict update.sbb --roots keys/roots.toml \
@@ -145,7 +145,7 @@ enum Command {
         curl https://example.org/update.sbb | stillboot install - --disk /dev/sda \\\n    \
           --roots keys/roots.toml --class model-1")]
     Install(install::InstallArgs),
-    /// Goes on with an installation that was cut short, or does nothing
+    /// Continues an interrupted installation
     #[command(after_help = "Example:\n  \
         stillboot resume update.sbb --disk /dev/sda --roots keys/roots.toml --class model-1\n\n\
         Exits 5 when there is nothing to resume.")]
@@ -157,33 +157,33 @@ enum Command {
             --roots keys/roots.toml --class model-1 --offline"
     )]
     Policy(policy::PolicyCommand),
-    /// Simulates a power-on: what a loader would do with this disk, and does
+    /// Simulates a power-on: does with this disk what a loader would do
     Boot(boot::BootArgs),
-    /// Says what the next power-on would start, and writes nothing
+    /// Shows what the next power-on would start, and writes nothing
     Next(boot::NextArgs),
     /// Shows the boot record
     Status(operate::StatusArgs),
     /// Confirms that the running system is healthy
     MarkGood(operate::MarkGoodArgs),
-    /// Condemns what is in a slot
+    /// Marks a slot as bad, and bans the update in it
     MarkBad(operate::MarkBadArgs),
     /// Goes back to the other good slot
     Rollback(operate::RollbackArgs),
-    /// Calls off the update that waits, and holds nothing against it
+    /// Cancels the update that waits or is on trial, without banning it
     Cancel(operate::CancelArgs),
-    /// Lets an update be installed again that failed here
+    /// Lifts the ban on an update that failed here, so that it can be installed again
     Forget(operate::ForgetArgs),
     /// Keeps a slot from being replaced, or holds all updates
     Hold(operate::HoldArgs),
     /// Ends a hold
     Unhold(operate::UnholdArgs),
-    /// The boot record itself
+    /// Commands for the boot record itself
     #[command(
         subcommand,
         after_help = "Example:\n  stillboot record discard --version 2 --offline --disk disk.img"
     )]
     Record(discard::RecordCommand),
-    /// Reads every slot in full and says whether it verifies
+    /// Reads every slot in full and shows whether it verifies
     Scrub(scrub::ScrubArgs),
     /// Cuts the power at every instant of every story, on simulated disks
     #[cfg(feature = "lab")]

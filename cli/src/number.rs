@@ -63,20 +63,21 @@ pub fn next(
             "number",
             format_args!(
                 "a statement before this one has the number {least}, and nothing may follow it: \
-                 pack the release again with another sequence, and state it of that bundle"
+                 pack the release again with another sequence, and issue the statement for that \
+                 bundle"
             ),
         ));
     }
     match (args.number, time::now()) {
         (Some(number), _) if number <= before => Err(Failure::usage(format_args!(
             "--number: expected more than {before}, which a statement before this one has, found \
-             {number}: devices would go on with that one"
+             {number}: devices would keep using that one"
         ))),
         (Some(number), now) => {
             if let Some((other, path)) = at_hand.filter(|(other, _)| *other >= number) {
                 out.warn(format_args!(
-                    "{} has the number {other}, and this statement has {number}: a device that has \
-                     seen both goes on with the higher one; --number {} or more takes its place",
+                    "{} has the number {other}, and this statement has {number}: a device that \
+                     has seen both uses the higher one; --number {} or more replaces it",
                     path.display(),
                     other.saturating_add(1)
                 ));
@@ -84,8 +85,8 @@ pub fn next(
             if now.is_some_and(|now| number > now) {
                 out.warn(format_args!(
                     "number {number} is above the time in unix seconds: only a statement with a \
-                     higher number, up to {NUMBER_MAX}, takes this one back; without --number it gets one \
-                     where this file lies beside the bundle or is replaced"
+                     higher number, up to {NUMBER_MAX}, replaces this one; without --number it \
+                     gets one where this file lies beside the bundle or is replaced"
                 ));
             }
             Ok(number)

@@ -23,10 +23,10 @@ use crate::{record, time, view};
 #[command(after_help = "Examples:\n  stillboot status disk.img --json\n  \
     stillboot status one.img two.img")]
 pub struct StatusArgs {
-    /// The disk, or the image of one. Given again: another one, for slots that the first has not
+    /// The disk, or the image of a disk. May be repeated, for slots on a second disk
     #[arg(value_name = "FILE", required_unless_present = "disk")]
     file: Vec<PathBuf>,
-    /// The same, as other commands take it; these follow those without an option
+    /// The disk as an option, as other commands take it; these come after those without an option
     #[arg(long, value_name = "FILE")]
     disk: Vec<PathBuf>,
 }
@@ -89,7 +89,7 @@ pub fn mark_good(args: &MarkGoodArgs, out: &Output) -> Result<(), Failure> {
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  stillboot mark-bad b --disk disk.img\n\n\
     The update in it is banned: `install` refuses it here until `stillboot forget` lifts that.\n\
-    `stillboot cancel` calls an update off that waits, and bans nothing.")]
+    `stillboot cancel` cancels an update that waits, without a ban.")]
 pub struct MarkBadArgs {
     /// The slot
     #[arg(value_name = "SLOT", value_parser = args::slot)]
@@ -98,7 +98,7 @@ pub struct MarkBadArgs {
     disk: LockArgs,
 }
 
-/// Condemns a slot.
+/// Marks a slot as bad.
 pub fn mark_bad(args: &MarkBadArgs, out: &Output) -> Result<(), Failure> {
     request(&args.disk, Request::MarkBad(args.slot), out, |_| format!("slot {} is bad", args.slot))
 }
@@ -107,13 +107,13 @@ pub fn mark_bad(args: &MarkBadArgs, out: &Output) -> Result<(), Failure> {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  stillboot rollback --disk /dev/sda\n  \
     stillboot rollback --disk disk.img --slot b\n\n\
-    The slot that is left stays good and is held; `stillboot unhold b` gives it free again.\n\
+    The slot that is left stays good and is held; `stillboot unhold b` releases it.\n\
     From an update on trial it goes back as well, and that update is not accepted here again until\n\
-    `stillboot forget` lifts that; `stillboot cancel` calls a trial off without a ban.\n\
-    Restart before the next update: until then `stillboot install` spares the slot that was gone\n\
-    back to, unless --slot names it.\n\
-    Where an update waits for its trial, that is called off and all else stays, as by\n\
-    `stillboot cancel`.")]
+    `stillboot forget` lifts that; `stillboot cancel` cancels a trial without a ban.\n\
+    Restart before the next update: until then `stillboot install` does not replace the slot that\n\
+    boots next, unless --slot names it.\n\
+    If an update waits for its trial, rollback cancels that update and changes nothing else, as\n\
+    `stillboot cancel` does.")]
 pub struct RollbackArgs {
     #[command(flatten)]
     disk: LockArgs,
@@ -141,14 +141,14 @@ pub fn rollback(args: &RollbackArgs, out: &Output) -> Result<(), Failure> {
 /// Options of `cancel`.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  stillboot cancel --disk /dev/sda\n\n\
-    The update that waits for its trial, or is on trial, is not started again. Nothing is held\n\
-    against it: it may be installed again. `stillboot mark-bad` bans one for good.")]
+    The update that waits for its trial, or is on trial, is not started again. It may be\n\
+    installed again. `stillboot mark-bad` bans an update until `stillboot forget` lifts the ban.")]
 pub struct CancelArgs {
     #[command(flatten)]
     disk: LockArgs,
 }
 
-/// Calls off what waits to be tried.
+/// Cancels the update that waits or is on trial.
 pub fn cancel(args: &CancelArgs, out: &Output) -> Result<(), Failure> {
     request(&args.disk, Request::Cancel, out, |_| {
         "the update that waited or was on trial is called off; if it runs, restart".into()
@@ -159,9 +159,9 @@ pub fn cancel(args: &CancelArgs, out: &Output) -> Result<(), Failure> {
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  stillboot forget 3f9a0c71 --disk /dev/sda\n\n\
     `stillboot status` lists the updates that failed here. One that is forgotten may be installed\n\
-    again, whatever it failed by.")]
+    again, whatever the reason of its failure.")]
 pub struct ForgetArgs {
-    /// The digest of the update, or as many of its first digits as tell it from the others
+    /// The digest of the update, or enough of its first digits to tell it from the others
     #[arg(value_name = "DIGEST", value_parser = digits)]
     digest: String,
     #[command(flatten)]

@@ -11,7 +11,7 @@ use crate::failure::{Exit, Failure};
 pub struct Output {
     /// One JSON object instead of lines.
     pub json: bool,
-    /// No progress.
+    /// Do not show progress.
     pub quiet: bool,
     /// The first error of writing to standard output: results that were not written are a failure.
     broken: RefCell<Option<io::Error>>,

@@ -50,7 +50,7 @@ use written::{Counted, explain, tell};
     For machines with Secure Boot, sign the kernel before it is packed:\n  \
     sbsign --key db.key --cert db.pem --output vmlinuz.signed vmlinuz")]
 pub struct PackArgs {
-    /// Take what is not given here from this TOML file
+    /// Read settings from this TOML file; options given here override them
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
@@ -59,8 +59,8 @@ pub struct PackArgs {
     signers: SignerArgs,
     #[command(flatten)]
     latest: LatestArgs,
-    /// Pack it although something about it is odd: nothing in it is for a loader to start, it has
-    /// expired, no device is old enough for it
+    /// Pack it even if no loader would start anything in it, it has expired, or no device is old
+    /// enough for it
     #[arg(long)]
     force: bool,
     /// The bundle to write

@@ -20,7 +20,7 @@ use crate::{source, verify, view};
 /// What `pcr` does.
 #[derive(Subcommand, Debug)]
 pub enum PcrCommand {
-    /// Says which values the registers have once this bundle was started
+    /// Predicts the values of the registers after this bundle was started
     #[command(after_help = "Example:\n  \
         stillboot pcr predict update.sbb --roots keys/roots.toml --class model-1\n  \
         stillboot pcr predict update.sbb --roots keys/roots.toml --class laptops \\\n    \

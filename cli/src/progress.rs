@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget};
 use crate::output::{Output, ProgressStyle};
 use crate::size;
 
-/// Work shorter than this is not worth a word.
+/// Work shorter than this shows no progress.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often a bar is looked at: more would slow the work down.
 const INTERVAL: Duration = Duration::from_millis(100);

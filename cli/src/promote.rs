@@ -39,7 +39,7 @@ use given::{fresh, offered, read_statements};
 pub struct PromoteArgs {
     #[command(flatten)]
     state: StateArgs,
-    /// Where it is offered from now on
+    /// The channel that offers it from now on
     #[arg(long, value_name = "TRACK/RISK[/BRANCH]")]
     to: String,
     /// Percentage of devices that may take it

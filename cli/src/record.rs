@@ -56,7 +56,7 @@ pub fn trouble(choice: RecordStatus, copies: &[CopyState]) -> Option<String> {
         return Some(format!(
             "it is of format version {version}, which a later version of this software wrote: \
              update this software and the loader, or give the record up with `stillboot record \
-             discard --version {version} --offline`, whose --help says what is lost"
+             discard --version {version} --offline`, whose --help lists what is lost"
         ));
     }
     if let Some(dead) = all_dead(copies) {
@@ -75,8 +75,8 @@ pub fn trouble(choice: RecordStatus, copies: &[CopyState]) -> Option<String> {
         return None;
     }
     Some(format!(
-        "{dead}: the device boots what it did, and nothing is tried, confirmed or installed until \
-         the medium there is replaced"
+        "{dead}: the device still boots the same slot, but nothing is tried, confirmed or \
+         installed until the medium there is replaced"
     ))
 }
 

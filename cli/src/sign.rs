@@ -39,16 +39,16 @@ pub struct SignArgs {
     key: Vec<PathBuf>,
     #[command(flatten)]
     signers: SignerArgs,
-    /// In what role; by default the one that what is signed asks for
+    /// The role of the key; by default the one that this kind of file needs
     #[arg(long, value_name = "ROLE", value_parser = role, help_heading = "Signing")]
     role: Option<KeyRole>,
-    /// The product's roots: needed for a keyset, which does not say which product it is of
+    /// The file with the product's root keys: needed for a keyset, which does not name its product
     #[arg(long, value_name = "FILE", conflicts_with = "product")]
     roots: Option<PathBuf>,
     /// The product instead of --roots: a name, or its UUID
     #[arg(long, value_name = "NAME", value_parser = args::name)]
     product: Option<String>,
-    /// Where it goes; by default it replaces the file
+    /// The file to write; by default the input is replaced
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }

@@ -15,16 +15,16 @@ use crate::{files, view};
 /// Keys that never leave their place, such as an HSM.
 #[derive(Args, Clone, Debug, Default)]
 pub struct SignerArgs {
-    /// A program that signs, with its arguments, quoted as for a shell and run without one: it gets
-    /// the bytes to sign on standard input, or in the file that stands for `{}`, and writes 64
-    /// signature bytes to standard output. With --public; several may be given
+    /// A program that signs, with its arguments: quoted as for a shell, but run without one. It
+    /// gets the bytes to sign on standard input, or in a file where an argument is `{}`, and writes
+    /// the 64 bytes of the signature to standard output. Needs --public; several may be given
     #[arg(long, value_name = "COMMAND", requires = "public", help_heading = "Signing")]
     pub signer: Vec<String>,
     /// The public key that --signer signs with
     #[arg(long, value_name = "FILE", requires = "signer", help_heading = "Signing")]
     pub public: Vec<PathBuf>,
-    /// The file with the passphrase of secret keys that are encrypted; without it the terminal is
-    /// asked
+    /// The file with the passphrase of encrypted secret keys; without it the tool asks on the
+    /// terminal
     #[arg(long, value_name = "FILE", help_heading = "Signing")]
     pub passphrase_file: Option<PathBuf>,
 }

@@ -37,8 +37,8 @@ const BROKEN: &str = "BROKEN";
     stories, and a page, are a sample of it, as the tests take; the output says which it was.\n\n\
     Exits 1 if a promise was broken.")]
 pub struct SimulateArgs {
-    /// A story to cut into, in full if it is the only one and there is no page; may be given more
-    /// than once; all of them, and of each a sample, if left out
+    /// A story to cut the power in; may be repeated, by default all. One story without --report is
+    /// cut in full, otherwise each is a sample
     #[arg(long, value_name = "NAME")]
     story: Vec<String>,
     /// A kind of disk: nor, block, cache, pair (two disks), all, or one of them such as nor8,
@@ -49,15 +49,15 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "N", default_value_t = 1,
         value_parser = clap::value_parser!(u8).range(1..=2))]
     depth: u8,
-    /// Tells what happens at one point, by the identity that was printed with it
+    /// Replays one point, by the identity that was printed with it, and prints each step
     #[arg(long, value_name = "ID",
         conflicts_with_all = ["story", "media", "depth", "report", "seed", "steps"])]
     replay: Option<String>,
-    /// Instead of the stories a long life by chance on every kind of disk, the same for the same
-    /// seed
+    /// Instead of the stories, run a long random life on every kind of disk; the same seed gives
+    /// the same life
     #[arg(long, value_name = "NUMBER", conflicts_with_all = ["story", "depth", "report"])]
     seed: Option<u64>,
-    /// How many events the life by chance has
+    /// How many events the random life has
     #[arg(long, value_name = "N", default_value_t = 1000, requires = "seed")]
     steps: usize,
     /// Writes a page with a picture of every story

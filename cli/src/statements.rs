@@ -70,12 +70,12 @@ pub fn find(named: &[PathBuf], bundle: &Path, out: &Output) -> Result<Vec<Given>
                 given.push(Given { path, bytes, is_beside: true });
             }
             Err(error) if is_nothing_to_read(&error) => {
-                out.warn(format_args!("{} is passed over: {error}", path.display()));
+                out.warn(format_args!("{} is skipped: {error}", path.display()));
             }
             Err(error) => {
                 return Err(Failure::system("read", &path, &error).also(
-                    "by its name it is a statement about the bundle, and it may be the one that \
-                     counts: make it readable, or remove it",
+                    "by its name it is a statement about the bundle, and it may be the latest \
+                     one: make it readable, or remove it",
                 ));
             }
         }
@@ -206,7 +206,7 @@ pub fn reported(standings: &[Standing]) -> Vec<String> {
     lines
 }
 
-/// Those of `given` that are signed by whom the keyset in `head` names, and what became of each.
+/// Those of `given` that are signed by keys of the keyset in `head`, and the result of each.
 /// Whether one counts is the policy's decision; what is said of it here follows the same rule.
 ///
 /// # Errors
@@ -251,7 +251,7 @@ pub fn verify(
             statement.not_after != 0 && time::now().is_some_and(|now| now > statement.not_after);
         let (state, why) = if statement.digest != *digest {
             let found = view::hex(&statement.digest);
-            ("other-bundle", format!("speaks of another bundle, with digest {found}"))
+            ("other-bundle", format!("is about another bundle, with digest {found}"))
         } else if let Some(later) = later {
             ("superseded", format!("number {number} gives way to number {}", later.number))
         } else if expired {

@@ -56,7 +56,7 @@ pub fn parse(text: &str) -> Result<u64, String> {
     match instant.map(|instant| u64::try_from(instant.as_second())) {
         // Zero means never where it is stored.
         Some(Ok(seconds @ 1..)) => Ok(seconds),
-        Some(Ok(0)) => wrong(": the start of unix time stands for no time at all"),
+        Some(Ok(0)) => wrong(": the start of unix time means that there is no time"),
         Some(Err(_)) => wrong(": no time before 1970 is kept"),
         // It is written as one, and lies in the last hours of the last year.
         None if text.starts_with("9999-12-3") && is_date() => {
@@ -144,8 +144,8 @@ mod tests {
             ("2025-13-01", ""),
             ("2030-1-31", ""),
             ("31.01.2030", ""),
-            ("1970-01-01", "no time at all"),
-            ("1970-01-01T01:00:00+01:00", "no time at all"),
+            ("1970-01-01", "there is no time"),
+            ("1970-01-01T01:00:00+01:00", "there is no time"),
             ("2030-01-31T12:00:00+25:00", "14 hours"),
             ("2030-01-31T12:00:00-14:01", "14 hours"),
             ("2030-01-31T12:00:60Z", "second 60"),

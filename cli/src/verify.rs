@@ -35,7 +35,7 @@ pub struct VerifyArgs {
     /// The root keys of the product
     #[arg(long, value_name = "FILE")]
     roots: PathBuf,
-    /// It is for the recovery slot: other keys sign for that
+    /// Verify it for the recovery slot, which other keys sign for
     #[arg(long)]
     recovery: bool,
     /// Also check that it is for this device class
@@ -44,7 +44,7 @@ pub struct VerifyArgs {
     /// The hardware revision within the class
     #[arg(long, value_name = "N", default_value_t = 0, requires = "class")]
     revision: u16,
-    /// What the device can run
+    /// The architecture of the device
     #[arg(long, value_name = "NAME", default_value = "any", value_parser = args::architecture,
           requires = "class")]
     arch: Architecture,

@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_passed_over_is_not_kept() {
+    fn what_was_skipped_is_not_kept() {
         let bundle = bundle();
         let mut watch = Watch::default();
         let (start, end) = bundle.split_at(bundle.len() - 100);

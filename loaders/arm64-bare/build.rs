@@ -1,4 +1,5 @@
-//! Compiles in whom the loader trusts and for which device it is, and makes a flat image of it.
+//! Compiles in the roots that the loader trusts and for which device it is, and
+//! makes a flat image of it.
 
 #[path = "../compile_in.rs"]
 mod compile_in;

@@ -1,4 +1,4 @@
-//! Compiles in whom the stub trusts, and for which device it is.
+//! Compiles in the roots that the stub trusts, and for which device it is.
 
 #[path = "../compile_in.rs"]
 mod compile_in;

@@ -12,7 +12,7 @@ pub struct Observed {
     pub cuts_before: u64,
     /// Power cuts in the middle of a write.
     pub cuts_inside: u64,
-    /// Power cuts after a request, before anybody learned of it.
+    /// Power cuts after a request, before its result was reported.
     pub cuts_after: u64,
     /// Power-ons after a cut that started a system.
     pub cuts_survived: u64,

@@ -106,7 +106,7 @@ pub enum Instant {
     Before,
     /// In the middle of a write.
     Inside,
-    /// After a request was carried out, and before anybody learned of it.
+    /// After a request was carried out, and before its result was reported.
     After,
 }
 

@@ -96,7 +96,7 @@ fn odd(what: &str, force: bool, out: &Output) -> Result<(), Failure> {
         out.warn(what);
         return Ok(());
     }
-    Err(Failure::usage(format_args!("{what}; --force packs it all the same")))
+    Err(Failure::usage(format_args!("{what}; --force packs it anyway")))
 }
 
 /// With the roots at hand, the head is verified as a device will: a bundle that none would take is

@@ -30,7 +30,7 @@ pub struct Settings {
     /// The version: letters, digits and .-+_~; rules that compare versions need a semantic one
     #[arg(long, value_name = "VERSION", help_heading = "What it is")]
     pub version: Option<String>,
-    /// Its number: higher than that of every earlier release
+    /// The sequence number: higher than that of every earlier release
     #[arg(long, value_name = "N", help_heading = "What it is",
           value_parser = args::whole::<u64>)]
     pub sequence: Option<u64>,
@@ -42,13 +42,13 @@ pub struct Settings {
     #[arg(long, value_name = "VERSION", help_heading = "What it is")]
     #[serde(alias = "min_from")]
     pub min_from: Option<String>,
-    /// Where it is offered [default: latest/stable]
+    /// The channel that offers it [default: latest/stable]
     #[arg(long, value_name = "TRACK/RISK[/BRANCH]", help_heading = "What it is")]
     pub channel: Option<String>,
     /// What it runs on, such as x86_64 or aarch64 [default: any]
     #[arg(long, value_name = "NAME", help_heading = "What it is")]
     pub architecture: Option<String>,
-    /// When it may not be installed any more: a date, or a time with its zone
+    /// When it expires and is not installed any more: a date, or a time with its zone
     #[arg(long, value_name = "TIME", help_heading = "What it is")]
     #[serde(alias = "not_after")]
     pub not_after: Option<String>,
@@ -65,10 +65,10 @@ pub struct Settings {
     #[arg(long, value_name = "PERCENT", help_heading = "What it is",
           value_parser = args::whole::<u8>)]
     pub rollout: Option<u8>,
-    /// It closes a security hole
+    /// It fixes a security problem
     #[arg(long, help_heading = "What it is")]
     pub security: bool,
-    /// It must not start without the device tree that matches the machine
+    /// Start it only with a device tree that matches the machine
     #[arg(long, help_heading = "What it is")]
     #[serde(alias = "dtb_required")]
     pub dtb_required: bool,
@@ -108,8 +108,8 @@ pub struct Settings {
     /// Data
     #[arg(long, value_name = "FILE", help_heading = "Components")]
     pub data: Option<PathBuf>,
-    /// A boot loader: what is packed is a release of the loader, not an update. It has no other
-    /// component and no keyset, and root keys sign it
+    /// A boot loader: packs a release of the loader instead of an update. It has no other component
+    /// and no keyset, and root keys sign it
     #[arg(long, value_name = "FILE", help_heading = "Components", conflicts_with_all = [
         "kernel", "initramfs", "cmdline", "cmdline_file", "dtbs", "uki", "rootfs", "image",
         "verity", "data", "component", "keyset", "single_key", "recovery",
@@ -123,17 +123,18 @@ pub struct Settings {
     /// The keyset that devices check the release key against
     #[arg(long, value_name = "FILE", help_heading = "Signing")]
     pub keyset: Option<PathBuf>,
-    /// For devices that trust one built-in key: no keyset
+    /// Pack without a keyset, for devices that trust one built-in key
     #[arg(long, help_heading = "Signing")]
     #[serde(alias = "single_key")]
     pub single_key: bool,
     /// A secret key to sign with; several may be given
     #[arg(long, value_name = "FILE", help_heading = "Signing")]
     pub key: Vec<PathBuf>,
-    /// Sign for the recovery slot
+    /// Pack for the recovery slot, signed by recovery keys
     #[arg(long, help_heading = "Signing")]
     pub recovery: bool,
-    /// The product's roots: gives the product, and the bundle is checked against them
+    /// The file with the product's root keys: it names the product, and the bundle is checked
+    /// against it
     #[arg(long, value_name = "FILE", help_heading = "Signing")]
     pub roots: Option<PathBuf>,
 }

@@ -58,7 +58,7 @@ pub fn read_statements(
                 Exit::Refused,
                 "other-bundle",
                 format_args!(
-                    "{} speaks of another bundle: expected digest {}, found {}",
+                    "{} is about another bundle: expected digest {}, found {}",
                     path.display(),
                     view::hex(checked.manifest.digest()),
                     view::hex(&statement.digest)

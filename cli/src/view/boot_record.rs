@@ -206,8 +206,8 @@ fn history_lines(out: &Output, body: &Body) {
         }
         Err(error) => {
             out.line(format_args!(
-                "confirmed here not known: the notes of the record are damaged ({error}); the next \
-                 confirmation begins them again, without what they held"
+                "confirmed here not known: the notes of the record are damaged ({error}); the \
+                 next confirmation starts new notes, without what these held"
             ));
             return;
         }

@@ -165,6 +165,6 @@ fn key_text(kind: KeyKind, name: &KeyName) -> String {
     match kind {
         KeyKind::Ed25519 => key(name),
         kind if kind.is_supported() => format!("{} ({kind})", key_of(kind, name)),
-        kind => format!("{} ({kind}, which this build passes over)", key_of(kind, name)),
+        kind => format!("{} ({kind}, which this build skips)", key_of(kind, name)),
     }
 }

@@ -270,7 +270,7 @@ fn full_disk_costs_only_the_target() {
     assert_eq!(error["kind"], "device", "{error}");
     let text = error["error"].as_str().unwrap();
     assert!(
-        text.contains("no space") && text.contains("`stillboot install` begins it again"),
+        text.contains("no space") && text.contains("`stillboot install` starts over"),
         "{text}"
     );
     outside_unchanged(&world, &before, &world.read("disk.img"));
@@ -483,7 +483,7 @@ fn closed_pipes_are_no_failure() {
 
 /// An odd character in a wrong command line, and a standard error that takes nothing: that was a panic.
 #[test]
-fn usage_errors_that_nobody_can_read_are_no_panic() {
+fn usage_errors_that_cannot_be_written_are_no_panic() {
     let world = World::new();
     let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     for arguments in [&["nosuch\u{1b}"][..], &["--nosuch", "\u{9b}"], &["nosuch"]] {

@@ -96,13 +96,13 @@ fn keysets_that_cannot_be_are_refused() {
     ] {
         world.run(&format!("{create} {wrong}")).refused(2, "usage");
     }
-    let nobody = format!("keyset create --roots k/roots.toml {release} --out made.sbk --json");
-    world.run(&nobody).refused(2, "usage");
+    let unsigned = format!("keyset create --roots k/roots.toml {release} --out made.sbk --json");
+    world.run(&unsigned).refused(2, "usage");
     world.run(&format!("{create} --key missing:release")).refused(1, "io");
     world.run(&format!("{create} --key k/release-1.pem:release")).refused(1, "key");
     world.run(&format!("{create} {release} --root k/root-1.pem")).refused(1, "key");
     // A key that is none of the roots.
-    world.run(&format!("{nobody} --root k/release-1.pem")).refused(1, "key");
+    world.run(&format!("{unsigned} --root k/release-1.pem")).refused(1, "key");
     assert!(!world.path("made.sbk").exists());
 }
 
@@ -227,7 +227,7 @@ fn signatures_are_added_and_nothing_else_changes() {
 }
 
 #[test]
-fn signatures_that_nobody_would_count_are_refused() {
+fn signatures_that_no_device_would_count_are_refused() {
     let world = half_signed();
     let before = world.read("v.sbb");
     world.run("sign v.sbb --key k/release-1.pem --json").refused(1, "key");
@@ -788,7 +788,7 @@ fn release_whose_signature_does_not_hold_is_refused() {
         world.write("os.pub", key);
         repack(&world, "").refused(1, "key");
     }
-    // A key of small order, under which anybody signs anything.
+    // A key of small order, under which any signature verifies.
     world.write("os.pub", format!("01{}", "00".repeat(31)));
     repack(&world, "").refused(4, "trust");
     assert!(!world.path("os.sbb").exists());
@@ -843,7 +843,7 @@ fn release_with_other_files_is_refused() {
 }
 
 #[test]
-fn release_whose_files_are_signed_by_somebody_else_is_refused() {
+fn release_whose_files_are_signed_by_another_key_is_refused() {
     let world = World::new();
     publish(&world, "");
     let stranger = SigningKey::from_seed([6; 32]);

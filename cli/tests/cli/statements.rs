@@ -151,7 +151,7 @@ fn a_withdrawal_gets_a_number_above_what_it_takes_back() {
     approve("kept.sbs", "").refused(4, "number");
     // One below it is made, and not without a word.
     let run = approve("kept.sbs", "--number 7").expect(0);
-    assert!(run.stderr.contains("goes on with the higher one"), "{run:?}");
+    assert!(run.stderr.contains("uses the higher one"), "{run:?}");
     // Where none is at hand it is the time.
     assert!(number(approve("new.sbs", "")) < most / 2);
 }

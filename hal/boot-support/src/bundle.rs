@@ -15,7 +15,7 @@ use stillboot::verify::{
 /// Why a bundle is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BundleError {
-    /// It is not signed by whom this device trusts.
+    /// It is not signed by the keys that this device trusts.
     Trust(TrustError),
     /// It is for other devices.
     Class(ClassError),
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn bundle_of_somebody_else_or_for_others_is_refused() {
+    fn bundle_by_other_roots_or_for_another_class_is_refused() {
         let bytes = bundle();
         let publisher = publisher();
         let mut device = publisher.device();

@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cleared_tpm_keeps_the_floor_and_is_bound_anew() {
+    fn a_cleared_tpm_keeps_the_floor_and_is_bound_again() {
         let mut machine = Machine::new();
         machine.store().raise(KIND, floor(3)).unwrap();
         let old = machine.kept;

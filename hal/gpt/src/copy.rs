@@ -110,7 +110,7 @@ impl Copy {
             if entry.is_ours {
                 return Err(TableError::Partition { index, why: odd });
             }
-            table.notes.push(format!("partition {index} `{name}` passed over: it {odd}"));
+            table.notes.push(format!("partition {index} `{name}` skipped: it {odd}"));
         }
         Ok(table)
     }

@@ -141,7 +141,7 @@ impl core::fmt::Display for FindError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
             Self::Missing => "not found on any disk",
-            Self::Ambiguous => "found twice, so nothing says which one is meant",
+            Self::Ambiguous => "found twice: expected it once",
             Self::TooManyDisks => "on a fifth disk, at most four are used",
             Self::TooShort => "shorter than the 36864 bytes of a head and one block",
             Self::Unaligned { start } => {

@@ -44,7 +44,7 @@ pub struct Table {
     pub notes: Vec<String>,
 }
 
-/// Why there is no telling what is on a disk.
+/// Why it is not known what is on a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableError {
     /// The first sector cannot be read, which says whether a table counts.

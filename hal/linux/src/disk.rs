@@ -47,8 +47,8 @@ pub enum DiskError {
     },
     /// The primary table is damaged, and it was not asked for writing by the backup.
     #[error(
-        "the primary partition table of {} is damaged, and nothing is written by its backup \
-         unasked",
+        "the primary partition table of {} is damaged, and its backup is not used for writing \
+         unless asked",
         path.display()
     )]
     BackupTable {

@@ -15,7 +15,7 @@ use crate::{guid, open};
 /// The property of the device tree, below the root directory.
 pub const CHOSEN: &str = "proc/device-tree/chosen/stillboot,proof";
 
-/// Why there is no telling what the boot proof is. That there is none at all is not an error here.
+/// Why the boot proof is not known. That there is none at all is not an error here.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProofError {

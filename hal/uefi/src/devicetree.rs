@@ -123,7 +123,7 @@ fn made<M: AsRef<[u8]> + AsMut<[u8]>>(
         }
         // The firmware may write anything; what a kernel cannot read is worse than none.
         Fdt::parse(bytes.as_ref()).map_err(|error| {
-            of_machine(&format_args!("the firmware's fix-up has spoilt it: {error}"))
+            of_machine(&format_args!("the firmware's fix-up damaged it: {error}"))
         })?;
         return Ok(bytes);
     }

@@ -117,7 +117,7 @@ fn find(only_own: bool, notes: &mut Vec<String>) -> Vec<Found> {
             }
             // Not ours to judge: a disk may hold anything.
             Err(TableError::NoTable) => {}
-            Err(error) => notes.push(format!("note: a disk was passed over: {error}")),
+            Err(error) => notes.push(format!("note: a disk was skipped: {error}")),
         }
     }
     found

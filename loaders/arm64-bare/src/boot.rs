@@ -108,11 +108,11 @@ fn choose(machine: &Machine, places: &mut Places, started: u64) -> Result<Ready,
         // Not ours to judge: a disk may hold anything.
         Err(TableError::NoTable) => false,
         Err(error) => {
-            notes.push(format!("note: a disk was passed over: {error}"));
+            notes.push(format!("note: a disk was skipped: {error}"));
             false
         }
     });
-    // Without firmware there is no telling which disk the loader came from: none goes first.
+    // Without firmware it is not known which disk the loader came from: none goes first.
     let source =
         |(disk, table): (&Disk, _)| Source { is_own: false, geometry: disk.geometry(), table };
     let sources: Vec<_> = disks.iter().zip(&tables).map(source).collect();

@@ -202,7 +202,7 @@ pub(super) fn kind_of_pem(text: &str) -> Option<KeyKind> {
     OTHER_KINDS.iter().find(|(oid, _)| is_in(oid)).map(|(_, kind)| *kind)
 }
 
-/// Longest file of a key or of roots that is read: none comes near.
+/// Longest file of a key or of roots that is read: real ones are much shorter.
 const FILE_LEN_MAX: u64 = 1 << 20;
 
 pub(super) fn read(path: &Path) -> Result<String, KeyError> {

@@ -31,7 +31,7 @@ const TRANSMIT: u32 = 1;
 const RECEIVE: u32 = 1 << 1;
 const RECEIVE_INTERRUPT: u32 = 1 << 3;
 
-/// Between two looks at the port while somebody may type.
+/// Between two looks at the port while input may come.
 const DELAY_CYCLES: u32 = 10_000;
 
 /// The interrupt of a byte that has come.

@@ -357,8 +357,8 @@ impl RepairPlan {
         }
         let done = if done.is_empty() { "nothing was to be written" } else { &done.join(", ") };
         Err(format!(
-            "{done}; read back afterwards, this is still wrong: {}; the disk does not keep what is \
-             written there: copy it to another one, and run `stillboot disk repair` on that",
+            "{done}; read back afterwards, this is still wrong: {}; the disk does not keep what \
+             is written to it: copy it to another one, and run `stillboot disk repair` on that",
             faults.join("; ")
         ))
     }

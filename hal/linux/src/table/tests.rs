@@ -235,7 +235,7 @@ fn one_foreign_odd_entry_does_not_refuse_the_disk_and_one_of_ours_does() {
         part_guid: None,
     };
     let last = 16 * MIB / 512;
-    for (number, (what, fields, passed_over)) in [
+    for (number, (what, fields, skipped)) in [
         ("lies in the table", &[(32, 3), (40, 4)][..], 1),
         ("ends past the end", &[(40, 1 << 40)], 1),
         ("lies past the end", &[(32, last + 5), (40, last + 6)], 1),
@@ -253,9 +253,9 @@ fn one_foreign_odd_entry_does_not_refuse_the_disk_and_one_of_ours_does() {
         fields.iter().for_each(|(field, lba)| rewrite_entry(&path, 4, *field, *lba));
         let table = Table::read(&path, None).expect(what);
         assert!(!table.is_backup, "{what}");
-        assert_eq!(table.partitions.len(), 5 - passed_over, "{what}: {:?}", table.notes);
-        assert_eq!(table.notes.len(), passed_over, "{what}");
-        assert!(table.notes[passed_over - 1].contains("5 `data`"), "{:?}", table.notes);
+        assert_eq!(table.partitions.len(), 5 - skipped, "{what}: {:?}", table.notes);
+        assert_eq!(table.notes.len(), skipped, "{what}");
+        assert!(table.notes[skipped - 1].contains("5 `data`"), "{:?}", table.notes);
 
         // The same of one that is ours, by its type alone.
         let path = images.path(&format!("ours-{number}"));
