@@ -13,8 +13,12 @@
 //! | [`set`] | reads and writes the set of trees in a bundle, with the machines they are for |
 //! | [`choice`] | chooses the tree of a machine |
 //!
-//! Features: `alloc` (default) builds sets and tables; reading and choosing work without it.
+//! # Features
+//!
+//! - `alloc`, on by default: builds sets of trees and tables of hardware ids, and needs a heap.
+//!   Reading, editing and choosing work without it.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![no_std]
 #![forbid(unsafe_code)]
 

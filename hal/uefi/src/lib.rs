@@ -29,7 +29,20 @@
 //! | [`sbat`] | the `.sbat` section that shim asks for |
 //!
 //! The modules down to `menu` call no firmware and are tested on the host.
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! - `devicetree`: the module `devicetree`, which gives the kernel the device tree of the machine,
+//!   chosen from the slot's set of trees.
+//! - `tpm`: the module `tpm`, which measures into a TPM what is started.
+//! - `tpm-floor`: the module `counter`, which binds the floor to a counter of the TPM, so that an
+//!   old copy of the variables does not lower it. [`FLOORS`] is then that store. It includes `tpm`.
+//! - `unsigned-kernels`: the module `secure`, which starts a kernel that the manifest vouches for
+//!   under Secure Boot although the firmware does not know its signature.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![no_std]
 // The crate's other half of safety: nothing is unsafe by being inside an unsafe function.
 #![deny(unsafe_op_in_unsafe_fn)]

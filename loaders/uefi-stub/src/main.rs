@@ -5,6 +5,10 @@
 //! device tree of the machine from it, and starts its kernel with its initrd and its command line.
 //! It has no slots and counts nothing: whatever starts it decides which image to start, and gets
 //! the machine back as it was if that cannot be. The load options of the firmware are not looked at.
+//!
+//! # Features
+//!
+//! - `tpm-floor`, off by default: obeys the floor of loaders that keep it with a counter of the TPM.
 
 #![cfg_attr(target_os = "uefi", no_std, no_main)]
 // On the host this is compiled to be checked; nothing calls it.

@@ -3,6 +3,16 @@
 //! It has no configuration. The keys it trusts and its device class were compiled in (`build.rs`).
 //! Everything else is in the boot record and in signed manifests. It prints nothing unless
 //! something is wrong, or an operator presses a key while it starts.
+//!
+//! # Features
+//!
+//! None is on by default; `cargo xtask efi` has an option for each.
+//!
+//! - `devicetree`: gives the kernel the device tree of the machine, from the slot's set of trees.
+//! - `tpm`: measures into the TPM what is started.
+//! - `tpm-floor`: keeps the floor with a counter of the TPM, which the machine must have.
+//! - `unsigned-kernels`: starts verified kernels under Secure Boot that the firmware would refuse;
+//!   see `docs/SECURE_BOOT.md`.
 
 #![cfg_attr(target_os = "uefi", no_std, no_main)]
 // On the host this is compiled to be checked; nothing calls it.
