@@ -162,7 +162,7 @@ fn power_on<'a>(config: &'a BootConfig<'a>, devices: &mut [impl BlockDevice]) ->
             &mut buffer,
         );
         let (Some(found), Some(manifest)) = (proof, machine.manifest()) else { break None };
-        // A loader would get this image back, and would report that to the core.
+        // A loader could not start this image, and would report that to the core.
         let line = cmdline(&memory, manifest);
         match startable::check(Target::of(manifest), manifest, found.slot, line) {
             Ok(_) => break Some(found),
@@ -193,8 +193,9 @@ pub fn boot(args: &BootArgs, out: &Output) -> Result<(), Failure> {
     let record::Read { copies, record, .. } = record::read(&layout, devices)?;
     args.live.check(&args.disk.at.disk, &record.body)?;
     let config = args.power_on.config(&roots, layout, nonce);
-    // A loader has its roots built in and condemns what does not verify under them. Here they may
-    // be another product's: then every good slot would be bad, and its release banned.
+    // A loader has its roots built in and marks slots bad that do not verify with them. Here the
+    // roots are an option and may be those of another product: then every good slot would be marked
+    // bad, and its release banned.
     let look = power_on(&config, &mut overlay::over(devices));
     if !args.even_if_nothing_verifies
         && look.proof.is_none()
@@ -223,7 +224,7 @@ pub fn next(args: &NextArgs, out: &Output) -> Result<(), Failure> {
     let layout = plan.layout(&slots)?;
     // Waits until no process is in the middle of a write of it.
     let copies = record::read(&layout, devices)?.copies;
-    // The nonce stays in memory, with the record that would have it.
+    // The nonce stays in memory, as does the record that it is written to.
     let config = args.power_on.config(&roots, layout, 1);
     let outcome = power_on(&config, &mut overlay::over(devices));
     report_lines(&outcome, &copies, false, out);
@@ -237,7 +238,7 @@ pub fn next(args: &NextArgs, out: &Output) -> Result<(), Failure> {
     }
     out.result(|| {
         let mut value = result(&proof, manifest, &outcome);
-        // There was no power-on, so there is no proof of one.
+        // No power-on took place, so there is no boot proof.
         if let Some(object) = value.as_object_mut() {
             object.remove("proof");
         }
@@ -262,7 +263,7 @@ fn result(proof: &BootProof, manifest: &Manifest, outcome: &Outcome<'_>) -> Valu
 /// Nothing starts: says what would help, as far as the reasons tell.
 fn nothing_boots(outcome: &Outcome<'_>) -> Failure {
     let report = outcome.machine.report();
-    // What never held anything is tried as a last resort, and tells nothing.
+    // Empty slots are tried as a last resort. Their reasons say nothing about the failure.
     let told: Vec<_> = report
         .lines
         .iter()
@@ -340,7 +341,7 @@ impl Outputs {
                         path.display()
                     )));
                 }
-                // One of the two would be lost.
+                // One output would overwrite the other.
                 if args.proof_out.as_deref().is_some_and(|proof| files::is_one_path(proof, &path)) {
                     return Err(Failure::usage(format_args!(
                         "--proof-out: expected another file than {}, which --extract writes",
@@ -350,7 +351,7 @@ impl Outputs {
                 extracted.push((*role, Replacement::open("--extract", &path, &inputs)?));
             }
         }
-        // Last: it may be in the directory that was made just now.
+        // Last, because it may be in the directory that was created above.
         let proof = args.proof_out.as_deref();
         let proof =
             proof.map(|path| Replacement::open("--proof-out", path, &inputs)).transpose()?;
@@ -392,12 +393,12 @@ fn started(
     }
     for (role, file) in outputs.extracted {
         let mut of_role = manifest.components_of(proof.slot).filter(|(_, c)| c.role == role);
-        // The memory is whole blocks; the component ends before.
+        // The memory holds whole blocks, and the component may end before the last block does.
         let loaded = of_role.find_map(|(number, component)| {
             memory.0.get(number)?.1.get(..usize::try_from(component.length).ok()?)
         });
-        // What an earlier boot left under a role that this one has not was never signed to go
-        // together with these.
+        // A file that an earlier boot left under another role was not signed together with these
+        // components.
         match loaded {
             Some(bytes) => file.write_all(bytes)?,
             None => file.remove()?,

@@ -30,7 +30,7 @@ fn reserved(field: Field, code: u64) -> Option<&'static str> {
 
 /// As [`format_error`], of bytes that were to be a statement: what else of ours they are.
 pub fn statement_error(error: FormatError, bytes: &[u8]) -> String {
-    // Also of one that is longer than what was read: its header names it.
+    // The header names the type even if the envelope is longer than what was read.
     let header = bytes.first_chunk::<HEADER_LEN>().map(Header::parse);
     let Some(Ok(Header { payload_type, .. })) = header else { return format_error(error, bytes) };
     let is_alone = Envelope::parse(bytes).is_ok_and(|(_, rest)| rest.is_empty());

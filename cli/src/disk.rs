@@ -80,7 +80,7 @@ pub fn create(args: &CreateArgs, out: &Output) -> Result<(), Failure> {
             size::show(bytes)
         )));
     }
-    // What cannot be opened afterwards is not made.
+    // Sizes that make no usable disk are refused.
     let least = disk::slot_bytes_min();
     let named = [
         ("--slot-size", Some(args.slot_size), least),
@@ -149,10 +149,10 @@ pub fn show(args: &ShowArgs, out: &Output) -> Result<(), Failure> {
         (false, Some(device)) => table::other_fault(device),
         _ => None,
     };
-    // A backup that is another one was named when the disk was opened.
+    // A backup that differs from the primary was reported when the disk was opened.
     let conflict = devices.first_mut().and_then(table::conflict);
     let slots = plan.slots();
-    // Others advise this command.
+    // Other commands advise the user to run this one, so the advice is left out here.
     let layout = plan
         .layout(&slots)
         .map_err(|error| Failure::new(Exit::Failed, "disk", DiskError::Layout(error)))?;

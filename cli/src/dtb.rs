@@ -106,7 +106,7 @@ pub fn run(command: &DtbCommand, out: &Output) -> Result<(), Failure> {
 fn pack(args: &PackArgs, out: &Output) -> Result<(), Failure> {
     let bytes = build(&args.folder)?;
     let paths = paths(&args.folder)?;
-    // What else stands in the folders is no input; an earlier set may.
+    // Other files in the folders are not read; an earlier set may be there.
     let is_read = |path: &&PathBuf| {
         path.extension().is_some_and(|extension| extension == "dtb" || extension == "json")
     };
@@ -153,7 +153,7 @@ fn find(args: &MatchArgs, out: &Output) -> Result<(), Failure> {
     let mut fields = Fields::default();
     if let (Some(bytes), Some(path)) = (&smbios, &args.smbios) {
         let table = table(bytes).map_err(|error| wrong(path, error))?;
-        // Every machine has it: without it these are other bytes.
+        // Every machine has this structure. Without it the file is not SMBIOS data.
         if !table.structures().any(|structure| structure.kind() == SYSTEM) {
             return Err(wrong(
                 path,
@@ -173,7 +173,7 @@ fn find(args: &MatchArgs, out: &Output) -> Result<(), Failure> {
         _ => None,
     };
     let decision = choose(&set, &fields, firmware.as_ref());
-    // Before anything is said: a tree that is damaged is none that the machine gets.
+    // Before the first output: a machine does not get a damaged tree.
     if let Decision::Tree(entry, _) = &decision {
         set.fdt(entry).map_err(|error| wrong(&args.set, error))?;
     }
@@ -298,7 +298,7 @@ fn build(args: &FolderArgs) -> Result<Vec<u8>, Failure> {
 fn machine(path: &Path) -> Result<Option<Machine>, Failure> {
     let device: Device =
         serde_json::from_slice(&files::read(path)?).map_err(|error| wrong(path, error))?;
-    // Such files may list firmware as well, which is nothing of ours.
+    // Such files may also list firmware, which is not used here.
     if device.kind.is_some_and(|kind| kind != "devicetree") {
         return Ok(None);
     }

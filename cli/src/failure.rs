@@ -74,7 +74,7 @@ impl Failure {
 
 impl From<KeyError> for Failure {
     fn from(error: KeyError) -> Self {
-        // The same as of every other file that is longer than what it should be.
+        // The same exit code and kind as for every other file that is too long.
         if let KeyError::System { action: "read", source, .. } = &error
             && source.kind() == std::io::ErrorKind::FileTooLarge
         {
@@ -381,11 +381,11 @@ impl From<OperateError> for Failure {
 /// A reason of the boot report for people.
 pub fn reason_text(reason: &Reason) -> String {
     match reason {
-        // The place of a head on a disk, not a file that the user gave.
+        // This is the head of a slot on a disk, not a file that the user gave.
         Reason::Trust(
             TrustError::Keyset(FormatError::Magic) | TrustError::Manifest(FormatError::Magic),
         ) => "holds no head: nothing was installed there, or its start was overwritten".into(),
-        // It may have some that the next stage would check.
+        // It may have components that only the next stage checks.
         Reason::Layout(LayoutError::NothingForSlot) => {
             "has no component for this slot that a loader checks or starts: expected a kernel, a \
              uki or an image"

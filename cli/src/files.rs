@@ -65,7 +65,7 @@ impl Replacement {
                 named.display()
             )));
         }
-        // A link stays one: what it leads to is replaced.
+        // A link stays a link: its target is replaced.
         let path = match old {
             Some(_) => fs::canonicalize(named).map_err(failed)?,
             None => named.to_owned(),
@@ -132,12 +132,12 @@ enum Unnamed {
 
 impl Unnamed {
     fn create(directory: &Path) -> io::Result<Self> {
-        // 0666 less the umask, as if it had been created in place.
+        // 0666 minus the umask, as if it had been created under its own name.
         let mode = rustix::fs::Mode::from_raw_mode(0o666);
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
         match rustix::fs::open(directory, flags, mode) {
             Ok(file) => return Ok(Self::Truly(file.into())),
-            // Nor would there be room for another file: that one's name would be in the message.
+            // A temporary file could not be created either, and the message would have its name.
             Err(error @ (Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::ROFS)) => {
                 return Err(error.into());
             }
@@ -162,7 +162,7 @@ impl Unnamed {
             Self::Named(file) => return file.persist(path).map(|_| ()).map_err(|e| e.error),
             Self::Truly(file) => file,
         };
-        // There is no way to replace a name by a file that has none: it gets one in between.
+        // A file without a name cannot replace another one: it gets a temporary name first.
         let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
         let link = |to: &Path| rustix::fs::linkat(CWD, &unnamed, CWD, to, AtFlags::SYMLINK_FOLLOW);
         match link(path) {
@@ -197,7 +197,7 @@ pub fn not_the_same(option: &str, output: &Path, input: &Path) -> Result<(), Fai
 /// one open.
 fn leads_to_open_file(path: &Path) -> bool {
     let mut path = path.to_owned();
-    // As many links as Linux follows.
+    // Linux follows at most this many links.
     for _ in 0..40 {
         let Ok(folder) = fs::canonicalize(directory(&path)) else { break };
         if folder.starts_with("/proc") {
@@ -213,7 +213,7 @@ fn leads_to_open_file(path: &Path) -> bool {
 /// Whether two paths lead to one file, which need not be there yet.
 pub fn is_one_path(one: &Path, other: &Path) -> bool {
     let place = |path: &Path| {
-        // A link to a file leads there; one that leads nowhere is replaced itself.
+        // A link to a file is followed; a dangling link is replaced itself.
         if let Ok(found) = fs::canonicalize(path) {
             return Some(found);
         }

@@ -98,7 +98,7 @@ impl UpdateArgs {
 
     /// Which device it is.
     pub fn device<'a>(&self, roots: &'a Roots) -> Device<'a> {
-        // What nothing runs from may be for another machine.
+        // A disk that nothing runs from may be for another machine.
         if self.offline { self.device.device(roots) } else { self.device.this_device(roots) }
     }
 
@@ -119,7 +119,7 @@ impl UpdateArgs {
                 InstallError::Refused(Refusal::Layout(LayoutError::TooSmall { .. })),
                 Some(manifest),
             ) => room::too_small(&config.layout, &self.slots(&config.layout), manifest),
-            // The core, which sees no difference, promises a new record.
+            // The core does not tell the two cases apart, and its message promises a new record.
             (InstallError::Deferred(Wait::RecordLost), _) => {
                 record::all_dead_on(&config.layout, devices)
                     .map(|dead| Failure::new(Exit::Deferred, "record-lost", dead))
@@ -323,7 +323,7 @@ fn with_disk_errors(
     {
         failure = failure.also(format_args!("{}: {error}", path.display()));
     }
-    // What the last power-on could not write is missing now.
+    // The record lacks what the last power-on could not write.
     if let InstallError::Record(_) | InstallError::Refused(Refusal::Proof | Refusal::NewerRecord) =
         error
         && let Some(trouble) = record::trouble_on(&config.layout, devices)
@@ -346,7 +346,7 @@ fn with_incomplete_slot(
     digest: Option<&Digest>,
 ) -> Failure {
     match digest.and_then(|digest| begun(config, devices, digest)) {
-        // To go on with it, the record would have to be written too.
+        // Resuming needs a write to the record as well.
         Some((slot, _)) if matches!(error, InstallError::Record(_)) => {
             failure.also(format_args!("slot {slot} is incomplete and is not started"))
         }
@@ -368,7 +368,7 @@ fn tell(
     devices: &[FileDevice],
     out: &Output,
 ) {
-    // Another place of the record took what one did not.
+    // The record was written to another place after one place failed.
     if let Some((path, error)) = disk::last_error(devices) {
         out.warn(format_args!(
             "{}: a request to the disk failed, but the installation is complete: \
@@ -475,7 +475,7 @@ pub fn spare_rolled_back(
     devices: &mut [FileDevice],
 ) -> Option<Failure> {
     let (Running::Proof(proof), None) = (&config.running, config.target) else { return None };
-    // What keeps the record from being read, the installation says.
+    // The installation reports why the record cannot be read.
     let body = record::read(&config.layout, devices).ok()?.record.body;
     let entry = body.slot(proof.slot);
     let was_left = entry.held && entry.state == SlotState::Good && entry.digest == proof.digest;
@@ -484,7 +484,7 @@ pub fn spare_rolled_back(
         *slot != proof.slot && slot.kind() == proof.slot.kind() && !body.slot(*slot).held
     };
     let targets: Vec<_> = all.filter(may_be_replaced).collect();
-    // A slot that an operator holds and that still goes first was not left.
+    // A held slot that still boots first was not rolled back from.
     let goes_first = |slot: &Slot| {
         let other = body.slot(*slot);
         (other.state, other.suspect) == (SlotState::Good, false) && other.priority > entry.priority

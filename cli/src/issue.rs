@@ -106,7 +106,7 @@ pub fn issue(
     more: &[&Path],
     out: &Output,
 ) -> Result<Vec<String>, Failure> {
-    // The kinds that are made here all have one.
+    // All kinds that are issued here have a role.
     let role = statement.kind.role().unwrap_or(KeyRole::Channel);
     let signing = args.signers.signers(&args.key, "--key")?;
     for named in &signing {

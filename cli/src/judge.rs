@@ -112,9 +112,9 @@ impl File {
             let value = value.trim().trim_matches('"');
             let given = (!value.is_empty()).then(|| value.to_owned());
             let key = key.trim();
-            // Other programs may have lists in keys of their own.
+            // Keys of other programs may be there more than once.
             if ["channel", "maintenance_window"].contains(&key) {
-                // The last one would win, and an empty one switch the rule off.
+                // Otherwise the last one would count, and an empty one would turn the rule off.
                 if keys.contains(&key) {
                     return Err(wrong(path, format_args!("expected `{key}` once, found it twice")));
                 }
@@ -250,26 +250,27 @@ impl Judge<'_> {
             }
             Err(failure) => {
                 self.failure = Some(failure);
-                // Any verdict but "proceed" will do: the failure is what is reported.
+                // Any verdict but "proceed" is right here: the failure is reported instead.
                 return Permission::Defer;
             }
         };
         for what in statements::reported(&self.standings) {
             self.out.warn(format_args!("{what}; it does not count"));
         }
-        // Sign-offs are for those who promote, and decide nothing here.
+        // Sign-offs count for promotions only.
         let about =
             |s: &&Verified<Statement>| s.digest == *digest && s.kind != StatementKind::SignOff;
-        // Before anything follows from it: a power cut must not make the device forget a halt.
+        // The numbers are saved before the verdict is used: a power cut must not make the device
+        // forget a halt.
         if let Some(seen) = self.seen.as_mut().filter(|_| self.notes) {
             for statement in statements.iter().filter(about) {
                 seen.note(statement.digest, statement.kind, statement.number);
             }
             seen.save(self.out);
         }
-        // What the record has noted counts as well: of both numbers the higher.
+        // The numbers in the record count as well; the higher one of both applies.
         let mut seen = self.seen.as_ref().map_or(&[][..], SeenFile::entries).to_vec();
-        // Notes that cannot be read say nothing, as a damaged file does.
+        // Notes that cannot be read count as empty, as a damaged file does.
         let notes = Notes::parse(&offer.body.notes).unwrap_or_default();
         seen.extend(notes.statements.iter().map(|noted| {
             let SeenNumber { digest, kind, number } = *noted;

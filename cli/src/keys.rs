@@ -100,7 +100,7 @@ pub fn keygen(args: &KeygenArgs, out: &Output) -> Result<(), Failure> {
     let mut written = Vec::new();
     let result = write_all(args, &keys, &roots_text, &envelope, &mut written);
     if result.is_err() {
-        // Only what this run made; a key of which no public half exists is of no use.
+        // Only files of this run are removed. A secret key without its public key is of no use.
         for path in &written {
             let _ = fs::remove_file(path);
         }

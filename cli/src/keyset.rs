@@ -120,7 +120,7 @@ struct KeySpec {
 }
 
 fn key_spec(text: &str) -> Result<KeySpec, String> {
-    // From the right: a path may hold colons, a role does not.
+    // Split from the right: a path may contain colons, a role does not.
     let (file, roles) = text
         .rsplit_once(':')
         .filter(|(file, _)| !file.is_empty())
@@ -226,7 +226,7 @@ fn next(args: &NextArgs, out: &Output) -> Result<(), Failure> {
     let roots = Roots::read(&args.signing.roots)?;
     let bytes = files::read(&args.file)?;
     let (envelope, mut keyset) = parse(&bytes, &args.file)?;
-    // What the roots never signed is nothing to go on from.
+    // Only a keyset that the roots signed can be continued.
     trusted(&roots, &envelope, &args.file)?;
     // The format leaves the highest number out, because no number could follow it.
     let last = u32::MAX - 1;

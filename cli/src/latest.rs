@@ -50,7 +50,7 @@ impl LatestArgs {
     pub fn inputs(&self) -> impl Iterator<Item = &Path> {
         let files = [&self.from_latest_json, &self.sig, &self.kernel_sig, &self.initramfs_sig];
         let files = files.into_iter().flatten().map(PathBuf::as_path);
-        // A key that is given as its digits is a path to nothing.
+        // A key that is given as digits is not the path of a file, which does no harm here.
         files.chain(self.latest_key.as_deref().map(Path::new))
     }
 
@@ -72,7 +72,7 @@ impl LatestArgs {
         let latest = Latest::verify::<SoftSha256>(&document, &signature, &key)
             .map_err(|error| refused(path, &error))?;
 
-        // As in the document, a leading v is no part of it.
+        // As in the document, a leading v is not part of the version.
         let digits = |text: &str| text.starts_with(|first: char| first.is_ascii_digit());
         if let Some(given) = &mut settings.version
             && let Some(rest) = given.strip_prefix('v').filter(|rest| digits(rest))
@@ -228,7 +228,7 @@ fn check_file(
             Err(error) => return Err(failed(error)),
         }
     }
-    // So that what is signed is what is packed, which is compared with the same digest.
+    // The packed file is compared with the same digest, so the signed file is the packed one.
     let found = digest.finish();
     if found != *expected {
         return Err(other_file(&path.display().to_string(), expected, &found));

@@ -54,7 +54,7 @@ fn check(root: &Path, disks: &[PathBuf], body: &Body) -> Result<(), Failure> {
             return Err(refused(disk.display().to_string(), format!("{} is {place}", used.device)));
         }
     }
-    // What is no proof was not left by a loader of ours.
+    // Text that is not a boot proof was not left by a stillboot loader.
     let Ok(Some(text)) = proof::read_live(root) else { return Ok(()) };
     let Some(proof) = BootProof::parse(&text) else { return Ok(()) };
     let entry = body.slot(proof.slot);
@@ -64,7 +64,8 @@ fn check(root: &Path, disks: &[PathBuf], body: &Body) -> Result<(), Failure> {
             SlotState::Trying { attempt, nonce, .. } => {
                 (attempt, nonce) == (proof.attempt, proof.nonce)
             }
-            // The proof of a good slot has no nonce: any image of the same release has its digest.
+            // The record has no nonce for a good slot, and every image of the same release has this
+            // digest.
             _ => !are_images,
         };
     if is_it {
@@ -111,7 +112,7 @@ mod tests {
         let refused = check(root, &disk, &body).unwrap_err();
         assert_eq!((refused.kind, refused.exit), ("live", Exit::Refused));
         assert!(LiveArgs { even_if_running: true }.check(&disk, &body).is_ok());
-        // Another power-on, another release: it is not this disk.
+        // With another power-on or another release it is another disk.
         let mut other = body.clone();
         other.slot_mut(Slot::B).state = SlotState::Trying { left: 1, attempt: 1, nonce: 8 };
         assert!(check(root, &disk, &other).is_ok());

@@ -30,7 +30,7 @@ pub fn at_hand(
         .into_iter()
         .map(|given| (given.path, given.bytes))
         .collect();
-    // A file that stands there and is no statement does not matter here.
+    // A file at --out that is not a statement is ignored.
     if let Ok(file) = open::file(&args.out) {
         let mut bytes = Vec::new();
         if file.take(envelope::LEN_MAX as u64 + 1).read_to_end(&mut bytes).is_ok() {

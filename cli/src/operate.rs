@@ -39,7 +39,7 @@ pub fn status(args: &StatusArgs, out: &Output) -> Result<(), Failure> {
     let layout = plan.layout(&slots)?;
     let record::Read { choice, copies, record } = record::read(&layout, devices)?;
     let trouble = record::trouble(choice, &copies);
-    // Where no place can be read, the one says what the other does.
+    // If no place can be read, both lines would say the same.
     if !matches!(choice, RecordStatus::Current { .. }) && record::all_dead(&copies).is_none() {
         out.line(format_args!("boot record    {}", view::choice_text(choice, &copies)));
     }
@@ -317,7 +317,7 @@ pub fn carry_out(
 ) -> Result<(), Failure> {
     let mut machine = Operate::new(layout, request);
     let answer = run(&mut machine, layout, devices)?;
-    // A unit that confirms at every start is well when there is nothing left to confirm.
+    // A service that confirms at every start succeeds if the slot is good already.
     let is_confirmation = matches!(request, Request::MarkGood(_));
     if answer == Answer::Already && !is_confirmation {
         return Err(Failure::new(
@@ -368,7 +368,7 @@ pub fn run(
     let mut buffer = vec![0; Operate::buffer_len_min(layout)];
     let result = driver::operate(machine, &mut disk::lent(devices), &mut buffer);
     result.map_err(|error| {
-        // The core, which sees no difference, promises a new record.
+        // The core does not tell the two cases apart, and its message promises a new record.
         if let OperateError::NoRecord(RecordStatus::Lost) = error
             && let Some(dead) = record::all_dead_on(layout, devices)
         {
@@ -381,7 +381,7 @@ pub fn run(
         {
             failure = failure.also(format_args!("{}: {error}", path.display()));
         }
-        // What the last power-on could not write is missing now.
+        // The record lacks what the last power-on could not write.
         let trouble = match error {
             OperateError::Record(_) => record::trouble_on(layout, devices)
                 .or_else(|| record::not_written_on(layout, devices)),

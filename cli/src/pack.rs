@@ -124,7 +124,7 @@ pub fn pack(args: &PackArgs, out: &Output) -> Result<(), Failure> {
     let named = settings.inputs(args.config.as_deref()).into_iter();
     let inputs: Vec<_> = named.chain(args.signers.inputs()).chain(args.latest.inputs()).collect();
     let (manifest, digest, len) = files::replace(&args.out, &inputs, |file| {
-        // Everything is read twice: digests stand before the bytes.
+        // Everything is read twice, because the digests come before the bytes.
         let mut progress = Progress::new(out, "packing", 2 * total);
         let mut counted = Counted { file, len: 0 };
         let (manifest, digest) =

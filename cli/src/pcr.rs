@@ -67,7 +67,7 @@ fn predict(args: &PredictArgs, out: &Output) -> Result<(), Failure> {
         .map_err(|error| refused(format!("{}: {error}", args.bundle.display())))?;
     let manifest = bundle.manifest();
     let cmdline = bundle.component(Role::Cmdline);
-    // A prediction for what no loader would start is worth nothing.
+    // A bundle that no loader starts has no values to predict.
     let target = Target::of(manifest);
     startable::check(target, manifest, args.slot, cmdline.unwrap_or_default()).map_err(
         |fault| refused(format!("no loader starts it from slot {}: {fault}", args.slot)),

@@ -50,7 +50,7 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     let roots = update.device.roots()?;
     let device = update.device(&roots);
     let judge = update.judge(device, out)?;
-    // What `install` would find out about the bundle itself comes first.
+    // The checks of the bundle that `install` makes come first.
     let mut bundle = Bundle::open_whole(&update.bundle, "policy check")?;
     let kind = update.kind();
     let manifest = verify::whole(&device, kind, &mut bundle, out)?;
@@ -79,7 +79,7 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     let Some(verdict) = judge.verdict else {
         // The policy was not asked: the mandatory checks have decided.
         return match result {
-            // It is installed, and the restart into it is what is asked for now.
+            // It is installed already; the question is then whether the device may restart into it.
             Err(error @ InstallError::Nothing(Nothing::Ready(slot))) => {
                 let clock = time::now().map_or(Clock::NotTrusted, Clock::Trusted);
                 let (reboot, why) = describe(&policy::may_reboot(&judge.policy, clock));
@@ -112,7 +112,7 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     }
     let (state, why) = describe(&verdict);
     out.line(format_args!("{:<14} {state}{why}", "verdict"));
-    // The restart into it is decided by windows of its own, when it is due.
+    // The restart has windows of its own, which are checked when it is due.
     let clock = time::now().map_or(Clock::NotTrusted, Clock::Trusted);
     let (reboot, reboot_why) = describe(&policy::may_reboot(&judge.policy, clock));
     out.line(format_args!("{:<14} {reboot}{reboot_why}", "reboot now"));
@@ -127,7 +127,7 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
         }
         value
     });
-    // The table has said it; the exit code is the one that `install` would end with.
+    // The table has the verdict; the exit code is the one of `install`.
     match verdict {
         Verdict::Proceed => {}
         Verdict::Deferred(_) => out.exit_with(Exit::Deferred),

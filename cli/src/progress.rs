@@ -100,7 +100,7 @@ impl Progress {
         let bar = self.bar.get_or_insert_with(|| {
             let bar = ProgressBar::with_draw_target(Some(self.total), ProgressDrawTarget::stderr());
             let style = indicatif::ProgressStyle::with_template(self.unit.template());
-            // The template is a constant: were it wrong, the default style would do.
+            // The template is a constant and valid; otherwise the default style is used.
             let bar = match style {
                 Ok(style) => bar.with_style(style),
                 Err(_) => bar,

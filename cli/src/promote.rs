@@ -78,7 +78,7 @@ pub fn promote(args: &PromoteArgs, out: &Output) -> Result<(), Failure> {
     let valid = read_statements(&args.statement, &roots, &checked)?;
     let (from, rollout) = offered(manifest, &valid)?;
     check_step(&from, rollout, &to, args.rollout)?;
-    // To stop an offer, or to make it smaller, must not wait for a signature.
+    // Stopping or reducing an offer must not wait for sign-offs.
     let sign_offs = match to == from && args.rollout < rollout {
         true => Vec::new(),
         false => check_gate(&policy, &args.policy, to.risk, &valid)?,

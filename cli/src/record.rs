@@ -63,7 +63,7 @@ pub fn trouble(choice: RecordStatus, copies: &[CopyState]) -> Option<String> {
         return Some(dead);
     }
     let dead = unreadable(copies)?;
-    // The copy in force is never written over, so another place has to take the next one.
+    // The copy in force is never overwritten, so the next record needs another place.
     let in_force = match choice {
         RecordStatus::Current { copy } => Some(usize::from(copy)),
         RecordStatus::Newer | RecordStatus::Factory | RecordStatus::Lost => None,
@@ -109,7 +109,7 @@ pub fn remarks(choice: RecordStatus, copies: &[CopyState]) -> Vec<String> {
                 "{dead}: updates go on with the other places; {MAYBE_LOST}; replace the medium when \
                  that can be done"
             )),
-            // The places are named there.
+            // That text names the places.
             Some(_) => remarks.push(MAYBE_LOST.into()),
         }
     }
@@ -123,7 +123,7 @@ pub fn remarks(choice: RecordStatus, copies: &[CopyState]) -> Vec<String> {
     };
     let lost = |state: &CopyState| match state {
         CopyState::Invalid => true,
-        // Every write goes to the place after the last one, so each had its turn by then.
+        // Writes go to the places in turn, so each place was written by then.
         CopyState::Blank => writes >= copies.len() as u64,
         CopyState::Newer { .. } | CopyState::Valid { .. } | CopyState::Unreadable(_) => false,
     };
@@ -141,7 +141,7 @@ pub fn remarks(choice: RecordStatus, copies: &[CopyState]) -> Vec<String> {
              {MAYBE_LOST}; the next changes write {them} again",
             named(&meant)
         );
-        // The first records after the loss stand beside what is left of the old ones.
+        // The first records after a loss are on the disk beside remains of the old ones.
         if is_rebuilt && writes < copies.len() as u64 {
             remark.push_str(
                 "; where the record was rebuilt from the slots, for all its copies were lost, the \

@@ -44,8 +44,8 @@ pub fn too_small(layout: &Layout<'_>, slots: &[Slot], manifest: &Manifest) -> Op
 fn short(layout: &Layout<'_>, slot: Slot, manifest: &Manifest) -> Vec<Short> {
     let Some(at) = layout.slots().iter().find(|at| at.slot == slot) else { return Vec::new() };
     let mut needed = vec![0_u64; at.regions.len()];
-    // The head stands behind the first region, in the same partition: a command that makes a
-    // larger slot has to count it too.
+    // The head is in the same partition, behind the first region: the size of a new slot has to
+    // include it.
     let head = at.head.map_or(0, |head| head.len);
     needed[0] = head;
     for (_, component) in manifest.components_of(slot) {
@@ -55,7 +55,7 @@ fn short(layout: &Layout<'_>, slot: Slot, manifest: &Manifest) -> Vec<Short> {
             u64::from(layout.geometry(at.regions[number].region.device).erase_block_bytes)
         };
         let round = |len: u64, block: u64| len.checked_next_multiple_of(block).unwrap_or(u64::MAX);
-        // Indexes stand at the end of the first region, unless they have one of their own.
+        // Indexes are at the end of the first region, unless they have their own region.
         if at.index.is_none() {
             let index = round(component.index_len(manifest.chunk_size), block(0));
             needed[0] = needed[0].saturating_add(index);

@@ -51,7 +51,7 @@ pub fn scrub(args: &ScrubArgs, out: &Output) -> Result<(), Failure> {
     let layout = plan.layout(&slots)?;
     let mut buffer = vec![0; BUFFER_LEN];
     let record::Read { choice, record, .. } = record::read(&layout, devices)?;
-    // A lost or blank record, or one that only a newer version reads, tells nothing of the slots.
+    // A record that is lost, blank, or of a newer version does not say what the slots hold.
     let known = matches!(choice, RecordStatus::Current { .. });
     let mut body = record.body;
 
@@ -59,12 +59,12 @@ pub fn scrub(args: &ScrubArgs, out: &Output) -> Result<(), Failure> {
     for at in layout.slots() {
         let slot = at.slot;
         let entry = body.slot(slot).clone();
-        // Where nothing is known every slot may hold something.
+        // Without a record every slot may hold something.
         if known && entry.state == SlotState::Empty {
             continue;
         }
         let total = length(&device, &layout, slot, devices, &mut buffer);
-        // Without a head that verifies it is as empty as on a new device.
+        // On a new device a slot without a head that verifies is empty.
         if choice == RecordStatus::Factory && total.is_none() {
             continue;
         }
@@ -79,7 +79,7 @@ pub fn scrub(args: &ScrubArgs, out: &Output) -> Result<(), Failure> {
             &mut buffer,
         );
         drop(progress);
-        // It is read without a lock: what was changed meanwhile is not at fault.
+        // The slot is read without a lock: a slot that was written meanwhile is not damaged.
         let now = record::read(&layout, devices)?.record.body;
         if *now.slot(slot) != entry {
             out.warn(format_args!("slot {slot} was changed while it was read"));

@@ -50,7 +50,7 @@ impl SeenFile {
         let is_wanted = folder.is_some();
         let folder = folder.unwrap_or_else(|| Path::new(DEFAULT_FOLDER));
         if !folder.is_dir() {
-            // A link that leads nowhere was meant to lead to one.
+            // A dangling link was meant to lead to a folder.
             if is_wanted || !matches!(files::is_there(folder), Ok(false)) {
                 out.warn(format_args!(
                     "{} is no folder: which statements were seen is not kept",
@@ -171,7 +171,7 @@ mod tests {
         };
         assert_eq!(number(&file, [1; 32], kind), 5);
         assert_eq!(number(&file, [1; 32], StatementKind::Approval), 2);
-        // It has a bound, and the oldest go.
+        // The number of entries has a bound: the oldest are dropped.
         for at in 0..ENTRIES_MAX as u8 {
             file.note([at | 0x80; 32], kind, u64::from(at) + 1);
             file.note([at & 0x7f; 32], StatementKind::Approval, u64::from(at) + 9);

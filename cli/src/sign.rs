@@ -269,7 +269,7 @@ fn read<'a>(head: &'a [u8], path: &Path) -> Result<(Range<usize>, Envelope<'a>, 
         PayloadType::Manifest => {
             return Ok((0..head.len() - rest.len(), first, manifest(&first, None)?));
         }
-        // Its stream follows, as that of an update.
+        // Its components follow, as in an update.
         PayloadType::LoaderRelease => {
             let manifest = Manifest::parse(first.payload()).map_err(in_words)?;
             let range = 0..head.len() - rest.len();

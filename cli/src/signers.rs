@@ -55,7 +55,7 @@ impl SignerArgs {
                     unread.set(Some(failure));
                     "the file of its passphrase cannot be read"
                 })?;
-                // Editors end the last line.
+                // Editors end the last line with a line end.
                 Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())
             }
             None => rpassword::prompt_password(format!("passphrase of {}: ", path.display()))

@@ -79,7 +79,7 @@ pub fn simulate(args: &SimulateArgs, out: &Output) -> Result<(), Failure> {
         let summary = explore(&Catalogue::new()?, &stories, &media, args, out);
         return tell(&summary, args, out);
     };
-    // The place for the page is tried before the work begins.
+    // The file of the page is created before the work begins, so that an error shows early.
     let summary = files::replace(path, &[], |file| {
         let summary = explore(&Catalogue::new()?, &stories, &media, args, out);
         let command = command(args);

@@ -85,7 +85,8 @@ impl Bundle {
             let mut file = tempfile::tempfile()
                 .map_err(|error| Failure::system("write", &std::env::temp_dir(), &error))?;
             let (mut watch, mut chunk) = (Watch::default(), vec![0; SCRAP_LEN]);
-            // One byte more than its head promises, to see that there is more: it may never end.
+            // At most one byte more than the head promises, enough to see that there is more: the
+            // stream may never end.
             let wanted = |watch: &Watch| match watch.promised() {
                 Some(promised) => watch.len() <= promised,
                 None => watch.head().len() < HEAD_LEN_MAX,
@@ -238,11 +239,11 @@ impl Bundle {
     /// is.
     fn ended(&self) -> Failure {
         let head = self.watch.head();
-        // Shorter than a header, it may still be seen to be something else.
+        // Even a start that is shorter than a header may show that it is something else.
         if !head.starts_with(&MAGIC) && !MAGIC.starts_with(head) {
             return watch::not_a_bundle(&self.name, head);
         }
-        // Its length may stand behind what is wrong.
+        // The fault may be in a field before the length, so it is looked for first.
         if let Some(fault) = watch::envelope_fault(head) {
             return Failure::from(InstallError::Refused(Refusal::Trust(TrustError::Keyset(fault))));
         }
@@ -320,7 +321,7 @@ impl Source for Bundle {
     fn skip(&mut self, mut len: u64) -> Result<(), SourceError> {
         match &mut self.reader {
             Reader::File { file, at, len: end } => {
-                // A seek past the end succeeds, and nothing would ever notice.
+                // A seek past the end would succeed, and the error would not be noticed.
                 let to = at.saturating_add(len);
                 if to > *end {
                     self.last_error = Some(io::ErrorKind::UnexpectedEof.into());

@@ -85,7 +85,7 @@ pub fn check<'a>(
             "start",
             format_args!("refused: no loader starts it: {why}; pack it again"),
         )),
-        // What holds data alone may be for a loader of the device's own.
+        // A bundle that holds data only may be for another loader than ours.
         Some(Trouble::NothingToStart(why)) => Ok(Some(format!(
             "{why}: stillboot's loaders start nothing of it, only a loader of your own may"
         ))),

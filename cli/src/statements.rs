@@ -52,7 +52,7 @@ pub fn find(named: &[PathBuf], bundle: &Path, out: &Output) -> Result<Vec<Given>
     let mut given = Vec::new();
     let mut statements = 0;
     for path in beside(bundle, out)? {
-        // Not a pipe, which may wait for ever, and no longer than a statement can be.
+        // Not from a pipe, which may never end, and no more bytes than a statement can have.
         let read = open::file(&path).and_then(|file| {
             use std::io::Read as _;
             let mut bytes = Vec::new();
@@ -81,7 +81,7 @@ pub fn find(named: &[PathBuf], bundle: &Path, out: &Output) -> Result<Vec<Given>
         }
     }
     for path in named {
-        // One that is named and lies beside the bundle is one.
+        // A file that is named and also lies beside the bundle counts once.
         given.retain(|other| !is_same(&other.path, path));
         given.push(Given { path: path.clone(), bytes: files::read(path)?, is_beside: false });
     }
@@ -138,7 +138,7 @@ fn beside(bundle: &Path, out: &Output) -> Result<Vec<PathBuf>, Failure> {
     };
     match list() {
         Ok(()) => {}
-        // Then the bundle is not there either, and that is said.
+        // The bundle is not there either then, which is reported when it is opened.
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => out.warn(format_args!(
             "cannot list the folder {}: {error}; statements beside the bundle do not count, unless \
@@ -281,7 +281,7 @@ fn check(
     device: &Device<'_>,
     head: &[u8],
 ) -> Result<Verified<Statement>, TrustError> {
-    // Junk costs no signature to be checked.
+    // No signature is checked for a file that does not parse.
     let (envelope, _) =
         statement::parse(bytes).map_err(|error: FormatError| TrustError::Statement(error))?;
     let (keyset, _) = stillboot::format::Envelope::parse(head).map_err(TrustError::Keyset)?;

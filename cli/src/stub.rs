@@ -63,12 +63,12 @@ fn build(args: &BuildArgs, out: &Output) -> Result<(), Failure> {
     let manifest = verify::whole(&device, SlotKind::Update, &mut bundle, out)?;
     verify::for_device(&device, &args.device.names(&roots), &manifest)?;
     let refused = |message: String| Failure::new(Exit::Refused, "stub", message);
-    // What the stub would say of it at every start.
+    // The stub makes the same check at every start.
     if !matches!(manifest.architecture, Architecture::Aarch64 | Architecture::Any) {
         let found = manifest.architecture.name();
         return Err(refused(format!("expected a bundle for aarch64, found one for {found}")));
     }
-    // It has no slots: the bundle is what slot a would hold.
+    // A stub has no slots: it treats the bundle like one in slot a.
     let cmdline = manifest.components_of(Slot::A).find(|(_, c)| c.role == Role::Cmdline);
     let cmdline = cmdline.and_then(|(number, _)| bundle.watch().component(number));
     startable::check(Target::Uefi, &manifest, Slot::A, cmdline.unwrap_or_default())

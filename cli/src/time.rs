@@ -54,11 +54,11 @@ pub fn parse(text: &str) -> Result<u64, String> {
     }
     let is_date = || jiff::fmt::temporal::Pieces::parse(text).is_ok();
     match instant.map(|instant| u64::try_from(instant.as_second())) {
-        // Zero means never where it is stored.
+        // A stored zero means that there is no time.
         Some(Ok(seconds @ 1..)) => Ok(seconds),
         Some(Ok(0)) => wrong(": the start of unix time means that there is no time"),
         Some(Err(_)) => wrong(": no time before 1970 is kept"),
-        // It is written as one, and lies in the last hours of the last year.
+        // The text is a date in the last hours that can be written.
         None if text.starts_with("9999-12-3") && is_date() => {
             wrong(": the latest time that is kept is 9999-12-30T22:00:00Z")
         }

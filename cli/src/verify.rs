@@ -122,7 +122,8 @@ fn loader_release(
         .map_err(|error| refused("trust", &bounds::format_error(error, &head)))?;
     let manifest = verify_loader_release::<SoftSha256>(device, &envelope).map_err(|error| {
         refused("trust", &bounds::trust_error(error, &head)).also(match error {
-            // The roots signed it as it is, or by a kind of key that this build lacks.
+            // The roots are the right ones: they signed this content, or with a kind of key that
+            // this build lacks.
             TrustError::LoaderContent { .. }
             | TrustError::LoaderSignature(SignatureError::Kind { .. }) => trust_advice(&error),
             _ => "check that --roots is the file of this product, or fetch it again",
@@ -189,7 +190,7 @@ pub fn content(
         let mut plain = SoftSha256::new();
         let mut progress = Progress::new(out, "verifying", component.length);
         let index_len = component.index_len(manifest.chunk_size);
-        // A length without a signature is no reason to ask for as much memory.
+        // The length is not verified yet, so the buffer does not follow it.
         for (len, is_index) in [(index_len, true), (component.length, false)] {
             let mut done = 0;
             while done < len {

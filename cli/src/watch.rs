@@ -112,7 +112,7 @@ impl Found {
 impl Part {
     /// Keeps what is of this part. Says whether that was the last of it.
     fn pass(&mut self, from: u64, bytes: &[u8]) -> bool {
-        // Skipped bytes leave a hole, and a part with a hole is not kept.
+        // A part with skipped bytes is incomplete and is not kept.
         let next = self.from + self.bytes.len() as u64;
         let skip = next.checked_sub(from).and_then(|skip| usize::try_from(skip).ok());
         let left = (self.len - self.bytes.len() as u64) as usize;

@@ -28,7 +28,7 @@ fn pinned() -> Result<String> {
         let (name, guid) = pin.split_once('=').with_context(|| {
             format!("expected NAME=PARTUUID in STILLBOOT_PARTUUIDS, found `{pin}`")
         })?;
-        // The loader looks for no other names: one that is misspelt would pin nothing.
+        // The loader looks for these names only: a misspelt one would have no effect.
         if !is_name(name) {
             bail!(
                 "expected the name of a partition, stillboot-record, stillboot-a or \

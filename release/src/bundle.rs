@@ -146,8 +146,8 @@ fn write_as(
                 }
             }
         }
-        // Signed digests of bytes that are not in the bundle would waste the download of every
-        // device.
+        // Digests of other bytes than those in the bundle would make every device refuse it after
+        // the download.
         if Digest::from(check.finalize()) != manifest.components[number].sha256 {
             return Err(BundleError::Changed(number));
         }

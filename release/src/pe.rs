@@ -80,8 +80,7 @@ pub fn append_section(image: &mut Vec<u8>, name: &str, content: &[u8]) -> Result
     let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
     put(headers.file + 2, &(headers.count + 1).to_le_bytes());
     let optional = headers.file + size_of::<ImageFileHeader>();
-    // Length in memory, and the checksum, which firmware does not look at: none is better than a
-    // wrong one.
+    // The length in memory, and the checksum. Firmware ignores the checksum, so it is set to zero.
     put(optional + 56, &end.to_le_bytes());
     put(optional + 64, &[0; 4]);
     Ok(())

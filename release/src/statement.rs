@@ -123,7 +123,7 @@ mod tests {
         // Without a name it would pass for any sign-off.
         assert!(sign(&subject().signed_off("", 0).unwrap(), &[&key]).is_err());
         assert!(sign(&subject().offered(101, 0), &[&key]).is_err());
-        // Zero stands for none that was seen; above 2^53 JSON would round.
+        // Zero means that none was seen; numbers above 2^53 would be rounded in JSON.
         for number in [0, 1 << 53, u64::MAX] {
             assert!(sign(&Subject { number, ..subject() }.offered(1, 0), &[&key]).is_err());
         }

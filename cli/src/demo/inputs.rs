@@ -59,7 +59,7 @@ pub fn find(kernels: &[PathBuf], initrds: &[PathBuf], random: &mut Random) -> Re
     if !kernels.is_empty() || !initrds.is_empty() {
         let systems = read_all(&given(kernels, initrds)?)?;
         let origin = "files given by --kernel and --initrd".to_owned();
-        // Only their owner knows what they run on.
+        // The demo cannot tell what a given kernel runs on.
         return Ok(Inputs { origin, systems, architecture: Architecture::Any });
     }
     let host = host();
@@ -76,7 +76,7 @@ pub fn find(kernels: &[PathBuf], initrds: &[PathBuf], random: &mut Random) -> Re
         }
     }
     let installed = installed(Path::new("/boot"));
-    // Often only root may read them, which is no reason to fail.
+    // Often only root may read them. That is not an error.
     if let Ok(systems) = read_all(&installed)
         && !systems.is_empty()
     {

@@ -69,7 +69,7 @@ fn run(options: &Options) -> Result<bool> {
     };
     let mut timeline = Timeline::start(options.json);
     let style = timeline.style();
-    // First, so that whatever happens can be replayed.
+    // The seed is printed first, so that every run can be replayed.
     timeline.say(&format!("{} seed {seed}", style.bold("stillboot demo")));
     let mut random = Random::new(seed);
     let inputs = inputs::find(&options.kernel, &options.initrd, &mut random)?;
@@ -88,7 +88,7 @@ fn run(options: &Options) -> Result<bool> {
     );
     let reached_the_end = match ended {
         Ok(()) => true,
-        // The table says what it means: promises whose scene was not reached are not kept.
+        // The table shows the result: promises whose scene was not reached are not kept.
         Err(error) if error.is::<Broken>() => {
             timeline.event(Tone::Harm, "stopped", error.to_string());
             false

@@ -180,8 +180,8 @@ impl Story<'_> {
 
     /// The power fails again and again while the second version is installed.
     fn update_without_power(&mut self, image: &Path, first: &Started) -> Result<Started> {
-        // What should come of it, and how many chances to fail there are: the same update on a copy
-        // of the disk, with power.
+        // The expected result, and the number of changes that a cut can hit: the same update on a
+        // copy of the disk, without cuts.
         let copy = image.with_extension("copy");
         fs::copy(image, &copy).context("cannot copy the disk image")?;
         let seed = Random::new(0);
@@ -239,7 +239,7 @@ impl Story<'_> {
             }
         }
         scene.tell(self.timeline);
-        // Had the last cut left the switch undone: once more, with power.
+        // If the last cut prevented the switch, the update runs once more without a cut.
         match self.go(first, None, &mut Cuts::of(Phase::Ends))? {
             Some(started) => self.switched(started, &mut Cuts::of(Phase::Ends), payload, bundle),
             None => Err(broken("2.0.0 did not start though its installation was done")),
@@ -279,7 +279,7 @@ impl Story<'_> {
         let (is_old, is_new) =
             (booted.is(&self.releases[FIRST]), booted.is(&self.releases[SECOND]));
         self.observed.cuts_survived += u64::from(was_cut);
-        // Only the last write of all, the switch, may go either way when it is cut.
+        // Only the last write, the switch, may have either result when it is cut.
         let in_turn = match attempt.result {
             Ok(_) => is_new,
             Err(_) => is_old || is_new && attempt.read_back,
@@ -387,7 +387,7 @@ impl Story<'_> {
             let verdict = self.world.verify(Wire::flipped(&release.bytes, *bit));
             refused += u64::from(matches!(verdict, Err(InstallError::Refused(_))));
         }
-        // The alarm must not ring for the true bundle, else it says nothing.
+        // The unchanged bundle must be accepted, else the refusals prove nothing.
         if let Err(error) = self.world.verify(Wire::new(&release.bytes)) {
             return Err(broken(format!("the true 3.0.1 does not verify: {error}")));
         }
@@ -404,7 +404,7 @@ impl Story<'_> {
     /// Bundles that are intact, and not for this device.
     fn refuse_foreign(&mut self, second: &Started, disk: &Digest) -> Result<()> {
         let last = &self.inputs.systems[self.inputs.systems.len() - 1];
-        // What they hold is never looked at, so it need not be much.
+        // The contents do not matter here, so they are small.
         let most = last.initramfs.len().min(1 << 20);
         let initramfs = Rc::new(last.initramfs[..most].to_vec());
         let system = &System { initramfs, ..last.clone() };
@@ -491,8 +491,8 @@ impl Story<'_> {
         spared.extend(self.world.record_regions()?);
         let around = self.world.digest_but(&spared)?;
         let entry = self.world.record()?.body.slot(running).clone();
-        // Two bundles in turn, the last one mended: an installation that went on where one of the
-        // same bundle was cut short would not fetch again what is in place, wrong bits included.
+        // Two bundles in turn, the last one repaired: an installation that resumes after one of the
+        // same bundle does not fetch again what is in place, wrong bits included.
         for number in (0..late).rev() {
             let release = &self.releases[if number % 2 == 0 { MENDED } else { SICK }];
             let (head, _) = release.head_len();
@@ -553,7 +553,7 @@ impl Story<'_> {
         Ok(())
     }
 
-    // What several scenes do.
+    // Steps that several scenes share.
 
     /// Installs a release that must go in. Gives the bytes that came from the bundle, and those that
     /// were on the disk already, in the target or the running slot.

@@ -194,7 +194,7 @@ impl World {
             watchdog_reset: false,
         };
         let mut machine = Boot::<SoftSha256>::new(&config);
-        // Else what an earlier power-on left there could pass for what this one loads.
+        // Else data of an earlier power-on could be taken for data of this one.
         self.memory.clear();
         let before = self.socket.power().operations();
         let proof = driver::boot(

@@ -25,7 +25,7 @@ pub fn start(
 ) -> Result<(), Failure> {
     let mut described = manifest.clone();
     for part in parts {
-        // Digests say nothing about that, and the length only that there is something.
+        // The check uses no digests, and of the length only that it is not zero.
         let component = Component {
             role: part.role,
             load: part.load,
@@ -124,7 +124,7 @@ pub fn head(
     };
     match verify_head::<SoftSha256>(&device, kind, &[keyset, &envelope].concat()) {
         Ok(_) => Ok(()),
-        // Missing signatures were warned of: they can be added.
+        // A warning about missing signatures was printed before; they can be added.
         Err(TrustError::ManifestSignature(_)) => Ok(()),
         Err(error) => Err(Failure::new(
             Exit::Failed,

@@ -59,7 +59,7 @@ pub fn open(component: &Component) -> Result<Opened, Failure> {
             BufReader::new(file).read_to_end(&mut bytes).map_err(failed)?;
             bytes
         }
-        // Editors end the last line; kernels do not want it.
+        // Editors end the last line with a line end, which does not belong to the command line.
         (Some(path), None) => command_line::trimmed(&files::read(path)?).to_vec(),
         (None, Some(text)) if role == Role::Cmdline => {
             command_line::trimmed(text.as_bytes()).to_vec()

@@ -25,7 +25,7 @@ pub fn release(
     manifest: Manifest,
     out: &Output,
 ) -> Result<(), Failure> {
-    // What is given on the command line and what stands in the file may exclude each other too.
+    // Options and settings of the file may contradict each other, which the parser does not see.
     if !settings.components().is_empty()
         || settings.keyset.is_some()
         || settings.single_key

@@ -160,7 +160,7 @@ pub fn record(shown: &Shown<'_>) -> Value {
         }),
     };
     if shown.unknown().is_some() {
-        // Zeros and empty lists would pass for values.
+        // Zeros and empty lists would look like values.
         return json!({
             "slots": slots, "floor": null, "recovery_floor": null, "data_epoch": null,
             "failed": null, "hold": null, "history": null,
@@ -253,7 +253,7 @@ pub fn record_lines(out: &Output, shown: &Shown<'_>) {
         }
     }
     if shown.unknown().is_some() {
-        // The rest of the record is not known either: zeros would pass for values.
+        // The rest of the record is not known either: zeros would look like values.
         return;
     }
     out.line(format_args!("floor          {}", floor_text(&body.floor)));

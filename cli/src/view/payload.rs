@@ -19,7 +19,7 @@ pub fn linked(component: &Component) -> Option<Slot> {
 
 /// A manifest, for people and scripts: not installable.
 pub fn manifest(manifest: &Manifest) -> Value {
-    // Names, numbers and lists of them: nothing that a JSON value could not hold.
+    // A manifest has only names, numbers and lists of them, so this does not fail.
     let mut value = serde_json::to_value(ManifestView(manifest)).unwrap_or_default();
     value["not_after_time"] = time::rfc3339(manifest.not_after);
     value

@@ -186,7 +186,8 @@ impl Arena {
     /// # Errors
     /// [`HandoffError::NoRoom`] if it reaches what lies above.
     pub fn place(&self, image: &Image) -> Result<Placement, HandoffError> {
-        // A header that claims less than there is would let it lie over what follows.
+        // The header may claim less than the file has. The longer of both is reserved, so that
+        // nothing else is placed over it.
         let image = Image { size: image.size.max(self.kernel_len), ..*image };
         let memory = self.base..self.mark;
         let entry =

@@ -131,7 +131,8 @@ impl Image {
 
     fn place_in(&self, memory: &Range<u64>, taken: &[Range<u64>]) -> Option<u64> {
         let mut start = self.start_above(memory.start)?;
-        // Each round passes what is in the way for good, so there are no more rounds than that.
+        // Each round goes past one occupied range and never back, so there are no more rounds than
+        // ranges.
         for _ in 0..=taken.len() {
             let end = start.checked_add(self.size)?;
             if end > memory.end {
@@ -141,8 +142,8 @@ impl Image {
                 |taken: &&Range<u64>| !taken.is_empty() && taken.start < end && start < taken.end;
             match taken.iter().filter(in_the_way).map(|taken| taken.end).max() {
                 None => return Some(start),
-                // The base may well be taken: nothing of the image stands below the offset. But it
-                // has to be memory.
+                // The base itself may be occupied, because the image starts at the offset above it.
+                // But it must be memory.
                 Some(free) => {
                     let above = free.saturating_sub(self.text_offset).max(memory.start);
                     start = self.start_above(above)?;

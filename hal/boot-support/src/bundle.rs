@@ -86,7 +86,7 @@ impl<'a> Bundle<'a> {
             rest = later;
             let mut fold = IndexFold::<H>::new(component.length, manifest.chunk_size);
             fold.bytes(content);
-            // Only a reader of a stream uses the index. A wrong index would still be a forgery.
+            // Only readers of streams need the index, but a wrong index is refused as well.
             let mut listed = IndexFold::<H>::new(component.length, manifest.chunk_size);
             listed.entries(index);
             if fold.finish() != component.index_root || listed.finish() != component.index_root {

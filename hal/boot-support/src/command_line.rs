@@ -84,7 +84,7 @@ pub fn check(cmdline: &[u8]) -> Result<(), CommandLineError> {
     if cmdline.windows(PROOF_PARAMETER.len() + 1).any(own) {
         return Err(CommandLineError::HasProof);
     }
-    // Kernels toggle at every double quote, whatever stands before it.
+    // Kernels treat every double quote as one, also after a backslash.
     if cmdline.iter().filter(|byte| **byte == b'"').count() % 2 != 0 {
         return Err(CommandLineError::OpenQuote);
     }

@@ -135,7 +135,7 @@ impl<K: Cell, C: Counter> RollbackStore for CountedStore<K, C> {
                     None => self.cell.uncounted(kind)?,
                 };
                 if let Some(floor) = floor {
-                    // If that fails, the floor counts as before and the next look tries again.
+                    // If that fails, the floor counts as before and the next read tries again.
                     let _ = self.bind(kind, floor);
                 }
                 Ok(floor)
@@ -170,7 +170,7 @@ impl<K: Cell, C: Counter> RollbackStore for CountedStore<K, C> {
                 }
                 let count = count.checked_add(1).ok_or(StoreError)?;
                 self.cell.write(kind, Counted { floor, count })?;
-                // The floor is stored; whether it is counted as well shows the next look.
+                // The floor is stored; the next read shows whether the counter has it as well.
                 let _ = self.counter.increment(kind);
             }
         }

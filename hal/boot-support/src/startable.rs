@@ -42,7 +42,7 @@ impl Target {
         let is_large =
             matches!(manifest.architecture, Architecture::X86_64 | Architecture::Aarch64);
         let has = |role| manifest.components.iter().any(|component| component.role == role);
-        // An image beside a kernel must not switch the rules of command lines off.
+        // The rules for command lines apply also if an image is packed beside the kernel.
         let is_image = has(Role::Image) && !has(Role::Kernel) && !has(Role::Uki);
         if is_small || (is_image && !is_large) { Self::Program } else { Self::Uefi }
     }
@@ -119,7 +119,8 @@ pub fn entry(target: Target, manifest: &Manifest, slot: Slot) -> Result<&Compone
     let find = |role: Role| {
         manifest.components_of(slot).map(|(_, component)| component).find(|c| c.role == role)
     };
-    // What is not in memory would be silently left out: a kernel without its command line, say.
+    // A component that is not in memory would be left out silently: a kernel would start without
+    // its command line.
     let loaded = |component: &&Component| component.load == Load::Ram;
     let left_out = manifest.components_of(slot).map(|(_, component)| component);
     if let Some(component) = left_out.filter(|c| target.loads(c.role)).find(|c| !loaded(c)) {
@@ -147,7 +148,7 @@ pub fn check<'a>(
     cmdline: &[u8],
 ) -> Result<&'a Component, Fault> {
     let entry = entry(target, manifest, slot)?;
-    // A unified image has its own, and to a program the bytes are what it makes of them.
+    // A unified image has its own command line, and a program may give its bytes any meaning.
     if target != Target::Program && entry.role == Role::Kernel {
         command_line::check(cmdline).map_err(Fault::CommandLine)?;
     }

@@ -176,7 +176,7 @@ fn by_chids<'a>(set: &Set<'a>, fields: &Fields<'_>) -> Decision<'a> {
         let Some(chid) = kind.chid(fields) else { continue };
         match set.by_chid(chid) {
             Found::One(found) if kind.is_weak() && !found.may_be_weak => {
-                // The reason that helps is the first one.
+                // The first reason is the most useful one.
                 if !matches!(left, Left::Weak(..)) {
                     left = Left::Weak(kind, chid);
                 }
@@ -186,7 +186,7 @@ fn by_chids<'a>(set: &Set<'a>, fields: &Fields<'_>) -> Decision<'a> {
                     return Decision::Tree(entry, Grounds::Chid(kind, chid));
                 }
             }
-            // A vaguer id cannot settle what an exact one leaves open.
+            // An ambiguity at an exact id is not resolved by a less exact one.
             Found::Several => return Decision::Left(Left::SeveralMatches(kind, chid)),
             Found::Nothing if left == Left::NoIds => left = Left::Unknown,
             Found::Nothing => {}

@@ -192,7 +192,7 @@ pub fn write(devices: &[Device<'_>]) -> Result<alloc::vec::Vec<u8>, HwidsError> 
     out.extend([0; DEVICE_LEN]);
     out.extend(texts);
     let read = Hwids::parse(&out)?;
-    // A text with a zero in it would be read as a shorter one.
+    // A text with a zero in it would be read back as a shorter text.
     let changed = read.devices().zip(devices).position(|(read, device)| read != *device);
     changed.map_or(Ok(out), |device| Err(HwidsError::Text { device }))
 }

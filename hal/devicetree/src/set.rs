@@ -507,7 +507,7 @@ mod build {
                 let entry = (tree as u16, machine.may_be_weak);
                 let found = matches.entry(chid.to_table()).or_insert(entry);
                 if found.0 == entry.0 {
-                    // Said once is not said for all.
+                    // A weak id may match only if every machine that has it allows that.
                     found.1 &= entry.1;
                     continue;
                 }

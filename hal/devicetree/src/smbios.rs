@@ -88,7 +88,7 @@ impl Entry {
             (Self { address: number(&entry[16..24]), len: len as usize, count: None }, len)
         } else if bytes.starts_with(b"_SM_") {
             let entry: &[u8; ENTRY2_LEN] = bytes.first_chunk().ok_or(EntryError::Short)?;
-            // Version 2.1 wrote 30 by mistake, and meant 31.
+            // Version 2.1 of the specification says 30 by mistake instead of 31.
             checked(bytes, entry[5].max(ENTRY2_LEN as u8), ENTRY2_LEN)?;
             if &entry[16..21] != b"_DMI_" || sum(&entry[16..31]) != 0 {
                 return Err(EntryError::Checksum);
@@ -199,7 +199,7 @@ impl<'a> Structure<'a> {
             return None;
         }
         let (formatted, rest) = bytes.split_at(len);
-        // One without texts has two zeros all the same.
+        // A structure without texts ends with two zeros as well.
         let end = rest.windows(2).position(|pair| pair == [0, 0])?;
         let (texts, behind) = rest.split_at(end + 2);
         Some((Self { formatted, texts: &texts[..end + 1] }, behind))

@@ -57,7 +57,8 @@ impl Copy {
         label: &Label,
         last: u64,
     ) -> Result<Self, Fault> {
-        // On a disk that has grown it is where the disk ended when it was partitioned.
+        // On a disk that has grown, the backup is at the end that the disk had when it was
+        // partitioned.
         let places = [
             header.map(|header| header.alternate_lba.to_u64()),
             Some(last),
@@ -72,7 +73,7 @@ impl Copy {
                 _ if backup.is_contradicted(label) => Err(Fault::Contradicted),
                 _ => Ok(backup),
             });
-            // What is wrong with the first place tells most.
+            // The fault of the first place is reported.
             match backup {
                 Ok(_) => return backup,
                 Err(Fault::Missing) => {}
@@ -94,7 +95,8 @@ impl Copy {
         let mut table =
             Table { is_backup, disk_guid: { header.disk_guid }, partitions: vec![], notes: vec![] };
         for (at, entry) in entries.iter().enumerate() {
-            // What is ours shares no block with anything, whatever else is wrong with the other.
+            // A partition of ours must share no block with any other one, even if the other one is
+            // odd itself.
             let others = entries.iter().enumerate().filter(|(other, _)| *other != at);
             let shared = others.map(|(_, other)| other).find(|other| entry.overlaps(other));
             let odd = match shared {

@@ -100,7 +100,7 @@ pub enum PlanError {
 impl core::fmt::Display for PlanError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            // No head stands in it.
+            // It holds no head.
             Self::Record(FindError::TooShort) => write!(
                 f,
                 "partition {RECORD_PARTITION} is shorter than one block of {ERASE_BLOCK} bytes: its \
@@ -194,8 +194,8 @@ impl Plan {
             let name = slot_partition(slot);
             match finder.slot(name) {
                 Ok((head, regions)) => {
-                    // One that is too small, or pinned to what is another's already, would take
-                    // all others with it.
+                    // A slot that is too small, or pinned to a partition of another slot, must not
+                    // make the other slots unusable.
                     slots.push(PlannedSlot { slot, head, regions });
                     if let Err(error) = finder.check(&record, &slots) {
                         slots.pop();
@@ -255,7 +255,7 @@ impl<'a> Finder<'a> {
 
     /// Head and all regions of a slot; an error names the partition it is about.
     fn slot(&mut self, name: &str) -> Result<(Region, Vec<SlotRegion>), (String, FindError)> {
-        // What a slot that is left out would have added must not use up the devices.
+        // The devices that a slot added are dropped again if the slot is left out.
         let disks = self.disks.len();
         let mut regions = Vec::new();
         let mut found = self.add(&mut regions, name.into(), &[]);
@@ -272,8 +272,8 @@ impl<'a> Finder<'a> {
             self.disks.truncate(disks);
         }
         found?;
-        // The head stands at the end of the first: what is in front of it can be used from the
-        // partition's first byte, by systems that know nothing of it.
+        // The head is at the end of the first region. So the components start at the partition's
+        // first byte, for systems that do not know heads.
         let whole = regions[0].region;
         let Some(len) = whole.len.checked_sub(HEAD_LEN).filter(|len| *len > 0) else {
             self.disks.truncate(disks);
@@ -318,7 +318,7 @@ impl<'a> Finder<'a> {
         Ok(Region {
             device: device as u8,
             offset: start,
-            // The tail that is no whole erase block is never used.
+            // A tail that is shorter than an erase block is never used.
             len: len / ERASE_BLOCK * ERASE_BLOCK,
         })
     }

@@ -108,7 +108,7 @@ impl Disk {
         for (number, path) in paths.iter().enumerate() {
             let path = path.as_ref();
             let (mut device, table) = match open_whole(path, access) {
-                // As a loader has it: what another disk lacks is no reason to leave this one alone.
+                // As in a loader: a fault of another disk does not exclude this one.
                 Err(DiskError::Table(error @ TableError::NoTable { .. })) if number > 0 => {
                     warnings.push(format!("{error}: the disk is left out"));
                     continue;

@@ -172,8 +172,8 @@ impl FileDevice {
             flush_failed: false,
             last_error: None,
         };
-        // What an earlier process wrote, an install that is resumed for one, is judged by what
-        // the device returns as well.
+        // What an earlier process wrote, such as an interrupted installation, is read from the
+        // device and not from the cache.
         if !options.read_only {
             device.drop_cache(0..capacity);
         }
@@ -253,7 +253,7 @@ impl BlockDevice for FileDevice {
             return Err(DeviceError::Io);
         }
         self.require_whole()?;
-        // Before the write: one that fails may have stored a part.
+        // Noted before the write, because a failed write may have stored a part.
         self.unflushed.add(offset, bytes.len() as u64);
         self.file.write_all_at(bytes, offset).map_err(|error| self.failed(error))
     }
@@ -276,7 +276,7 @@ impl BlockDevice for FileDevice {
         let synced = rustix::fs::fdatasync(&self.file).map_err(io::Error::from);
         if let Err(error) = synced {
             self.flush_failed = true;
-            // Reads must not return bytes that exist in memory alone.
+            // Reads must not return bytes that exist only in memory.
             self.drop_cache(0..self.geometry.capacity_bytes);
             return Err(self.failed(error));
         }

@@ -52,7 +52,8 @@ fn use_of_devices(root: &Path, disks: &[String]) -> io::Result<Option<Use>> {
     if disks.is_empty() {
         return Ok(None);
     }
-    // A partition that is named as the disk stands for all of it: the record may be in another one.
+    // If a partition is given as the disk, the whole disk is meant: the record may be in another
+    // partition.
     let disks: Vec<_> = disks.iter().map(|number| whole(root, number)).collect();
     for line in fs::read_to_string(root.join("proc/self/mountinfo"))?.lines() {
         let fields: Vec<_> = line.split(' ').collect();

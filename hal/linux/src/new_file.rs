@@ -36,7 +36,8 @@ impl NewFile {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         match rustix::fs::open(directory(path), flags, Mode::from_raw_mode(mode)) {
             Ok(file) => Ok(Self::Unnamed(file.into())),
-            // What a name would not change; the system's words would name the temporary one.
+            // These errors do not depend on the name. The message of the system would name the
+            // temporary file.
             Err(error @ (Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::ROFS)) => {
                 Err(error.into())
             }

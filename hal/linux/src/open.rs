@@ -98,7 +98,7 @@ pub fn input(path: &Path) -> io::Result<Input> {
     let first = loop {
         match (&file).read(&mut byte) {
             Ok(1..) => break Some(byte[0]),
-            // It has a writer, who is slow.
+            // It has a writer that has not written yet.
             Err(error) if error.kind() == ErrorKind::WouldBlock => break None,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -155,7 +155,7 @@ fn open(
         )),
     };
     check(std::fs::metadata(path)?)?;
-    // Another thing may have got the name since: without waiting, and looked at once more.
+    // The name may lead to another file by now: it is opened without waiting, and checked again.
     let file = options.clone().custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
     let found = check(file.metadata()?)?;
     Ok((file, found))

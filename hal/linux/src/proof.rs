@@ -63,7 +63,7 @@ pub enum ProofError {
 pub fn read_live(root: &Path) -> Result<Option<String>, ProofError> {
     let cmdline = root.join("proc/cmdline");
     if let Some(bytes) = read_if_there(&cmdline)? {
-        // Other parameters may hold any bytes; a proof that did would not be found as text.
+        // Other parameters may hold any bytes; a boot proof is text.
         let line = String::from_utf8_lossy(&bytes);
         if let Some(proof) = from_cmdline(&line)? {
             return Ok(Some(proof.to_owned()));

@@ -6,7 +6,8 @@
 //! Rust's are weak. On targets with an operating system this crate is empty.
 
 #![no_std]
-// Else the compiler would see what the loops do, and call the functions they are in.
+// Without this attribute the compiler would replace the loops by calls of the very functions they
+// are in.
 #![no_builtins]
 
 #[cfg(target_os = "none")]

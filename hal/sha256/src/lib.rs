@@ -11,7 +11,7 @@
 //! | `other` | stands where neither can be: there is nothing to choose |
 
 #![no_std]
-// The crate's other half of safety: nothing is unsafe by being inside an unsafe function.
+// Each unsafe operation needs a block of its own, also inside an unsafe function.
 #![deny(unsafe_op_in_unsafe_fn)]
 
 #[cfg(test)]
@@ -60,7 +60,7 @@ impl Provider {
         match KNOWN.load(Ordering::Relaxed) {
             SOFT => Self::Soft,
             HARDWARE => Self::Hardware,
-            // Who asks at the same time finds the same.
+            // Several callers at the same time find the same result.
             _ if hardware::is_there() => {
                 KNOWN.store(HARDWARE, Ordering::Relaxed);
                 Self::Hardware

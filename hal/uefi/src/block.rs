@@ -145,7 +145,7 @@ fn error_of(status: Status) -> DeviceError {
     match status {
         Status::WRITE_PROTECTED => DeviceError::ReadOnly,
         Status::MEDIA_CHANGED | Status::NO_MEDIA => DeviceError::Gone,
-        // Among them what the checks above exclude: a firmware that says so is as good as broken.
+        // The checks above exclude some of these errors: firmware that reports them is faulty.
         _ => DeviceError::Io,
     }
 }

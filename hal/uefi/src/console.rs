@@ -11,7 +11,7 @@ pub fn line(text: fmt::Arguments<'_>) {
     if lacks(|table| table.stdout.is_null()) {
         return;
     }
-    // A console that fails must not keep a system from starting.
+    // An error of the console must not prevent the start of a system.
     let _ = system::with_stdout(|out| {
         fmt::Write::write_fmt(out, text).and_then(|()| fmt::Write::write_str(out, "\r\n"))
     });

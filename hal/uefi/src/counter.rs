@@ -24,7 +24,7 @@ pub const fn store() -> Store {
 /// clearing it.
 pub fn lock() {
     for kind in [SlotKind::Update, SlotKind::Recovery] {
-        // One that is not there needs no lock.
+        // An index that is not there needs no lock.
         let _ = command(WRITE_LOCK, &[counter_of(kind), counter_of(kind)], true, &[]);
     }
 }

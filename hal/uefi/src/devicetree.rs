@@ -59,7 +59,7 @@ pub fn install<'a>(
         choice(set, is_required, &fields, firmware).map_err(StartRefusal::of_slot)?;
     let Some(tree) = tree else { return Ok((None, None, said)) };
     let fixup = boot::get_handle_for_protocol::<Fixup>().and_then(open::<Fixup>).ok();
-    // The kernel reads it after the firmware has gone, and may then have the memory.
+    // The kernel reads the tree after it has left the firmware; the memory may be reused then.
     let memory = |len| Pages::of_type(len, MemoryType::ACPI_RECLAIM);
     let fix = |pages: &mut Pages| fixup.as_ref().map_or(Ok(()), |fixup| fixup.apply(pages));
     match made(&tree, proof, memory, fix).and_then(|pages| put(pages, old)) {
@@ -121,7 +121,7 @@ fn made<M: AsRef<[u8]> + AsMut<[u8]>>(
                 return Err(of_machine(&format_args!("the firmware's fix-up failed: {status}")));
             }
         }
-        // The firmware may write anything; what a kernel cannot read is worse than none.
+        // The firmware may write anything. A tree that the kernel cannot read is worse than none.
         Fdt::parse(bytes.as_ref()).map_err(|error| {
             of_machine(&format_args!("the firmware's fix-up damaged it: {error}"))
         })?;
@@ -153,7 +153,7 @@ impl Drop for Installed {
         // SAFETY: The table was installed before, by its owner; null takes the table away.
         let restored = unsafe { boot::install_configuration_table(&TABLE, self.old) };
         if restored.is_err() {
-            // The table still leads there.
+            // The firmware's table still points to it.
             core::mem::forget(self.pages.take());
         }
     }

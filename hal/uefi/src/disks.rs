@@ -35,7 +35,7 @@ impl Found {
 fn connect_all() {
     let Ok(handles) = boot::locate_handle_buffer(SearchType::AllHandles) else { return };
     for handle in handles.iter() {
-        // Most handles are no controllers, and say so.
+        // Most handles are not controllers and return an error.
         let _ = boot::connect_controller(*handle, &[], None, true);
     }
 }

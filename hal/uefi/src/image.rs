@@ -94,7 +94,7 @@ impl Image {
 
 impl Drop for Image {
     fn drop(&mut self) {
-        // One that ran and came back is gone already; the handle is then not found.
+        // An image that ran and returned is unloaded already; its handle is then not found.
         let _ = boot::unload_image(self.handle);
     }
 }

@@ -44,7 +44,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![no_std]
-// The crate's other half of safety: nothing is unsafe by being inside an unsafe function.
+// Each unsafe operation needs a block of its own, also inside an unsafe function.
 #![deny(unsafe_op_in_unsafe_fn)]
 
 extern crate alloc;

@@ -65,7 +65,7 @@ impl Menu {
         buffer: &mut [u8],
     ) -> Self {
         let mut machine = Operate::new(layout, Request::Read);
-        // What could not be read is empty in the machine's record, and its choice says so.
+        // A record that could not be read is empty here, and the machine's choice says so.
         let _ = driver::operate(&mut machine, devices, buffer);
         let (record, _) = machine.copies();
         let entries = layout.slots().iter().map(|slot| slot.slot).map(|slot| Entry {
@@ -102,12 +102,12 @@ pub fn ask<H: Sha256>(
     for (number, entry) in menu.entries.iter().enumerate() {
         console::line(format_args!("  {}  {}", number + 1, entry.text()));
     }
-    // The key that asked for the menu may have been held, and is no choice. What comes after the
-    // question is one.
+    // The key that opened the menu may still be held down and does not choose a slot. Only keys
+    // that are pressed after the question do.
     while console::key().is_some() {}
     console::line(format_args!("A number starts that slot once, Enter starts as usual."));
     loop {
-        // Without a limit: an operator is there.
+        // No time limit, because an operator is present.
         let Some(key) = console::wait_for_key(Duration::MAX) else { continue };
         let Some(character) = console::character(key) else { continue };
         let chosen = menu.choose(character);

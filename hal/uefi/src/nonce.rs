@@ -28,7 +28,7 @@ pub fn nonce() -> u64 {
             place.copy_from_slice(&part.to_le_bytes());
         }
     }
-    // Beside the rest, not instead of it: some generators give the same bytes each time.
+    // Mixed with the other sources, because some generators give the same bytes each time.
     if let Ok(handle) = boot::get_handle_for_protocol::<Rng>()
         && let Ok(mut rng) = open::<Rng>(handle)
     {

@@ -36,7 +36,7 @@ pub fn hand_over(
         Ok(ready) => ready,
         Err(reason) => return reason,
     };
-    // Both are for the system's convenience; the command line has the proof as well.
+    // Both are optional for the system; the command line has the proof as well.
     let _ = variables::set_proof(proof);
     let status = ready.start(clock, report);
     // Its code ran and may have changed anything: only a reset is clean. Boot step 7.
@@ -73,7 +73,7 @@ impl<'a> Ready<'a> {
         manifest: &Manifest,
         component: impl Fn(Role) -> Option<&'a [u8]>,
     ) -> Result<Self, StartRefusal> {
-        // What lies in memory as a whole was verified for slot A.
+        // A bundle that is in memory as a whole was verified for slot A.
         let slot = proof.map_or(Slot::A, |proof| proof.slot);
         let entry = startable::entry(Target::Uefi, manifest, slot)
             .map_err(|fault| StartRefusal::of_slot(format!("{fault}")))?
@@ -140,7 +140,7 @@ impl<'a> Ready<'a> {
         let time = clock.micros();
         let _ = variables::set_report(&format!("{report}{said}time: {time} us until start\n"));
         let _ = watchdog::arm(watchdog::SECONDS);
-        // What the firmware had is back before anything else happens.
+        // Dropped when the image returns, which restores the firmware's table.
         let _tree = tree;
         image.start()
     }

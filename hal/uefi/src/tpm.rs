@@ -31,7 +31,7 @@ pub fn measure(all: &[Measurement<'_>]) -> String {
         let flags = HashLogExtendEventFlags::empty();
         let done = PcrEventInputs::new_in_box(PcrIndex(*pcr), EventType::IPL, event.as_bytes())
             .and_then(|event| tcg.hash_log_extend_event(flags, data, &event));
-        // A log that is full has not kept the event, but the register was extended.
+        // If the log is full, the event is not in it, but the register was extended.
         if let Err(error) = done
             && error.status() != Status::VOLUME_FULL
         {

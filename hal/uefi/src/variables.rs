@@ -46,7 +46,8 @@ pub fn set_report(text: &str) -> Result {
 
 fn set_volatile(name: &CStr16, bytes: &[u8]) -> Result {
     let vendor = VariableVendor(VENDOR);
-    // One that an earlier system made non-volatile would keep its old value and be believed.
+    // A variable that an earlier system made non-volatile would keep its old value, which the next
+    // system would believe.
     match runtime::delete_variable(name, &vendor) {
         Err(error) if error.status() != Status::NOT_FOUND => Err(error),
         _ => runtime::set_variable(name, &vendor, VOLATILE, bytes),
@@ -56,7 +57,7 @@ fn set_volatile(name: &CStr16, bytes: &[u8]) -> Result {
 /// Remembers over a reset that a good image ran and came back instead of starting its system. It is
 /// then treated as one that hung, else it would be started and come back for ever.
 pub fn note_came_back() {
-    // Without it the next power-on merely tries the same slot again.
+    // If that fails, the next power-on tries the same slot again.
     let _ = runtime::set_variable(CAME_BACK, &VariableVendor(VENDOR), KEPT, &[1]);
 }
 
@@ -97,19 +98,20 @@ fn read_kept<T>(
     let mut bytes = [0; 2 * floor::COUNTED_LEN];
     match runtime::get_variable(name, &vendor, &mut bytes) {
         Ok((value, attributes)) if attributes == KEPT => {
-            // Whatever damaged it: it must not read as a lower floor, or as none.
+            // A damaged variable must not count as a lower floor or as none.
             parse(value).map(Some).ok_or(StoreError)
         }
-        // A running system cannot reach ours; it made this one where there was none. What it
-        // says is worth nothing, and it would be in the way of ours.
+        // A running system cannot change our variable; it created this one where there was none.
+        // Its value does not count, and it would block ours.
         Ok(_) => match runtime::delete_variable(name, &vendor) {
             Ok(()) => Ok(None),
             Err(_) => Err(StoreError),
         },
         Err(error) => match error.status() {
             Status::NOT_FOUND => Ok(None),
-            // Larger than any floor: foreign if it is not boot-services-only, which takes
-            // reading it to know. It is not deleted unread, for ours may be what was damaged.
+            // Larger than any floor. It is foreign if it is not boot-services-only, and only
+            // reading it shows that. It is not deleted before, because it may be our variable,
+            // damaged.
             _ => Err(StoreError),
         },
     }
@@ -120,7 +122,7 @@ fn probe_room() -> core::result::Result<(), StoreError> {
     match runtime::query_variable_info(KEPT) {
         // Headers and name take some of it.
         Ok(info) if info.remaining_variable_storage_size >= 256 => Ok(()),
-        // Older firmware does not tell.
+        // Older firmware does not report this.
         Err(error) if error.status() == Status::UNSUPPORTED => Ok(()),
         _ => Err(StoreError),
     }
@@ -144,7 +146,7 @@ impl RollbackStore for FloorVariables {
         }
         runtime::set_variable(name_of(kind), &VariableVendor(VENDOR), KEPT, &floor::emit(floor))
             .map_err(|_| StoreError)?;
-        // Firmware has been seen to report success for what it did not keep.
+        // Some firmware reports success for writes that it does not keep.
         if self.read(kind)? == Some(floor) { Ok(()) } else { Err(StoreError) }
     }
 }
@@ -177,7 +179,7 @@ impl Cell for CountedVariables {
         let bytes = floor::emit_counted(value);
         runtime::set_variable(counted_name_of(kind), &VariableVendor(VENDOR), KEPT, &bytes)
             .map_err(|_| StoreError)?;
-        // Firmware has been seen to report success for what it did not keep.
+        // Some firmware reports success for writes that it does not keep.
         if self.read(kind)? == Some(value) { Ok(()) } else { Err(StoreError) }
     }
 }

@@ -22,6 +22,6 @@ pub fn arm(seconds: usize) -> Result<(), Status> {
 
 /// Disarms it, while a person is asked.
 pub fn disarm() {
-    // The worst is a reset during the menu.
+    // If this fails, the worst result is a reset during the menu.
     let _ = boot::set_watchdog_timer(0, CODE, None);
 }

@@ -58,7 +58,7 @@ pub extern "C" fn main(tree: usize) -> ! {
     }
     let failure = run(tree, started);
     console::line(format_args!("stillboot: nothing can be started\n{failure}"));
-    // What failed may work the next time.
+    // A failed device may work at the next start.
     let until = processor::ticks() + PATIENCE * processor::ticks_per_second();
     while processor::ticks() < until {
         core::hint::spin_loop();
@@ -105,14 +105,14 @@ fn choose(machine: &Machine, places: &mut Places, started: u64) -> Result<Ready,
             tables.push(table);
             true
         }
-        // Not ours to judge: a disk may hold anything.
+        // A disk without our partitions is no error: it may hold anything.
         Err(TableError::NoTable) => false,
         Err(error) => {
             notes.push(format!("note: a disk was skipped: {error}"));
             false
         }
     });
-    // Without firmware it is not known which disk the loader came from: none goes first.
+    // Without firmware it is not known which disk the loader came from, so no disk is preferred.
     let source =
         |(disk, table): (&Disk, _)| Source { is_own: false, geometry: disk.geometry(), table };
     let sources: Vec<_> = disks.iter().zip(&tables).map(source).collect();
@@ -195,12 +195,13 @@ fn tree_of_slot<'a>(
     if set.is_none() && !is_required {
         return Ok((None, None));
     }
-    // Only the tree says what machine this is.
+    // Without firmware only the tree says which machine this is.
     let (tree, decision) =
         choose_for_slot(set, is_required, &Fields::default(), Ok(Some(&machine.tree)))
             .map_err(|refusal| format!("{refusal}"))?;
     if let Some(tree) = &tree {
-        // It counts for the kernel, and we have put everything where the machine's own has memory.
+        // The kernel takes its memory from this tree, and everything was placed by the machine's
+        // own tree: both must describe the same memory.
         let memory = machine::memory(tree).map_err(|error| format!("its device tree: {error}"))?;
         if memory.ranges() != machine.memory.ranges() {
             return Err("its device tree has other memory than this machine".into());
@@ -258,7 +259,7 @@ impl Ready {
         let out = unsafe { core::slice::from_raw_parts_mut(pointer(tree), TREE_LEN as usize) };
         let mut changes = chosen.changes().to_vec();
         if own.is_some() {
-            // Randomness of this power-on, in the place of any that was signed for all the world.
+            // Seeds of this power-on replace those in the tree, which are the same on every device.
             let seed =
                 |name| machine::seed(&machine.tree, name).map_or(Value::Absent, Value::Bytes);
             changes.retain(|change| !machine::SEEDS.contains(&change.name));

@@ -100,7 +100,7 @@ unsafe impl Hal for Direct {
     }
 
     unsafe fn dma_dealloc(_start: PhysAddr, _virtual: NonNull<u8>, _pages: usize) -> i32 {
-        // They are not given again: a device that goes on writing must not meet anything else.
+        // The pages are not reused: a device that still writes must not overwrite other data.
         0
     }
 

@@ -30,7 +30,7 @@ pub fn reset() -> ! {
         // At EL2 there is no hypervisor to call.
         _ => processor::exception_level() == 2,
     };
-    // Neither returns where it works.
+    // Neither call returns if it works.
     let _ = if is_smc { psci::system_reset::<Smc>() } else { psci::system_reset::<Hvc>() };
     crate::console::line(format_args!("stillboot: the machine does not reset: switch it off"));
     loop {

@@ -56,8 +56,8 @@ global_asm!(
     "1:  msr     cpacr_el1, x1",
     "    msr     vbar_el1, x2",
     "2:  isb",
-    // Who started us wrote our image back to memory, but not what lies behind it: a line of .bss
-    // that is still in a cache would one day be written over what we have there.
+    // The program that started us cleaned the caches for our image, but not for the memory behind
+    // it: a dirty cache line of .bss could later overwrite our data.
     "    adrp    x0, bss_start",
     "    add     x0, x0, :lo12:bss_start",
     "    adrp    x1, bss_end",

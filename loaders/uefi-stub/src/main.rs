@@ -81,7 +81,7 @@ fn run(clock: &Clock) -> Result<Status, String> {
     let bundle = Bundle::verify::<Timed<Sha256>>(&device, Slot::A, bytes)
         .map_err(|error| error.to_string())?;
     let manifest = bundle.manifest();
-    // Where a loader keeps a floor, an old image must not be the way below it.
+    // If a loader keeps a floor, an old image must not get below it.
     let own = Floor { keyset_version: manifest.keyset_version(), level: manifest.level };
     match { FLOORS }.read(SlotKind::Update) {
         Ok(Some(floor)) if own < floor => {

@@ -83,7 +83,7 @@ fn boot() -> ! {
     let mut reach = Reach::Own;
     let mut failure = run(&clock, &mut reach);
     if reach == Reach::Own {
-        // Nothing on the loader's own disk starts: a recovery slot may be on another.
+        // Nothing on the loader's own disk starts, but a recovery slot may be on another disk.
         failure += &format!("\r\non all disks:\r\n{}", run(&clock, &mut Reach::All));
     }
     console::line(format_args!("stillboot: nothing can be started\r\n{failure}"));
@@ -128,7 +128,7 @@ fn run(clock: &Clock, reach: &mut Reach) -> String {
     };
     let mut power_on = PowerOn { clock, notes, buffer: &mut buffer };
     let mut floors = FLOORS;
-    // A key that is held comes again and again, and the firmware may have taken the first ones.
+    // A key that is held down repeats, and the firmware may have read the first presses.
     asked |= console::key().is_some();
     loop {
         let buffer = power_on.buffer.bytes_mut();

@@ -56,7 +56,7 @@ pub fn add_signature(
     if signatures.iter().any(|other| is_ours(other) && other.name == public) {
         return Err(KeyError::SignedAlready(key_id::<SoftSha256>(&public)));
     }
-    // Before the signer is asked, which may take a person's touch.
+    // Checked before the signer is asked, because a hardware key may need a touch.
     if signatures.iter().filter(|other| is_ours(other)).count()
         == usize::from(KeyKind::Ed25519.count_max())
         || signatures.len() == envelope::SIGNATURES_MAX

@@ -73,7 +73,7 @@ impl ExternalSigner {
         };
         for word in words.iter_mut().filter(|word| *word == PLACE) {
             if let Some(file) = &file {
-                // By way of our process: the descriptor itself is not inherited.
+                // The path goes through our process, because the descriptor is not inherited.
                 *word = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()).into();
             }
         }
@@ -83,8 +83,8 @@ impl ExternalSigner {
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|error| self.failed(error))?;
-        // What is signed is shorter than any pipe's buffer, so this does not wait for a program that
-        // writes before it reads. One that reads nothing is judged by what it writes.
+        // The message is shorter than a pipe's buffer, so this does not wait for a program that
+        // writes before it reads. A program that reads nothing is judged by its output.
         if let Some(mut stdin) = child.stdin.take()
             && file.is_none()
         {
@@ -92,14 +92,15 @@ impl ExternalSigner {
         }
         let mut signature = Vec::new();
         let read = match child.stdout.take() {
-            // One byte more than is due, to see that there is more. The pipe is closed then, and
-            // the program cannot go on writing for ever.
+            // Reads one byte more than expected, to see that there is more. The pipe is then
+            // closed, so the program cannot write without end.
             Some(stdout) => stdout.take(65).read_to_end(&mut signature),
             None => Ok(0),
         };
         let status = child.wait().map_err(|error| self.failed(error))?;
         read.map_err(|error| self.failed(error))?;
-        // The length first: a program that writes too much is ended by the pipe that was closed.
+        // The length is checked before the status: a program that writes too much fails because the
+        // pipe was closed.
         if signature.len() > 64 {
             return Err(self.failed("expected 64 signature bytes, found more"));
         }
@@ -128,7 +129,7 @@ impl Signer for ExternalSigner {
         let signature: [u8; 64] = signature.as_slice().try_into().map_err(|_| {
             self.failed(format_args!("expected 64 signature bytes, found {}", signature.len()))
         })?;
-        // A wrong signature in the name of a known key makes devices refuse the whole envelope.
+        // Devices refuse the whole envelope if a signature of a known key is wrong.
         verify_signature(&self.public, &[message], &signature).map_err(|_| {
             self.failed(
                 "expected a signature by the given public key over these bytes, found another",

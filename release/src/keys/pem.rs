@@ -94,8 +94,8 @@ impl SigningKey {
         // The seed, as an octet string within the octet string.
         let seed = info.private_key.strip_prefix(&[4, 32]).and_then(|seed| seed.try_into().ok());
         let seed: [u8; 32] = seed.ok_or(not_a_key)?;
-        // The public half is computed again: signing with a foreign one would give the key away. One
-        // that stands there and is another means that the file is damaged.
+        // The public key is computed again: signing with another one would reveal the secret key.
+        // If the file holds another one, it is damaged.
         let key = Self::from_seed(seed);
         if info.public_key.is_some_and(|public| public != key.public()) {
             return Err(PemFault::NotAKey("the public key that belongs to the private one"));

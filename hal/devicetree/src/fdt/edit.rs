@@ -169,7 +169,7 @@ pub fn edit(
     let (needed, found) = (room(fdt, chosen, reservations), out.len());
     let mut writer = Writer { out, at: HEADER_LEN };
     let written = write(fdt, chosen, reservations, &mut writer);
-    // The first word is the last one to be written: what is half done is no tree.
+    // The first word is written last: an unfinished copy is not a valid tree.
     let header = written.and_then(|blocks| {
         let len = writer.at;
         if len > LEN_MAX { Err(Failure::Edit(EditError::TooLong)) } else { Ok((blocks, len)) }
@@ -273,7 +273,7 @@ fn write_structure(
     let mut depth = 0_usize;
     let mut in_chosen = false;
     let mut has_chosen = false;
-    // The tree was checked, so an error is no more than its end.
+    // The tree was checked before, so an error can only be its end.
     while let Ok(token) = tokens.take() {
         match token {
             Token::Begin(name) => {

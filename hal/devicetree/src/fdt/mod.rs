@@ -184,7 +184,7 @@ impl<'a> Fdt<'a> {
     fn check_structure(&self) -> Result<(), FdtError> {
         let mut tokens = self.tokens(0);
         let mut depth = 0;
-        // Whether the node at hand has had a child: its properties are over then.
+        // Whether the current node has had a child: no property follows then.
         let mut has_children = false;
         let mut is_over = false;
         loop {

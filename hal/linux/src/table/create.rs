@@ -55,8 +55,8 @@ pub fn create(
     let failed =
         |action| move |source| TableError::System { path: path.to_path_buf(), action, source };
 
-    // It gets its name last, and none that is taken: an image that exists may be the disk of a device
-    // that runs.
+    // The file gets its name last, and never replaces another file: an existing image may be the
+    // disk of a running device.
     let new = NewFile::beside(path, 0o666).map_err(failed("create"))?;
     fits_limit(size_bytes).map_err(failed("write"))?;
     layout.write(new.file(), disk_guid).map_err(failed("write"))?;

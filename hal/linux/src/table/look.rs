@@ -45,7 +45,7 @@ pub(super) fn dead_end(errors: &[(u32, gpt::TableError)]) -> String {
 }
 
 pub(super) fn words(errors: &[(u32, gpt::TableError)]) -> String {
-    // That nothing is there with the other size is no news.
+    // That there is no table with the other size is not reported.
     let is_some = |(_, error): &&(u32, gpt::TableError)| *error != gpt::TableError::NoTable;
     let some: Vec<_> = errors.iter().filter(is_some).collect();
     match &some[..] {
@@ -85,7 +85,7 @@ pub(super) fn extent(
         None => &[512, 4096],
     };
     let bytes = file.seek(SeekFrom::End(0)).map_err(failed("find the size of"))?;
-    // Three blocks: less is a slip, such as the name of another file, and no damage.
+    // A file of less than three blocks is not a damaged disk, but probably the wrong file.
     if bytes < 3 * u64::from(sizes[0]) {
         return Err(TableError::NoDisk { path: path.to_path_buf(), bytes });
     }

@@ -63,8 +63,8 @@ pub(crate) fn read_file(
     let (found, errors) = look(file, disk_bytes, sizes);
     let mut tables: Vec<_> =
         found.into_iter().map(|(size, found)| Table::new(path, size, found)).collect();
-    // All primaries before any backup: at the end of an image that was grown or reused lies what
-    // an earlier table left there.
+    // All primaries are tried before any backup: an image that was grown or reused may have an old
+    // backup at its end.
     if tables.iter().any(|table| !table.is_backup) {
         tables.retain(|table| !table.is_backup);
     }

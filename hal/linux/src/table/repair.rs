@@ -178,14 +178,14 @@ impl Whole {
         let last = gpt::last_block(device).ok_or(RepairRefusal::Absent)?;
         let mut sector = vec![0; block as usize];
         if device.read(0, &mut sector).is_err() {
-            // It may be written again all the same.
+            // The first sector may still be writable.
             sector.fill(0);
         }
         let label = Label::new(&sector);
         let header = gpt::read_header(device, 1).ok();
         let (copy, is_primary) = Self::source(device, choice, &label, block)?;
-        // A primary counts under any protective MBR. A backup does not where that has partitions
-        // of its own.
+        // A primary counts under every protective MBR, a backup only if it agrees with the
+        // partitions of the MBR.
         let is_protected = label.is_protective() && (is_primary || !copy.is_contradicted(&label));
         let is_used = label.has_partitions() || label.is_file_system();
         if !is_protected && is_used && !choice.over_label {
@@ -215,12 +215,12 @@ impl Whole {
         let header = gpt::read_header(device, 1).ok();
         let primary = Copy::read(device, 1);
         let other = primary.as_ref().ok().and_then(|copy| other_backup(device, copy));
-        // Where a label may be overwritten it contradicts nothing.
+        // An MBR that may be overwritten is not compared with the tables.
         let nothing = Label::new(&[0; 512]);
         let label = if choice.over_label { &nothing } else { label };
         let backup = match (other, &primary) {
             (Some(other), _) => Ok(other),
-            // The user vouches for it.
+            // The user has named this copy.
             (None, _) if choice.from == Some(Source::Backup) => {
                 Copy::backup(device, None, label, last)
                     .or_else(|_| Copy::backup(device, header.as_ref(), label, last))
@@ -228,7 +228,7 @@ impl Whole {
             (None, _) => Copy::backup(device, header.as_ref(), label, last),
         };
         let backup_sound = backup.as_ref().is_ok_and(|copy| is_sound(copy, true).is_ok());
-        // Whole but for where its space for partitions ends: the disk was longer.
+        // Sound, except that its space for partitions ends beyond the disk: the disk was longer.
         let larger = primary.is_err().then(|| Copy::read_of_larger(device).ok()).flatten();
         let undecided = |why| Err(RepairRefusal::Undecided(why));
         let differing = |differs| {
@@ -266,7 +266,7 @@ impl Whole {
                 let differs = larger.and_then(|larger| difference(&larger, &copy));
                 match (is_sound(&copy, true), differs) {
                     (Err(why), _) => undecided(format!("in the backup table, {why}; {CORRECT}")),
-                    // It may be from before the disk was longer.
+                    // It may be older than the growth of the disk.
                     (Ok(()), Some(differs)) => differing(differs),
                     (Ok(()), None) => Ok((copy, false)),
                 }
@@ -309,7 +309,7 @@ impl RepairPlan {
                 "{words}; the backup at the end of the disk is whole: `stillboot disk repair` \
                  restores the primary from it"
             ),
-            // By the rules of a loader it is damaged, and to a person it is not.
+            // A loader treats such a table as damaged, although its checksums are right.
             true if self.whole.is_cut() => "the disk is shorter than its table says, and no \
                                             partition is cut off: `stillboot disk repair` makes \
                                             the table fit"
@@ -386,10 +386,10 @@ impl Wanted {
             .ok_or_else(|| too_small(last_used, last, blocks + 1, block, disk_bytes))?;
         let last_usable = match at == last {
             true => source.last_usable_lba.to_u64().min(end),
-            // The disk has grown or shrunk, or the table is from another one.
+            // The disk has grown or shrunk, or the table was copied from another disk.
             false => end,
         };
-        // A place of the entries that is in the way of a partition is none.
+        // The entries must not be placed over a partition.
         let fits =
             |at: &u64| *at >= 2 && at.checked_add(blocks).is_some_and(|end| end <= first_used);
         let entries_lba = whole
@@ -433,7 +433,7 @@ impl Wanted {
     ) -> Result<Vec<&'static str>, DeviceError> {
         let mut done = Vec::new();
         let (primary, backup) = (Copy::read(device, 1), Copy::read(device, whole.last));
-        // What is not the source first.
+        // The copy that is not the source is written first.
         if !whole.is_primary && primary.as_ref() != Ok(&self.primary) {
             put(device, &self.primary, whole)?;
             done.push("restored the primary table from the backup");
@@ -453,18 +453,19 @@ impl Wanted {
             });
         }
         if whole.is_primary && primary.as_ref() != Ok(&self.primary) {
-            // The backup is durable by now, so the entries may move.
+            // The backup is on the medium now, so the entries may move.
             put(device, &self.primary, whole)?;
             done.push("noted in the primary table where the backup is");
         }
-        // Last: from here on both copies count.
+        // The MBR is written last: from then on both copies count.
         if !whole.is_protected {
             let mut sector = whole.sector.clone();
             let mut label: MasterBootRecord = bytemuck::pod_read_unaligned(&sector[..512]);
             let fresh = MasterBootRecord::protective_mbr(whole.last + 1);
             let found = Label::new(&sector);
             if found.has_partitions() || found.is_file_system() {
-                // All of it: what starts like a file system is taken for one.
+                // The whole MBR is replaced, boot code included: a sector that starts like a file
+                // system would be taken for one.
                 label = fresh;
                 done.push("overwrote the other use in the first sector");
             }
