@@ -90,7 +90,7 @@ pub struct DiskArgs {
 }
 
 impl DiskArgs {
-    /// One disk given twice would wait for its own lock, or stand for two.
+    /// A disk that is given twice would wait for its own lock, or count as two disks.
     fn no_twice(&self) -> Result<(), Failure> {
         for (number, disk) in self.disk.iter().enumerate() {
             let same = |other: &&PathBuf| {
@@ -279,7 +279,7 @@ pub fn name(text: &str) -> Result<String, String> {
     Ok(text.into())
 }
 
-/// What tells a device from its kind: as [`name`], or nothing, which is no identity.
+/// The identity of a device: as [`name`], or nothing, which means that it has none.
 pub fn device_id(text: &str) -> Result<String, String> {
     if text.is_empty() { Ok(String::new()) } else { name(text) }
 }

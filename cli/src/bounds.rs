@@ -16,7 +16,7 @@ pub fn format_error(error: FormatError, bytes: &[u8]) -> String {
     }
 }
 
-/// The name of something that has a number and a name, and that this build refuses all the same.
+/// The name of something with a number and a name that this build knows but refuses.
 fn reserved(field: Field, code: u64) -> Option<&'static str> {
     match field {
         Field::Encryption => {
@@ -28,7 +28,7 @@ fn reserved(field: Field, code: u64) -> Option<&'static str> {
     }
 }
 
-/// As [`format_error`], of bytes that were to be a statement: what else of ours they are.
+/// As [`format_error`], for bytes that should be a statement: names another format of ours.
 pub fn statement_error(error: FormatError, bytes: &[u8]) -> String {
     // The header names the type even if the envelope is longer than what was read.
     let header = bytes.first_chunk::<HEADER_LEN>().map(Header::parse);

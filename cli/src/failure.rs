@@ -24,7 +24,7 @@ use stillboot_release::keys::KeyError;
 pub enum Exit {
     /// It was tried and did not work.
     Failed = 1,
-    /// The command line, or a file that stands for it, is wrong.
+    /// The command line, or a file with settings, is wrong.
     Usage = 2,
     /// Not now; the same request may be accepted later.
     Deferred = 3,
@@ -43,7 +43,7 @@ pub struct Failure {
     pub kind: &'static str,
     /// What was expected, what was found, what to do.
     pub message: String,
-    /// What else the command found out, for `--json`: an object.
+    /// More that the command found, for `--json`: an object.
     pub details: Option<serde_json::Value>,
 }
 
@@ -272,7 +272,7 @@ fn refusal_kind(refusal: &Refusal) -> (&'static str, &'static str) {
     }
 }
 
-/// What to do about something that is not trusted: as far as its bytes can tell what happened.
+/// What to do about something that is not trusted, as far as its bytes show the reason.
 pub const fn trust_advice(error: &TrustError) -> &'static str {
     match error {
         TrustError::KeysetSignature(SignatureError::Kind { .. })

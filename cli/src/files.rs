@@ -14,7 +14,7 @@ use tempfile::NamedTempFile;
 
 use crate::failure::{Exit, Failure};
 
-/// Longest text file that is read whole: none of ours comes near.
+/// Longest text file that is read whole: ours are much shorter.
 const TEXT_LEN_MAX: u64 = 1 << 20;
 
 /// Writes the file at `path` by `write`: see [`Replacement`].
@@ -126,7 +126,7 @@ fn sync(directory: &Path) -> io::Result<()> {
 enum Unnamed {
     /// It has none.
     Truly(File),
-    /// The file system knows no files without names; this one is removed when it is dropped.
+    /// The file system has no files without names; this one is removed when it is dropped.
     Named(NamedTempFile),
 }
 

@@ -1,4 +1,4 @@
-//! `id`: what a name stands for where 16 bytes are stored.
+//! `id`: the 16 bytes that are stored for a name.
 
 use clap::Args;
 use serde_json::json;

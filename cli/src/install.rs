@@ -283,8 +283,8 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     Ok(())
 }
 
-/// Reads a bundle in full before the first write: a damaged download must not cost what stands in
-/// the other slot. A stream is checked as it is installed.
+/// Reads a bundle in full before the first write: a damaged download must not destroy the contents
+/// of the other slot. A stream is checked as it is installed.
 fn verify_first(
     args: &InstallArgs,
     device: &Device<'_>,
@@ -467,9 +467,9 @@ fn proof_trouble(config: &InstallConfig<'_>, devices: &mut [FileDevice]) -> Opti
     ))
 }
 
-/// Why the only slot that could be replaced is spared: the next power-on goes back to it, from what
-/// runs and is held. So `rollback` leaves it, and the operator trusts that system more than the one
-/// that runs. A slot that is named is replaced all the same.
+/// Why the only slot that could be replaced is not: after `rollback` the next power-on starts it,
+/// and the running slot is held. The operator then trusts the system in it more than the running
+/// one. A slot that is named is replaced anyway.
 pub fn spare_rolled_back(
     config: &InstallConfig<'_>,
     devices: &mut [FileDevice],

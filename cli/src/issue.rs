@@ -20,7 +20,7 @@ use crate::signers::{Named, SignerArgs, has_role};
 use crate::source::Bundle;
 use crate::{files, keyset, statements, time, verify, view};
 
-/// Who makes a statement, and where it goes.
+/// The keys that sign a statement, and the file that it goes to.
 #[derive(Args, Debug)]
 pub struct StateArgs {
     /// The bundle that the statement is about

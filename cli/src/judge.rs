@@ -196,8 +196,8 @@ impl PolicyArgs {
     }
 }
 
-/// What tells a device from others of its kind: what is given, else the machine id. `None` for what
-/// many machines have alike: nothing, zeros, and what images carry before their first start.
+/// The identity of a device: the one that is given, else the machine id. `None` for ids that many
+/// machines share: an empty one, zeros, and the one of an image before its first start.
 fn identity(given: Option<&str>, machine_id: Option<&str>) -> Option<[u8; 16]> {
     let text = given.or(machine_id)?.trim();
     if text.chars().all(|c| ['0', '-'].contains(&c)) || text == "uninitialized" {
@@ -220,7 +220,8 @@ pub struct Judge<'a> {
     pub notes: bool,
     /// For warnings.
     pub out: &'a Output,
-    /// Why nothing may be installed whatever the policy says, if it comes to the policy.
+    /// Why nothing may be installed, whatever the policy decides; reported when the policy is
+    /// asked.
     pub spared: Option<Failure>,
     /// Why it was not asked, or a statement was not accepted: then nothing is installed.
     pub failure: Option<Failure>,

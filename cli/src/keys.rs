@@ -163,8 +163,8 @@ fn first_keyset(args: &KeygenArgs, counts: &Counts, keys: &[NewKey]) -> Keyset {
     }
 }
 
-/// Looks for all files before the first is written: half a set of new keys among old ones is of no
-/// use.
+/// Looks for all files before the first is written, so that no incomplete set of new keys is left
+/// among old ones.
 fn refuse_existing(args: &KeygenArgs, keys: &[NewKey]) -> Result<(), Failure> {
     let mut names: Vec<String> = vec!["roots.toml".into(), "keyset.sbk".into()];
     for new in keys {

@@ -1,4 +1,4 @@
-//! `keyset`: who may sign what, as the roots have signed it.
+//! `keyset`: which keys may sign what, as the roots have signed it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ pub fn run(command: &KeysetCommand, out: &Output) -> Result<(), Failure> {
     }
 }
 
-/// Who signs a keyset, and where it goes.
+/// The keys that sign a keyset, and the file that it goes to.
 #[derive(Args, Debug)]
 struct RootArgs {
     /// The file with the product's root keys, and how many of them must sign

@@ -181,7 +181,7 @@ fn agree(name: &str, given: &mut Option<String>, said: &str) -> Result<(), Failu
     }
 }
 
-/// A channel of that format is a risk of ours; the track may be chosen, the risk may not.
+/// The channel of that format becomes a risk; the track may be chosen, the risk may not.
 fn lay_channel(latest: &Latest<'_>, settings: &mut Settings, path: &Path) -> Result<(), Failure> {
     let given = settings.channel.as_deref().map(describe::channel).transpose()?;
     match (latest.risk(), given) {

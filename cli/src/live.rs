@@ -1,8 +1,8 @@
-//! Keeps commands that stand in for a power-on away from the disk that this system runs from.
+//! Keeps commands that act like a power-on away from the disk that this system runs from.
 //!
-//! A simulated boot spends a try and voids the proof of the real one, so that a healthy system on
-//! trial is rolled back; an offline installation may overwrite what runs after a start from the
-//! last resort.
+//! A simulated boot spends a try and makes the real boot proof invalid, so that a healthy system on
+//! trial is rolled back. An offline installation may overwrite the running slot after a start from
+//! the last resort.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use stillboot_linux::{live, proof};
 
 use crate::failure::{Exit, Failure};
 
-/// The way around, for who knows better.
+/// The option that switches this check off.
 #[derive(Args, Debug)]
 pub struct LiveArgs {
     /// Continue even if this system seems to run from the disk

@@ -307,7 +307,7 @@ fn request_by(
     carry_out(devices, &layout, request, out, say)
 }
 
-/// Carries out a request and says what came of it.
+/// Carries out a request and prints the result.
 pub fn carry_out(
     devices: &mut [FileDevice],
     layout: &Layout<'_>,

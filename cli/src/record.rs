@@ -91,8 +91,7 @@ pub const GONE: &str =
 /// A record that is rebuilt after all copies were lost is numbered above this by the core.
 const SEQUENCE_AFTER_LOSS: u64 = 1 << 40;
 
-/// What is odd about copies while the record can be written all the same: one line each, with what
-/// it means.
+/// What is odd about copies of a record that can still be written: one line each, with its meaning.
 pub fn remarks(choice: RecordStatus, copies: &[CopyState]) -> Vec<String> {
     let mut remarks = Vec::new();
     let RecordStatus::Current { copy } = choice else {

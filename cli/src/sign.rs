@@ -64,7 +64,7 @@ fn role(name: &str) -> Result<KeyRole, String> {
 /// and for that of the longest channel index.
 const HEAD_LEN_MAX: usize = stillboot::verify::HEAD_LEN_MAX + INDEX_LEN_MAX;
 
-/// What is signed, as far as that decides who may.
+/// What is signed, as far as it decides which keys may sign it.
 enum Target {
     Keyset,
     Manifest { manifest: Box<Manifest>, keyset: Option<Box<Keyset>> },
@@ -234,7 +234,7 @@ pub fn sign(args: &SignArgs, out: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Where the envelope to sign stands in the file, itself, and what it holds.
+/// The place of the envelope in the file, the envelope, and its payload.
 fn read<'a>(head: &'a [u8], path: &Path) -> Result<(Range<usize>, Envelope<'a>, Target), Failure> {
     let wrong = |error: &dyn std::fmt::Display| {
         Failure::new(

@@ -32,7 +32,7 @@ pub struct Bundle {
     guard: Option<SlotKind>,
     /// Why no loader would start it.
     fault: Option<Failure>,
-    /// What is odd about its start, and may be meant so.
+    /// What is odd about its start, but may be intended.
     remark: Option<String>,
     /// The command that reads it.
     command: &'static str,
@@ -144,7 +144,7 @@ impl Bundle {
         self.guard = Some(kind);
     }
 
-    /// What was found to be odd about its start as it came.
+    /// What was odd about its start as it was read.
     pub const fn remark(&self) -> Option<&String> {
         self.remark.as_ref()
     }

@@ -12,7 +12,7 @@ use crate::failure::{Exit, Failure};
 pub enum Trouble {
     /// No loader starts it.
     Never(String),
-    /// Nothing in it is for a loader to start, which is odd, and may be meant so.
+    /// Nothing in it is for a loader to start. That is odd, but may be intended.
     NothingToStart(String),
     /// One slot would start without what another one has.
     Uneven(String),

@@ -39,7 +39,7 @@ pub struct Given {
     pub path: PathBuf,
     /// Its content.
     pub bytes: Vec<u8>,
-    /// Whether it was found beside the bundle; else it was named, and is meant to count.
+    /// Whether it was found beside the bundle. Otherwise the user named it, so it must be readable.
     pub is_beside: bool,
 }
 
@@ -95,8 +95,7 @@ fn is_same(one: &Path, other: &Path) -> bool {
     }
 }
 
-/// A directory, a pipe, a device, a link that leads nowhere: whatever is done about the file, there
-/// is no statement in it.
+/// A directory, a pipe, a device or a dangling link: such a file cannot hold a statement.
 fn is_nothing_to_read(error: &io::Error) -> bool {
     let is_loop = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
     let kinds = [ErrorKind::InvalidInput, ErrorKind::NotFound, ErrorKind::NotADirectory];

@@ -82,7 +82,7 @@ pub fn deferral(deferral: &Deferral) -> String {
     }
 }
 
-/// When it is worth asking again, for scripts.
+/// When to ask again, for scripts.
 pub fn retry(deferral: &Deferral) -> Value {
     let at = deferral.retry_at();
     json!({ "retry_at": at, "retry_at_time": at.map_or(Value::Null, time::rfc3339) })

@@ -257,7 +257,7 @@ pub fn whole(
     Ok(manifest)
 }
 
-/// Says that a bundle has expired, where it verifies all the same: devices with a clock refuse it.
+/// Warns that a bundle which verifies has expired: devices with a clock refuse it.
 pub fn warn_expired(manifest: &Manifest, out: &Output) {
     if let (until @ 1.., Some(now)) = (manifest.not_after, time::now())
         && now > until

@@ -23,8 +23,7 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A path for scripts. One that is no UTF-8 is shown as well as text can: JSON has nothing else, and
-/// what was done is done.
+/// A path for scripts. Bytes that are not UTF-8 are replaced, because JSON holds text only.
 pub fn path(path: &Path) -> String {
     path.display().to_string()
 }

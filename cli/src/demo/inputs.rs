@@ -47,7 +47,7 @@ struct Files {
     cmdline: Option<PathBuf>,
 }
 
-/// A panic restarts the machine, so that a trial that fails is counted and not waited on for ever.
+/// A panic restarts the machine, so that a trial that fails is counted and does not hang.
 const CMDLINE: &str = "panic=1";
 
 /// Finds the systems: those that are given, else those that `cargo xtask kernels` fetched, else
@@ -162,12 +162,12 @@ fn installed(folder: &Path) -> Vec<Files> {
     newest(files.collect())
 }
 
-/// The last ones: the story has no use for more.
+/// The last ones: the story needs no more.
 fn newest(mut files: Vec<Files>) -> Vec<Files> {
     files.split_off(files.len().saturating_sub(SYSTEMS_MAX))
 }
 
-/// Compares as people count: numbers by value, everything else as text.
+/// Compares numbers by value, and everything else as text.
 fn compare_versions(one: &str, other: &str) -> Ordering {
     let (mut one, mut other) = (one, other);
     loop {

@@ -80,7 +80,7 @@ pub struct Observed {
     pub late_contained: u64,
     /// Whether the other slot ran when a bit of the active one was flipped on the disk.
     pub other_slot_ran: Option<bool>,
-    /// Bytes that came from the bundle to mend it, and bytes that did not have to.
+    /// Bytes of the repair that came from the bundle, and bytes that came from the disk.
     pub mend: Option<(u64, u64)>,
     /// Whether the slot then held what it had held before.
     pub mended: Option<bool>,

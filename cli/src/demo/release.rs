@@ -34,7 +34,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// New keys from `random`. Everyone who knows the seed has them: they are good for a demo only.
+    /// New keys from `random`. A party that knows the seed has them, so they are for the demo only.
     pub fn new(random: &mut Random) -> Self {
         let mut key = || {
             let mut seed = [0; 32];

@@ -100,7 +100,7 @@ pub struct Style {
 }
 
 impl Style {
-    /// Colours only where a person looks on who has not said no to them.
+    /// Colours only on a terminal, and not if `NO_COLOR` is set.
     fn detect() -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self { colour: std::io::stdout().is_terminal() && !refused }

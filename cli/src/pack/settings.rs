@@ -180,7 +180,7 @@ pub fn read(path: &Path) -> Result<Settings, Failure> {
 }
 
 impl Settings {
-    /// What is given here, and from `other` what is not.
+    /// The settings of `self`, and for those that it lacks the settings of `other`.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         // One command line replaces the other, whichever way each was given.

@@ -1,4 +1,4 @@
-//! The release policy: who must have signed off before each step.
+//! The release policy: which sign-offs each step needs.
 
 use std::path::Path;
 

@@ -20,7 +20,7 @@ pub fn sequence(choice: RecordStatus, record: &Record) -> Value {
     }
 }
 
-/// A fault for people: of one that only a later version of this software knows, the number.
+/// A fault for people: the number if only a later version of this software knows it.
 fn fault_text(fault: Fault) -> String {
     match fault {
         Fault::Unknown(code) => {

@@ -199,7 +199,7 @@ impl Arena {
     }
 }
 
-/// What the kernel and nothing else relies on: the part that touches the machine.
+/// The part that touches the machine: what the kernel relies on.
 #[cfg(all(target_arch = "aarch64", target_os = "none"))]
 #[expect(unsafe_code, reason = "it ends in the kernel's first instruction")]
 mod machine {

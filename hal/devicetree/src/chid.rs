@@ -117,8 +117,7 @@ use Field::{
 pub struct Kind(u8);
 
 impl Kind {
-    /// Fields of each kind, a bit for each. They are hashed in the order of [`FIELDS`], whatever the
-    /// kind is.
+    /// The fields of each kind, one bit for each field. They are hashed in the order of [`FIELDS`].
     const FIELDS: [u16; 18] = {
         const M: u16 = 1 << Manufacturer as u16;
         const F: u16 = 1 << Family as u16;

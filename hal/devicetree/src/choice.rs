@@ -43,7 +43,7 @@ pub enum Left<'a> {
     Nameless,
     /// The firmware has a tree that cannot be read.
     Unreadable(FdtError),
-    /// The set knows none of the machine's ids.
+    /// The set has none of the machine's ids.
     Unknown,
     /// The set has several trees for one of them.
     SeveralMatches(Kind, Chid),

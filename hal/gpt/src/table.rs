@@ -63,7 +63,7 @@ pub enum TableError {
         /// What the disk has.
         disk: u32,
     },
-    /// A partition of ours cannot be.
+    /// A partition of ours is not possible as it is.
     Partition {
         /// Its position in the table, from 1.
         index: u32,

@@ -42,7 +42,7 @@ pub enum DiskError {
         why: String,
         /// Which partitions there are on each disk.
         present: Vec<String>,
-        /// What is worth a warning: what is missing may stand in the other copy of the table.
+        /// Warnings: partitions that are missing may be in the other copy of the table.
         warnings: Vec<String>,
     },
     /// The primary table is damaged, and it was not asked for writing by the backup.
@@ -83,7 +83,7 @@ pub struct Disk {
     pub devices: Vec<FileDevice>,
     /// Which part of them is what.
     pub plan: Plan,
-    /// What is worth a warning: a backup table that was used, a slot that was left out.
+    /// Warnings: a backup table that was used, a slot that was left out.
     pub warnings: Vec<String>,
 }
 

@@ -377,7 +377,7 @@ fn logical_block(
     }
 }
 
-/// Who is at fault, in the words of the core.
+/// The error in the terms of the core.
 pub(crate) fn device_error(error: &io::Error) -> DeviceError {
     // The end of a file that was longer when it was opened: the medium was changed.
     if error.kind() == ErrorKind::UnexpectedEof {

@@ -26,7 +26,7 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 pub(crate) enum NewFile {
     /// Without one.
     Unnamed(File),
-    /// The file system knows no files without names.
+    /// The file system has no files without names.
     Temporary(NamedTempFile),
 }
 

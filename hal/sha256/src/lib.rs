@@ -40,7 +40,7 @@ mod hardware;
 #[path = "x86_64.rs"]
 mod hardware;
 
-/// Who does the hashing.
+/// The code that does the hashing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provider {
     /// The core's default.

@@ -1,4 +1,4 @@
-//! No instructions for it that this crate knows.
+//! For processors without instructions that this crate can use.
 
 use crate::State;
 

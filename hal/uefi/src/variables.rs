@@ -54,8 +54,8 @@ fn set_volatile(name: &CStr16, bytes: &[u8]) -> Result {
     }
 }
 
-/// Remembers over a reset that a good image ran and came back instead of starting its system. It is
-/// then treated as one that hung, else it would be started and come back for ever.
+/// Notes over a reset that a good image ran and returned instead of starting its system. It is then
+/// treated like one that hung; otherwise it would be started again and again.
 pub fn note_came_back() {
     // If that fails, the next power-on tries the same slot again.
     let _ = runtime::set_variable(CAME_BACK, &VariableVendor(VENDOR), KEPT, &[1]);

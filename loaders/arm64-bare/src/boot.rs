@@ -310,7 +310,7 @@ extern "C" fn returned() -> ! {
     psci::reset()
 }
 
-/// A fault of ours must not end a device's life: the power-on is over, and its try is counted.
+/// A panic of the loader must not stop the device for good: it resets, and the try is counted.
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     console::line(format_args!("stillboot: {info}"));

@@ -104,7 +104,7 @@ fn run(clock: &Clock) -> Result<Status, String> {
     Ok(ready.start(clock, report))
 }
 
-/// A fault of ours must not leave the machine hanging.
+/// A panic of the stub must not leave the machine hanging.
 #[cfg(target_os = "uefi")]
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {

@@ -204,7 +204,7 @@ impl PowerOn<'_> {
     }
 }
 
-/// A fault of ours must not end a device's life: the power-on is over, and its try is counted.
+/// A panic of the loader must not stop the device for good: it resets, and the try is counted.
 #[cfg(target_os = "uefi")]
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {

@@ -11,7 +11,7 @@ use stillboot::verify::verify_signature;
 
 use super::{KeyError, Signer};
 
-/// What stands in a command for the name of a file with the bytes to sign.
+/// The argument that is replaced by the name of a file with the bytes to sign.
 const PLACE: &str = "{}";
 
 /// What a program may have wanted that was given none.
@@ -31,7 +31,7 @@ pub fn program_of(command: &str) -> String {
 pub struct ExternalSigner {
     command: String,
     public: [u8; 32],
-    /// The last message and its signature: the same bytes are not worth another touch of the key.
+    /// The last message and its signature: the same bytes do not need another touch of the key.
     last: Mutex<Option<(Vec<u8>, [u8; 64])>>,
 }
 

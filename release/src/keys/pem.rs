@@ -182,7 +182,7 @@ pub(super) fn public_from_pem(text: &str) -> Option<[u8; 32]> {
     Some(*key)
 }
 
-/// Names of the algorithms of keys that are kinds of ours, and that this build lacks.
+/// Object identifiers of the kinds of keys that this build cannot use.
 const OTHER_KINDS: [(ObjectIdentifier, KeyKind); 4] = [
     // RFC 8708, RFC 9881.
     (ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.16.3.17"), KeyKind::LmsH10),

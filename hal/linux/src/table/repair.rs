@@ -134,7 +134,8 @@ pub fn conflict(device: &mut FileDevice) -> Option<String> {
     difference(&primary, &other)
 }
 
-/// A whole backup that says something else than the primary: where that says it is, or at the end.
+/// An intact backup that differs from the primary: at the place that the primary names, or at the
+/// end.
 fn other_backup(device: &mut dyn BlockDevice, primary: &Copy) -> Option<Copy> {
     let last = gpt::last_block(device)?;
     let places = [primary.header.alternate_lba.to_u64(), last];
@@ -156,7 +157,7 @@ fn difference(primary: &Copy, backup: &Copy) -> Option<String> {
         .then(|| "it has another disk's GUID than the primary".to_owned())
 }
 
-/// A copy that is whole, and what else there is.
+/// An intact copy, and the rest of what was found.
 struct Whole {
     copy: Copy,
     is_primary: bool,
@@ -291,7 +292,7 @@ impl Whole {
     }
 }
 
-/// What can be done where only the user knows how it should be.
+/// What can be done if only the user can decide.
 const CORRECT: &str = "correct the partitions with a partitioning tool";
 
 /// What a repair writes, and from what.
