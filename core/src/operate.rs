@@ -158,6 +158,9 @@ pub struct Operate<'a> {
     record: Record,
 }
 
+/// What a handler of a state leads to.
+type Next = Result<Action, OperateError>;
+
 impl<'a> Operate<'a> {
     /// A machine that has not started.
     #[must_use]
@@ -199,7 +202,7 @@ impl<'a> Operate<'a> {
         })
     }
 
-    fn advance(&mut self, result: IoResult, buffer: &mut [u8]) -> Result<Action, OperateError> {
+    fn advance(&mut self, result: IoResult, buffer: &mut [u8]) -> Next {
         match self.state {
             State::Start => {
                 let needed = Self::buffer_len_min(self.layout);
@@ -232,7 +235,7 @@ impl<'a> Operate<'a> {
     }
 
     /// Goes on with marks; then the record follows.
-    fn marked(&mut self, step: Step<IoResult>) -> Result<Action, OperateError> {
+    fn marked(&mut self, step: Step<IoResult>) -> Next {
         self.state = State::Mark;
         match step {
             Step::Io(io) => Ok(Action::Io(io)),
@@ -251,7 +254,7 @@ impl<'a> Operate<'a> {
         Action::Io(self.area.begin_write(self.layout, &mut self.record, false))
     }
 
-    fn discard(&mut self, version: u16) -> Result<Action, OperateError> {
+    fn discard(&mut self, version: u16) -> Next {
         let version_of = |state: &CopyState| match *state {
             CopyState::Newer { version } => Some(version),
             CopyState::Valid { .. } => Some(record::VERSION),
@@ -266,7 +269,7 @@ impl<'a> Operate<'a> {
     }
 
     /// Decides on the record as read.
-    fn apply(&mut self) -> Result<Action, OperateError> {
+    fn apply(&mut self) -> Next {
         if self.request == Request::Read {
             self.state = State::Ended;
             return Ok(Action::Finish(Answer::Done));
