@@ -1,0 +1,366 @@
+//! The machine of one power-on: events in, actions out, no I/O.
+//!
+//! Call [`Boot::step`] with [`Event::Start`] and carry out the [`Action`] it returns. Step again
+//! with the result of that action, until the machine hands over or stops.
+//! [`driver::boot`](crate::driver::boot) is that loop for blocking devices. An asynchronous loader
+//! writes the same loop with its own I/O.
+//!
+//! The step numbers are those of `docs/BOOT_PROTOCOL.md`.
+
+mod candidate;
+mod floor;
+mod hand_over;
+mod head;
+mod order;
+mod rebuild;
+mod report;
+mod state;
+
+use heapless::Vec;
+pub use report::{Line, Reason, Report};
+use state::{Kind, Loading, State};
+
+use crate::area::{Area, Outcome};
+use crate::device::DeviceError;
+use crate::format::{
+    BootProof, Digest, Floor, Manifest, Record, Role, SLOTS_MAX, Slot, SlotKind, SlotState,
+};
+use crate::io::{Io, Step};
+use crate::layout::{Layout, Region};
+use crate::record::RecordStatus;
+use crate::select::{Candidate, CandidateKind, Candidates};
+use crate::units::round;
+use crate::verify::{Device, HeadReader, IndexFold, Sha256, SoftSha256, Verified, WINDOW_LEN_MIN};
+
+/// Most bytes that one [`Action::Load`] asks for.
+pub const LOAD_LEN_MAX: u32 = 1 << 20;
+
+/// What a loader is built with, and what it knows of this power-on.
+#[derive(Clone, Copy, Debug)]
+pub struct BootConfig<'a> {
+    /// Which device this is, and which roots it trusts.
+    pub device: Device<'a>,
+    /// Where each part is on the devices.
+    pub layout: Layout<'a>,
+    /// How often a slot that is found without a record may be tried, 1..=15.
+    pub tries: u8,
+    /// A number that no other power-on had: random, or a counter.
+    pub nonce: u64,
+    /// Whether there is a [`RollbackStore`](crate::driver::RollbackStore).
+    pub has_store: bool,
+    /// Whether components of load class `late` are checked here. False where the stage after the
+    /// loader checks them before it uses them.
+    pub check_late: bool,
+    /// Whether a watchdog ended the power-on before this one.
+    pub watchdog_reset: bool,
+}
+
+/// The result of the last action.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'b> {
+    /// The first step.
+    Start,
+    /// The operation succeeded.
+    Done,
+    /// The device failed.
+    Failed(DeviceError),
+    /// The bytes that [`Action::Load`] asked for, in the memory from which they are used later.
+    Loaded(&'b [u8]),
+    /// There is not enough memory for [`Action::Reserve`].
+    NoMemory,
+    /// What the store holds; `None` if nothing was ever stored.
+    Floor(Option<Floor>),
+    /// The store failed.
+    StoreFailed,
+    /// The image that was started returned before any of its own code ran.
+    Returned,
+    /// The image was not started, and the cause lies with the machine: too little memory, or a
+    /// service of the firmware that failed. The slot is not recorded as bad for that.
+    NotStarted,
+}
+
+/// What to do next.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Carry out an operation on a device and answer [`Event::Done`] or [`Event::Failed`].
+    Io(Io),
+    /// Read the floor of slots of this kind from the store; answer [`Event::Floor`] or
+    /// [`Event::StoreFailed`].
+    ReadFloor(SlotKind),
+    /// Raise the floor in the store to this value; answer [`Event::Done`] or
+    /// [`Event::StoreFailed`].
+    RaiseFloor(SlotKind, Floor),
+    /// Provide memory for a component; answer [`Event::Done`] or [`Event::NoMemory`].
+    Reserve {
+        /// The component's number in the manifest.
+        component: usize,
+        /// The component's role.
+        role: Role,
+        /// Bytes needed, rounded up to whole logical blocks.
+        len: u64,
+        /// This is the first component of its slot. Forget what was loaded from another slot, which
+        /// did not verify.
+        first: bool,
+    },
+    /// Forget what was loaded: it belongs to another slot, which did not verify. Answer
+    /// [`Event::Done`].
+    Forget,
+    /// Read into the component's memory; answer [`Event::Loaded`] with those bytes, or
+    /// [`Event::Failed`].
+    Load {
+        /// The component's number in the manifest.
+        component: usize,
+        /// Number of the device.
+        device: u8,
+        /// First byte on the device.
+        from: u64,
+        /// First byte in the component's memory.
+        to: u64,
+        /// How many bytes.
+        len: u32,
+    },
+    /// Start the slot whose manifest is [`Boot::manifest`], and give it the proof. If its image
+    /// returns before its own code ran, step with [`Event::Returned`], or with
+    /// [`Event::NotStarted`] if the machine is the cause. If its code ran and came back, reset.
+    HandOver(BootProof),
+    /// Nothing can be started: show [`Boot::report`]. Boot step 9.
+    Stop,
+}
+
+/// One power-on.
+// The small fields come before the large ones: instructions that reach the first hundred bytes have
+// half the length.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Boot<'a, H = SoftSha256> {
+    config: &'a BootConfig<'a>,
+    next: usize,
+    /// Length of the buffer that the caller lends.
+    buffer_len: usize,
+    /// The candidate at hand. Before the first candidate the value has no meaning.
+    current: Candidate,
+    /// The record in memory differs from the one on the device.
+    dirty: bool,
+    /// Slots that are not tried again in this power-on, as bits.
+    out: u8,
+    /// Slots of which a try was counted in this power-on, as bits.
+    counted: u8,
+    /// Slots of which a scan could not read every part that it looks at, as bits.
+    silent: u8,
+    /// A scan found a head that verifies and is for this device.
+    any_head: bool,
+    /// Nothing was loaded from the candidate yet.
+    first_reserve: bool,
+    /// Something was loaded from another candidate.
+    has_leftovers: bool,
+    /// By kind of slot.
+    kinds: [Kind; 2],
+    state: State,
+    loading: Loading,
+    /// The candidate's state before a try of it was spent.
+    unspent: SlotState,
+    candidates: Candidates,
+    /// Digest of the first read, where its bytes did not verify and are read once more.
+    first_read: Option<Digest>,
+    area: Area,
+    /// Reads the head of a slot.
+    head: HeadReader,
+    /// The part of a head that was read to the buffer: first byte, and length.
+    window: (usize, usize),
+    /// Keyset version and sequence that a scan found, by update slot. The newer one goes first, and
+    /// recovery last.
+    found: [Option<(u32, u64)>; SLOTS_MAX],
+    record: Record,
+    fold: IndexFold<H>,
+    report: Report,
+    manifest: Option<Verified<Manifest>>,
+}
+
+impl<'a, H: Sha256> Boot<'a, H> {
+    /// A machine that has not started.
+    #[must_use]
+    pub fn new(config: &'a BootConfig<'a>) -> Self {
+        Self {
+            config,
+            state: State::Start,
+            area: Area::new(0),
+            head: HeadReader::new(),
+            window: (0, 0),
+            record: Record::default(),
+            dirty: false,
+            kinds: [Kind::default(); 2],
+            found: [None; SLOTS_MAX],
+            candidates: Candidates::new(),
+            next: 0,
+            out: 0,
+            current: Candidate { slot: Slot::A, kind: CandidateKind::LastResort },
+            manifest: None,
+            loading: Loading { number: 0, ram: false, data: Region::NONE },
+            fold: IndexFold::new(0, 1),
+            first_read: None,
+            first_reserve: true,
+            has_leftovers: false,
+            counted: 0,
+            silent: 0,
+            any_head: false,
+            unspent: SlotState::Empty,
+            buffer_len: 0,
+            report: Report {
+                record: RecordStatus::Factory,
+                lines: Vec::new(),
+                floor_ignored: false,
+                store_failed: false,
+                record_write_failed: None,
+            },
+        }
+    }
+
+    /// Bytes of buffer that [`step`](Self::step) needs on `layout`. With a larger buffer,
+    /// components that are not loaded into memory need fewer reads.
+    #[must_use]
+    pub fn buffer_len_min(layout: &Layout<'_>) -> usize {
+        let unit = layout.unit();
+        // A window of a head starts on a block of the device. The part that is to be read as one
+        // may start at the end of that block. A head with few Ed25519 signatures is shorter and
+        // takes one read.
+        let window = WINDOW_LEN_MIN + unit.max(512);
+        round(window, unit as u32).max(Area::buffer_len(layout))
+    }
+
+    /// The manifest of the candidate at hand. At hand-over it is the one that was verified.
+    #[must_use]
+    pub const fn manifest(&self) -> Option<&Verified<Manifest>> {
+        self.manifest.as_ref()
+    }
+
+    /// The record, with the changes of this power-on.
+    #[must_use]
+    pub const fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// What was found, and the reason for each decision.
+    #[must_use]
+    pub const fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Takes the result of the last action and gives the next action. `buffer` is at least
+    /// [`buffer_len_min`](Self::buffer_len_min) long and keeps its content between a read and the
+    /// step after it.
+    pub fn step(&mut self, event: Event<'_>, buffer: &mut [u8]) -> Action {
+        self.buffer_len = buffer.len();
+        match self.state {
+            State::Start if buffer.len() < Self::buffer_len_min(&self.config.layout) => self.stop(),
+            State::Start => {
+                self.state = State::ReadRecord;
+                Action::Io(self.area.begin_read(&self.config.layout))
+            }
+            State::ReadRecord | State::Spend | State::Settle | State::SettleEmpty => {
+                self.step_record(event, buffer)
+            }
+            State::ReadFloor(kind) => self.step_read_floor(kind, event),
+            State::Scan { at, part, again } => self.step_scan(at, part, again, event, buffer),
+            State::Head => self.step_head(event, buffer),
+            State::Reserve => match event {
+                Event::Done => self.load(0),
+                _ => self.skip(Reason::NoMemory),
+            },
+            State::Load { offset, len } => self.step_load(offset, len, event, buffer),
+            State::OtherHead { at, lowest } => self.step_other_head(at, lowest, event, buffer),
+            State::RaiseStore(floor) => {
+                if !matches!(event, Event::Done) {
+                    self.report.store_failed = true;
+                }
+                self.raise_record(floor)
+            }
+            State::Forget => self.hand_over(),
+            State::HandedOver => self.returned(event),
+            State::Stopped => Action::Stop,
+        }
+    }
+
+    fn step_record(&mut self, event: Event<'_>, buffer: &mut [u8]) -> Action {
+        let result = match event {
+            Event::Done => Ok(()),
+            Event::Failed(error) => Err(error),
+            _ => Err(DeviceError::Io),
+        };
+        let layout = &self.config.layout;
+        let outcome = match self.area.step_record(layout, result, buffer, &mut self.record) {
+            Step::Io(io) => return Action::Io(io),
+            Step::Done(outcome) => outcome,
+        };
+        match (self.state, outcome) {
+            (State::Spend, Outcome::Written) => {
+                self.dirty = false;
+                self.counted |= self.current.slot.bit();
+                self.read_head()
+            }
+            // Step 3: a slot whose try cannot be counted is not tried.
+            (State::Spend, Outcome::WriteFailed(error)) => {
+                self.report.record_write_failed = Some(error);
+                // In memory too: the next power-on sees the state that is on the device.
+                self.record.body.slot_mut(self.current.slot).state = self.unspent;
+                self.skip_for_now(Reason::NotCounted(error))
+            }
+            (State::Settle, Outcome::Written) => {
+                self.dirty = false;
+                self.hand_over()
+            }
+            (State::Settle, Outcome::WriteFailed(error)) => {
+                // A good slot is started all the same. The next power-on makes the change again.
+                self.report.record_write_failed = Some(error);
+                self.hand_over()
+            }
+            (State::SettleEmpty, Outcome::WriteFailed(error)) => {
+                self.report.record_write_failed = Some(error);
+                self.stop()
+            }
+            (_, Outcome::Read(choice)) => {
+                self.report.record = choice;
+                self.read_floor(SlotKind::Update)
+            }
+            (_, Outcome::Written | Outcome::WriteFailed(_)) => self.stop(),
+        }
+    }
+
+    fn read_floor(&mut self, kind: SlotKind) -> Action {
+        if self.config.has_store {
+            self.state = State::ReadFloor(kind);
+            return Action::ReadFloor(kind);
+        }
+        self.begin()
+    }
+
+    fn step_read_floor(&mut self, kind: SlotKind, event: Event<'_>) -> Action {
+        match event {
+            Event::Floor(floor) => self.kinds[kind as usize].store = floor.unwrap_or_default(),
+            // A store that fails must not be read as floor zero.
+            _ => self.report.store_failed = true,
+        }
+        match kind {
+            SlotKind::Update => self.read_floor(SlotKind::Recovery),
+            SlotKind::Recovery => self.begin(),
+        }
+    }
+
+    fn read_only(&self) -> bool {
+        self.report.record == RecordStatus::Newer
+    }
+
+    fn write_record(&mut self, state: State) -> Action {
+        self.state = state;
+        Action::Io(self.area.begin_write(&self.config.layout, &mut self.record, false))
+    }
+
+    fn line(&mut self, reason: Reason) {
+        // When the report is full, new lines are dropped: the oldest lines matter most.
+        let _ = self.report.lines.push(Line { candidate: self.current, reason });
+    }
+
+    fn stop(&mut self) -> Action {
+        self.state = State::Stopped;
+        Action::Stop
+    }
+}
