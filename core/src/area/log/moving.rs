@@ -1,7 +1,10 @@
 //! Moves everything live to another block.
 
+use core::ops::Range;
+
 use super::sizes::{
-    block_cells, body_of, bytes_of, cell_at, cell_len, cells, cells_of, directory_len, header_len,
+    block_cells, body_of, bytes_of, cell_at, cell_len, cells, cells_of, directory_cells,
+    directory_len, header_len,
 };
 use super::table::{Extent, Live, NO_ENTRY};
 use super::{BUFFER_LEN, Directory, Log, Outcome, Phase};
@@ -123,14 +126,14 @@ impl Log {
 
     /// Where the bodies of a move start: behind the directory and the record.
     pub(super) fn start_of_bodies(&self, layout: &Layout<'_>, record: Option<&Record>) -> u16 {
-        let directory = cells_of(layout, directory_len(layout) as u64);
+        let directory = directory_cells(layout);
         let record = record.filter(|_| !self.without_record);
         directory + record.map_or(0, |record| cells_of(layout, record.len() as u64))
     }
 
     /// Where the record of a move is.
     pub(super) fn record_region(&self, layout: &Layout<'_>, record: &Record) -> Region {
-        let at = cells_of(layout, directory_len(layout) as u64);
+        let at = directory_cells(layout);
         body_of(layout, self.block, Extent { at, len: cells_of(layout, record.len() as u64) })
     }
 
@@ -164,7 +167,7 @@ impl Log {
         let first = self.first_cell();
         let mut to = self.start_of_bodies(layout, record);
         if first == 1 {
-            let at = cells_of(layout, directory_len(layout) as u64);
+            let at = directory_cells(layout);
             let extent = Extent { at, len: to - at };
             let expected = Self::cell_of(layout, Live { extent, ..NO_ENTRY });
             if cell_at(0) != Some(expected) {
@@ -269,156 +272,218 @@ impl Log {
             return Step::Done(Outcome::WriteFailed(failure));
         }
         if let Err(error) = result {
-            return match phase {
-                // A live thing cannot be read: read it once more.
-                Phase::MoveRead | Phase::CompareSource if !self.again => {
-                    self.again = true;
-                    self.phase = phase;
-                    match self.current_live() {
-                        Some(live) => Step::Io(self.read_source(layout, live)),
-                        None => self.move_failed(layout, error),
-                    }
-                }
-                // An installation's own things must not be left behind, nor the head of a slot that
-                // is complete: the head may be readable later. An installation over that slot gives
-                // the head up.
-                Phase::MoveRead | Phase::CompareSource
-                    if self.stops || self.is_of_a_whole_slot() =>
-                {
-                    Step::Done(Outcome::WriteFailed(error))
-                }
-                // The thing is a body whose writing was cut, or an index, without which a slot
-                // boots as well. It is left behind, because otherwise no record could ever be
-                // written again.
-                Phase::MoveRead | Phase::CompareSource => {
-                    if let Some(live) = self.current_live() {
-                        self.forget(live);
-                    }
-                    // The move starts again, because the place of this thing goes to others.
-                    self.tried &= !(1 << self.block);
-                    Step::Io(self.move_on(layout))
-                }
-                Phase::EndErase | Phase::EndFlush | Phase::EndCheck => {
-                    Step::Done(Outcome::WriteFailed(error))
-                }
-                _ => self.move_failed(layout, error),
-            };
+            return self.move_broke(layout, phase, error);
         }
-        let device = layout.place(self.block).device;
-        let directory = self.at..self.at + directory_len(layout);
         match phase {
-            Phase::Erase => {
-                (self.live, self.done) = (0, 0);
-                self.to = cells_of(layout, directory_len(layout) as u64);
-                if self.without_record {
-                    return self.move_next(layout, buffer);
-                }
-                let len = cells_of(layout, record.len() as u64);
-                self.phase = Phase::RecordCell;
-                let generation = self.new_generation;
-                let live = Live { extent: Extent { at: self.to, len }, ..NO_ENTRY };
-                Step::Io(self.write_cell(layout, buffer, 0, live, generation))
-            }
-            Phase::RecordCell => {
-                let copy = &mut buffer[self.at..self.at + record::LEN_MAX];
-                let Ok(len) = record.emit(copy) else {
-                    return Step::Done(Outcome::WriteFailed(DeviceError::OutOfRange));
-                };
-                let extent = Extent { at: self.to, len: cells_of(layout, len as u64) };
-                let region = body_of(layout, self.block, extent);
-                self.to += extent.len;
-                self.phase = Phase::RecordBody;
-                let geometry = layout.geometry(device);
-                Step::Io(Io::write_padded(geometry, region, buffer, self.at, len))
-            }
+            Phase::Erase => self.move_record(layout, buffer, record),
+            Phase::RecordCell => self.move_record_body(layout, buffer, record),
             Phase::RecordBody => self.move_next(layout, buffer),
             Phase::MoveCell => self.move_body(layout, buffer),
-            Phase::MoveRead => {
-                self.again = false;
-                let Some(live) = self.current_live() else { return self.move_next(layout, buffer) };
-                let region = self.target(layout, live);
-                self.phase = Phase::MoveWrite;
-                let (geometry, len) = (layout.geometry(device), region.len as usize);
-                Step::Io(Io::write_padded(geometry, region, buffer, self.at, len))
-            }
-            Phase::MoveWrite => {
-                if let Some(live) = self.current_live() {
-                    self.done += self.piece(layout, live).len;
-                }
-                self.move_body(layout, buffer)
-            }
+            Phase::MoveRead => self.move_read(layout, buffer),
+            Phase::MoveWrite => self.move_written(layout, buffer),
             Phase::MoveFlush => {
                 (self.live, self.done) = (0, 0);
                 self.to = self.start_of_bodies(layout, Some(record));
                 self.compare_next(layout)
             }
-            Phase::CompareSource => {
-                self.again = false;
-                let Some(live) = self.current_live() else { return self.compare_next(layout) };
-                let region = self.target(layout, live);
-                self.phase = Phase::CompareTarget;
-                let len = region.len as usize;
-                // The buffer does not keep the bytes that were read, so their checksum is kept.
-                self.sum = crc32(&buffer[self.at..self.at + len]);
-                Step::Io(Io::read(layout.geometry(device), region, len, self.at))
-            }
-            Phase::CompareTarget => {
-                let Some(live) = self.current_live() else { return self.compare_next(layout) };
-                let piece = self.piece(layout, live);
-                let len = usize::from(piece.len) * cell_len(layout);
-                if crc32(&buffer[self.at..self.at + len]) != self.sum {
-                    return self.move_failed(layout, DeviceError::NotKept);
-                }
-                self.done += piece.len;
-                self.compare_next(layout)
-            }
-            Phase::CheckDirectory => {
-                if !self.is_moved(layout, &buffer[directory], Some(record)) {
-                    return self.move_failed(layout, DeviceError::NotKept);
-                }
-                if self.without_record {
-                    return Step::Io(self.write_header(layout, buffer, false));
-                }
-                self.phase = Phase::CheckRecord;
-                let region = self.record_region(layout, record);
-                let len = (region.len as usize).min(record::LEN_MAX);
-                Step::Io(Io::read(layout.geometry(device), region, len, self.at))
-            }
-            Phase::CheckRecord => {
-                let region = self.record_region(layout, record);
-                if !self.is_record(region, buffer, record) {
-                    return self.move_failed(layout, DeviceError::NotKept);
-                }
-                Step::Io(self.write_header(layout, buffer, false))
-            }
+            Phase::CompareSource => self.compare_source(layout, buffer),
+            Phase::CompareTarget => self.compare_target(layout, buffer),
+            Phase::CheckDirectory => self.check_directory(layout, buffer, record),
+            Phase::CheckRecord => self.check_record(layout, buffer, record),
             Phase::Header { last: false } => Step::Io(self.write_header(layout, buffer, true)),
-            Phase::Header { last: true } => {
-                self.phase = Phase::HeaderFlush;
-                Step::Io(Io::Flush { device })
-            }
+            Phase::Header { last: true } => self.flush_to(layout, Phase::HeaderFlush),
             Phase::HeaderFlush => Step::Io(self.read_directory_in(layout, Phase::CheckHeader)),
-            Phase::CheckHeader => {
-                let found = Self::header(layout, &buffer[directory]);
-                if !matches!(found, Directory::Sound { generation } if generation == self.new_generation)
-                {
-                    return self.move_failed(layout, DeviceError::NotKept);
-                }
-                self.moved(layout, buffer)
-            }
-            Phase::EndErase => {
-                self.phase = Phase::EndFlush;
-                Step::Io(Io::Flush { device })
-            }
+            Phase::CheckHeader => self.check_header(layout, buffer),
+            Phase::EndErase => self.flush_to(layout, Phase::EndFlush),
             Phase::EndFlush => Step::Io(self.read_directory_in(layout, Phase::EndCheck)),
-            Phase::EndCheck => match Self::header(layout, &buffer[directory]) {
-                Directory::Sound { .. } => Step::Done(Outcome::WriteFailed(DeviceError::NotKept)),
-                Directory::State(state) => {
-                    self.note(state);
-                    self.end_next(layout)
-                }
-            },
+            Phase::EndCheck => self.check_end(layout, buffer),
             _ => Step::Done(Outcome::WriteFailed(DeviceError::Io)),
         }
+    }
+
+    /// An operation of a move failed.
+    fn move_broke(
+        &mut self,
+        layout: &Layout<'_>,
+        phase: Phase,
+        error: DeviceError,
+    ) -> Step<Outcome> {
+        match phase {
+            // A live thing cannot be read: read it once more.
+            Phase::MoveRead | Phase::CompareSource if !self.again => {
+                self.again = true;
+                self.phase = phase;
+                match self.current_live() {
+                    Some(live) => Step::Io(self.read_source(layout, live)),
+                    None => self.move_failed(layout, error),
+                }
+            }
+            // An installation's own things must not be left behind, nor the head of a slot that
+            // is complete: the head may be readable later. An installation over that slot gives
+            // the head up.
+            Phase::MoveRead | Phase::CompareSource if self.stops || self.is_of_a_whole_slot() => {
+                Step::Done(Outcome::WriteFailed(error))
+            }
+            // The thing is a body whose writing was cut, or an index, without which a slot
+            // boots as well. It is left behind, because otherwise no record could ever be
+            // written again.
+            Phase::MoveRead | Phase::CompareSource => {
+                if let Some(live) = self.current_live() {
+                    self.forget(live);
+                }
+                // The move starts again, because the place of this thing goes to others.
+                self.tried &= !(1 << self.block);
+                Step::Io(self.move_on(layout))
+            }
+            Phase::EndErase | Phase::EndFlush | Phase::EndCheck => {
+                Step::Done(Outcome::WriteFailed(error))
+            }
+            _ => self.move_failed(layout, error),
+        }
+    }
+
+    /// The new block is erased: the cell of the record comes first.
+    fn move_record(
+        &mut self,
+        layout: &Layout<'_>,
+        buffer: &mut [u8],
+        record: &Record,
+    ) -> Step<Outcome> {
+        (self.live, self.done) = (0, 0);
+        self.to = directory_cells(layout);
+        if self.without_record {
+            return self.move_next(layout, buffer);
+        }
+        let len = cells_of(layout, record.len() as u64);
+        self.phase = Phase::RecordCell;
+        let generation = self.new_generation;
+        let live = Live { extent: Extent { at: self.to, len }, ..NO_ENTRY };
+        Step::Io(self.write_cell(layout, buffer, 0, live, generation))
+    }
+
+    /// The cell of the record is written: its body follows.
+    fn move_record_body(
+        &mut self,
+        layout: &Layout<'_>,
+        buffer: &mut [u8],
+        record: &Record,
+    ) -> Step<Outcome> {
+        let copy = &mut buffer[self.at..self.at + record::LEN_MAX];
+        let Ok(len) = record.emit(copy) else {
+            return Step::Done(Outcome::WriteFailed(DeviceError::OutOfRange));
+        };
+        let extent = Extent { at: self.to, len: cells_of(layout, len as u64) };
+        let region = body_of(layout, self.block, extent);
+        self.to += extent.len;
+        self.phase = Phase::RecordBody;
+        let geometry = layout.geometry(region.device);
+        Step::Io(Io::write_padded(geometry, region, buffer, self.at, len))
+    }
+
+    /// A piece of a live thing was read: it is written to the new block.
+    fn move_read(&mut self, layout: &Layout<'_>, buffer: &mut [u8]) -> Step<Outcome> {
+        self.again = false;
+        let Some(live) = self.current_live() else { return self.move_next(layout, buffer) };
+        let region = self.target(layout, live);
+        self.phase = Phase::MoveWrite;
+        let (geometry, len) = (layout.geometry(region.device), region.len as usize);
+        Step::Io(Io::write_padded(geometry, region, buffer, self.at, len))
+    }
+
+    /// A piece was written: the next one follows.
+    fn move_written(&mut self, layout: &Layout<'_>, buffer: &mut [u8]) -> Step<Outcome> {
+        if let Some(live) = self.current_live() {
+            self.done += self.piece(layout, live).len;
+        }
+        self.move_body(layout, buffer)
+    }
+
+    /// A piece was read from its source: its copy is read next.
+    fn compare_source(&mut self, layout: &Layout<'_>, buffer: &[u8]) -> Step<Outcome> {
+        self.again = false;
+        let Some(live) = self.current_live() else { return self.compare_next(layout) };
+        let region = self.target(layout, live);
+        self.phase = Phase::CompareTarget;
+        let len = region.len as usize;
+        // The buffer does not keep the bytes that were read, so their checksum is kept.
+        self.sum = crc32(&buffer[self.at..self.at + len]);
+        Step::Io(Io::read(layout.geometry(region.device), region, len, self.at))
+    }
+
+    /// The copy of a piece was read: it must be equal.
+    fn compare_target(&mut self, layout: &Layout<'_>, buffer: &[u8]) -> Step<Outcome> {
+        let Some(live) = self.current_live() else { return self.compare_next(layout) };
+        let piece = self.piece(layout, live);
+        let len = usize::from(piece.len) * cell_len(layout);
+        if crc32(&buffer[self.at..self.at + len]) != self.sum {
+            return self.move_failed(layout, DeviceError::NotKept);
+        }
+        self.done += piece.len;
+        self.compare_next(layout)
+    }
+
+    /// The new directory must list what was moved.
+    #[inline(never)]
+    fn check_directory(
+        &mut self,
+        layout: &Layout<'_>,
+        buffer: &mut [u8],
+        record: &Record,
+    ) -> Step<Outcome> {
+        if !self.is_moved(layout, &buffer[self.directory(layout)], Some(record)) {
+            return self.move_failed(layout, DeviceError::NotKept);
+        }
+        if self.without_record {
+            return Step::Io(self.write_header(layout, buffer, false));
+        }
+        self.phase = Phase::CheckRecord;
+        let region = self.record_region(layout, record);
+        let len = (region.len as usize).min(record::LEN_MAX);
+        Step::Io(Io::read(layout.geometry(region.device), region, len, self.at))
+    }
+
+    /// The new block must hold the record.
+    fn check_record(
+        &mut self,
+        layout: &Layout<'_>,
+        buffer: &mut [u8],
+        record: &Record,
+    ) -> Step<Outcome> {
+        let region = self.record_region(layout, record);
+        if !self.is_record(region, buffer, record) {
+            return self.move_failed(layout, DeviceError::NotKept);
+        }
+        Step::Io(self.write_header(layout, buffer, false))
+    }
+
+    /// The header must stand: it makes the new block the one that counts.
+    fn check_header(&mut self, layout: &Layout<'_>, buffer: &mut [u8]) -> Step<Outcome> {
+        let found = Self::header(layout, &buffer[self.directory(layout)]);
+        if !matches!(found, Directory::Sound { generation } if generation == self.new_generation) {
+            return self.move_failed(layout, DeviceError::NotKept);
+        }
+        self.moved(layout, buffer)
+    }
+
+    /// The old block must have no header any more.
+    fn check_end(&mut self, layout: &Layout<'_>, buffer: &[u8]) -> Step<Outcome> {
+        match Self::header(layout, &buffer[self.directory(layout)]) {
+            Directory::Sound { .. } => Step::Done(Outcome::WriteFailed(DeviceError::NotKept)),
+            Directory::State(state) => {
+                self.note(state);
+                self.end_next(layout)
+            }
+        }
+    }
+
+    fn flush_to(&mut self, layout: &Layout<'_>, phase: Phase) -> Step<Outcome> {
+        self.phase = phase;
+        Step::Io(Io::Flush { device: layout.place(self.block).device })
+    }
+
+    /// Where the buffer holds a directory that was read.
+    fn directory(&self, layout: &Layout<'_>) -> Range<usize> {
+        self.at..self.at + directory_len(layout)
     }
 
     /// Whether the thing that is moved is the head of a slot that is complete.

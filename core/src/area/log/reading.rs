@@ -1,8 +1,8 @@
 //! Reads the directories, and finds the entries in them.
 
 use super::sizes::{
-    block_cells, block_len, body_of, bytes_of, cell_at, cell_len, cells, cells_of, directory_len,
-    erased_value, header_len,
+    block_cells, block_len, body_of, bytes_of, cell_at, cell_len, cells, cells_of, directory_cells,
+    directory_len, erased_value, header_len,
 };
 use super::table::{EMPTY, Extent};
 use super::{Directory, Log, Outcome, Phase, Piece};
@@ -62,7 +62,7 @@ impl Log {
             at += 1;
         }
         let record = u32::from(cells_of(layout, record::LEN_MAX as u64));
-        let directory = u32::from(cells_of(layout, directory_len(layout) as u64));
+        let directory = u32::from(directory_cells(layout));
         let needed = directory + record + bodies;
         if needed > block_cells(layout).into() || entries > cells(layout) {
             let cell = cell_len(layout) as u64;
@@ -211,7 +211,7 @@ impl Log {
         (self.active, self.generation) = (Some(self.block), generation);
         self.table = EMPTY;
         self.cell = 0;
-        self.free = cells_of(layout, directory_len(layout) as u64);
+        self.free = directory_cells(layout);
         true
     }
 
@@ -230,7 +230,7 @@ impl Log {
                 let extent = Extent { at, len: cell.cells.min(u16::MAX.into()) as u16 };
                 let end = at.saturating_add(extent.len);
                 // A body that is not behind the directory is forged: the body is not read.
-                let first = cells_of(layout, directory_len(layout) as u64);
+                let first = directory_cells(layout);
                 let is_whole = cell.offset as usize & (cell_len(layout) - 1) == 0;
                 let is_inside = at >= first && end <= block_cells(layout) && is_whole;
                 let is_record = cell.kind == EntryKind::Record;

@@ -85,3 +85,8 @@ pub(super) fn body_of(layout: &Layout<'_>, block: u8, extent: Extent) -> Region 
     let cell = cell_len(layout);
     bytes_of(layout, block, usize::from(extent.at) * cell, usize::from(extent.len) * cell)
 }
+
+/// Cells that the directory takes, at the start of a block.
+pub(super) fn directory_cells(layout: &Layout<'_>) -> u16 {
+    cells_of(layout, directory_len(layout) as u64)
+}
