@@ -42,19 +42,15 @@ impl DeviceArgs {
 
     /// What the core calls it.
     pub fn device<'a>(&self, roots: &'a Roots) -> Device<'a> {
-        Device {
-            trust: roots.trust(),
-            product: roots.product_id(),
-            class: self.class_id(),
-            revision: self.revision,
-            architecture: self.arch.unwrap_or(Architecture::Any),
-        }
+        Device::new(roots.trust(), roots.product_id(), self.class_id())
+            .with_revision(self.revision)
+            .with_architecture(self.arch.unwrap_or(Architecture::Any))
     }
 
     /// As [`device`](Self::device), for the machine that this runs on.
     pub fn this_device<'a>(&self, roots: &'a Roots) -> Device<'a> {
         let architecture = self.arch.unwrap_or_else(of_this_machine);
-        Device { architecture, ..self.device(roots) }
+        self.device(roots).with_architecture(architecture)
     }
 
     /// The names that were typed, or stand in the roots: of product and class.

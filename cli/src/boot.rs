@@ -88,15 +88,10 @@ struct PowerOnArgs {
 
 impl PowerOnArgs {
     fn config<'a>(&self, roots: &'a Roots, layout: Layout<'a>, nonce: u64) -> BootConfig<'a> {
-        BootConfig {
-            device: self.device.device(roots),
-            layout,
-            tries: self.tries,
-            nonce,
-            has_store: false,
-            check_late: self.check_late,
-            watchdog_reset: self.watchdog_reset,
-        }
+        BootConfig::new(self.device.device(roots), layout, nonce)
+            .with_tries(self.tries)
+            .with_check_late(self.check_late)
+            .with_watchdog_reset(self.watchdog_reset)
     }
 }
 

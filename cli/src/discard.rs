@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use stillboot::operate::{Operate, Request};
+use stillboot::request::{Perform, Request};
 use stillboot_linux::disk::Disk;
 
 use crate::args::LockArgs;
@@ -63,7 +63,7 @@ pub fn discard(args: &DiscardArgs, out: &Output) -> Result<(), Failure> {
     let layout = plan.layout(&slots)?;
     let body = record::read(&layout, devices)?.record.body;
     args.live.check(&args.disk.at.disk, &body)?;
-    let mut machine = Operate::new(&layout, Request::Discard(args.version));
+    let mut machine = Perform::new(&layout, Request::Discard(args.version));
     operate::run(&mut machine, &layout, devices)?;
     out.line("the boot record is discarded: the next power-on rebuilds it from the slots");
     out.line(format_args!("lost: {}", LOST.join(", ")));

@@ -8,8 +8,8 @@ use stillboot::device::DeviceError;
 use stillboot::format::{Fault, FormatError, SlotState};
 use stillboot::install::{InstallError, Nothing, Refusal, Wait};
 use stillboot::layout::LayoutError;
-use stillboot::operate::OperateError;
 use stillboot::record::{ConfirmRefusal, RecordStatus};
+use stillboot::request::RequestError;
 use stillboot::verify::{SignatureError, TrustError};
 use stillboot_linux::OpenError;
 use stillboot_linux::disk::DiskError;
@@ -329,21 +329,21 @@ pub const OTHER_DISK: &str = "if it is on another disk, give that as a second --
 pub const UNKNOWN_BOOT: &str = "the boot record does not know of the boot that the proof is of: its \
                                 newest copy may be lost; restart, and confirm then";
 
-impl From<OperateError> for Failure {
-    fn from(error: OperateError) -> Self {
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
         let (exit, kind) = match &error {
-            OperateError::Confirm(_) => (Exit::Refused, "confirm"),
-            OperateError::Operator(_) => (Exit::Refused, "operator"),
-            OperateError::NoSuchSlot(_) => (Exit::Refused, "no-such-slot"),
-            OperateError::NoRecord(RecordStatus::Newer) => (Exit::Refused, "newer-record"),
-            OperateError::NoRecord(RecordStatus::Factory) => (Exit::Deferred, "no-record"),
-            OperateError::NoRecord(_) => (Exit::Deferred, "record-lost"),
-            OperateError::OtherVersion { .. } => (Exit::Refused, "other-version"),
-            OperateError::Device(_) => (Exit::Failed, "device"),
-            OperateError::Record(_) => (Exit::Failed, "record"),
+            RequestError::Confirm(_) => (Exit::Refused, "confirm"),
+            RequestError::Operator(_) => (Exit::Refused, "operator"),
+            RequestError::NoSuchSlot(_) => (Exit::Refused, "no-such-slot"),
+            RequestError::NoRecord(RecordStatus::Newer) => (Exit::Refused, "newer-record"),
+            RequestError::NoRecord(RecordStatus::Factory) => (Exit::Deferred, "no-record"),
+            RequestError::NoRecord(_) => (Exit::Deferred, "record-lost"),
+            RequestError::OtherVersion { .. } => (Exit::Refused, "other-version"),
+            RequestError::Device(_) => (Exit::Failed, "device"),
+            RequestError::Record(_) => (Exit::Failed, "record"),
             _ => (Exit::Failed, "bug"),
         };
-        if let OperateError::Confirm(ConfirmRefusal::NotOnTrial(CALLED_OFF)) = error {
+        if let RequestError::Confirm(ConfirmRefusal::NotOnTrial(CALLED_OFF)) = error {
             return Self::new(
                 exit,
                 kind,
@@ -352,7 +352,7 @@ impl From<OperateError> for Failure {
                  off may be installed again",
             );
         }
-        if let OperateError::Confirm(ConfirmRefusal::NotOnTrial(
+        if let RequestError::Confirm(ConfirmRefusal::NotOnTrial(
             SlotState::Ready { .. } | SlotState::Writing,
         )) = error
         {
@@ -361,7 +361,7 @@ impl From<OperateError> for Failure {
         let failure = Self::new(exit, kind, error);
         match exit {
             Exit::Refused
-                if matches!(error, OperateError::Confirm(ConfirmRefusal::OtherAttempt)) =>
+                if matches!(error, RequestError::Confirm(ConfirmRefusal::OtherAttempt)) =>
             {
                 failure.also(format_args!(
                     "give the proof of the boot that runs now; if it is that, {UNKNOWN_BOOT}"
@@ -446,7 +446,7 @@ mod tests {
             ConfirmRefusal::NotOnTrial(SlotState::Writing),
             ConfirmRefusal::OtherAttempt,
         ] {
-            let failure = Failure::from(OperateError::Confirm(refusal));
+            let failure = Failure::from(RequestError::Confirm(refusal));
             let text = failure.message;
             for part in ["does not know of the boot", "newest copy may be lost", "restart"] {
                 assert!(text.contains(part), "{text}");
@@ -480,7 +480,7 @@ mod tests {
     #[test]
     fn a_slot_is_named_in_the_words_of_status() {
         let refusal = ConfirmRefusal::NotOnTrial(SlotState::Ready { tries: 3 });
-        let failure = Failure::from(OperateError::Confirm(refusal));
+        let failure = Failure::from(RequestError::Confirm(refusal));
         assert!(failure.message.contains("but ready, tries left: 3"), "{}", failure.message);
     }
 }

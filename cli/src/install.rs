@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 use stillboot::boot::Boot;
+use stillboot::check;
 use stillboot::driver::{self, InstallHost, NoStore};
 use stillboot::format::notes::SeenNumber;
 use stillboot::format::{Digest, Slot, SlotKind, SlotState};
@@ -13,7 +14,7 @@ use stillboot::install::{
     Refusal, Reuse, Running, Update, Wait,
 };
 use stillboot::layout::{Layout, LayoutError};
-use stillboot::operate::{Operate, Request};
+use stillboot::request::{Perform, Request};
 use stillboot::verify::{Device, SoftSha256};
 use stillboot_linux::FileDevice;
 use stillboot_linux::disk::{self, Disk};
@@ -67,18 +68,7 @@ impl UpdateArgs {
         } else {
             Running::Proof(read_proof(self.proof.as_deref())?)
         };
-        Ok(InstallConfig {
-            device,
-            layout,
-            running,
-            target: self.slot,
-            tries: 1,
-            has_store: false,
-            reuse: Reuse::default(),
-            repair: false,
-            allow_new_epoch: false,
-            resume_only: false,
-        })
+        Ok(InstallConfig::new(device, layout, running).with_target(self.slot).with_tries(1))
     }
 
     /// The kind of slot that the bundle has to be for.
@@ -233,13 +223,14 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
         let body = record::read(&plan.layout(&slots)?, devices)?.record.body;
         args.live.check(&update.disk.disk, &body)?;
     }
-    let config = InstallConfig {
-        tries: args.tries,
-        reuse: Reuse { target: args.reuse, running: args.reuse },
-        repair: args.repair,
-        allow_new_epoch: args.allow_new_epoch,
-        resume_only,
-        ..update.config(device, plan.layout(&slots)?)?
+    let config = {
+        let mut changed = update.config(device, plan.layout(&slots)?)?;
+        changed.tries = args.tries;
+        changed.reuse = Reuse { target: args.reuse, running: args.reuse };
+        changed.repair = args.repair;
+        changed.allow_new_epoch = args.allow_new_epoch;
+        changed.resume_only = resume_only;
+        changed
     };
     verify_first(args, &device, &names, &mut bundle, out)?;
     let judge = Judge { spared: spare_rolled_back(&config, devices), ..judge };
@@ -305,9 +296,9 @@ fn verify_first(
 /// Loaders have no clock: failures since the last call get a time now, for the back-off.
 fn note_time(layout: &Layout<'_>, devices: &mut [FileDevice], buffer: &mut [u8]) {
     if let Some(now) = time::now() {
-        let mut note = Operate::new(layout, Request::NoteTime(now));
+        let mut note = Perform::new(layout, Request::NoteTime(now));
         // Without a record there is nothing to note, and the installation says what is wrong.
-        let _ = driver::operate(&mut note, &mut disk::lent(devices), buffer);
+        let _ = driver::perform(&mut note, &mut disk::lent(devices), buffer);
     }
 }
 
@@ -413,7 +404,7 @@ fn note_statements(
     out: &Output,
 ) {
     for seen in went_by {
-        let mut note = Operate::new(layout, Request::NoteStatement(*seen));
+        let mut note = Perform::new(layout, Request::NoteStatement(*seen));
         if let Err(failure) = operate::run(&mut note, layout, devices) {
             out.warn(format_args!(
                 "{} statement number {} is not noted in the boot record: {}",
@@ -520,7 +511,6 @@ fn begun(
     })?;
     let mut buffer = vec![0; Boot::<SoftSha256>::buffer_len_min(layout)];
     let lent = &mut disk::lent(devices);
-    let head =
-        driver::verify_slot_head::<SoftSha256>(&config.device, layout, slot, lent, &mut buffer);
+    let head = check::slot_head::<SoftSha256>(&config.device, layout, slot, lent, &mut buffer);
     Some((slot, head.is_ok_and(|manifest| manifest.digest() == digest)))
 }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::json;
 use stillboot::format::keyset::{self, KEYS_MAX};
-use stillboot::format::{Architecture, Envelope, Key, KeyKind, KeyRole, Keyset, PayloadType, Rule};
+use stillboot::format::{Envelope, Key, KeyKind, KeyRole, Keyset, PayloadType, Rule};
 use stillboot::verify::{Device, RootKey, SoftSha256, verify_keyset};
 use stillboot_release::bundle::sign_keyset;
 use stillboot_release::keys::{Roots, Signer, read_public};
@@ -470,13 +470,7 @@ fn trusted(roots: &Roots, envelope: &Envelope<'_>, path: &Path) -> Result<(), Fa
 
 /// A device of the product, for what does not depend on its class.
 pub fn any_device(roots: &Roots) -> Device<'_> {
-    Device {
-        trust: roots.trust(),
-        product: roots.product_id(),
-        class: [0; 16],
-        revision: 0,
-        architecture: Architecture::Any,
-    }
+    Device::new(roots.trust(), roots.product_id(), [0; 16])
 }
 
 /// A file that holds a keyset and nothing else. Nothing is verified here.

@@ -7,8 +7,8 @@ use serde_json::json;
 use stillboot::driver;
 use stillboot::format::{BootProof, Digest, Hold, Slot};
 use stillboot::layout::Layout;
-use stillboot::operate::{Answer, Operate, OperateError, Request};
 use stillboot::record::{ConfirmRefusal, RecordStatus};
+use stillboot::request::{Answer, Perform, Request, RequestError};
 use stillboot_boot_support::report;
 use stillboot_linux::FileDevice;
 use stillboot_linux::disk::{self, Disk};
@@ -295,13 +295,13 @@ fn request_by(
     let slots = plan.slots();
     let layout = plan.layout(&slots)?;
     if let Some(proof) = proof {
-        let mut machine = Operate::new(&layout, Request::Read);
+        let mut machine = Perform::new(&layout, Request::Read);
         run(&mut machine, &layout, devices)?;
         // A proof of another disk would name the wrong slot to leave.
         if matches!(machine.copies().0, RecordStatus::Current { .. })
             && machine.record().body.slot(proof.slot).digest != proof.digest
         {
-            return Err(OperateError::Confirm(ConfirmRefusal::OtherManifest).into());
+            return Err(RequestError::Confirm(ConfirmRefusal::OtherManifest).into());
         }
     }
     carry_out(devices, &layout, request, out, say)
@@ -315,7 +315,7 @@ pub fn carry_out(
     out: &Output,
     say: impl FnOnce(Answer) -> String,
 ) -> Result<(), Failure> {
-    let mut machine = Operate::new(layout, request);
+    let mut machine = Perform::new(layout, request);
     let answer = run(&mut machine, layout, devices)?;
     // A service that confirms at every start succeeds if the slot is good already.
     let is_confirmation = matches!(request, Request::MarkGood(_));
@@ -334,7 +334,7 @@ pub fn carry_out(
         && answer == Answer::Done
         && let Some(now) = time::now()
     {
-        let mut note = Operate::new(layout, Request::NoteTime(now));
+        let mut note = Perform::new(layout, Request::NoteTime(now));
         match run(&mut note, layout, devices) {
             Ok(_) => machine = note,
             Err(failure) => out.warn(format_args!(
@@ -361,31 +361,31 @@ pub fn carry_out(
 
 /// Runs a request to its end.
 pub fn run(
-    machine: &mut Operate<'_>,
+    machine: &mut Perform<'_>,
     layout: &Layout<'_>,
     devices: &mut [FileDevice],
 ) -> Result<Answer, Failure> {
-    let mut buffer = vec![0; Operate::buffer_len_min(layout)];
-    let result = driver::operate(machine, &mut disk::lent(devices), &mut buffer);
+    let mut buffer = vec![0; Perform::buffer_len_min(layout)];
+    let result = driver::perform(machine, &mut disk::lent(devices), &mut buffer);
     result.map_err(|error| {
         // The core does not tell the two cases apart, and its message promises a new record.
-        if let OperateError::NoRecord(RecordStatus::Lost) = error
+        if let RequestError::NoRecord(RecordStatus::Lost) = error
             && let Some(dead) = record::all_dead_on(layout, devices)
         {
             let failure = Failure::from(error);
             return Failure { message: dead, ..failure };
         }
         let mut failure = Failure::from(error);
-        if let (OperateError::Device(_) | OperateError::Record(_), Some((path, error))) =
+        if let (RequestError::Device(_) | RequestError::Record(_), Some((path, error))) =
             (error, disk::last_error(devices))
         {
             failure = failure.also(format_args!("{}: {error}", path.display()));
         }
         // The record lacks what the last power-on could not write.
         let trouble = match error {
-            OperateError::Record(_) => record::trouble_on(layout, devices)
+            RequestError::Record(_) => record::trouble_on(layout, devices)
                 .or_else(|| record::not_written_on(layout, devices)),
-            OperateError::Confirm(_) | OperateError::NoRecord(_) => {
+            RequestError::Confirm(_) | RequestError::NoRecord(_) => {
                 record::trouble_on(layout, devices)
             }
             _ => None,

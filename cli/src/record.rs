@@ -6,8 +6,8 @@ use std::time::Duration;
 use stillboot::driver;
 use stillboot::format::Record;
 use stillboot::layout::Layout;
-use stillboot::operate::{Operate, Request};
 use stillboot::record::{CopyState, RecordStatus};
+use stillboot::request::{Perform, Request};
 use stillboot_linux::FileDevice;
 use stillboot_linux::disk;
 
@@ -222,9 +222,9 @@ pub fn trouble_on(layout: &Layout<'_>, devices: &mut [FileDevice]) -> Option<Str
 }
 
 fn once(layout: &Layout<'_>, devices: &mut [FileDevice]) -> Result<Read, Failure> {
-    let mut machine = Operate::new(layout, Request::Read);
-    let mut buffer = vec![0; Operate::buffer_len_min(layout)];
-    if let Err(error) = driver::operate(&mut machine, &mut disk::lent(devices), &mut buffer) {
+    let mut machine = Perform::new(layout, Request::Read);
+    let mut buffer = vec![0; Perform::buffer_len_min(layout)];
+    if let Err(error) = driver::perform(&mut machine, &mut disk::lent(devices), &mut buffer) {
         let failure = Failure::from(error);
         return Err(match disk::last_error(devices) {
             Some((path, error)) => failure.also(format_args!("{}: {error}", path.display())),

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 use stillboot::boot::Reason;
-use stillboot::driver;
+use stillboot::check;
 use stillboot::format::{Slot, SlotState};
 use stillboot::layout::Layout;
 use stillboot::record::RecordStatus;
@@ -70,7 +70,7 @@ pub fn scrub(args: &ScrubArgs, out: &Output) -> Result<(), Failure> {
         }
         let total = total.unwrap_or(0);
         let mut progress = Progress::new(out, format!("checking slot {slot}"), total);
-        let result = driver::scrub::<SoftSha256>(
+        let result = check::slot::<SoftSha256>(
             &device,
             &layout,
             slot,
@@ -174,7 +174,6 @@ fn length(
     buffer: &mut [u8],
 ) -> Option<u64> {
     let mut lent = disk::lent(devices);
-    let manifest =
-        driver::verify_slot_head::<SoftSha256>(device, layout, slot, &mut lent, buffer).ok()?;
+    let manifest = check::slot_head::<SoftSha256>(device, layout, slot, &mut lent, buffer).ok()?;
     Some(manifest.components_of(slot).map(|(_, component)| component.length).sum())
 }

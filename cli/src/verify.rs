@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use stillboot::driver::{self, Source as _, SourceError};
+use stillboot::check;
+use stillboot::driver::{Source as _, SourceError};
 use stillboot::format::envelope::HEADER_LEN;
 use stillboot::format::{Architecture, Envelope, FormatError, Id, Manifest, PayloadType, SlotKind};
 use stillboot::install::InstallError;
@@ -53,13 +54,13 @@ pub struct VerifyArgs {
 /// Verifies a bundle.
 pub fn verify(args: &VerifyArgs, out: &Output) -> Result<(), Failure> {
     let roots = Roots::read(&args.roots)?;
-    let device = Device {
-        trust: roots.trust(),
-        product: roots.product_id(),
-        class: args.class.as_deref().map_or([0; 16], id_of),
-        revision: args.revision,
-        architecture: args.arch,
-    };
+    let device = Device::new(
+        roots.trust(),
+        roots.product_id(),
+        args.class.as_deref().map_or([0; 16], id_of),
+    )
+    .with_revision(args.revision)
+    .with_architecture(args.arch);
     let kind = if args.recovery { SlotKind::Recovery } else { SlotKind::Update };
     let mut bundle = Bundle::open(&args.bundle, "verify")?;
     if bundle.is_loader_release()? {
@@ -242,7 +243,7 @@ pub fn whole(
 ) -> Result<Verified<Manifest>, Failure> {
     let mut buffer = vec![0; BUFFER_LEN];
     let mut progress = Progress::new(out, "verifying", bundle.len().unwrap_or(0));
-    let result = driver::verify_bundle::<SoftSha256>(
+    let result = check::bundle::<SoftSha256>(
         device,
         kind,
         bundle,

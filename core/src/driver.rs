@@ -3,23 +3,13 @@
 //! No decision is made here. Each function is the loop "step, do, step" for blocking devices. A
 //! caller with other devices writes the same loop around the same machines.
 
-use crate::area::{Area, Outcome};
 use crate::boot::{self, Boot};
 use crate::device::{BlockDevice, DeviceError};
-use crate::format::{
-    Envelope, Floor, FormatError, Manifest, Record, Role, Slot, SlotKind, envelope,
-};
-use crate::install::{
-    self, Install, InstallError, Installed, Permission, Progress, Refusal, Update,
-};
-use crate::io::{Io, IoResult, Step};
-use crate::layout::{Layout, LayoutError};
-use crate::operate::{self, Answer, Operate, OperateError};
-use crate::units::round_down;
-use crate::verify::{
-    Device, HeadReader, IndexFold, Progress as HeadProgress, Sha256, TrustError, Verified,
-    check_class, verify_head,
-};
+use crate::format::{Floor, Role, SlotKind};
+use crate::install::{self, Install, InstallError, Installed, Permission, Progress, Update};
+use crate::io::{Io, IoResult};
+use crate::request::{self, Answer, Perform, RequestError};
+use crate::verify::Sha256;
 
 /// Keeps the floor where the disk cannot reach it: a firmware variable, a TPM, RPMB, fuses.
 pub trait RollbackStore {
@@ -48,6 +38,14 @@ pub trait RollbackStore {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct StoreError;
+
+impl core::fmt::Display for StoreError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("the store of the security floor failed")
+    }
+}
+
+impl core::error::Error for StoreError {}
 
 /// For devices without a store: the floor is kept in the boot record alone.
 #[derive(Clone, Copy, Debug)]
@@ -179,6 +177,14 @@ pub trait Source {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct SourceError;
 
+impl core::fmt::Display for SourceError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("the source of the bundle failed")
+    }
+}
+
+impl core::error::Error for SourceError {}
+
 /// Any `embedded_io` reader as a [`Source`]. Skipped bytes are read and discarded.
 #[derive(Debug)]
 pub struct Stream<R>(pub R);
@@ -205,7 +211,7 @@ impl<R: embedded_io::Read> Source for Stream<R> {
 }
 
 /// Fills `into` from `source`; returns how many bytes came before the stream ended.
-fn fill(source: &mut dyn Source, into: &mut [u8]) -> Result<usize, SourceError> {
+pub(crate) fn fill(source: &mut dyn Source, into: &mut [u8]) -> Result<usize, SourceError> {
     let mut filled = 0;
     while filled < into.len() {
         let left = into.len() - filled;
@@ -222,7 +228,7 @@ fn fill(source: &mut dyn Source, into: &mut [u8]) -> Result<usize, SourceError> 
 pub trait InstallHost {
     /// Whether an update may be installed now. Asked once, before anything is written. The host
     /// keeps the reason.
-    fn judge(&mut self, offer: &Update<'_>) -> Permission;
+    fn judge(&mut self, update: &Update<'_>) -> Permission;
 
     /// Called after every step, to show how far the installation has come.
     fn progress(&mut self, progress: Progress) {
@@ -275,8 +281,8 @@ pub fn install<H: Sha256>(
                 Ok(()) => Event::Done,
                 Err(StoreError) => Event::StoreFailed,
             },
-            Action::Judge => match machine.offer(buffer) {
-                Some(offer) => Event::Judged(host.judge(&offer)),
+            Action::Judge => match machine.update(buffer) {
+                Some(update) => Event::Judged(host.judge(&update)),
                 None => Event::SourceFailed,
             },
             Action::Finish(installed) => return Ok(installed),
@@ -288,206 +294,18 @@ pub fn install<H: Sha256>(
 /// Runs `machine` to its end: carries out a request of the running system or its operator.
 ///
 /// # Errors
-/// [`OperateError`]. The record is then unchanged, or already has the change that was asked for.
-pub fn operate(
-    machine: &mut Operate<'_>,
+/// [`RequestError`]. The record is then unchanged, or already has the change that was asked for.
+pub fn perform(
+    machine: &mut Perform<'_>,
     devices: &mut [&mut dyn BlockDevice],
     buffer: &mut [u8],
-) -> Result<Answer, OperateError> {
+) -> Result<Answer, RequestError> {
     let mut result = Ok(());
     loop {
         match machine.step(result, buffer) {
-            operate::Action::Io(io) => result = carry_out(&io, devices, buffer),
-            operate::Action::Finish(answer) => return Ok(answer),
-            operate::Action::Fail(error) => return Err(error),
+            request::Action::Io(io) => result = carry_out(&io, devices, buffer),
+            request::Action::Finish(answer) => return Ok(answer),
+            request::Action::Fail(error) => return Err(error),
         }
     }
-}
-
-/// Checks a whole bundle without a device: signatures, every index, every chunk, exact length. With
-/// `plain`, checks each component's plain SHA-256 too. Devices never ask for that digest, and
-/// everything is hashed twice then.
-///
-/// `buffer` holds the head of the bundle, at most [`HEAD_LEN_MAX`](crate::verify::HEAD_LEN_MAX)
-/// bytes. A longer buffer makes this faster.
-///
-/// # Errors
-/// [`InstallError::Refused`] or [`InstallError::Source`].
-pub fn verify_bundle<H: Sha256>(
-    device: &Device<'_>,
-    kind: SlotKind,
-    source: &mut dyn Source,
-    plain: bool,
-    progress: &mut dyn FnMut(u64),
-    buffer: &mut [u8],
-) -> Result<Verified<Manifest>, InstallError> {
-    let refused = InstallError::Refused;
-    let available = buffer.len();
-    let check_room = |needed: usize| {
-        if needed <= available {
-            return Ok(());
-        }
-        Err(refused(Refusal::Layout(LayoutError::Buffer { needed, available })))
-    };
-    let mut receive = |into: &mut [u8]| match fill(source, into) {
-        Ok(len) if len == into.len() => Ok(()),
-        Ok(_) => Err(refused(Refusal::Ended)),
-        Err(SourceError) => Err(InstallError::Source),
-    };
-    let envelopes = device.trust.envelopes();
-    let mut end = 0;
-    for number in 0..envelopes {
-        let (from, body) = (end, end + envelope::HEADER_LEN);
-        check_room(body)?;
-        receive(&mut buffer[from..body])?;
-        let mut header = [0; envelope::HEADER_LEN];
-        header.copy_from_slice(&buffer[from..body]);
-        let keyset = number + 1 < envelopes;
-        let wrap = if keyset { TrustError::Keyset } else { TrustError::Manifest };
-        let len = Envelope::len_from_header(&header)
-            .map_err(|error| refused(Refusal::Trust(wrap(error))))?;
-        end = from + len;
-        check_room(end)?;
-        receive(&mut buffer[body..end])?;
-    }
-    let (manifest, _) = verify_head::<H>(device, kind, &buffer[..end])
-        .map_err(|error| refused(Refusal::Trust(error)))?;
-    let mut done = 0;
-    for (number, component) in manifest.components.iter().enumerate() {
-        let index_len = component.index_len(manifest.chunk_size);
-        for (len, is_index) in [(index_len, true), (component.length, false)] {
-            let mut fold = IndexFold::<H>::new(component.length, manifest.chunk_size);
-            let mut digest = H::new();
-            let mut left = len;
-            while left > 0 {
-                // Whole entries at a time: the buffer is cut to a multiple of 32, their length.
-                let take = left.min((buffer.len() / 32 * 32) as u64) as usize;
-                receive(&mut buffer[..take])?;
-                if is_index {
-                    fold.entries(&buffer[..take]);
-                } else {
-                    fold.bytes(&buffer[..take]);
-                    if plain {
-                        digest.update(&buffer[..take]);
-                    }
-                    done += take as u64;
-                    progress(done);
-                }
-                left -= take as u64;
-            }
-            let plain_differs = plain && !is_index && digest.finish() != component.sha256;
-            if fold.finish() != component.index_root || plain_differs {
-                return Err(refused(Refusal::Content { component: number }));
-            }
-        }
-    }
-    match fill(source, &mut buffer[..1]) {
-        Ok(0) => Ok(manifest),
-        Ok(_) => Err(refused(Refusal::Trailing)),
-        Err(SourceError) => Err(InstallError::Source),
-    }
-}
-
-/// Reads the head of a slot and verifies it, and that it is for this device and fits the layout;
-/// writes nothing. `buffer` holds at least [`Boot::buffer_len_min`] bytes.
-///
-/// # Errors
-/// The [`Reason`](boot::Reason) for which a boot would skip the slot.
-pub fn verify_slot_head<H: Sha256>(
-    device: &Device<'_>,
-    layout: &Layout<'_>,
-    slot: Slot,
-    devices: &mut [&mut dyn BlockDevice],
-    buffer: &mut [u8],
-) -> Result<Verified<Manifest>, boot::Reason> {
-    use boot::Reason;
-    let (needed, available) = (Boot::<H>::buffer_len_min(layout), buffer.len());
-    if available < needed {
-        return Err(Reason::Layout(LayoutError::Buffer { needed, available }));
-    }
-    // In a log, only the log says where the head is.
-    let mut area = Area::new(0);
-    if layout.is_log() {
-        let mut record = Record::default();
-        let mut io = area.begin_read(layout);
-        loop {
-            let result = carry_out(&io, devices, buffer);
-            match area.step_record(layout, result, buffer, &mut record) {
-                Step::Io(next) => io = next,
-                Step::Done(Outcome::WriteFailed(error)) => return Err(Reason::Device(error)),
-                Step::Done(Outcome::Read(_) | Outcome::Written) => break,
-            }
-        }
-    }
-    if !layout.has(slot) {
-        return Err(Reason::Layout(LayoutError::NoSuchSlot(slot)));
-    }
-    let short = Reason::Trust(TrustError::Manifest(FormatError::Short));
-    let region = area.head(layout, slot).ok_or(short)?;
-    let block = layout.geometry(region.device).logical_block_bytes;
-    let mut reader = HeadReader::new();
-    reader.restart(device);
-    let (mut from, mut len) = (0, 1);
-    loop {
-        let start = round_down(from as u64, block);
-        let there = (region.len - start.min(region.len)).min(round_down(available as u64, block));
-        let window = 0..there as usize;
-        if window.end < from - start as usize + len {
-            return Err(short);
-        }
-        let offset = region.offset + start;
-        let io = Io::Read { device: region.device, offset, range: window.clone() };
-        carry_out(&io, devices, buffer).map_err(Reason::Device)?;
-        let window = &buffer[window];
-        let progress = reader.take::<H>(device, slot.kind(), window, start as usize);
-        match progress.map_err(Reason::Trust)? {
-            HeadProgress::More { from: next, len: needed } => (from, len) = (next, needed),
-            HeadProgress::Done { payload, .. } => {
-                let mut manifest = None;
-                reader.manifest(device, window, payload, &mut manifest).map_err(Reason::Trust)?;
-                let manifest = manifest.ok_or(short)?;
-                check_class(device, &manifest).map_err(Reason::Class)?;
-                layout.check_fit(slot, &manifest).map_err(Reason::Layout)?;
-                return Ok(manifest);
-            }
-        }
-    }
-}
-
-/// Reads a slot in full and checks it against its manifest; writes nothing. `late` components are
-/// checked too.
-///
-/// # Errors
-/// The [`Reason`](boot::Reason) for which a boot would skip the slot.
-pub fn scrub<H: Sha256>(
-    device: &Device<'_>,
-    layout: &Layout<'_>,
-    slot: Slot,
-    devices: &mut [&mut dyn BlockDevice],
-    progress: &mut dyn FnMut(u64),
-    buffer: &mut [u8],
-) -> Result<Verified<Manifest>, boot::Reason> {
-    use boot::Reason;
-    let manifest = verify_slot_head::<H>(device, layout, slot, devices, buffer)?;
-    let most = (buffer.len() / layout.unit() * layout.unit()) as u64;
-    let mut done = 0;
-    for (number, component) in manifest.components_of(slot) {
-        let data = layout.component(slot, &manifest, number).map_err(Reason::Layout)?;
-        let unit = u64::from(layout.geometry(data.device).logical_block_bytes);
-        let mut fold = IndexFold::<H>::new(component.length, manifest.chunk_size);
-        let (mut at, end) = (0, component.length.next_multiple_of(unit));
-        while at < end {
-            let len = (end - at).min(most) as usize;
-            let io = Io::Read { device: data.device, offset: data.offset + at, range: 0..len };
-            carry_out(&io, devices, buffer).map_err(Reason::Device)?;
-            fold.bytes(&buffer[..len]);
-            at += len as u64;
-            progress(done + at);
-        }
-        done += end;
-        if fold.finish() != component.index_root {
-            return Err(Reason::Corrupt { role: component.role });
-        }
-    }
-    Ok(manifest)
 }

@@ -13,11 +13,44 @@
 //! The first component of a region starts at its first byte, whatever the indexes' length: the
 //! address of an image that runs in place is a constant. All of it is pure arithmetic. The numbers
 //! come from a signed manifest, and every sum is checked all the same.
+//!
+//! # Example
+//!
+//! A layout that is known beforehand is checked by the compiler, and gives the lengths of buffers:
+//!
+//! ```
+//! use stillboot::boot::Boot;
+//! use stillboot::device::Geometry;
+//! use stillboot::format::Slot;
+//! use stillboot::layout::{Area, Layout, Region, SlotLayout, SlotRegion};
+//! use stillboot::verify::SoftSha256;
+//!
+//! const fn region(offset: u64, len: u64) -> Region {
+//!     Region { device: 0, offset, len }
+//! }
+//!
+//! const DISK: &[Geometry] = &[Geometry::disk(512, 0x10_0000)];
+//! const RECORD: &[Region] = &[region(0, 0x1000), region(0x1000, 0x1000), region(0x2000, 0x1000)];
+//! const A: &[SlotRegion] = &[SlotRegion { region: region(0x1_0000, 0x7_0000), roles: &[] }];
+//! const B: &[SlotRegion] = &[SlotRegion { region: region(0x8_0000, 0x7_0000), roles: &[] }];
+//! const SLOTS: &[SlotLayout<'_>] = &[
+//!     SlotLayout::new(Slot::A, A).with_head(region(0x3000, 0x3000)),
+//!     SlotLayout::new(Slot::B, B).with_head(region(0x6000, 0x3000)),
+//! ];
+//! const LAYOUT: Layout<'_> = match Layout::new(DISK, Area::Blocks(RECORD), SLOTS) {
+//!     Ok(layout) => layout,
+//!     Err(_) => panic!("the layout is unsound"),
+//! };
+//!
+//! static BUFFER: [u8; Boot::<SoftSha256>::buffer_len_min(&LAYOUT)] =
+//!     [0; Boot::<SoftSha256>::buffer_len_min(&LAYOUT)];
+//! # assert!(BUFFER.len() < 0x2000);
+//! ```
 
 use crate::device::Geometry;
 use crate::format::manifest::COMPONENTS_MAX;
 use crate::format::{Component, Manifest, Role, Slot, log, record};
-use crate::units::round_u64;
+use crate::units::{larger, round_u64};
 use crate::verify::HEAD_LEN_MAX;
 
 /// Most devices that one layout spans.
@@ -65,6 +98,7 @@ pub struct SlotRegion {
 
 /// One slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SlotLayout<'a> {
     /// Which slot.
     pub slot: Slot,
@@ -76,6 +110,28 @@ pub struct SlotLayout<'a> {
     pub index: Option<Region>,
     /// Where its components stand: 1..=4 regions.
     pub regions: &'a [SlotRegion],
+}
+
+impl<'a> SlotLayout<'a> {
+    /// A slot whose head is in a log.
+    #[must_use]
+    pub const fn new(slot: Slot, regions: &'a [SlotRegion]) -> Self {
+        Self { slot, head: None, index: None, regions }
+    }
+
+    /// A slot with a [`head`](Self::head), as [`Area::Blocks`] needs it.
+    #[must_use]
+    pub const fn with_head(mut self, head: Region) -> Self {
+        self.head = Some(head);
+        self
+    }
+
+    /// The same with a region for its [`index`](Self::index).
+    #[must_use]
+    pub const fn with_index(mut self, index: Region) -> Self {
+        self.index = Some(index);
+        self
+    }
 }
 
 /// The metadata area: where boot record and heads are, and in which shape.
@@ -98,19 +154,13 @@ pub enum Area<'a> {
     ///     Region { device: 0, offset, len }
     /// }
     ///
-    /// const FLASH: &[Geometry] = &[Geometry {
-    ///     logical_block_bytes: 1,
-    ///     write_granule_bytes: 32,
-    ///     erase_block_bytes: 0x2_0000,
-    ///     capacity_bytes: 0x20_0000,
-    ///     erased: Some(0xff),
-    /// }];
+    /// const FLASH: &[Geometry] = &[Geometry::nor(32, 0x2_0000, 0x20_0000)];
     /// const LOG: &[Region] = &[region(0x2_0000, 0x2_0000), region(0x4_0000, 0x2_0000)];
     /// const A: &[SlotRegion] = &[SlotRegion { region: region(0x6_0000, 0xc_0000), roles: &[] }];
     /// const B: &[SlotRegion] = &[SlotRegion { region: region(0x12_0000, 0xc_0000), roles: &[] }];
     /// const SLOTS: &[SlotLayout<'_>] = &[
-    ///     SlotLayout { slot: Slot::A, head: None, index: None, regions: A },
-    ///     SlotLayout { slot: Slot::B, head: None, index: None, regions: B },
+    ///     SlotLayout::new(Slot::A, A),
+    ///     SlotLayout::new(Slot::B, B),
     /// ];
     ///
     /// // Heads with one root, one release key and one component have 576 bytes.
@@ -541,17 +591,26 @@ impl<'a> Layout<'a> {
 
     /// Longest head that every slot has room for, in bytes.
     #[must_use]
-    pub fn head_len_max(&self) -> usize {
-        let most = match self.area {
+    pub const fn head_len_max(&self) -> usize {
+        let mut most = HEAD_LEN_MAX as u64;
+        match self.area {
             Area::Blocks(_) => {
-                let trust = |slot: &SlotLayout<'_>| self.part(slot.slot, Part::Trust);
-                let lens = self.slots.iter().filter_map(|slot| trust(slot).ok());
-                lens.map(|region| region.len).min().unwrap_or(0)
+                let mut at = 0;
+                while at < self.slots.len() {
+                    if let Some(head) = self.slots[at].head {
+                        // `new` has seen that there are three blocks.
+                        let len = head.len - 2 * self.round_up(head.device, 1);
+                        most = if len < most { len } else { most };
+                    }
+                    at += 1;
+                }
             }
             #[cfg(feature = "log")]
-            Area::Log { head_len_max, .. } => head_len_max.into(),
-        };
-        most.min(HEAD_LEN_MAX as u64) as usize
+            Area::Log { head_len_max, .. } => {
+                most = if (head_len_max as u64) < most { head_len_max as u64 } else { most };
+            }
+        }
+        most as usize
     }
 
     /// Where component `number` of `manifest` stands in `slot`: whole erase blocks.
@@ -673,9 +732,13 @@ impl<'a> Layout<'a> {
     /// Largest unit of reading and writing of all devices, in bytes. Every transfer is rounded up
     /// to it.
     #[must_use]
-    pub fn unit(&self) -> usize {
-        let units = self.geometries.iter().map(|geometry| geometry.write_granule_bytes);
-        units.max().unwrap_or(1) as usize
+    pub const fn unit(&self) -> usize {
+        let (mut at, mut unit) = (0, 1);
+        while at < self.geometries.len() {
+            unit = larger(unit, self.geometries[at].write_granule_bytes as usize);
+            at += 1;
+        }
+        unit
     }
 }
 

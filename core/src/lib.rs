@@ -8,22 +8,42 @@
 //!
 //! # The map
 //!
-//! Bytes become values, values become proofs, proofs lead to a decision, a decision to actions; the
-//! arrow goes one way, and modules stand in its order:
+//! Bytes become values, values become proofs, proofs lead to a decision, and a decision to actions.
+//! A module uses only those above it:
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`mod@format`] | bytes to values and back |
-//! | [`verify`] | digests, signatures, and [`Verified`](verify::Verified), the token that says both held |
-//! | [`layout`] | where everything stands on the devices |
-//! | [`record`] | which copy of the boot record is true, and how it changes |
-//! | [`select`] | in which order slots are tried |
-//! | [`boot`] | the machine of one power-on |
-//! | [`install`] | the machine of one update |
-//! | [`operate`] | the machine of one request: confirm, mark bad, roll back, hold |
-//! | [`io`] | what the machines ask for instead of doing it |
-//! | [`device`] | what a block device must do, and may do when the power fails |
-//! | [`driver`] | the only I/O: carries out what the machines ask for |
+//! | [`mod@format`] | turns bytes into values and back |
+//! | [`verify`] | checks digests and signatures, and makes [`Verified`](verify::Verified), the token that says both held |
+//! | [`device`] | states what a block device must do, and may do when the power fails |
+//! | [`layout`] | says where each part stands on the devices |
+//! | [`io`] | names what the machines ask for instead of doing it |
+//! | [`record`] | decides which copy of the boot record is authoritative, and holds every way it changes |
+//! | [`select`] | puts the slots in the order in which they are tried |
+//! | [`boot`] | is the machine of one power-on |
+//! | [`install`] | is the machine of one update |
+//! | [`request`] | is the machine of one request: confirm, mark bad, roll back, hold |
+//! | [`driver`] | carries out what the machines ask for: the only I/O |
+//! | [`check`] | checks whole bundles and whole slots, with the driver's I/O |
+//!
+//! # Features
+//!
+//! Features add API and change no behaviour.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `keysets` (default) | [`Trust::Roots`](verify::Trust): keys come from keysets that roots sign. Without it a build trusts one key, which signs everything: the smallest case. |
+//! | `log` | `layout::Area::Log`: the metadata area as an append-only log, for flash with large erase blocks |
+//! | `embedded-storage` | `device::NorDevice`: any `NorFlash` of [embedded-storage](https://docs.rs/embedded-storage) as a block device |
+//! | `defmt` | `defmt::Format` on errors, reports and all values that a loader logs |
+//! | `serde` | `serde` on the values of the formats, for tools |
+//!
+//! # Types of other crates
+//!
+//! Lists and texts of bounded length are the `Vec` and `String` of [`heapless`], which is public
+//! here and exported again. A new major version of it is a new major version of this crate. So it is
+//! with the traits of `embedded-io` and `embedded-storage` that are taken, and with `defmt` and
+//! `serde` behind their features. `sha2`, `ed25519-compact` and `crc` are used inside only.
 //!
 //! # Linking it
 //!
@@ -55,24 +75,15 @@
 //!     let image_a = [SlotRegion { region: region(0x1_0000, 0x7_0000), roles: &[] }];
 //!     let image_b = [SlotRegion { region: region(0x8_0000, 0x7_0000), roles: &[] }];
 //!     let slots = [
-//!         SlotLayout { slot: Slot::A, head: Some(head_a), index: None, regions: &image_a },
-//!         SlotLayout { slot: Slot::B, head: Some(head_b), index: None, regions: &image_b },
+//!         SlotLayout::new(Slot::A, &image_a).with_head(head_a),
+//!         SlotLayout::new(Slot::B, &image_b).with_head(head_b),
 //!     ];
-//!     let config = BootConfig {
-//!         device: Device {
-//!             trust: Trust::Roots { keys: ROOTS, rule: Rule::ed25519(1) },
-//!             product: *b"example gateway\0",
-//!             class: *b"gateway model 1\0",
-//!             revision: 1,
-//!             architecture: Architecture::Thumbv7em,
-//!         },
-//!         layout: Layout::new(&geometries, Area::Blocks(&record), &slots)?,
-//!         tries: 3,
-//!         nonce,
-//!         has_store: true,
-//!         check_late: false,
-//!         watchdog_reset: false,
-//!     };
+//!     let trust = Trust::Roots { keys: ROOTS, rule: Rule::ed25519(1) };
+//!     let device = Device::new(trust, *b"example gateway\0", *b"gateway model 1\0")
+//!         .with_revision(1)
+//!         .with_architecture(Architecture::Thumbv7em);
+//!     let layout = Layout::new(&geometries, Area::Blocks(&record), &slots)?;
+//!     let config = BootConfig::new(device, layout, nonce).with_store(true);
 //!     let mut machine = Boot::<SoftSha256>::new(&config);
 //!     let mut buffer = [0; 4096];
 //!     let devices: &mut [&mut dyn BlockDevice] = &mut [flash];
@@ -80,12 +91,15 @@
 //! }
 //! ```
 //!
-//! `Some(proof)` means that every component that the loader loads verified and, if it is a trial, that the try is
-//! counted: start what [`Memory`](driver::Memory) holds and hand it the proof. `None` means that
+//! `Some(proof)` means that every component that the loader loads verified and, if it is a
+//! trial, that the try is counted: start what [`Memory`](driver::Memory) holds and hand it the proof. `None` means that
 //! nothing can be started; [`Boot::report`](boot::Boot::report) says why for each slot.
 
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
+
+pub use heapless;
 
 mod area;
 pub mod boot;
@@ -93,14 +107,15 @@ pub mod boot;
 pub mod canary;
 #[cfg(not(stillboot_canary))]
 mod canary;
+pub mod check;
 pub mod device;
 pub mod driver;
 pub mod format;
 pub mod install;
 pub mod io;
 pub mod layout;
-pub mod operate;
 pub mod record;
+pub mod request;
 pub mod select;
 mod units;
 pub mod verify;

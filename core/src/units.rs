@@ -17,3 +17,8 @@ pub(crate) const fn round_u64(len: u64, unit: u32) -> u64 {
 pub(crate) const fn round_down(len: u64, unit: u32) -> u64 {
     len & !(unit as u64 - 1)
 }
+
+/// The larger of two lengths: `max` does not run in the compiler.
+pub(crate) const fn larger(one: usize, other: usize) -> usize {
+    if one > other { one } else { other }
+}

@@ -65,13 +65,13 @@ impl Publisher {
     /// A device that trusts this publisher.
     #[must_use]
     pub fn device(&self) -> Device<'_> {
-        Device {
-            trust: Trust::Roots { keys: &self.root_keys, rule: Rule::ed25519(1) },
-            product: self.product,
-            class: id_of("simulated class"),
-            revision: 1,
-            architecture: Architecture::X86_64,
-        }
+        Device::new(
+            Trust::Roots { keys: &self.root_keys, rule: Rule::ed25519(1) },
+            self.product,
+            id_of("simulated class"),
+        )
+        .with_revision(1)
+        .with_architecture(Architecture::X86_64)
     }
 
     /// The keyset that goes into bundles.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use stillboot::driver;
+use stillboot::check;
 use stillboot::format::{
     Digest, Envelope, Floor, Key, KeyKind, KeyRole, Load, Role, Rule, Slot, SlotKind,
 };
@@ -187,7 +187,7 @@ fn release(
     device.class = class_of;
     let mut buffer = vec![0; HEAD_LEN_MAX];
     let mut source = Bytes::new(&bundle, usize::MAX);
-    let verified = driver::verify_bundle::<SoftSha256>(
+    let verified = check::bundle::<SoftSha256>(
         &device,
         slot_kind,
         &mut source,

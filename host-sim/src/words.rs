@@ -4,8 +4,8 @@ use std::fmt::{self, Display};
 
 use stillboot::boot::Report;
 use stillboot::install::{InstallError, Installed};
-use stillboot::operate::{Answer, OperateError, Request};
 use stillboot::record::RecordStatus;
+use stillboot::request::{Answer, Request, RequestError};
 use stillboot::select::CandidateKind;
 
 use crate::disk::{Cut, Tear};
@@ -52,7 +52,7 @@ pub const fn kind(kind: CandidateKind) -> &'static str {
 }
 
 /// A request and what came of it.
-pub fn request(request: &Request, answer: &Result<Answer, OperateError>) -> String {
+pub fn request(request: &Request, answer: &Result<Answer, RequestError>) -> String {
     let asked = match request {
         Request::Read => "read the record".into(),
         Request::MarkGood(proof) => format!("confirm {}, attempt {}", proof.slot, proof.attempt),

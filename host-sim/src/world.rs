@@ -12,11 +12,11 @@ use stillboot::driver::{
 use stillboot::format::record::LEN_MAX;
 use stillboot::format::{BootProof, Floor, Manifest, Record, Role, Slot, SlotKind, Statement};
 use stillboot::install::{
-    Install, InstallConfig, InstallError, Installed, Permission, Reuse, Running, Update,
+    Install, InstallConfig, InstallError, Installed, Permission, Running, Update,
 };
 use stillboot::layout::{Area, Layout, LayoutError, Region, SlotLayout, SlotRegion};
-use stillboot::operate::{Answer, Operate, OperateError, Request};
 use stillboot::record::{CopyState, RecordStatus};
+use stillboot::request::{Answer, Perform, Request, RequestError};
 use stillboot::verify::{Device, SoftSha256, Verified};
 use stillboot_policy::{self as policy, Clock, Facts, Policy, Verdict};
 
@@ -194,7 +194,12 @@ impl DeviceMap {
     pub fn slots(&self) -> Vec<SlotLayout<'_>> {
         let mut layouts = Vec::new();
         for SlotMap { slot, head, index, regions } in &self.slots {
-            layouts.push(SlotLayout { slot: *slot, head: *head, index: *index, regions });
+            layouts.push({
+                let mut layout = SlotLayout::new(*slot, regions);
+                layout.head = *head;
+                layout.index = *index;
+                layout
+            });
         }
         layouts
     }
@@ -445,15 +450,11 @@ impl<'a, D: BlockDevice> World<'a, D> {
         let ground = self.ground.clone();
         let slots = ground.slots();
         self.nonce += 1;
-        let config = BootConfig {
-            device: self.device,
-            layout: ground.layout(&slots)?,
-            tries: self.tries,
-            nonce: self.nonce,
-            has_store: self.store.is_some(),
-            check_late: true,
-            watchdog_reset: core::mem::take(&mut self.watchdog_reset),
-        };
+        let config = BootConfig::new(self.device, ground.layout(&slots)?, self.nonce)
+            .with_tries(self.tries)
+            .with_store(self.store.is_some())
+            .with_check_late(true)
+            .with_watchdog_reset(core::mem::take(&mut self.watchdog_reset));
         let mut machine = Boot::<SoftSha256>::new(&config);
         let mut memory = HeapMemory::default();
         let mut buffer = vec![0; Boot::<SoftSha256>::buffer_len_min(&config.layout)];
@@ -487,18 +488,9 @@ impl<'a, D: BlockDevice> World<'a, D> {
     where
         'a: 'l,
     {
-        InstallConfig {
-            device: self.device,
-            layout,
-            running,
-            target: None,
-            tries: self.tries,
-            has_store: self.store.is_some(),
-            reuse: Reuse::default(),
-            repair: false,
-            allow_new_epoch: false,
-            resume_only: false,
-        }
+        InstallConfig::new(self.device, layout, running)
+            .with_tries(self.tries)
+            .with_store(self.store.is_some())
     }
 
     /// Installs `source`, with the configuration as `change` leaves it.
@@ -544,19 +536,19 @@ impl<'a, D: BlockDevice> World<'a, D> {
     /// Carries out a request of the running system or its operator.
     ///
     /// # Errors
-    /// [`OperateError`].
-    pub fn operate(&mut self, request: Request) -> Result<Answer, OperateError> {
-        self.operate_and_read(request).map(|(answer, _)| answer)
+    /// [`RequestError`].
+    pub fn perform(&mut self, request: Request) -> Result<Answer, RequestError> {
+        self.perform_and_read(request).map(|(answer, _)| answer)
     }
 
-    fn operate_and_read(&mut self, request: Request) -> Result<(Answer, RecordView), OperateError> {
+    fn perform_and_read(&mut self, request: Request) -> Result<(Answer, RecordView), RequestError> {
         let ground = self.ground.clone();
         let slots = ground.slots();
-        let layout = ground.layout(&slots).map_err(|_| OperateError::NoSuchSlot(Slot::A))?;
-        let mut machine = Operate::new(&layout, request);
-        let mut buffer = vec![0; Operate::buffer_len_min(&layout)];
+        let layout = ground.layout(&slots).map_err(|_| RequestError::NoSuchSlot(Slot::A))?;
+        let mut machine = Perform::new(&layout, request);
+        let mut buffer = vec![0; Perform::buffer_len_min(&layout)];
         let (mut disks, _) = self.parts();
-        let answer = driver::operate(&mut machine, &mut disks, &mut buffer)?;
+        let answer = driver::perform(&mut machine, &mut disks, &mut buffer)?;
         let (choice, copies) = machine.copies();
         Ok((answer, (machine.record().clone(), choice, copies.to_vec())))
     }
@@ -564,8 +556,8 @@ impl<'a, D: BlockDevice> World<'a, D> {
     /// The record as it stands, which copy is authoritative, and what all places are.
     ///
     /// # Errors
-    /// [`OperateError`].
-    pub fn record(&mut self) -> Result<RecordView, OperateError> {
-        self.operate_and_read(Request::Read).map(|(_, record)| record)
+    /// [`RequestError`].
+    pub fn record(&mut self) -> Result<RecordView, RequestError> {
+        self.perform_and_read(Request::Read).map(|(_, record)| record)
     }
 }

@@ -266,13 +266,10 @@ fn golden_bytes_of_a_loader_release() {
     let signed = sign_envelope(PayloadType::LoaderRelease, &[0x11; 16], payload, &signers).unwrap();
     assert_eq!(signed.len(), 48 + 97 + len);
     assert_eq!(hex(&digest_of::<SoftSha256>(&signed)), GOLDEN_LOADER_ENVELOPE);
-    let device = Device {
-        trust: Trust::Roots { keys: &[RootKey::ed25519(root.public())], rule: Rule::ed25519(1) },
-        product: [0x11; 16],
-        class: [0x22; 16],
-        revision: 1,
-        architecture: Architecture::Any,
-    };
+    let keys = [RootKey::ed25519(root.public())];
+    let device =
+        Device::new(Trust::Roots { keys: &keys, rule: Rule::ed25519(1) }, [0x11; 16], [0x22; 16])
+            .with_revision(1);
     let (envelope, _) = Envelope::parse(&signed).unwrap();
     let verified = verify_loader_release::<SoftSha256>(&device, &envelope).unwrap();
     assert_eq!(*verified, golden_loader());

@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
-use stillboot::driver;
+use stillboot::check;
 use stillboot::format::{
     Architecture, BootProof, Envelope, Field, FormatError, KeyKind, Keyset, Manifest, Mark,
     MarkKind, Notes, Record, Rule, Slot, SlotKind, Statement, crc32, record,
 };
 use stillboot::install::{InstallError, Refusal};
-use stillboot::operate::OperateError;
 use stillboot::record::{CopyState, RecordStatus, inspect};
+use stillboot::request::RequestError;
 use stillboot::verify::{
     Authority, Device, IndexFold, RootKey, SignatureError, SoftSha256, Trust, TrustError,
     check_class, digest_of, verify_head, verify_keyset, verify_loader_release, verify_statement,
@@ -192,13 +192,9 @@ impl Owner {
             Some(key) => Trust::Key(key),
             None => Trust::Roots { keys: &self.roots, rule: self.rule },
         };
-        Device {
-            trust,
-            product: self.product,
-            class: self.class,
-            revision: self.revision,
-            architecture: self.architecture,
-        }
+        Device::new(trust, self.product, self.class)
+            .with_revision(self.revision)
+            .with_architecture(self.architecture)
     }
 }
 
@@ -234,7 +230,7 @@ fn keyset_of(device: &Device<'_>, head: &[u8]) -> Result<Keyset, Value> {
 fn read_bundle(device: &Device<'_>, kind: SlotKind, bytes: &[u8]) -> Answer {
     let mut source = Bytes::new(bytes, usize::MAX);
     let mut buffer = vec![0; 32 << 10];
-    driver::verify_bundle::<SoftSha256>(device, kind, &mut source, true, &mut |_| {}, &mut buffer)
+    check::bundle::<SoftSha256>(device, kind, &mut source, true, &mut |_| {}, &mut buffer)
         .map_err(of_install)?;
     read_head(device, kind, bytes)
 }
@@ -328,7 +324,7 @@ fn read_log(device: Device<'_>, bytes: &[u8], block_len: usize, granule: u32) ->
     let mut world = readable(device, granule, bytes);
     let (found, choice) = match world.record() {
         Ok((record, choice, _)) => (Some(record), choice),
-        Err(OperateError::NoRecord(choice)) => (None, choice),
+        Err(RequestError::NoRecord(choice)) => (None, choice),
         Err(other) => panic!("{other:?}"),
     };
     let copy = match choice {

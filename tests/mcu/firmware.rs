@@ -50,7 +50,7 @@ pub fn publisher() -> Publisher {
 
 /// The device as the firmware was built for it.
 pub fn device(publisher: &Publisher) -> Device<'_> {
-    Device { architecture: Architecture::Thumbv7em, ..publisher.device() }
+    publisher.device().with_architecture(Architecture::Thumbv7em)
 }
 
 /// The firmware without logs, as it would be shipped.

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use mcu_map::{FLASH_BYTES, GEOMETRY, TRIES};
 use stillboot::boot::{Boot, BootConfig, Event};
+use stillboot::check;
 use stillboot::device::BlockDevice;
 use stillboot::driver::{self, InstallHost, Memory, NoStore, Stream};
 use stillboot::format::{BootProof, Role, Slot, envelope};
-use stillboot::install::{Install, InstallConfig, Permission, Reuse, Running, Update};
+use stillboot::install::{Install, InstallConfig, Permission, Running, Update};
 use stillboot::layout::Part;
-use stillboot::operate::{Operate, Request};
+use stillboot::request::{Perform, Request};
 use stillboot::verify::SoftSha256;
 use stillboot_sim::Publisher;
 use stillboot_sim::disk::RamDisk;
@@ -64,7 +65,7 @@ impl Flash {
         let mut disk = disk_with(&self.content());
         let devices: &mut [&mut dyn BlockDevice] = &mut [&mut disk];
         let mut buffer = vec![0; 64 << 10];
-        driver::scrub::<SoftSha256>(&device, &layout, slot, devices, &mut |_| {}, &mut buffer)
+        check::slot::<SoftSha256>(&device, &layout, slot, devices, &mut |_| {}, &mut buffer)
             .map(|_| ())
             .map_err(|reason| reason.to_string())
     }
@@ -78,40 +79,23 @@ pub fn factory(publisher: &Publisher, bundle: &[u8]) -> Vec<u8> {
     let devices: &mut [&mut dyn BlockDevice] = &mut [&mut disk];
     let mut buffer = vec![0; 64 << 10];
 
-    let config = InstallConfig {
-        device,
-        layout,
-        running: Running::Offline,
-        target: Some(Slot::A),
-        tries: TRIES,
-        has_store: false,
-        reuse: Reuse::default(),
-        repair: false,
-        allow_new_epoch: false,
-        resume_only: false,
-    };
+    let config = InstallConfig::new(device, layout, Running::Offline)
+        .with_target(Some(Slot::A))
+        .with_tries(TRIES);
     let mut machine = Install::<SoftSha256>::new(&config);
     let mut source = Stream(bundle);
     driver::install(&mut machine, devices, &mut NoStore, &mut source, &mut Anything, &mut buffer)
         .expect("the first release installs");
 
-    let config = BootConfig {
-        device,
-        layout,
-        tries: TRIES,
-        nonce: 1,
-        has_store: false,
-        check_late: true,
-        watchdog_reset: false,
-    };
+    let config = BootConfig::new(device, layout, 1).with_tries(TRIES).with_check_late(true);
     let mut machine = Boot::<SoftSha256>::new(&config);
     let mut memory = Places::default();
     let proof: BootProof =
         driver::boot(&mut machine, Event::Start, devices, &mut NoStore, &mut memory, &mut buffer)
             .expect("the first release boots");
 
-    let mut machine = Operate::new(&layout, Request::MarkGood(proof));
-    driver::operate(&mut machine, devices, &mut buffer).expect("the first release is confirmed");
+    let mut machine = Perform::new(&layout, Request::MarkGood(proof));
+    driver::perform(&mut machine, devices, &mut buffer).expect("the first release is confirmed");
     disk.bytes(0, FLASH_BYTES)
 }
 

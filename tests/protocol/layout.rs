@@ -5,7 +5,7 @@ use stillboot::format::{
     Component, Encryption, KeyKind, Load, Manifest, Role, Slot, SlotKind, record,
 };
 use stillboot::layout::{Area, Layout, LayoutError, Part, Region, SlotLayout, SlotRegion};
-use stillboot::operate::Request;
+use stillboot::request::Request;
 use stillboot_sim::disk::RamDisk;
 use stillboot_sim::release::content;
 use stillboot_sim::{Piece, Publisher};
@@ -33,12 +33,8 @@ const FLASH: &[Geometry] = &[nor(4096, 4 << 20)];
 const PLACES: &[Region] =
     &[region(0, 0, 0x1000), region(0, 0x1000, 0x1000), region(0, 0x2000, 0x1000)];
 const DATA: &[SlotRegion] = &[SlotRegion { region: region(0, 0x10_0000, 1 << 20), roles: &[] }];
-const SLOTS: &[SlotLayout<'static>] = &[SlotLayout {
-    slot: Slot::A,
-    head: Some(region(0, 0x20_0000, 0x3000)),
-    index: None,
-    regions: DATA,
-}];
+const SLOTS: &[SlotLayout<'static>] =
+    &[SlotLayout::new(Slot::A, DATA).with_head(region(0, 0x20_0000, 0x3000))];
 const LAYOUT: Layout<'static> = match Layout::new(FLASH, Area::Blocks(PLACES), SLOTS) {
     Ok(layout) => layout,
     Err(_) => panic!("the layout is unsound"),
@@ -136,7 +132,7 @@ fn data_and_indexes_that_fill_a_region_fit_and_one_byte_more_does_not() {
 
 #[test]
 fn indexes_stand_in_a_region_of_their_own_where_the_layout_has_one() {
-    let slots = [SlotLayout { index: Some(region(0, 0x30_0000, 0x3000)), ..SLOTS[0] }];
+    let slots = [SLOTS[0].with_index(region(0, 0x30_0000, 0x3000))];
     let layout = Layout::new(FLASH, Area::Blocks(PLACES), &slots).unwrap();
     // The data has all of its region then: 256 blocks, whose indexes take one block each.
     let manifest = of(4096, &[(Role::Kernel, 100 * 4096), (Role::Data, 156 * 4096)]);
@@ -169,7 +165,11 @@ fn a_component_goes_into_the_region_that_names_its_role_and_its_index_into_the_f
         DATA[0],
         SlotRegion { region: region(1, 1 << 20, 8 << 20), roles: &[Role::Rootfs, Role::Verity] },
     ];
-    let slots = [SlotLayout { regions: &regions, ..SLOTS[0] }];
+    let slots = [{
+        let mut changed = SLOTS[0];
+        changed.regions = &regions;
+        changed
+    }];
     let layout = Layout::new(&geometries, Area::Blocks(PLACES), &slots).unwrap();
     let manifest = of(
         4096,
@@ -195,15 +195,7 @@ fn a_component_goes_into_the_region_that_names_its_role_and_its_index_into_the_f
 #[test]
 fn what_is_linked_for_another_slot_moves_nothing() {
     let b = [SlotRegion { region: region(0, 0x24_0000, 1 << 20), roles: &[] }];
-    let slots = [
-        SLOTS[0],
-        SlotLayout {
-            slot: Slot::B,
-            head: Some(region(0, 0x34_0000, 0x3000)),
-            index: None,
-            regions: &b,
-        },
-    ];
+    let slots = [SLOTS[0], SlotLayout::new(Slot::B, &b).with_head(region(0, 0x34_0000, 0x3000))];
     let layout = Layout::new(FLASH, Area::Blocks(PLACES), &slots).unwrap();
     let mut manifest = of(4096, &[(Role::Image, 300_000), (Role::Kernel, 700_000)]);
     manifest.components[0].linked = 1;
@@ -237,7 +229,11 @@ fn an_area_of_blocks_has_three_or_four_places() {
 
 #[test]
 fn an_area_that_is_a_log_has_two_to_four_blocks_and_slots_without_heads() {
-    let slots = [SlotLayout { head: None, ..SLOTS[0] }];
+    let slots = [{
+        let mut changed = SLOTS[0];
+        changed.head = None;
+        changed
+    }];
     let log = |lens: &[u64], slots: &[SlotLayout<'_>]| {
         let mut at = 0;
         let block = |len: &u64| {
@@ -264,10 +260,8 @@ fn an_area_that_is_a_log_has_two_to_four_blocks_and_slots_without_heads() {
     let flash = [nor(2048, 8 << 20)];
     for (len, sound) in [(2048, false), (4096, true), (1 << 20, true), ((1 << 20) + 2048, false)] {
         let blocks = [region(0, 0, len), region(0, 2 << 20, len)];
-        let slots = [SlotLayout {
-            regions: &[SlotRegion { region: region(0, 4 << 20, 1 << 20), roles: &[] }],
-            ..slots[0]
-        }];
+        let regions = [SlotRegion { region: region(0, 4 << 20, 1 << 20), roles: &[] }];
+        let slots = [SlotLayout::new(slots[0].slot, &regions)];
         let area = Area::Log { blocks: &blocks, head_len_max: 4096 };
         let found = Layout::new(&flash, area, &slots).map(|_| ());
         let unfit = LayoutError::LogBlock { number: 0, len };
@@ -288,7 +282,11 @@ fn an_area_that_is_a_log_has_two_to_four_blocks_and_slots_without_heads() {
     // Heads and indexes have no place there, and blocks are nothing without heads.
     assert_eq!(log(&[0x4000; 2], SLOTS), Err(LayoutError::Slots));
     let index = Some(region(0, 0x30_0000, 0x1000));
-    let with_index = [SlotLayout { index, ..slots[0] }];
+    let with_index = [{
+        let mut changed = slots[0];
+        changed.index = index;
+        changed
+    }];
     assert_eq!(log(&[0x4000; 2], &with_index), Err(LayoutError::Slots));
     assert_eq!(new(FLASH, PLACES, &slots), Err(LayoutError::Slots));
 }
@@ -305,7 +303,7 @@ fn what_is_too_small_for_a_copy_of_the_record_or_a_head_is_refused() {
         assert_eq!(found, if sound { Ok(()) } else { Err(too_small) }, "{len}");
     }
     for (len, sound) in [(0x1000, false), (0x2000, false), (0x3000, true), (0x9000, true)] {
-        let slots = [SlotLayout { head: Some(region(0, 0x20_0000, len)), ..SLOTS[0] }];
+        let slots = [SLOTS[0].with_head(region(0, 0x20_0000, len))];
         let too_small = LayoutError::Short { number: 3, needed: 0x3000, available: len };
         let found = new(FLASH, PLACES, &slots);
         assert_eq!(found, if sound { Ok(()) } else { Err(too_small) }, "{len}");
@@ -330,12 +328,7 @@ fn regions_that_overlap_by_one_block_are_refused_by_their_numbers() {
             SlotRegion { region: all[5], roles: &[] },
             SlotRegion { region: all[6], roles: &[Role::Data] },
         ];
-        let slots = [SlotLayout {
-            slot: Slot::A,
-            head: Some(all[3]),
-            index: Some(all[4]),
-            regions: &regions,
-        }];
+        let slots = [SlotLayout::new(Slot::A, &regions).with_head(all[3]).with_index(all[4])];
         new(FLASH, &all[..3], &slots)
     };
     assert_eq!(check(&all), Ok(()));
@@ -387,7 +380,11 @@ fn slots_that_are_doubled_empty_or_cut_up_too_much_are_refused() {
             roles: &[],
         };
         let regions: Vec<_> = (0..count).map(part).collect();
-        let slots = [SlotLayout { regions: &regions, ..SLOTS[0] }];
+        let slots = [{
+            let mut changed = SLOTS[0];
+            changed.regions = &regions;
+            changed
+        }];
         let sound = (1..=4).contains(&count);
         let expected = if sound { Ok(()) } else { Err(LayoutError::Slots) };
         assert_eq!(new(FLASH, PLACES, &slots), expected, "{count}");
@@ -408,7 +405,7 @@ fn chunks_smaller_than_a_unit_of_the_device_are_refused() {
         erased: None,
     };
     let places = [0, 1, 2].map(|number| region(0, number * 8192, 8192));
-    let slots = [SlotLayout { head: Some(region(0, 0x20_0000, 3 * 8192)), ..SLOTS[0] }];
+    let slots = [SLOTS[0].with_head(region(0, 0x20_0000, 3 * 8192))];
     let geometries = [wide];
     let layout = Layout::new(&geometries, Area::Blocks(&places), &slots).unwrap();
     for (chunk_size, sound) in [(4096, false), (8192, true), (1 << 20, true)] {
@@ -434,7 +431,7 @@ fn live(bench: &mut Bench<'_, RamDisk>, bundles: &[Vec<u8>]) {
         let installed = bench.install(bundle, running).unwrap();
         let trial = bench.boot();
         assert_eq!((trial.slot, trial.attempt), (installed.slot, 1));
-        bench.operate(Request::MarkGood(trial)).unwrap();
+        bench.perform(Request::MarkGood(trial)).unwrap();
         let good = bench.boot();
         assert_eq!((good.slot, good.attempt), (installed.slot, 0));
         running = Some(good);
@@ -451,7 +448,7 @@ fn live(bench: &mut Bench<'_, RamDisk>, bundles: &[Vec<u8>]) {
         let verified = bench.with_layout(|layout, disks| {
             use stillboot::verify::SoftSha256;
             let mut buffer = vec![0; 1 << 16];
-            stillboot::driver::scrub::<SoftSha256>(
+            stillboot::check::slot::<SoftSha256>(
                 &device,
                 layout,
                 slot,

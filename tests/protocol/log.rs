@@ -6,7 +6,7 @@ use std::ops::Range;
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use stillboot::format::log::{CELL_LEN, Cell, EntryKind, HEADER_LEN, emit_header, parse_header};
 use stillboot::format::{BootProof, Notes, Slot, SlotKind, SlotState, crc32};
-use stillboot::operate::{OperateError, Request};
+use stillboot::request::{Request, RequestError};
 
 use stillboot::record::{CopyState, RecordStatus};
 use stillboot_sim::disk::RamDisk;
@@ -80,7 +80,7 @@ fn take(
     let bundle = publisher.simple(number, SlotKind::Update).unwrap();
     world.install(&bundle, proof).unwrap();
     let trial = boot(world);
-    world.operate(Request::MarkGood(trial)).unwrap();
+    world.perform(Request::MarkGood(trial)).unwrap();
     boot(world)
 }
 
@@ -103,8 +103,8 @@ fn head(world: &Flash<'_>, slot: Slot) -> Option<(u64, usize)> {
 }
 
 /// A change of the record.
-fn change(world: &mut Flash<'_>, number: u64) -> Result<(), OperateError> {
-    world.operate(Request::NoteIssue(number)).map(|_| ())
+fn change(world: &mut Flash<'_>, number: u64) -> Result<(), RequestError> {
+    world.perform(Request::NoteIssue(number)).map(|_| ())
 }
 
 /// The last change that the record knows.
@@ -145,7 +145,7 @@ fn a_head_that_cannot_be_read_for_a_while_is_not_left_behind() {
         let mut again = world.clone();
         again.disks[0].unread = 0..0;
         change(&mut again, 99).unwrap();
-        again.operate(Request::Rollback(Slot::B)).unwrap();
+        again.perform(Request::Rollback(Slot::B)).unwrap();
         assert_eq!(boot(&mut again).slot, Slot::A, "{blocks} blocks");
         // Never readable again, it is in the way of nothing once its slot is written.
         let (at, len) = head(&world, Slot::A).unwrap();
@@ -154,7 +154,7 @@ fn a_head_that_cannot_be_read_for_a_while_is_not_left_behind() {
         world.install(&bundle, Some(proof)).unwrap();
         let trial = boot(&mut world);
         assert_eq!(trial.slot, Slot::A, "{blocks} blocks");
-        world.operate(Request::MarkGood(trial)).unwrap();
+        world.perform(Request::MarkGood(trial)).unwrap();
         change(&mut world, 100).unwrap();
     }
 }
@@ -241,7 +241,7 @@ fn entries_of_a_later_version_count_only_in_the_block_in_force() {
         let at = free_cell(&world, newest).expect("there is room");
         let of_newest = cell.emit(generation(&world, newest).unwrap());
         world.disks[0].disk.poke(at, &of_newest);
-        assert_eq!(change(&mut world, 901), Err(OperateError::NoRecord(RecordStatus::Newer)));
+        assert_eq!(change(&mut world, 901), Err(RequestError::NoRecord(RecordStatus::Newer)));
         assert_eq!(boot(&mut world).slot, Slot::B);
     }
     assert_eq!(orders, [true; 2], "both orders of blocks");
@@ -265,7 +265,7 @@ fn a_header_of_a_later_version_is_told_also_where_a_cell_cannot_be_read() {
         world.disks[0].unread = if unread.is_empty() { 0..0 } else { unread.clone() };
         assert_eq!(
             change(&mut world, 1),
-            Err(OperateError::NoRecord(RecordStatus::Newer)),
+            Err(RequestError::NoRecord(RecordStatus::Newer)),
             "{unread:?} cannot be read"
         );
     }

@@ -5,8 +5,8 @@ use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use stillboot::format::{BootProof, Hold, Slot, SlotKind, SlotState, record};
 use stillboot::install::{InstallError, Wait};
 use stillboot::layout::Region;
-use stillboot::operate::{Answer, Request};
 use stillboot::record::{CopyState, RecordStatus};
+use stillboot::request::{Answer, Request};
 use stillboot_sim::Publisher;
 use stillboot_sim::disk::{Cut, PowerCut, RamDisk, Tear, Torn};
 use stillboot_tests::bench::Bench;
@@ -111,7 +111,7 @@ fn take<D: BlockDevice>(
     let installed = bench.install(bundle, running).unwrap_or_else(|e| panic!("{context}: {e}"));
     let trial = bench.boot();
     assert_eq!((trial.slot, trial.attempt), (installed.slot, 1), "{context}");
-    let (answer, ..) = bench.operate(Request::MarkGood(trial)).expect(context);
+    let (answer, ..) = bench.perform(Request::MarkGood(trial)).expect(context);
     assert_eq!(answer, Answer::Done, "{context}");
     let good = bench.boot();
     assert_eq!((good.slot, good.attempt), (installed.slot, 0), "{context}");
@@ -168,7 +168,7 @@ fn a_place_whose_writing_was_cut_is_not_taken_for_a_dead_one() {
         bench.disks[0].torn(place.offset + 64);
         assert_eq!(bench.copies()[cut], CopyState::Unreadable(DeviceError::Io));
         for number in 1..4 {
-            bench.operate(Request::NoteIssue(number)).unwrap();
+            bench.perform(Request::NoteIssue(number)).unwrap();
         }
         let copies = bench.copies();
         assert!(sequences(&copies).iter().all(Option::is_some), "{copies:?}");
@@ -187,21 +187,21 @@ fn a_copy_that_comes_back_does_not_outrank_what_was_written_without_it() {
                 let first = take(&mut bench, &update(&publisher, 1), None, name);
                 take(&mut bench, &update(&publisher, 2), Some(first), name);
                 for number in 0..changes {
-                    bench.operate(Request::NoteIssue(1 + number)).unwrap();
+                    bench.perform(Request::NoteIssue(1 + number)).unwrap();
                 }
                 let found = sequences(&bench.copies());
                 let newest = found.iter().position(|one| *one == *found.iter().max().unwrap());
                 let place = bench.places[newest.unwrap()];
                 bench.disks[0].dead.push((place, Death::Reads));
                 let hold = Hold { until: 77, since: 1 };
-                bench.operate(Request::HoldUpdates(hold)).unwrap();
+                bench.perform(Request::HoldUpdates(hold)).unwrap();
                 for writes in 0..3 {
                     let mut again = bench.clone();
                     again.disks[0].dead.clear();
-                    let (_, record, ..) = again.operate(Request::Read).unwrap();
+                    let (_, record, ..) = again.perform(Request::Read).unwrap();
                     let context = format!("{name}, {count} places, {changes} changes, {writes}");
                     assert_eq!(record.body.hold, hold, "{context}");
-                    bench.operate(Request::NoteIssue(100 + writes)).unwrap();
+                    bench.perform(Request::NoteIssue(100 + writes)).unwrap();
                 }
             }
         }
@@ -232,7 +232,7 @@ fn a_whole_life_goes_on_with_one_dead_place_and_only_the_copies_show_it() {
                                 first_boot(&mut bench, death, bundle, &context);
                             }
                             proof = Some(take(&mut bench, bundle, proof, &context));
-                            let (_, record, choice, _) = bench.operate(Request::Read).unwrap();
+                            let (_, record, choice, _) = bench.perform(Request::Read).unwrap();
                             let is_dead = matches!(choice, RecordStatus::Current { copy } if usize::from(copy) == dead);
                             assert!(!is_dead || number < dies_before, "{context}: {choice:?}");
                             let running = proof.unwrap().slot;
@@ -281,7 +281,7 @@ fn dies(
     running: Option<BootProof>,
     context: &str,
 ) -> Option<BootProof> {
-    let (_, _, choice, _) = bench.operate(Request::Read).unwrap();
+    let (_, _, choice, _) = bench.perform(Request::Read).unwrap();
     bench.disks[0].dead.push((place, death));
     let running = running?;
     let RecordStatus::Current { copy } = choice else { panic!("{context}: {choice:?}") };
@@ -297,14 +297,14 @@ fn dies(
     if again.attempt == 0 {
         return Some(again);
     }
-    bench.operate(Request::MarkGood(again)).expect(context);
+    bench.perform(Request::MarkGood(again)).expect(context);
     Some(bench.boot())
 }
 
 /// What a new device does whose first place is dead. Where that place cannot be read, it may hold the
 /// only record there is: a power-on looks, and an installation waits for it.
 fn first_boot(bench: &mut Bench<'_, Dying>, death: Death, bundle: &[u8], context: &str) {
-    let (_, _, choice, copies) = bench.operate(Request::Read).unwrap();
+    let (_, _, choice, copies) = bench.perform(Request::Read).unwrap();
     match death {
         Death::Reads | Death::All => {
             assert_eq!(choice, RecordStatus::Lost, "{context}");
@@ -356,11 +356,11 @@ fn with_one_dead_place_a_power_cut_at_every_change_loses_no_record() {
                     let _ = bench.install(&bundle, Some(proof));
                     let (trial, _) = bench.power_on();
                     if let Some(trial) = trial {
-                        let _ = bench.operate(Request::MarkGood(trial));
+                        let _ = bench.perform(Request::MarkGood(trial));
                     }
                     let was_cut = bench.disks[0].is_off();
                     bench.disks[0].power_on();
-                    let (_, _, choice, copies) = bench.operate(Request::Read).unwrap();
+                    let (_, _, choice, copies) = bench.perform(Request::Read).unwrap();
                     assert!(
                         matches!(choice, RecordStatus::Current { .. }),
                         "{context}: {copies:?}"
@@ -391,7 +391,7 @@ fn as_many_places_may_die_as_leave_one_beside_the_true_copy() {
                 let make = |disk| Dying { disk, dead: Vec::new() };
                 let mut bench = bench(&publisher, media()[0].1, count, make);
                 let proof = take(&mut bench, &update(&publisher, 1), None, &context);
-                let (_, _, choice, _) = bench.operate(Request::Read).unwrap();
+                let (_, _, choice, _) = bench.perform(Request::Read).unwrap();
                 let RecordStatus::Current { copy } = choice else {
                     panic!("{context}: {choice:?}")
                 };
@@ -411,7 +411,7 @@ fn as_many_places_may_die_as_leave_one_beside_the_true_copy() {
                 let result = bench.install(&update(&publisher, 2), Some(proof));
                 assert!(matches!(result, Err(InstallError::Record(_))), "{context}: {result:?}");
                 assert_eq!(bench.boot(), proof, "{context}");
-                let (_, _, now, _) = bench.operate(Request::Read).unwrap();
+                let (_, _, now, _) = bench.perform(Request::Read).unwrap();
                 assert_eq!(now, choice, "{context}: the true copy is never written to");
             }
         }

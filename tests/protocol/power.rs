@@ -3,7 +3,7 @@
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use stillboot::format::{Slot, SlotKind, SlotState};
 use stillboot::install::{InstallError, Nothing, Running};
-use stillboot::operate::Request;
+use stillboot::request::Request;
 use stillboot_sim::disk::{Cut, PowerCut, RamDisk, Random, Tear};
 use stillboot_sim::world::Bytes;
 use stillboot_sim::{Publisher, World};
@@ -89,7 +89,7 @@ fn resume_after_a_cut_at_each_of_200_instants_ends_with_the_same_bytes() {
             assert!(found == expected, "{context}: other bytes than without a cut");
             let proof = world.power_on().unwrap().proof.unwrap();
             assert_eq!(proof.slot, Slot::B, "{context}");
-            world.operate(Request::MarkGood(proof)).unwrap();
+            world.perform(Request::MarkGood(proof)).unwrap();
         }
         assert!(resumed > 5, "{name}: only {resumed} of 40 were resumed, the rest started over");
     }
@@ -108,7 +108,7 @@ fn a_cut_at_every_operation_of_install_trial_and_confirmation_leaves_a_slot_that
             let running = Running::Proof(proof);
             world.install_with(&mut Bytes::new(&update, usize::MAX), running, |_| {}).ok()?;
             let trial = world.power_on().ok()?.proof?;
-            world.operate(Request::MarkGood(trial)).ok()?;
+            world.perform(Request::MarkGood(trial)).ok()?;
             Some(())
         };
         let mut whole = start.clone();
@@ -136,7 +136,7 @@ fn a_cut_at_every_operation_of_install_trial_and_confirmation_leaves_a_slot_that
                 let next = match good {
                     SlotState::Good => proof,
                     _ => {
-                        world.operate(Request::MarkGood(proof)).expect(&context);
+                        world.perform(Request::MarkGood(proof)).expect(&context);
                         world.power_on().unwrap().proof.expect(&context)
                     }
                 };

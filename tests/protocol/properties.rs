@@ -13,8 +13,8 @@ use stillboot::format::notes::{Notes, Past};
 use stillboot::format::record::Body;
 use stillboot::format::{BootProof, Hold, Slot};
 use stillboot::install::{InstallError, Running};
-use stillboot::operate::{Answer, Request};
 use stillboot::record::RecordStatus;
+use stillboot::request::{Answer, Request};
 use stillboot_sim::disk::RamDisk;
 use stillboot_sim::engine::HandoverFailure;
 use stillboot_sim::walk::chain::{OTHER_CLASS, RECOVERY};
@@ -168,24 +168,24 @@ impl Both {
                     Proof::Wrong(part) => self.running.map(|proof| spoiled(proof, part)),
                 };
                 if let Some(proof) = proof {
-                    self.operate(Request::MarkGood(proof))?;
+                    self.perform(Request::MarkGood(proof))?;
                 }
             }
-            Call::Rollback(slot) => self.operate(Request::Rollback(slot))?,
-            Call::MarkBad(slot) => self.operate(Request::MarkBad(slot))?,
-            Call::Hold(slot, held) => self.operate(Request::HoldSlot(slot, held))?,
+            Call::Rollback(slot) => self.perform(Request::Rollback(slot))?,
+            Call::MarkBad(slot) => self.perform(Request::MarkBad(slot))?,
+            Call::Hold(slot, held) => self.perform(Request::HoldSlot(slot, held))?,
             Call::HoldUpdates(until) => {
-                self.operate(Request::HoldUpdates(Hold { until, since: 1 }))?;
+                self.perform(Request::HoldUpdates(Hold { until, since: 1 }))?;
             }
-            Call::Suspect(slot) => self.operate(Request::Suspect(slot))?,
-            Call::NoteTime(now) => self.operate(Request::NoteTime(now))?,
-            Call::Cancel => self.operate(Request::Cancel)?,
+            Call::Suspect(slot) => self.perform(Request::Suspect(slot))?,
+            Call::NoteTime(now) => self.perform(Request::NoteTime(now))?,
+            Call::Cancel => self.perform(Request::Cancel)?,
             Call::Forget(place) => {
                 let failed = self.model.body.failed.get(usize::from(place));
                 let digest = failed.map_or([7; 32], |failed| failed.digest);
-                self.operate(Request::Forget(digest))?;
+                self.perform(Request::Forget(digest))?;
             }
-            Call::Read => self.operate(Request::Read)?,
+            Call::Read => self.perform(Request::Read)?,
         }
         let (record, choice, _) = self.world.record().expect("a sound device is read");
         let kept = match choice {
@@ -270,8 +270,8 @@ impl Both {
         Ok(())
     }
 
-    fn operate(&mut self, request: Request) -> Result<(), TestCaseError> {
-        let course = self.model.operate(request);
+    fn perform(&mut self, request: Request) -> Result<(), TestCaseError> {
+        let course = self.model.perform(request);
         let mut answer = course.answer;
         match request {
             Request::MarkGood(proof) if answer == Ok(Answer::Done) => {
@@ -297,7 +297,7 @@ impl Both {
             }
             _ => {}
         }
-        prop_assert_eq!(self.world.operate(request), answer);
+        prop_assert_eq!(self.world.perform(request), answer);
         self.model = course.end().clone();
         Ok(())
     }

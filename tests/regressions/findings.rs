@@ -7,8 +7,8 @@ use stillboot::format::record::SEQUENCE_MAX;
 use stillboot::format::{Epochs, Load, Manifest, Role, Slot, SlotEntry, SlotKind, SlotState};
 use stillboot::install::{InstallError, Refusal, Running, Wait};
 use stillboot::layout::{LayoutError, Part, Region};
-use stillboot::operate::{Answer, OperateError, Request};
 use stillboot::record::{OperatorRefusal, RecordStatus};
+use stillboot::request::{Answer, Request, RequestError};
 use stillboot_policy::{Deferral, Verdict};
 use stillboot_sim::disk::RamDisk;
 use stillboot_sim::fault::{Fault, Faulty};
@@ -106,7 +106,7 @@ fn what_never_ran_is_not_banned_by_marking_its_slot_bad() {
     *tampered.last_mut().unwrap() ^= 1;
     world.install(&tampered, Some(proof)).unwrap_err();
     assert_eq!(state(&mut world, Slot::B), SlotState::Writing);
-    world.operate(Request::MarkBad(Slot::B)).unwrap();
+    world.perform(Request::MarkBad(Slot::B)).unwrap();
     assert_eq!(world.install(&update, Some(proof)).unwrap().slot, Slot::B);
 }
 
@@ -210,8 +210,8 @@ fn back_off_works_though_the_loader_has_no_clock() {
     };
     world.install(&update, Some(proof)).unwrap();
     fail(&mut world);
-    assert_eq!(world.operate(Request::NoteTime(now)), Ok(Answer::Done));
-    assert_eq!(world.operate(Request::NoteTime(now)), Ok(Answer::Already));
+    assert_eq!(world.perform(Request::NoteTime(now)), Ok(Answer::Done));
+    assert_eq!(world.perform(Request::NoteTime(now)), Ok(Answer::Already));
     // The first failure may have been the power.
     world.install(&update, Some(proof)).unwrap();
     fail(&mut world);
@@ -220,7 +220,7 @@ fn back_off_works_though_the_loader_has_no_clock() {
     let waits = Err(InstallError::Deferred(Wait::Policy));
     assert_eq!(world.install(&update, Some(proof)), waits);
     assert_eq!(world.host.said, Some(wait));
-    world.operate(Request::NoteTime(now)).unwrap();
+    world.perform(Request::NoteTime(now)).unwrap();
     world.host.now = Some(until);
     world.install(&update, Some(proof)).unwrap();
 }
@@ -233,7 +233,7 @@ fn what_was_marked_bad_stays_out_when_the_record_is_lost() {
         let proof = commission(&mut world, &simple(&publisher, 1));
         world.install(&simple(&publisher, 2), Some(proof)).unwrap();
         confirm(&mut world);
-        world.operate(Request::MarkBad(Slot::B)).unwrap();
+        world.perform(Request::MarkBad(Slot::B)).unwrap();
         lose_record(&mut world);
         assert_eq!(boot(&mut world).slot, Slot::A, "{name}");
         assert_eq!(state(&mut world, Slot::B), SlotState::Empty, "{name}");
@@ -321,7 +321,7 @@ fn rollback_calls_off_an_update_that_waits_and_says_what_boots() {
             proof = boot(&mut world);
         }
         world.install(&simple(&publisher, 3), Some(proof)).unwrap();
-        let answer = world.operate(Request::Rollback(proof.slot));
+        let answer = world.perform(Request::Rollback(proof.slot));
         assert_eq!(answer, Ok(Answer::Boots(proof.slot)));
         assert_eq!(boot(&mut world).slot, proof.slot);
     }
@@ -335,23 +335,23 @@ fn an_update_that_is_called_off_may_be_installed_again_and_a_failure_forgotten()
     for call_off in [Request::Cancel, Request::Rollback(Slot::A)] {
         let mut world = blank(&publisher, media()[0].1, AB);
         assert_eq!(
-            world.operate(Request::Cancel),
-            Err(OperateError::NoRecord(RecordStatus::Factory))
+            world.perform(Request::Cancel),
+            Err(RequestError::NoRecord(RecordStatus::Factory))
         );
         let proof = commission(&mut world, &simple(&publisher, 1));
-        assert_eq!(world.operate(Request::Cancel), Ok(Answer::Already));
+        assert_eq!(world.perform(Request::Cancel), Ok(Answer::Already));
         world.install(&update, Some(proof)).unwrap();
-        assert!(matches!(world.operate(call_off), Ok(Answer::Done | Answer::Boots(Slot::A))));
+        assert!(matches!(world.perform(call_off), Ok(Answer::Done | Answer::Boots(Slot::A))));
         let proof = boot(&mut world);
         assert_eq!(proof.slot, Slot::A);
         assert!(world.record().unwrap().0.body.failed.is_empty());
         world.install(&update, Some(proof)).unwrap();
         assert_eq!(boot(&mut world).slot, Slot::B);
         // What was judged bad comes off the list only when that is asked for.
-        world.operate(Request::MarkBad(Slot::B)).unwrap();
+        world.perform(Request::MarkBad(Slot::B)).unwrap();
         let digest = world.record().unwrap().0.body.failed[0].digest;
-        assert_eq!(world.operate(Request::Forget([9; 32])), Ok(Answer::Already));
-        assert_eq!(world.operate(Request::Forget(digest)), Ok(Answer::Done));
+        assert_eq!(world.perform(Request::Forget([9; 32])), Ok(Answer::Already));
+        assert_eq!(world.perform(Request::Forget(digest)), Ok(Answer::Done));
         assert!(world.record().unwrap().0.body.failed.is_empty());
     }
 }
@@ -362,8 +362,8 @@ fn the_only_update_is_not_called_off() {
     let publisher = Publisher::new(1);
     let mut world = blank(&publisher, media()[0].1, AB);
     world.install(&simple(&publisher, 1), None).unwrap();
-    let refused = Err(OperateError::Operator(OperatorRefusal::NothingElseGood));
-    assert_eq!(world.operate(Request::Cancel), refused);
+    let refused = Err(RequestError::Operator(OperatorRefusal::NothingElseGood));
+    assert_eq!(world.perform(Request::Cancel), refused);
     assert_eq!(boot(&mut world).slot, Slot::A);
 }
 
@@ -388,9 +388,9 @@ fn a_resumed_repair_destroys_the_old_marks_first() {
     let update = simple(&publisher, 2);
     world.install(&update, Some(proof)).unwrap();
     confirm(&mut world);
-    assert_eq!(world.operate(Request::Rollback(Slot::B)), Ok(Answer::Boots(Slot::A)));
+    assert_eq!(world.perform(Request::Rollback(Slot::B)), Ok(Answer::Boots(Slot::A)));
     let back = boot(&mut world);
-    world.operate(Request::HoldSlot(Slot::B, false)).unwrap();
+    world.perform(Request::HoldSlot(Slot::B, false)).unwrap();
     // As the record is right after the first write of step 2.
     forge_record(&mut world, |record| record.body.slot_mut(Slot::B).state = SlotState::Writing);
     // The stream ends before the last byte, so the installation cannot finish.
@@ -442,7 +442,7 @@ fn a_floor_is_not_ignored_while_a_slot_cannot_be_read() {
     let proof = commission(&mut world, &leveled(1, 1));
     world.install(&leveled(2, 5), Some(proof)).unwrap();
     confirm(&mut world);
-    world.operate(Request::MarkBad(Slot::A)).unwrap();
+    world.perform(Request::MarkBad(Slot::A)).unwrap();
     boot(&mut world);
     assert_eq!(world.record().unwrap().0.body.floor.level, 5);
     let b = world.ground.slots()[1].regions[0].region;

@@ -5,10 +5,10 @@ use stillboot::boot::{Boot, BootConfig, Event, Report};
 use stillboot::device::{BlockDevice, Geometry};
 use stillboot::driver;
 use stillboot::format::{BootProof, Record, Slot};
-use stillboot::install::{Install, InstallConfig, InstallError, Installed, Reuse, Running};
+use stillboot::install::{Install, InstallConfig, InstallError, Installed, Running};
 use stillboot::layout::{Area, Layout, LayoutError, Region, SlotLayout, SlotRegion};
-use stillboot::operate::{Answer, Operate, OperateError, Request};
 use stillboot::record::{CopyState, RecordStatus};
+use stillboot::request::{Answer, Perform, Request, RequestError};
 use stillboot::verify::{Device, SoftSha256};
 use stillboot_sim::world::{Bytes, HeapMemory, SimHost, SimStore};
 
@@ -80,7 +80,12 @@ impl<'a, D: BlockDevice> Bench<'a, D> {
         let geometries: Vec<_> = self.disks.iter().map(BlockDevice::geometry).collect();
         let mut slots = Vec::new();
         for BenchSlot { slot, head, index, regions } in &self.slots {
-            slots.push(SlotLayout { slot: *slot, head: Some(*head), index: *index, regions });
+            slots.push({
+                let mut layout = SlotLayout::new(*slot, regions);
+                layout.head = Some(*head);
+                layout.index = *index;
+                layout
+            });
         }
         let layout = Layout::new(&geometries, Area::Blocks(&self.places), &slots)?;
         let mut disks: Vec<_> =
@@ -102,18 +107,11 @@ impl<'a, D: BlockDevice> Bench<'a, D> {
     ) -> Result<Installed, InstallError> {
         let device = self.device;
         let install = |layout: &Layout<'_>, disks: &mut [&mut dyn BlockDevice]| {
-            let config = InstallConfig {
+            let config = InstallConfig::new(
                 device,
-                layout: *layout,
-                running: running.map_or(Running::Offline, Running::Proof),
-                target: None,
-                tries: 3,
-                has_store: false,
-                reuse: Reuse::default(),
-                repair: false,
-                allow_new_epoch: false,
-                resume_only: false,
-            };
+                *layout,
+                running.map_or(Running::Offline, Running::Proof),
+            );
             let mut machine = Install::<SoftSha256>::new(&config);
             let mut buffer = vec![0; Install::<SoftSha256>::buffer_len_min(layout, 4 << 10)];
             let mut source = Bytes::new(bundle, usize::MAX);
@@ -131,15 +129,7 @@ impl<'a, D: BlockDevice> Bench<'a, D> {
         self.nonce += 1;
         let (device, nonce) = (self.device, self.nonce);
         let boot = |layout: &Layout<'_>, disks: &mut [&mut dyn BlockDevice]| {
-            let config = BootConfig {
-                device,
-                layout: *layout,
-                tries: 3,
-                nonce,
-                has_store: false,
-                check_late: true,
-                watchdog_reset: false,
-            };
+            let config = BootConfig::new(device, *layout, nonce).with_check_late(true);
             let mut machine = Boot::<SoftSha256>::new(&config);
             let mut buffer = vec![0; Boot::<SoftSha256>::buffer_len_min(layout)];
             let (mut store, mut memory) = (SimStore::default(), HeapMemory::default());
@@ -163,18 +153,18 @@ impl<'a, D: BlockDevice> Bench<'a, D> {
     /// Carries out a request; what all copies of the record amount to before it, and what each is.
     ///
     /// # Errors
-    /// [`OperateError`].
+    /// [`RequestError`].
     ///
     /// # Panics
     /// If the layout is unsound.
-    pub fn operate(
+    pub fn perform(
         &mut self,
         request: Request,
-    ) -> Result<(Answer, Record, RecordStatus, Vec<CopyState>), OperateError> {
+    ) -> Result<(Answer, Record, RecordStatus, Vec<CopyState>), RequestError> {
         let operate = |layout: &Layout<'_>, disks: &mut [&mut dyn BlockDevice]| {
-            let mut machine = Operate::new(layout, request);
-            let mut buffer = vec![0; Operate::buffer_len_min(layout)];
-            let answer = driver::operate(&mut machine, disks, &mut buffer)?;
+            let mut machine = Perform::new(layout, request);
+            let mut buffer = vec![0; Perform::buffer_len_min(layout)];
+            let answer = driver::perform(&mut machine, disks, &mut buffer)?;
             let (choice, copies) = machine.copies();
             Ok((answer, machine.record().clone(), choice, copies.to_vec()))
         };
@@ -186,6 +176,6 @@ impl<'a, D: BlockDevice> Bench<'a, D> {
     /// # Panics
     /// If it cannot be asked for.
     pub fn copies(&mut self) -> Vec<CopyState> {
-        self.operate(Request::Read).expect("the record").3
+        self.perform(Request::Read).expect("the record").3
     }
 }

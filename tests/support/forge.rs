@@ -264,15 +264,10 @@ pub fn power_on_with(
     let ground = world.ground.clone();
     let slots = ground.slots();
     world.nonce += 1;
-    let config = BootConfig {
-        device: world.device,
-        layout: ground.layout(&slots).expect("layout"),
-        tries: world.tries,
-        nonce: world.nonce,
-        has_store: true,
-        check_late: true,
-        watchdog_reset: false,
-    };
+    let config = BootConfig::new(world.device, ground.layout(&slots).expect("layout"), world.nonce)
+        .with_tries(world.tries)
+        .with_store(true)
+        .with_check_late(true);
     let mut machine = Boot::<SoftSha256>::new(&config);
     let mut buffer = vec![0; Boot::<SoftSha256>::buffer_len_min(&config.layout)];
     let mut disks: Vec<_> = world.disks.iter_mut().map(|d| d as &mut dyn BlockDevice).collect();

@@ -8,7 +8,7 @@ pub mod vectors;
 use stillboot::device::Geometry;
 use stillboot::format::{BootProof, Manifest, Slot, SlotState};
 use stillboot::layout::{Part, Region};
-use stillboot::operate::Request;
+use stillboot::request::Request;
 use stillboot_sim::disk::RamDisk;
 use stillboot_sim::{DeviceMap, Publisher, World};
 
@@ -72,7 +72,7 @@ pub fn commission(world: &mut RamWorld<'_>, bundle: &[u8]) -> BootProof {
 /// If nothing boots or the confirmation is refused.
 pub fn confirm(world: &mut RamWorld<'_>) -> BootProof {
     let proof = boot(world);
-    world.operate(Request::MarkGood(proof)).expect("confirm");
+    world.perform(Request::MarkGood(proof)).expect("confirm");
     proof
 }
 

@@ -173,7 +173,11 @@ impl Chip {
         let slots = [Slot::A, Slot::B].map(|slot_name| {
             let number = slot_name as usize;
             let head = Some(region(starts[number] + slot, head));
-            SlotLayout { slot: slot_name, head, index: None, regions: &regions[number] }
+            {
+                let mut layout = SlotLayout::new(slot_name, &regions[number]);
+                layout.head = head;
+                layout
+            }
         });
         let geometries = self.geometries();
         let layout = Layout::new(&geometries, Area::Blocks(&places), &slots).ok()?;
@@ -223,12 +227,8 @@ impl Chip {
                 };
                 [SlotRegion { region, roles: &[] }]
             });
-            let slots = [Slot::A, Slot::B].map(|slot| SlotLayout {
-                slot,
-                head: None,
-                index: None,
-                regions: &regions[slot as usize],
-            });
+            let slots =
+                [Slot::A, Slot::B].map(|slot| SlotLayout::new(slot, &regions[slot as usize]));
             let area = Area::Log { blocks: &log, head_len_max: HEAD as u32 };
             let Ok(layout) = Layout::new(&geometries, area, &slots) else { continue };
             let Some(usable) = fits(&layout, pages * sector) else { continue };

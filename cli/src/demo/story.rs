@@ -9,7 +9,7 @@ use stillboot::boot::{Line, Reason, Report};
 use stillboot::format::{Digest, Fault, Role, Slot, SlotState};
 use stillboot::install::{InstallError, Refusal, Reuse, Running};
 use stillboot::layout::Region;
-use stillboot::operate::{Answer, Request};
+use stillboot::request::{Answer, Request};
 use stillboot::verify::TrustError;
 use stillboot_linux::disk::{self, Recipe};
 use stillboot_sim::disk::{Cut, Random};

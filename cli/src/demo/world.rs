@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use anyhow::{Context as _, Result, bail};
 use stillboot::boot::{Boot, BootConfig, Event, Report};
+use stillboot::check;
 use stillboot::device::BlockDevice;
 use stillboot::driver::{self, InstallHost, Memory, NoStore, Source, SourceError};
 use stillboot::format::{Architecture, BootProof, Digest, Manifest, Record, Role, Slot, SlotKind};
@@ -14,7 +15,7 @@ use stillboot::install::{
     Install, InstallConfig, InstallError, Installed, Permission, Progress, Reuse, Running, Update,
 };
 use stillboot::layout::{Region, SlotLayout};
-use stillboot::operate::{Answer, Operate, OperateError, Request};
+use stillboot::request::{Answer, Perform, Request, RequestError};
 use stillboot::verify::{Device, Sha256 as _, SoftSha256};
 use stillboot_linux::disk::{Disk, Plan};
 use stillboot_policy::{self as policy, Clock, Facts, Policy};
@@ -184,15 +185,13 @@ impl World {
     /// The disk is not laid out as it must be.
     pub fn boot(&mut self) -> Result<Booted> {
         let slots = self.plan.slots();
-        let config = BootConfig {
-            device: identity(&self.roots, self.architecture),
-            layout: self.plan.layout(&slots)?,
-            tries: TRIES,
-            nonce: self.random.next_u64(),
-            has_store: false,
-            check_late: true,
-            watchdog_reset: false,
-        };
+        let config = BootConfig::new(
+            identity(&self.roots, self.architecture),
+            self.plan.layout(&slots)?,
+            self.random.next_u64(),
+        )
+        .with_tries(TRIES)
+        .with_check_late(true);
         let mut machine = Boot::<SoftSha256>::new(&config);
         // Else data of an earlier power-on could be taken for data of this one.
         self.memory.clear();
@@ -227,23 +226,18 @@ impl World {
     /// The disk is not laid out as it must be. What became of the update is in the [`Attempt`].
     pub fn install(&mut self, mut wire: Wire<'_>, terms: Terms) -> Result<Attempt> {
         let slots = self.plan.slots();
-        let config = InstallConfig {
-            device: identity(&self.roots, self.architecture),
-            layout: self.plan.layout(&slots)?,
-            running: terms.running,
-            target: None,
-            tries: TRIES,
-            has_store: false,
-            reuse: terms.reuse,
-            repair: false,
-            allow_new_epoch: false,
-            resume_only: false,
-        };
+        let config = InstallConfig::new(
+            identity(&self.roots, self.architecture),
+            self.plan.layout(&slots)?,
+            terms.running,
+        )
+        .with_tries(TRIES)
+        .with_reuse(terms.reuse);
         let start = self.socket.power().operations();
         let mut host = Host {
             socket: self.socket.clone(),
             cut: terms.cut,
-            progress: Progress { done: 0, total: 0 },
+            progress: Progress::default(),
             first_in_place: None,
             last_in_place: None,
         };
@@ -298,11 +292,11 @@ impl World {
     ///
     /// # Errors
     /// The disk is not laid out as it must be. What the core says is inside.
-    pub fn operate(&mut self, request: Request) -> Result<Result<Answer, OperateError>> {
+    pub fn operate(&mut self, request: Request) -> Result<Result<Answer, RequestError>> {
         let slots = self.plan.slots();
         let layout = self.plan.layout(&slots)?;
-        let mut machine = Operate::new(&layout, request);
-        Ok(driver::operate(&mut machine, &mut [&mut self.socket], &mut self.buffer))
+        let mut machine = Perform::new(&layout, request);
+        Ok(driver::perform(&mut machine, &mut [&mut self.socket], &mut self.buffer))
     }
 
     /// The boot record as it stands on the disk.
@@ -312,8 +306,8 @@ impl World {
     pub fn record(&mut self) -> Result<Record> {
         let slots = self.plan.slots();
         let layout = self.plan.layout(&slots)?;
-        let mut machine = Operate::new(&layout, Request::Read);
-        driver::operate(&mut machine, &mut [&mut self.socket], &mut self.buffer)?;
+        let mut machine = Perform::new(&layout, Request::Read);
+        driver::perform(&mut machine, &mut [&mut self.socket], &mut self.buffer)?;
         Ok(machine.record().clone())
     }
 
@@ -326,7 +320,7 @@ impl World {
         let ignore = &mut |_| {};
         let kind = SlotKind::Update;
         let buffer = &mut self.buffer;
-        driver::verify_bundle::<SoftSha256>(&device, kind, &mut wire, true, ignore, buffer)?;
+        check::bundle::<SoftSha256>(&device, kind, &mut wire, true, ignore, buffer)?;
         Ok(())
     }
 
@@ -405,13 +399,9 @@ impl World {
 
 /// Which device this is.
 fn identity(roots: &Roots, architecture: Architecture) -> Device<'_> {
-    Device {
-        trust: roots.trust(),
-        product: roots.product_id(),
-        class: id_of(CLASS),
-        revision: 1,
-        architecture,
-    }
+    Device::new(roots.trust(), roots.product_id(), id_of(CLASS))
+        .with_revision(1)
+        .with_architecture(architecture)
 }
 
 fn range(region: &Region) -> Range<u64> {

@@ -115,13 +115,9 @@ pub fn head(
     let len = manifest.emit(&mut payload).map_err(bundle::BundleError::Manifest)?;
     let envelope =
         sign_envelope(PayloadType::Manifest, &manifest.product, &payload[..len], signers)?;
-    let device = Device {
-        trust: roots.trust(),
-        product: roots.product_id(),
-        class: manifest.class,
-        revision: manifest.revision_min,
-        architecture: manifest.architecture,
-    };
+    let device = Device::new(roots.trust(), roots.product_id(), manifest.class)
+        .with_revision(manifest.revision_min)
+        .with_architecture(manifest.architecture);
     match verify_head::<SoftSha256>(&device, kind, &[keyset, &envelope].concat()) {
         Ok(_) => Ok(()),
         // A warning about missing signatures was printed before; they can be added.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use stillboot::boot::Boot;
-use stillboot::driver;
+use stillboot::check;
 use stillboot::format::{Digest, Slot};
 use stillboot::verify::{Device, SoftSha256};
 use stillboot_linux::disk::{self, Access, Disk};
@@ -90,20 +90,14 @@ fn digest(value: &Value) -> Digest {
 /// Slots that verify in full, as the core finds them.
 fn whole(past: &Past, image: &Path) -> Vec<Slot> {
     let roots = Roots::read(&past.world.path("keys/roots.toml")).unwrap();
-    let device = Device {
-        trust: roots.trust(),
-        product: id_of(&roots.product),
-        class: id_of("m1"),
-        revision: 0,
-        architecture: stillboot::format::Architecture::Any,
-    };
+    let device = Device::new(roots.trust(), id_of(&roots.product), id_of("m1"));
     let Disk { devices, plan, .. } = &mut Disk::open_all(&[image], Access::Look).unwrap();
     let slots = plan.slots();
     let layout = plan.layout(&slots).unwrap();
     let mut buffer = vec![0; Boot::<SoftSha256>::buffer_len_min(&layout)];
     let mut verifies = |slot: Slot| {
         let lent = &mut disk::lent(devices);
-        driver::scrub::<SoftSha256>(&device, &layout, slot, lent, &mut |_| {}, &mut buffer).is_ok()
+        check::slot::<SoftSha256>(&device, &layout, slot, lent, &mut |_| {}, &mut buffer).is_ok()
     };
     [Slot::A, Slot::B, Slot::Recovery].into_iter().filter(|slot| verifies(*slot)).collect()
 }

@@ -56,7 +56,7 @@ impl Area {
     }
 
     /// Bytes of the buffer, from `at` on, that reading and writing need.
-    pub(crate) fn buffer_len(layout: &Layout<'_>) -> usize {
+    pub(crate) const fn buffer_len(layout: &Layout<'_>) -> usize {
         let len = crate::format::record::LEN_MAX;
         #[cfg(feature = "log")]
         let len = if layout.is_log() { log::BUFFER_LEN } else { len };

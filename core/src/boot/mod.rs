@@ -6,6 +6,82 @@
 //! writes the same loop with its own I/O.
 //!
 //! The step numbers are those of `docs/BOOT_PROTOCOL.md`.
+//!
+//! # Example
+//!
+//! The loop of a loader that brings its own I/O, on a disk that holds nothing:
+//!
+//! ```
+//! # use stillboot::device::{BlockDevice, DeviceError, Geometry};
+//! # struct Ram([u8; 0x1_0000]);
+//! # impl BlockDevice for Ram {
+//! #     fn geometry(&self) -> Geometry {
+//! #         Geometry::disk(512, 0x1_0000)
+//! #     }
+//! #     fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError> {
+//! #         self.geometry().check_read(offset, into.len() as u64)?;
+//! #         into.copy_from_slice(&self.0[offset as usize..][..into.len()]);
+//! #         Ok(())
+//! #     }
+//! #     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+//! #         self.geometry().check_write(offset, bytes.len() as u64)?;
+//! #         self.0[offset as usize..][..bytes.len()].copy_from_slice(bytes);
+//! #         Ok(())
+//! #     }
+//! #     fn erase(&mut self, _offset: u64, _len: u64) -> Result<(), DeviceError> {
+//! #         Ok(())
+//! #     }
+//! #     fn flush(&mut self) -> Result<(), DeviceError> {
+//! #         Ok(())
+//! #     }
+//! # }
+//! # use stillboot::format::{Rule, Slot};
+//! # use stillboot::layout::{Area, Layout, Region, SlotLayout, SlotRegion};
+//! # use stillboot::verify::{Device, RootKey, SoftSha256, Trust};
+//! # const fn region(offset: u64, len: u64) -> Region {
+//! #     Region { device: 0, offset, len }
+//! # }
+//! # const DISK: &[Geometry] = &[Geometry::disk(512, 0x1_0000)];
+//! # const RECORD: &[Region] = &[region(0, 0x1000), region(0x1000, 0x1000), region(0x2000, 0x1000)];
+//! # const A: &[SlotRegion] = &[SlotRegion { region: region(0x9000, 0x3000), roles: &[] }];
+//! # const B: &[SlotRegion] = &[SlotRegion { region: region(0xc000, 0x3000), roles: &[] }];
+//! # const SLOTS: &[SlotLayout<'_>] = &[
+//! #     SlotLayout::new(Slot::A, A).with_head(region(0x3000, 0x3000)),
+//! #     SlotLayout::new(Slot::B, B).with_head(region(0x6000, 0x3000)),
+//! # ];
+//! # const LAYOUT: Layout<'_> = match Layout::new(DISK, Area::Blocks(RECORD), SLOTS) {
+//! #     Ok(layout) => layout,
+//! #     Err(_) => panic!("unsound"),
+//! # };
+//! # const ROOTS: &[RootKey] = &[RootKey::ed25519([0x42; 32])];
+//! # const TRUST: Trust<'_> = Trust::Roots { keys: ROOTS, rule: Rule::ed25519(1) };
+//! # const DEVICE: Device<'_> = Device::new(TRUST, *b"example gateway\0", *b"gateway model 1\0");
+//! use stillboot::boot::{Action, Boot, BootConfig, Event};
+//! use stillboot::driver::carry_out;
+//!
+//! // DEVICE and LAYOUT are constants of the product, so the buffer has the right length.
+//! let config = BootConfig::new(DEVICE, LAYOUT, 1);
+//! let mut buffer = [0; Boot::<SoftSha256>::buffer_len_min(&LAYOUT)];
+//! let mut disk = Ram([0; 0x1_0000]);
+//! let mut machine = Boot::<SoftSha256>::new(&config);
+//! let mut event = Event::Start;
+//! let proof = loop {
+//!     event = match machine.step(event, &mut buffer) {
+//!         Action::Io(io) => match carry_out(&io, &mut [&mut disk], &mut buffer) {
+//!             Ok(()) => Event::Done,
+//!             Err(error) => Event::Failed(error),
+//!         },
+//!         Action::Reserve { .. } => Event::NoMemory, // a real loader has memory, and answers `Load`
+//!         Action::HandOver(proof) => break Some(proof),
+//!         Action::Stop => break None,
+//!         _ => Event::Failed(DeviceError::Io),
+//!     };
+//! };
+//! assert_eq!(proof, None);
+//! for line in &machine.report().lines {
+//!     println!("slot {}: {}", line.candidate.slot, line.reason);
+//! }
+//! ```
 
 mod candidate;
 mod floor;
@@ -16,7 +92,6 @@ mod rebuild;
 mod report;
 mod state;
 
-use heapless::Vec;
 pub use report::{Line, Reason, Report};
 use state::{Kind, Loading, State};
 
@@ -24,12 +99,13 @@ use crate::area::{Area, Outcome};
 use crate::device::DeviceError;
 use crate::format::{
     BootProof, Digest, Floor, Manifest, Record, Role, SLOTS_MAX, Slot, SlotKind, SlotState,
+    record as record_format,
 };
 use crate::io::{Io, Step};
-use crate::layout::{Layout, Region};
+use crate::layout::{Layout, LayoutError, Region};
 use crate::record::RecordStatus;
 use crate::select::{Candidate, CandidateKind, Candidates};
-use crate::units::round;
+use crate::units::{larger, round};
 use crate::verify::{Device, HeadReader, IndexFold, Sha256, SoftSha256, Verified, WINDOW_LEN_MIN};
 
 /// Most bytes that one [`Action::Load`] asks for.
@@ -37,12 +113,14 @@ pub const LOAD_LEN_MAX: u32 = 1 << 20;
 
 /// What a loader is built with, and what it knows of this power-on.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct BootConfig<'a> {
     /// Which device this is, and which roots it trusts.
     pub device: Device<'a>,
     /// Where each part is on the devices.
     pub layout: Layout<'a>,
-    /// How often a slot that is found without a record may be tried, 1..=15.
+    /// How often a slot that is found without a record may be tried, 1..=15;
+    /// [`TRIES_DEFAULT`](record_format::TRIES_DEFAULT).
     pub tries: u8,
     /// A number that no other power-on had: random, or a counter.
     pub nonce: u64,
@@ -55,8 +133,55 @@ pub struct BootConfig<'a> {
     pub watchdog_reset: bool,
 }
 
+impl<'a> BootConfig<'a> {
+    /// A power-on without a store of the floor, and not after a watchdog's reset. Components of
+    /// load class `late` are left to the stage after the loader.
+    #[must_use]
+    pub const fn new(device: Device<'a>, layout: Layout<'a>, nonce: u64) -> Self {
+        Self {
+            device,
+            layout,
+            tries: record_format::TRIES_DEFAULT,
+            nonce,
+            has_store: false,
+            check_late: false,
+            watchdog_reset: false,
+        }
+    }
+
+    /// The same with another number of [`tries`](Self::tries).
+    #[must_use]
+    pub const fn with_tries(mut self, tries: u8) -> Self {
+        self.tries = tries;
+        self
+    }
+
+    /// The same, stating whether there [is a store](Self::has_store).
+    #[must_use]
+    pub const fn with_store(mut self, has_store: bool) -> Self {
+        self.has_store = has_store;
+        self
+    }
+
+    /// The same, stating whether components of load class `late` are
+    /// [checked here](Self::check_late).
+    #[must_use]
+    pub const fn with_check_late(mut self, check_late: bool) -> Self {
+        self.check_late = check_late;
+        self
+    }
+
+    /// The same, stating whether a [watchdog](Self::watchdog_reset) ended the last power-on.
+    #[must_use]
+    pub const fn with_watchdog_reset(mut self, watchdog_reset: bool) -> Self {
+        self.watchdog_reset = watchdog_reset;
+        self
+    }
+}
+
 /// The result of the last action.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Event<'b> {
     /// The first step.
     Start,
@@ -79,8 +204,10 @@ pub enum Event<'b> {
     NotStarted,
 }
 
-/// What to do next.
+/// What to do next. A driver answers an action that it does not know with [`Event::Failed`]; the
+/// slot is then skipped.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Action {
     /// Carry out an operation on a device and answer [`Event::Done`] or [`Event::Failed`].
     Io(Io),
@@ -205,26 +332,20 @@ impl<'a, H: Sha256> Boot<'a, H> {
             any_head: false,
             unspent: SlotState::Empty,
             buffer_len: 0,
-            report: Report {
-                record: RecordStatus::Factory,
-                lines: Vec::new(),
-                floor_ignored: false,
-                store_failed: false,
-                record_write_failed: None,
-            },
+            report: Report::new(),
         }
     }
 
     /// Bytes of buffer that [`step`](Self::step) needs on `layout`. With a larger buffer,
     /// components that are not loaded into memory need fewer reads.
     #[must_use]
-    pub fn buffer_len_min(layout: &Layout<'_>) -> usize {
+    pub const fn buffer_len_min(layout: &Layout<'_>) -> usize {
         let unit = layout.unit();
         // A window of a head starts on a block of the device. The part that is to be read as one
         // may start at the end of that block. A head with few Ed25519 signatures is shorter and
         // takes one read.
-        let window = WINDOW_LEN_MIN + unit.max(512);
-        round(window, unit as u32).max(Area::buffer_len(layout))
+        let window = WINDOW_LEN_MIN + larger(unit, 512);
+        larger(round(window, unit as u32), Area::buffer_len(layout))
     }
 
     /// The manifest of the candidate at hand. At hand-over it is the one that was verified.
@@ -251,11 +372,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
     pub fn step(&mut self, event: Event<'_>, buffer: &mut [u8]) -> Action {
         self.buffer_len = buffer.len();
         match self.state {
-            State::Start if buffer.len() < Self::buffer_len_min(&self.config.layout) => self.stop(),
-            State::Start => {
-                self.state = State::ReadRecord;
-                Action::Io(self.area.begin_read(&self.config.layout))
-            }
+            State::Start => self.start(),
             State::ReadRecord | State::Spend | State::Settle | State::SettleEmpty => {
                 self.step_record(event, buffer)
             }
@@ -278,6 +395,17 @@ impl<'a, H: Sha256> Boot<'a, H> {
             State::HandedOver => self.returned(event),
             State::Stopped => Action::Stop,
         }
+    }
+
+    fn start(&mut self) -> Action {
+        let needed = Self::buffer_len_min(&self.config.layout);
+        let available = self.buffer_len;
+        if available < needed {
+            self.report.refused = Some(LayoutError::Buffer { needed, available });
+            return self.stop();
+        }
+        self.state = State::ReadRecord;
+        Action::Io(self.area.begin_read(&self.config.layout))
     }
 
     fn step_record(&mut self, event: Event<'_>, buffer: &mut [u8]) -> Action {
@@ -356,7 +484,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
 
     fn line(&mut self, reason: Reason) {
         // When the report is full, new lines are dropped: the oldest lines matter most.
-        let _ = self.report.lines.push(Line { candidate: self.current, reason });
+        let _ = self.report.lines.push(Line::new(self.current, reason));
     }
 
     fn stop(&mut self) -> Action {

@@ -96,9 +96,12 @@ impl core::fmt::Display for Reason {
     }
 }
 
+impl core::error::Error for Reason {}
+
 /// One line of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct Line {
     /// The candidate.
     pub candidate: Candidate,
@@ -108,6 +111,7 @@ pub struct Line {
 
 /// What a power-on found, and the reason for each decision.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Report {
     /// How the record was found.
     pub record: RecordStatus,
@@ -117,6 +121,38 @@ pub struct Report {
     pub floor_ignored: bool,
     /// The store of the floor failed.
     pub store_failed: bool,
+    /// Nothing was looked at, because the caller's buffer is too short:
+    /// [`LayoutError::Buffer`].
+    pub refused: Option<LayoutError>,
     /// The record should have been written before hand-over and could not be.
     pub record_write_failed: Option<DeviceError>,
+}
+
+impl Line {
+    /// A line of a report.
+    #[must_use]
+    pub const fn new(candidate: Candidate, reason: Reason) -> Self {
+        Self { candidate, reason }
+    }
+}
+
+impl Report {
+    /// A report of a power-on that has not looked at anything.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            record: RecordStatus::Factory,
+            lines: Vec::new(),
+            floor_ignored: false,
+            store_failed: false,
+            refused: None,
+            record_write_failed: None,
+        }
+    }
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self::new()
+    }
 }

@@ -23,6 +23,41 @@
 //!    check bits, is an error of the read, never a trap.
 //! 5. **Failed writes.** After an error the range may hold anything that a torn write could leave;
 //!    bytes outside the range are untouched.
+//!
+//! # Example
+//!
+//! A disk in memory. [`conformance::check`] finds what is wrong with a device as far as that can be
+//! seen while the power is on.
+//!
+//! ```
+//! use stillboot::device::{BlockDevice, DeviceError, Geometry, conformance};
+//!
+//! struct Ram([u8; 0x1_0000]);
+//!
+//! impl BlockDevice for Ram {
+//!     fn geometry(&self) -> Geometry {
+//!         Geometry::disk(512, 0x1_0000)
+//!     }
+//!     fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError> {
+//!         self.geometry().check_read(offset, into.len() as u64)?;
+//!         into.copy_from_slice(&self.0[offset as usize..][..into.len()]);
+//!         Ok(())
+//!     }
+//!     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+//!         self.geometry().check_write(offset, bytes.len() as u64)?;
+//!         self.0[offset as usize..][..bytes.len()].copy_from_slice(bytes);
+//!         Ok(())
+//!     }
+//!     fn erase(&mut self, offset: u64, len: u64) -> Result<(), DeviceError> {
+//!         self.geometry().check_erase(offset, len) // nothing to erase: it can be written again
+//!     }
+//!     fn flush(&mut self) -> Result<(), DeviceError> {
+//!         Ok(())
+//!     }
+//! }
+//!
+//! assert_eq!(conformance::check(&mut Ram([0; 0x1_0000]), &mut [0; 0x1000]), Ok(()));
+//! ```
 
 pub mod conformance;
 #[cfg(feature = "embedded-storage")]
@@ -121,6 +156,17 @@ impl Geometry {
             capacity_bytes,
             erased: None,
         }
+    }
+
+    /// NOR flash that is read byte by byte and erased to ones.
+    #[must_use]
+    pub const fn nor(
+        write_granule_bytes: u32,
+        erase_block_bytes: u32,
+        capacity_bytes: u64,
+    ) -> Self {
+        let (logical_block_bytes, erased) = (1, Some(0xff));
+        Self { logical_block_bytes, write_granule_bytes, erase_block_bytes, capacity_bytes, erased }
     }
 
     /// Whether the units are powers of two that divide each other in order, the erase block is at

@@ -38,6 +38,8 @@ pub const FAILED_MAX: usize = 8;
 pub const NOTES_LEN_MAX: usize = 384;
 /// Most tries that a slot may be given.
 pub const TRIES_MAX: u8 = 15;
+/// Tries that a slot is given where nothing else is said.
+pub const TRIES_DEFAULT: u8 = 3;
 
 code_enum! {
     /// Why a slot is bad, or an update has failed.

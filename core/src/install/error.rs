@@ -212,46 +212,50 @@ impl core::fmt::Display for Refusal {
     }
 }
 
+impl core::fmt::Display for Wait {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Policy => f.write_str("the policy of this device does not take the update now"),
+            Self::Unconfirmed => f.write_str(
+                "the running system is not confirmed yet, and the other slot is its fallback; \
+                 mark it good first",
+            ),
+            Self::Held => f.write_str("every slot that could be written is held"),
+            Self::Unverified(slot) => write!(
+                f,
+                "the boot record calls slot {slot} good, and its head cannot be read, is another \
+                 one, or does not verify under these roots; if they are right, boot the device \
+                 once, so that the loader looks at the slot, or name the slot to overwrite"
+            ),
+            Self::StoreFailed => f.write_str("the store of the security floor failed"),
+            Self::StoreFull => f.write_str(
+                "the store of the security floor cannot be raised to what this update reaches",
+            ),
+            Self::RecordLost => {
+                f.write_str("the boot record is lost; the next boot makes a new one")
+            }
+        }
+    }
+}
+
+impl core::fmt::Display for Nothing {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Running => f.write_str("this version runs already"),
+            Self::Ready(slot) => write!(f, "this version stands ready in slot {slot}"),
+            Self::ToResume => f.write_str(
+                "no installation of this bundle got far enough to be resumed; install it",
+            ),
+        }
+    }
+}
+
 impl core::fmt::Display for InstallError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Refused(refusal) => write!(f, "refused: {refusal}"),
-            Self::Deferred(Wait::Policy) => {
-                f.write_str("deferred: the policy of this device does not take the update now")
-            }
-            Self::Deferred(Wait::Unconfirmed) => f.write_str(
-                "deferred: the running system is not confirmed yet, and the other slot is its \
-                 fallback; mark it good first",
-            ),
-            Self::Deferred(Wait::Held) => {
-                f.write_str("deferred: every slot that could be written is held")
-            }
-            Self::Deferred(Wait::Unverified(slot)) => write!(
-                f,
-                "deferred: the boot record calls slot {slot} good, and its head cannot be read, is \
-                 another one, or does not verify under these roots; if they are right, boot the \
-                 device once, so that the loader looks at the slot, or name the slot to overwrite"
-            ),
-            Self::Deferred(Wait::StoreFailed) => {
-                f.write_str("deferred: the store of the security floor failed")
-            }
-            Self::Deferred(Wait::StoreFull) => f.write_str(
-                "deferred: the store of the security floor cannot be raised to what this update \
-                 reaches",
-            ),
-            Self::Deferred(Wait::RecordLost) => {
-                f.write_str("deferred: the boot record is lost; the next boot makes a new one")
-            }
-            Self::Nothing(Nothing::Running) => {
-                f.write_str("nothing to do: this version runs already")
-            }
-            Self::Nothing(Nothing::Ready(slot)) => {
-                write!(f, "nothing to do: this version stands ready in slot {slot}")
-            }
-            Self::Nothing(Nothing::ToResume) => f.write_str(
-                "nothing to do: no installation of this bundle got far enough to be resumed; \
-                 install it",
-            ),
+            Self::Deferred(wait) => write!(f, "deferred: {wait}"),
+            Self::Nothing(nothing) => write!(f, "nothing to do: {nothing}"),
             Self::Device(error) => write!(f, "the slot cannot be written or read: {error}"),
             Self::Record(error) => write!(f, "the boot record cannot be written: {error}"),
             Self::Source => f.write_str("the source of the bundle failed"),
@@ -262,6 +266,12 @@ impl core::fmt::Display for InstallError {
         }
     }
 }
+
+impl core::error::Error for Refusal {}
+
+impl core::error::Error for Wait {}
+
+impl core::error::Error for Nothing {}
 
 impl core::error::Error for InstallError {}
 

@@ -6,6 +6,82 @@
 //! blocking devices and a blocking stream.
 //!
 //! The step numbers are those of the install protocol in `docs/BOOT_PROTOCOL.md`.
+//!
+//! # Example
+//!
+//! ```
+//! # use stillboot::device::{BlockDevice, DeviceError, Geometry};
+//! # struct Ram([u8; 0x1_0000]);
+//! # impl BlockDevice for Ram {
+//! #     fn geometry(&self) -> Geometry {
+//! #         Geometry::disk(512, 0x1_0000)
+//! #     }
+//! #     fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError> {
+//! #         self.geometry().check_read(offset, into.len() as u64)?;
+//! #         into.copy_from_slice(&self.0[offset as usize..][..into.len()]);
+//! #         Ok(())
+//! #     }
+//! #     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+//! #         self.geometry().check_write(offset, bytes.len() as u64)?;
+//! #         self.0[offset as usize..][..bytes.len()].copy_from_slice(bytes);
+//! #         Ok(())
+//! #     }
+//! #     fn erase(&mut self, _offset: u64, _len: u64) -> Result<(), DeviceError> {
+//! #         Ok(())
+//! #     }
+//! #     fn flush(&mut self) -> Result<(), DeviceError> {
+//! #         Ok(())
+//! #     }
+//! # }
+//! # use stillboot::format::{Rule, Slot};
+//! # use stillboot::layout::{Area, Layout, Region, SlotLayout, SlotRegion};
+//! # use stillboot::verify::{Device, RootKey, SoftSha256, Trust};
+//! # const fn region(offset: u64, len: u64) -> Region {
+//! #     Region { device: 0, offset, len }
+//! # }
+//! # const DISK: &[Geometry] = &[Geometry::disk(512, 0x1_0000)];
+//! # const RECORD: &[Region] = &[region(0, 0x1000), region(0x1000, 0x1000), region(0x2000, 0x1000)];
+//! # const A: &[SlotRegion] = &[SlotRegion { region: region(0x9000, 0x3000), roles: &[] }];
+//! # const B: &[SlotRegion] = &[SlotRegion { region: region(0xc000, 0x3000), roles: &[] }];
+//! # const SLOTS: &[SlotLayout<'_>] = &[
+//! #     SlotLayout::new(Slot::A, A).with_head(region(0x3000, 0x3000)),
+//! #     SlotLayout::new(Slot::B, B).with_head(region(0x6000, 0x3000)),
+//! # ];
+//! # const LAYOUT: Layout<'_> = match Layout::new(DISK, Area::Blocks(RECORD), SLOTS) {
+//! #     Ok(layout) => layout,
+//! #     Err(_) => panic!("unsound"),
+//! # };
+//! # const ROOTS: &[RootKey] = &[RootKey::ed25519([0x42; 32])];
+//! # const TRUST: Trust<'_> = Trust::Roots { keys: ROOTS, rule: Rule::ed25519(1) };
+//! # const DEVICE: Device<'_> = Device::new(TRUST, *b"example gateway\0", *b"gateway model 1\0");
+//! use stillboot::driver::{self, InstallHost, NoStore, Stream};
+//! use stillboot::install::{
+//!     Install, InstallConfig, InstallError, Permission, Progress, Refusal, Running, Update,
+//! };
+//!
+//! struct Host;
+//!
+//! impl InstallHost for Host {
+//!     fn judge(&mut self, update: &Update<'_>) -> Permission {
+//!         println!("version {}", update.manifest.version);
+//!         Permission::Proceed
+//!     }
+//!     fn progress(&mut self, progress: Progress) {
+//!         println!("{} of {}", progress.done, progress.total);
+//!     }
+//! }
+//!
+//! // A new device. A running system states its boot proof instead.
+//! let config = InstallConfig::new(DEVICE, LAYOUT, Running::Offline);
+//! let mut machine = Install::<SoftSha256>::new(&config);
+//! let mut buffer = [0; Install::<SoftSha256>::buffer_len_min(&LAYOUT, 4096)];
+//! let mut bundle = Stream(&b"no bundle"[..]);
+//! let mut disk = Ram([0; 0x1_0000]);
+//! let disks: &mut [&mut dyn BlockDevice] = &mut [&mut disk];
+//! let result =
+//!     driver::install(&mut machine, disks, &mut NoStore, &mut bundle, &mut Host, &mut buffer);
+//! assert_eq!(result, Err(InstallError::Refused(Refusal::Ended)));
+//! ```
 
 mod admit;
 mod chunk;
@@ -33,7 +109,7 @@ use crate::format::{
 use crate::io::{Io, IoResult, Step};
 use crate::layout::{Layout, LayoutError, PLACES_MAX, Region};
 use crate::record::RecordStatus;
-use crate::units::{round, round_down};
+use crate::units::{larger, round, round_down};
 use crate::verify::{Device, IndexFold, Sha256, SoftSha256, Verified};
 
 /// Smallest part of the buffer, in bytes, that holds entries of an index.
@@ -59,6 +135,7 @@ pub struct Reuse {
 
 /// What an installation starts from.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct InstallConfig<'a> {
     /// Which device this is, and which roots it trusts.
     pub device: Device<'a>,
@@ -69,7 +146,8 @@ pub struct InstallConfig<'a> {
     /// The slot to install to; `None` to leave the choice to the library. Recovery is replaced only
     /// when it is named here.
     pub target: Option<Slot>,
-    /// How often the new slot may be tried, 1..=15.
+    /// How often the new slot may be tried, 1..=15;
+    /// [`TRIES_DEFAULT`](record_format::TRIES_DEFAULT).
     pub tries: u8,
     /// Whether there is a [`RollbackStore`](crate::driver::RollbackStore).
     pub has_store: bool,
@@ -84,8 +162,78 @@ pub struct InstallConfig<'a> {
     pub resume_only: bool,
 }
 
+impl<'a> InstallConfig<'a> {
+    /// An update of a slot that the library chooses, without a store of the floor, with every byte
+    /// from the stream.
+    #[must_use]
+    pub const fn new(device: Device<'a>, layout: Layout<'a>, running: Running) -> Self {
+        Self {
+            device,
+            layout,
+            running,
+            target: None,
+            tries: record_format::TRIES_DEFAULT,
+            has_store: false,
+            reuse: Reuse { target: false, running: false },
+            repair: false,
+            allow_new_epoch: false,
+            resume_only: false,
+        }
+    }
+
+    /// The same with a [`target`](Self::target).
+    #[must_use]
+    pub const fn with_target(mut self, target: Option<Slot>) -> Self {
+        self.target = target;
+        self
+    }
+
+    /// The same with another number of [`tries`](Self::tries).
+    #[must_use]
+    pub const fn with_tries(mut self, tries: u8) -> Self {
+        self.tries = tries;
+        self
+    }
+
+    /// The same, stating whether there [is a store](Self::has_store).
+    #[must_use]
+    pub const fn with_store(mut self, has_store: bool) -> Self {
+        self.has_store = has_store;
+        self
+    }
+
+    /// The same with bytes that need not come from the stream: [`reuse`](Self::reuse).
+    #[must_use]
+    pub const fn with_reuse(mut self, reuse: Reuse) -> Self {
+        self.reuse = reuse;
+        self
+    }
+
+    /// The same, or as a [`repair`](Self::repair).
+    #[must_use]
+    pub const fn with_repair(mut self, repair: bool) -> Self {
+        self.repair = repair;
+        self
+    }
+
+    /// The same, or with a [new epoch](Self::allow_new_epoch) of the data.
+    #[must_use]
+    pub const fn with_new_epoch(mut self, allow_new_epoch: bool) -> Self {
+        self.allow_new_epoch = allow_new_epoch;
+        self
+    }
+
+    /// The same, or [only to resume](Self::resume_only).
+    #[must_use]
+    pub const fn with_resume_only(mut self, resume_only: bool) -> Self {
+        self.resume_only = resume_only;
+        self
+    }
+}
+
 /// The result of the last action.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Event {
     /// The first step.
     Start,
@@ -119,8 +267,10 @@ pub enum Permission {
     Reject,
 }
 
-/// What to do next.
+/// What to do next. A driver answers an action that it does not know with [`Event::Failed`]; the
+/// installation then ends.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Action {
     /// Carry out an operation on a device and answer [`Event::Done`] or [`Event::Failed`].
     Io(Io),
@@ -152,6 +302,7 @@ type Next = Result<Action, InstallError>;
 /// The result of an installation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct Installed {
     /// The slot that was written.
     pub slot: Slot,
@@ -167,6 +318,7 @@ pub struct Installed {
 
 /// An update that passed the mandatory checks, for the policy to judge.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Update<'a> {
     /// The update.
     pub manifest: &'a Verified<Manifest>,
@@ -179,7 +331,9 @@ pub struct Update<'a> {
 }
 
 /// How far an installation has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct Progress {
     /// Bytes of components that are in place, then bytes that were read back.
     pub done: u64,
@@ -258,16 +412,17 @@ impl<'a, H: Sha256> Install<'a, H> {
             buffer_len: 0,
             written: 0,
             reused: 0,
-            progress: Progress { done: 0, total: 0 },
+            progress: Progress::default(),
         }
     }
 
     /// Bytes of buffer that [`step`](Self::step) needs on `layout` for chunks of `chunk_size` bytes.
     /// More makes fewer and larger transfers.
     #[must_use]
-    pub fn buffer_len_min(layout: &Layout<'_>, chunk_size: u32) -> usize {
+    pub const fn buffer_len_min(layout: &Layout<'_>, chunk_size: u32) -> usize {
         let record = head_room(layout) + Area::buffer_len(layout);
-        record.max(chunk_room(layout, chunk_size) + WINDOW_LEN_MIN.max(layout.unit()))
+        let chunk = chunk_room(layout, chunk_size) + larger(WINDOW_LEN_MIN, layout.unit());
+        larger(record, chunk)
     }
 
     /// The manifest of the update, once it is verified.
@@ -278,7 +433,7 @@ impl<'a, H: Sha256> Install<'a, H> {
 
     /// What the policy is asked about. Valid at [`Action::Judge`], with the buffer as it is then.
     #[must_use]
-    pub fn offer<'b>(&'b self, buffer: &'b [u8]) -> Option<Update<'b>> {
+    pub fn update<'b>(&'b self, buffer: &'b [u8]) -> Option<Update<'b>> {
         let body = &self.record.body;
         let running = self.running.map(|slot| body.slot(slot).version.as_str());
         Some(Update {
@@ -534,12 +689,12 @@ impl<'a, H: Sha256> Install<'a, H> {
 }
 
 /// Bytes of the buffer that hold the head until it is written.
-fn head_room(layout: &Layout<'_>) -> usize {
+const fn head_room(layout: &Layout<'_>) -> usize {
     round(layout.head_len_max(), layout.unit() as u32)
 }
 
 /// Bytes of the buffer that hold a chunk.
-fn chunk_room(layout: &Layout<'_>, chunk_size: u32) -> usize {
+const fn chunk_room(layout: &Layout<'_>, chunk_size: u32) -> usize {
     round(chunk_size as usize, layout.unit() as u32)
 }
 

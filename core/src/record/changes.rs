@@ -21,6 +21,7 @@ pub enum Confirmation {
 /// Why a confirmation is refused (step C1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum ConfirmRefusal {
     /// The proof names another manifest than the record does for that slot.
     OtherManifest,
@@ -44,9 +45,12 @@ impl core::fmt::Display for ConfirmRefusal {
     }
 }
 
+impl core::error::Error for ConfirmRefusal {}
+
 /// Why an operator's request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum OperatorRefusal {
     /// No good slot would be left to boot.
     NothingElseGood,
@@ -65,6 +69,8 @@ impl core::fmt::Display for OperatorRefusal {
         })
     }
 }
+
+impl core::error::Error for OperatorRefusal {}
 
 impl SlotEntry {
     fn describe(&mut self, manifest: &Verified<Manifest>) {

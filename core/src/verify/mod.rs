@@ -83,6 +83,7 @@ impl Trust<'_> {
 
 /// Which device this is: a manifest must have been made for it.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Device<'a> {
     /// The keys it trusts.
     pub trust: Trust<'a>,
@@ -94,6 +95,29 @@ pub struct Device<'a> {
     pub revision: u16,
     /// What it can run; [`Any`](crate::format::Architecture::Any) for whatever the class says.
     pub architecture: crate::format::Architecture,
+}
+
+impl<'a> Device<'a> {
+    /// A device of revision 0, of the architecture that its class implies.
+    #[must_use]
+    pub const fn new(trust: Trust<'a>, product: Id, class: Id) -> Self {
+        let architecture = crate::format::Architecture::Any;
+        Self { trust, product, class, revision: 0, architecture }
+    }
+
+    /// The same with another [`revision`](Self::revision).
+    #[must_use]
+    pub const fn with_revision(mut self, revision: u16) -> Self {
+        self.revision = revision;
+        self
+    }
+
+    /// The same with an [`architecture`](Self::architecture).
+    #[must_use]
+    pub const fn with_architecture(mut self, architecture: crate::format::Architecture) -> Self {
+        self.architecture = architecture;
+        self
+    }
 }
 
 /// With whose authority a manifest was signed.
@@ -473,6 +497,7 @@ fn expect_payload(found: PayloadType, expected: PayloadType) -> Result<(), Trust
 /// Why a verified manifest is not for this device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum ClassError {
     /// The class differs.
     Class,
@@ -507,6 +532,8 @@ impl core::fmt::Display for ClassError {
         }
     }
 }
+
+impl core::error::Error for ClassError {}
 
 /// Checks that a manifest is for this device. Run before anything is erased, and again before
 /// anything is started.

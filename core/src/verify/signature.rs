@@ -63,6 +63,8 @@ impl core::fmt::Display for SignatureError {
     }
 }
 
+impl core::error::Error for SignatureError {}
+
 /// A key's id, of the public key.
 #[must_use]
 pub fn key_id<H: Sha256>(public: &[u8]) -> KeyId {

@@ -14,7 +14,7 @@ use stillboot::device::DeviceError;
 use stillboot::format::BootProof;
 use stillboot::install::{self, Install, InstallError, Installed};
 use stillboot::io::{Io, IoResult};
-use stillboot::operate::{self, Answer, Operate, OperateError};
+use stillboot::request::{self, Answer, Perform, RequestError};
 use stillboot::verify::SoftSha256;
 use stillboot_policy as policy;
 
@@ -107,14 +107,16 @@ pub async fn install<F: NorFlash, R: Read>(
             // This device has no store: the floor is in the record.
             Action::ReadFloor(_) => Event::Floor(None),
             Action::ProbeFloor(..) => Event::Done,
-            Action::Judge => match machine.offer(buffer) {
-                Some(offer) => Event::Judged(
-                    policy::judge_failures(offer.manifest, offer.body, None, false).into(),
+            Action::Judge => match machine.update(buffer) {
+                Some(update) => Event::Judged(
+                    policy::judge_failures(update.manifest, update.body, None, false).into(),
                 ),
                 None => Event::SourceFailed,
             },
             Action::Finish(installed) => return Ok(installed),
             Action::Fail(error) => return Err(error),
+            // Of a later version of the machine.
+            _ => Event::Failed(DeviceError::Io),
         };
     }
 }
@@ -176,6 +178,8 @@ pub async fn boot<F: NorFlash>(
             }
             Action::HandOver(proof) => return Some(proof),
             Action::Stop => return None,
+            // Of a later version of the machine.
+            _ => Event::Failed(DeviceError::Io),
         };
         watch.begin();
         action = machine.step(event, buffer);
@@ -186,13 +190,13 @@ pub async fn boot<F: NorFlash>(
 /// One request.
 ///
 /// # Errors
-/// As [`stillboot::driver::operate`].
-pub async fn operate<F: NorFlash>(
-    machine: &mut Operate<'_>,
+/// As [`stillboot::driver::perform`].
+pub async fn perform<F: NorFlash>(
+    machine: &mut Perform<'_>,
     flash: &mut F,
     buffer: &mut [u8],
     watch: &mut impl Watch,
-) -> Result<Answer, OperateError> {
+) -> Result<Answer, RequestError> {
     let mut result = Ok(());
     loop {
         watch.begin();
@@ -200,9 +204,11 @@ pub async fn operate<F: NorFlash>(
         watch.end();
         yield_now().await;
         match action {
-            operate::Action::Io(io) => result = carry_out(&io, flash, buffer).await,
-            operate::Action::Finish(answer) => return Ok(answer),
-            operate::Action::Fail(error) => return Err(error),
+            request::Action::Io(io) => result = carry_out(&io, flash, buffer).await,
+            request::Action::Finish(answer) => return Ok(answer),
+            request::Action::Fail(error) => return Err(error),
+            // Of a later version of the machine.
+            _ => result = Err(DeviceError::Io),
         }
     }
 }

@@ -21,9 +21,9 @@ use stillboot::boot::{Boot, BootConfig};
 use stillboot::device::Geometry;
 use stillboot::format::manifest::CHUNK_SIZE_MIN;
 use stillboot::format::{Slot, SlotKind};
-use stillboot::install::{Install, InstallConfig, Reuse, Running};
+use stillboot::install::{Install, InstallConfig, Running};
 use stillboot::layout::{Area, Layout, Region, SlotLayout, SlotRegion};
-use stillboot::operate::{Operate, Request};
+use stillboot::request::{Perform, Request};
 use stillboot::verify::SoftSha256;
 use stillboot_sim::Publisher;
 
@@ -37,18 +37,8 @@ const GEOMETRY: Geometry = Geometry {
 const SLOT_A: &[SlotRegion] = &[SlotRegion { region: region(0x0_4000, 0x9000), roles: &[] }];
 const SLOT_B: &[SlotRegion] = &[SlotRegion { region: region(0x1_0000, 0x9000), roles: &[] }];
 const SLOTS: &[SlotLayout<'static>] = &[
-    SlotLayout {
-        slot: Slot::A,
-        head: Some(region(0x0_d000, 0x3000)),
-        index: None,
-        regions: SLOT_A,
-    },
-    SlotLayout {
-        slot: Slot::B,
-        head: Some(region(0x1_9000, 0x3000)),
-        index: None,
-        regions: SLOT_B,
-    },
+    SlotLayout::new(Slot::A, SLOT_A).with_head(region(0x0_d000, 0x3000)),
+    SlotLayout::new(Slot::B, SLOT_B).with_head(region(0x1_9000, 0x3000)),
 ];
 
 const fn region(offset: u64, len: u64) -> Region {
@@ -135,33 +125,14 @@ async fn live(shared: &Shared) -> Result<String, String> {
     let mut buffer = vec![0; 8192];
     let mut watch = Stopwatch { shared, begun: Instant::now() };
 
-    let config = InstallConfig {
-        device: publisher.device(),
-        layout,
-        running: Running::Offline,
-        target: None,
-        tries: 3,
-        has_store: false,
-        reuse: Reuse::default(),
-        repair: false,
-        allow_new_epoch: false,
-        resume_only: false,
-    };
+    let config = InstallConfig::new(publisher.device(), layout, Running::Offline);
     let mut machine = Install::<SoftSha256>::new(&config);
     let mut source = &bundle[..];
     let installed = drive::install(&mut machine, &mut flash, &mut source, &mut buffer, &mut watch)
         .await
         .map_err(|error| text(&error))?;
 
-    let config = BootConfig {
-        device: publisher.device(),
-        layout,
-        tries: 3,
-        nonce: 1,
-        has_store: false,
-        check_late: true,
-        watchdog_reset: false,
-    };
+    let config = BootConfig::new(publisher.device(), layout, 1).with_check_late(true);
     let mut machine = Boot::<SoftSha256>::new(&config);
     let mut memory = Vec::new();
     let proof = drive::boot(&mut machine, &mut flash, &mut memory, &mut buffer, &mut watch)
@@ -171,8 +142,8 @@ async fn live(shared: &Shared) -> Result<String, String> {
         return Err(format!("slot {} was installed, {} boots", installed.slot, proof.slot));
     }
 
-    let mut machine = Operate::new(&layout, Request::MarkGood(proof));
-    drive::operate(&mut machine, &mut flash, &mut buffer, &mut watch)
+    let mut machine = Perform::new(&layout, Request::MarkGood(proof));
+    drive::perform(&mut machine, &mut flash, &mut buffer, &mut watch)
         .await
         .map_err(|error| text(&error))?;
     Ok(format!("slot {} was installed, booted and confirmed", installed.slot))

@@ -34,6 +34,9 @@ pub fn text(report: &Report, notes: &[String]) -> String {
     if report.store_failed {
         out.push_str("note: the store of the floor failed\n");
     }
+    if let Some(error) = report.refused {
+        let _ = writeln!(out, "note: nothing was looked at: {error}");
+    }
     if let Some(error) = report.record_write_failed {
         let _ = writeln!(out, "note: the boot record could not be written: {error}");
     }
@@ -71,24 +74,23 @@ mod tests {
     use stillboot::boot::{Line, Reason};
     use stillboot::device::DeviceError;
     use stillboot::format::{Role, Slot};
+    use stillboot::layout::LayoutError;
     use stillboot::select::Candidate;
 
     use super::*;
 
     #[test]
     fn each_fact_has_its_line() {
-        let mut report = Report {
-            record: RecordStatus::Factory,
-            lines: Default::default(),
-            floor_ignored: true,
-            store_failed: true,
-            record_write_failed: Some(DeviceError::ReadOnly),
-        };
+        let mut report = Report::new();
+        report.floor_ignored = true;
+        report.store_failed = true;
+        report.refused = Some(LayoutError::Buffer { needed: 4096, available: 512 });
+        report.record_write_failed = Some(DeviceError::ReadOnly);
         for (slot, kind, reason) in [
             (Slot::A, CandidateKind::Trial, Reason::Corrupt { role: Role::Kernel }),
             (Slot::B, CandidateKind::LastResort, Reason::Started),
         ] {
-            report.lines.push(Line { candidate: Candidate { slot, kind }, reason }).unwrap();
+            report.lines.push(Line::new(Candidate { slot, kind }, reason)).unwrap();
         }
         let text = text(&report, &["time: 5 ms".into()]);
         assert_eq!(
@@ -98,6 +100,8 @@ mod tests {
              slot b (last resort): started\n\
              note: a recorded floor above all there is was ignored\n\
              note: the store of the floor failed\n\
+             note: nothing was looked at: the work buffer is too short: 4096 bytes needed, 512 \
+             given\n\
              note: the boot record could not be written: the device is write protected\n\
              time: 5 ms\n"
         );

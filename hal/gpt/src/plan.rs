@@ -231,7 +231,7 @@ impl Plan {
 fn layouts(slots: &[PlannedSlot]) -> Vec<SlotLayout<'_>> {
     let mut layouts = Vec::new();
     for PlannedSlot { slot, head, regions } in slots {
-        layouts.push(SlotLayout { slot: *slot, head: Some(*head), index: None, regions });
+        layouts.push(SlotLayout::new(*slot, regions).with_head(*head));
     }
     layouts
 }

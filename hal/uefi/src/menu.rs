@@ -13,12 +13,13 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use stillboot::boot::{BootConfig, Reason};
+use stillboot::check;
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
 use stillboot::driver::{self, RollbackStore, StoreError};
 use stillboot::format::{Floor, Slot, SlotKind, SlotState};
 use stillboot::layout::Layout;
-use stillboot::operate::{Operate, Request};
 use stillboot::record::RecordStatus;
+use stillboot::request::{Perform, Request};
 use stillboot::verify::{Device, Sha256};
 
 use crate::{console, report, watchdog};
@@ -64,9 +65,9 @@ impl Menu {
         devices: &mut [&mut dyn BlockDevice],
         buffer: &mut [u8],
     ) -> Self {
-        let mut machine = Operate::new(layout, Request::Read);
+        let mut machine = Perform::new(layout, Request::Read);
         // A record that could not be read is empty here, and the machine's choice says so.
-        let _ = driver::operate(&mut machine, devices, buffer);
+        let _ = driver::perform(&mut machine, devices, buffer);
         let (record, _) = machine.copies();
         let entries = layout.slots().iter().map(|slot| slot.slot).map(|slot| Entry {
             slot,
@@ -126,7 +127,7 @@ fn version<H: Sha256>(
     slot: Slot,
     buffer: &mut [u8],
 ) -> Result<String, Reason> {
-    let manifest = driver::verify_slot_head::<H>(device, layout, slot, devices, buffer)?;
+    let manifest = check::slot_head::<H>(device, layout, slot, devices, buffer)?;
     Ok(manifest.version.as_str().into())
 }
 
@@ -208,7 +209,7 @@ mod tests {
     use std::vec;
 
     use stillboot::driver::NoStore;
-    use stillboot::format::{Architecture, Fault, Rule};
+    use stillboot::format::{Fault, Rule};
     use stillboot::verify::{RootKey, SoftSha256, Trust};
     use stillboot_linux::disk::{self, Disk, Recipe};
 
@@ -234,13 +235,9 @@ mod tests {
         let Disk { devices, plan, .. } = &mut Disk::open(&path, true).unwrap();
         let slots = plan.slots();
         let layout = plan.layout(&slots).unwrap();
-        let device = Device {
-            trust: Trust::Roots { keys: &[RootKey::ed25519([1; 32])], rule: Rule::ed25519(1) },
-            product: [0; 16],
-            class: [0; 16],
-            revision: 0,
-            architecture: Architecture::Any,
-        };
+        let roots = [RootKey::ed25519([1; 32])];
+        let device =
+            Device::new(Trust::Roots { keys: &roots, rule: Rule::ed25519(1) }, [0; 16], [0; 16]);
         let mut buffer = vec![0; 64 << 10];
         let menu =
             Menu::read::<SoftSha256>(&device, &layout, &mut disk::lent(devices), &mut buffer);

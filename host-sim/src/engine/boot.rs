@@ -114,6 +114,7 @@ impl Machine for BootMachine<'_> {
                     _ => self.end(Some(proof)),
                 },
                 boot::Action::Stop => self.end(None),
+                _ => unreachable!("the simulator carries out every action"),
             };
             // The contract: the content is kept between a read and the step after it, no longer.
             self.buffer.fill(POISON);

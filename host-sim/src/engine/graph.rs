@@ -5,12 +5,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use stillboot::boot::BootConfig;
-use stillboot::install::{InstallConfig, Reuse, Running};
+use stillboot::install::{InstallConfig, Running};
 
 use super::boot::BootMachine;
 use super::install::InstallMachine;
 use super::machine::Machine;
-use super::operate::OperateMachine;
+use super::perform::PerformMachine;
 use super::print::{chain, print_of};
 use super::program::{Outcome, Program, Setting};
 use super::request::{Disks, MachineRequest, Reply, perform};
@@ -210,34 +210,27 @@ fn with_machine<T>(
     let layout = setting.ground.layout(&slots).expect("the ground of a simulation is sound");
     match *program {
         Program::Boot { nonce, watchdog_reset, returns } => {
-            let config = BootConfig {
-                device: setting.device,
-                layout,
-                tries: setting.tries,
-                nonce,
-                has_store,
-                check_late: true,
-                watchdog_reset,
-            };
+            let config = BootConfig::new(setting.device, layout, nonce)
+                .with_tries(setting.tries)
+                .with_store(has_store)
+                .with_check_late(true)
+                .with_watchdog_reset(watchdog_reset);
             run(&mut BootMachine::new(&setting.ground, &config, returns))
         }
         Program::Install { bundle, running, target, repair } => {
-            let config = InstallConfig {
-                device: setting.device,
+            let config = InstallConfig::new(
+                setting.device,
                 layout,
-                running: running.map_or(Running::Offline, Running::Proof),
-                target,
-                tries: setting.tries,
-                has_store,
-                reuse: Reuse::default(),
-                repair,
-                allow_new_epoch: false,
-                resume_only: false,
-            };
+                running.map_or(Running::Offline, Running::Proof),
+            )
+            .with_target(target)
+            .with_tries(setting.tries)
+            .with_store(has_store)
+            .with_repair(repair);
             run(&mut InstallMachine::new(setting, &config, bundle))
         }
-        Program::Operate(request) => {
-            run(&mut OperateMachine::new(&setting.ground, &layout, request))
+        Program::Perform(request) => {
+            run(&mut PerformMachine::new(&setting.ground, &layout, request))
         }
     }
 }

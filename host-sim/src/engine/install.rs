@@ -108,14 +108,14 @@ impl Machine for InstallMachine<'_> {
                 Action::ExpectEnd => {
                     Event::Received(usize::from(self.position < self.bundle.len()))
                 }
-                Action::Judge => match self.machine.offer(&self.buffer) {
-                    Some(offer) => {
+                Action::Judge => match self.machine.update(&self.buffer) {
+                    Some(update) => {
                         let facts = Facts {
-                            manifest: offer.manifest,
+                            manifest: update.manifest,
                             statements: &[],
                             seen: &[],
-                            running_version: offer.running_version,
-                            body: offer.body,
+                            running_version: update.running_version,
+                            body: update.body,
                             clock: Clock::default(),
                         };
                         Event::Judged(policy::judge(&Policy::default(), &facts).into())
@@ -128,6 +128,7 @@ impl Machine for InstallMachine<'_> {
                 Action::Fail(error) => {
                     return MachineRequest::End(Arc::new(Outcome::Install(Err(error))));
                 }
+                _ => unreachable!("the simulator carries out every action"),
             };
         }
     }

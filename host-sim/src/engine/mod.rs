@@ -14,7 +14,7 @@ mod boot;
 mod graph;
 mod install;
 mod machine;
-mod operate;
+mod perform;
 mod print;
 mod program;
 mod request;

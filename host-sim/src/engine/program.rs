@@ -5,7 +5,7 @@ use std::sync::Arc;
 use stillboot::boot::{self, Report};
 use stillboot::format::{BootProof, Record, Role, Slot};
 use stillboot::install::{InstallError, Installed};
-use stillboot::operate::{Answer, OperateError, Request};
+use stillboot::request::{Answer, Request, RequestError};
 use stillboot::verify::Device;
 
 use crate::world::DeviceMap;
@@ -67,7 +67,7 @@ pub enum Program {
         repair: bool,
     },
     /// A request of the running system.
-    Operate(Request),
+    Perform(Request),
 }
 
 /// What one power-on came to.
@@ -90,6 +90,6 @@ pub enum Outcome {
     Boot(Box<Started>),
     /// Of [`Program::Install`].
     Install(Result<Installed, InstallError>),
-    /// Of [`Program::Operate`].
-    Operate(Result<Answer, OperateError>),
+    /// Of [`Program::Perform`].
+    Perform(Result<Answer, RequestError>),
 }

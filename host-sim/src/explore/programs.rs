@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stillboot::format::{Floor, Slot};
 use stillboot::install::{InstallError, Nothing};
-use stillboot::operate::{Answer, OperateError, Request};
+use stillboot::request::{Answer, Request, RequestError};
 use stillboot::select::CandidateKind;
 
 use super::damage::Damage;
@@ -133,15 +133,15 @@ impl Job<'_> {
         Ok(result.map(|installed| installed.slot))
     }
 
-    pub(super) fn operate<D: Damage>(
+    pub(super) fn perform<D: Damage>(
         &mut self,
         at: &mut Situation<D>,
         request: Request,
         instants: Option<&mut Vec<Instant<D>>>,
-    ) -> Result<Answer, OperateError> {
-        let program = Program::Operate(request);
+    ) -> Result<Answer, RequestError> {
+        let program = Program::Perform(request);
         let outcome = self.run(at, &program, instants);
-        let Outcome::Operate(result) = &*outcome else { unreachable!("it ends as what it is") };
+        let Outcome::Perform(result) = &*outcome else { unreachable!("it ends as what it is") };
         self.tell(|| words::request(&request, result));
         *result
     }

@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use stillboot::check;
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
-use stillboot::driver;
 use stillboot::format::Slot;
 use stillboot::verify::{HEAD_LEN_MAX, SoftSha256};
 
@@ -32,7 +32,7 @@ impl Job<'_> {
             .collect();
         let mut devices: Vec<_> =
             parts.iter_mut().map(|part| part as &mut dyn BlockDevice).collect();
-        let scrubbed = driver::scrub::<SoftSha256>(
+        let scrubbed = check::slot::<SoftSha256>(
             &self.setting.device,
             &layout,
             slot,

@@ -1,7 +1,7 @@
 //! The steps of a story.
 
 use stillboot::format::Slot;
-use stillboot::operate::{Answer, Request};
+use stillboot::request::{Answer, Request};
 use stillboot::select::CandidateKind;
 
 use super::damage::Damage;
@@ -65,17 +65,17 @@ impl Job<'_> {
             }
             Step::MarkBad(slot) => {
                 self.known.begin_leave(&mut at.truth, slot);
-                if self.operate(at, Request::MarkBad(slot), instants).is_ok() {
+                if self.perform(at, Request::MarkBad(slot), instants).is_ok() {
                     self.known.end_leave(&mut at.truth, slot);
                 }
                 Ok(())
             }
             Step::Hold(slot, held) => {
-                let _ = self.operate(at, Request::HoldSlot(slot, held), instants);
+                let _ = self.perform(at, Request::HoldSlot(slot, held), instants);
                 Ok(())
             }
             Step::Note(issue) => {
-                let _ = self.operate(at, Request::NoteIssue(issue), instants);
+                let _ = self.perform(at, Request::NoteIssue(issue), instants);
                 Ok(())
             }
             Step::Scrub(slot) => self.scrub(at, slot, promises),
@@ -157,7 +157,7 @@ impl Job<'_> {
         let Some((proof, _)) = at.running else { return Ok(()) };
         let Some(release) = self.release_in(&proof) else { return Ok(()) };
         self.known.begin_confirm(&mut at.truth, release);
-        match self.operate(at, Request::MarkGood(proof), instants) {
+        match self.perform(at, Request::MarkGood(proof), instants) {
             Ok(_) => {
                 self.known.end_confirm(&mut at.truth, release);
                 Ok(())
@@ -176,7 +176,7 @@ impl Job<'_> {
     ) {
         let Some((proof, kind)) = at.running else { return };
         self.known.begin_leave(&mut at.truth, proof.slot);
-        if let Ok(Answer::Boots(_)) = self.operate(at, Request::Rollback(proof.slot), instants) {
+        if let Ok(Answer::Boots(_)) = self.perform(at, Request::Rollback(proof.slot), instants) {
             if kind == CandidateKind::Trial {
                 self.known.end_leave(&mut at.truth, proof.slot);
             } else if let Some(other) = at.truth.slots[proof.slot.other_update() as usize] {

@@ -4,7 +4,7 @@ use stillboot::device::Geometry;
 use stillboot::driver::Memory as _;
 use stillboot::format::{Digest, Slot, SlotKind};
 use stillboot::install::Running;
-use stillboot::operate::Request;
+use stillboot::request::Request;
 use stillboot::verify::{SoftSha256, verify_head};
 use twox_hash::XxHash3_128;
 
@@ -20,7 +20,7 @@ pub fn install(data: &[u8]) {
     let first = publisher.simple(1, SlotKind::Update).expect("a sound bundle");
     world.install(&first, None).expect("a blank device takes it");
     let trial = world.power_on().expect("sound").proof.expect("it boots");
-    world.operate(Request::MarkGood(trial)).expect("it is confirmed");
+    world.perform(Request::MarkGood(trial)).expect("it is confirmed");
     let proof = world.power_on().expect("sound").proof.expect("it boots");
     let mut bundle = publisher.simple(2, SlotKind::Update).expect("a sound bundle");
     let sound = bundle.clone();

@@ -12,8 +12,8 @@ use std::ops::Range;
 use stillboot::boot::Reason;
 use stillboot::device::{BlockDevice, Geometry};
 use stillboot::format::{BootProof, Floor, Hold, Slot, SlotKind};
-use stillboot::operate::Request;
 use stillboot::record::RecordStatus;
+use stillboot::request::Request;
 use stillboot::select::CandidateKind;
 
 use crate::disk::{Cut, PowerCut, RamDisk, Tear, WriteCache};
@@ -207,22 +207,22 @@ impl<'s> Life<'s> {
                 repair: which & 128 != 0,
             },
             7 | 8 => match self.running {
-                Some(proof) => Program::Operate(Request::MarkGood(proof)),
+                Some(proof) => Program::Perform(Request::MarkGood(proof)),
                 None => return,
             },
             9 => match self.stale {
-                Some(proof) => Program::Operate(Request::MarkGood(proof)),
+                Some(proof) => Program::Perform(Request::MarkGood(proof)),
                 None => return,
             },
-            10 => Program::Operate(Request::Rollback(slot)),
-            11 => Program::Operate(Request::MarkBad(slot)),
-            12 => Program::Operate(Request::HoldSlot(slot, which & 16 != 0)),
-            13 => Program::Operate(Request::HoldUpdates(if which & 16 == 0 {
+            10 => Program::Perform(Request::Rollback(slot)),
+            11 => Program::Perform(Request::MarkBad(slot)),
+            12 => Program::Perform(Request::HoldSlot(slot, which & 16 != 0)),
+            13 => Program::Perform(Request::HoldUpdates(if which & 16 == 0 {
                 NOT_HELD
             } else {
                 Hold { until: u64::MAX, since: 0 }
             })),
-            14 => Program::Operate(Request::Suspect(slot)),
+            14 => Program::Perform(Request::Suspect(slot)),
             _ => return self.destroy(slot, which, when),
         };
         let change = self.drive.below.operations() + u64::from(when);
@@ -292,7 +292,7 @@ impl<'s> Life<'s> {
             *nonce = self.nonce;
             self.stale = self.running.take().or(self.stale);
         }
-        if let Program::Operate(Request::MarkGood(proof)) = program
+        if let Program::Perform(Request::MarkGood(proof)) = program
             && let Some(name) = self.stage.known.named(&proof.digest)
         {
             self.confirmed = self.confirmed.max(self.stage.known.releases[name].floor);
@@ -388,7 +388,7 @@ impl<'s> Life<'s> {
         }
         if let Some(proof) = self.running.filter(|proof| proof.slot.kind() == SlotKind::Update) {
             // What is healthy is confirmed.
-            self.operate(Request::MarkGood(proof));
+            self.perform(Request::MarkGood(proof));
         }
         // What an operator holds is given free.
         for request in [
@@ -396,7 +396,7 @@ impl<'s> Life<'s> {
             Request::HoldSlot(Slot::A, false),
             Request::HoldSlot(Slot::B, false),
         ] {
-            self.operate(request);
+            self.perform(request);
         }
         let Stage { setting, engine, .. } = &mut *self.stage;
         let running = self.running;
@@ -410,7 +410,7 @@ impl<'s> Life<'s> {
             let proof = self.running.expect("the next update starts");
             let digest = self.stage.known.releases[NEXT].digest;
             assert_eq!((proof.slot, proof.digest), (installed.slot, digest));
-            self.operate(Request::MarkGood(proof));
+            self.perform(Request::MarkGood(proof));
         }
     }
 
@@ -418,8 +418,8 @@ impl<'s> Life<'s> {
         self.run(Program::Boot { nonce: 0, watchdog_reset: false, returns: None }, None);
     }
 
-    fn operate(&mut self, request: Request) {
-        self.run(Program::Operate(request), None);
+    fn perform(&mut self, request: Request) {
+        self.run(Program::Perform(request), None);
     }
 }
 

@@ -2,8 +2,8 @@
 
 use stillboot::format::{BootProof, Hold, Slot};
 use stillboot::install::{InstallConfig, InstallError, Installed, Running};
-use stillboot::operate::{Answer, OperateError, Request};
 use stillboot::record::RecordStatus;
+use stillboot::request::{Answer, Request, RequestError};
 
 use super::past::{Field, LIVED, TRIES};
 use super::unread::Unread;
@@ -104,22 +104,22 @@ impl<'f, 'a> Device<'f, 'a> {
             0..7 => drop(self.power_on(random.chance(1, 4))),
             7..9 => {
                 if let Some(proof) = self.running {
-                    let _ = self.operate(Request::MarkGood(proof));
+                    let _ = self.perform(Request::MarkGood(proof));
                 }
             }
             9 => {
                 if let Some(proof) = self.stale {
-                    let _ = self.operate(Request::MarkGood(proof));
+                    let _ = self.perform(Request::MarkGood(proof));
                 }
             }
-            10 => drop(self.operate(Request::Rollback(slot))),
-            11 => drop(self.operate(Request::MarkBad(slot))),
-            12 => drop(self.operate(Request::HoldSlot(slot, random.chance(2, 3)))),
+            10 => drop(self.perform(Request::Rollback(slot))),
+            11 => drop(self.perform(Request::MarkBad(slot))),
+            12 => drop(self.perform(Request::HoldSlot(slot, random.chance(2, 3)))),
             13 => {
                 let until = if random.chance(1, 2) { u64::MAX } else { 0 };
-                let _ = self.operate(Request::HoldUpdates(Hold { until, since: 0 }));
+                let _ = self.perform(Request::HoldUpdates(Hold { until, since: 0 }));
             }
-            14 => drop(self.operate(Request::Suspect(slot))),
+            14 => drop(self.perform(Request::Suspect(slot))),
             15 => {
                 let digests = &self.field.digests;
                 let digest = digests[random.below(digests.len() as u64) as usize];
@@ -128,7 +128,7 @@ impl<'f, 'a> Device<'f, 'a> {
                     1 => Request::Cancel,
                     _ => Request::Forget(digest),
                 };
-                let _ = self.operate(request);
+                let _ = self.perform(request);
             }
             _ => {
                 let name = match random.below(12) {
@@ -174,10 +174,10 @@ impl<'f, 'a> Device<'f, 'a> {
     }
 
     /// A request.
-    pub(super) fn operate(&mut self, request: Request) -> Result<Answer, OperateError> {
+    pub(super) fn perform(&mut self, request: Request) -> Result<Answer, RequestError> {
         let spared = if matches!(request, Request::Discard(_)) { None } else { self.true_copy() };
         let changes = self.changes();
-        let answer = self.world.operate(request);
+        let answer = self.world.perform(request);
         self.look_at_record(spared, changes);
         self.told.push(words::request(&request, &answer));
         answer

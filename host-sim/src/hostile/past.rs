@@ -1,7 +1,7 @@
 //! Moments from the life of a device: what a writer of its disk can put back.
 
 use stillboot::format::{Digest, Slot};
-use stillboot::operate::Request;
+use stillboot::request::Request;
 
 use super::damage::Regions;
 use crate::disk::RamDisk;
@@ -109,7 +109,7 @@ fn live(chain: &Chain, ground: &DeviceMap, slots: &[Slot], has_store: bool) -> V
     note(&world, "factory installation", &mut past);
     let mut proof = world.power_on().expect("sound").proof.expect("it boots");
     note(&world, "first trial", &mut past);
-    world.operate(Request::MarkGood(proof)).expect("healthy");
+    world.perform(Request::MarkGood(proof)).expect("healthy");
     note(&world, "first confirmation", &mut past);
     if slots.contains(&Slot::Recovery) {
         let bundle = &chain.releases[RECOVERY].bundle;
@@ -124,7 +124,7 @@ fn live(chain: &Chain, ground: &DeviceMap, slots: &[Slot], has_store: bool) -> V
     if slots.len() == 1 {
         // It takes no update while it runs.
         proof = world.power_on().expect("sound").proof.expect("it boots");
-        world.operate(Request::Suspect(proof.slot)).expect("it is good");
+        world.perform(Request::Suspect(proof.slot)).expect("it is good");
         note(&world, "a suspect", &mut past);
         return past;
     }
@@ -138,14 +138,14 @@ fn live(chain: &Chain, ground: &DeviceMap, slots: &[Slot], has_store: bool) -> V
         note(&world, "installation", &mut past);
         proof = world.power_on().expect("sound").proof.expect("it boots");
         note(&world, "trial", &mut past);
-        world.operate(Request::MarkGood(proof)).expect("healthy");
+        world.perform(Request::MarkGood(proof)).expect("healthy");
         note(&world, "confirmation", &mut past);
     }
     proof = world.power_on().expect("sound").proof.expect("it boots");
     note(&world, "two good slots", &mut past);
-    world.operate(Request::Suspect(proof.slot)).expect("it is good");
+    world.perform(Request::Suspect(proof.slot)).expect("it is good");
     note(&world, "a suspect", &mut past);
-    world.operate(Request::MarkBad(proof.slot)).expect("there is another good one");
+    world.perform(Request::MarkBad(proof.slot)).expect("there is another good one");
     note(&world, "a slot marked bad", &mut past);
     const { assert!(LIVED < UPDATES, "there are releases left") };
     past

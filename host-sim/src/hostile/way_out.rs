@@ -6,8 +6,8 @@ use stillboot::format::record::{self, LEN_MAX};
 use stillboot::format::{Floor, Record, Slot, SlotKind};
 use stillboot::install::{InstallError, Refusal, Wait};
 use stillboot::layout::Region;
-use stillboot::operate::Request;
 use stillboot::record::{CopyState, RecordStatus};
+use stillboot::request::Request;
 use stillboot::select::CandidateKind;
 
 use super::HostileCounts;
@@ -55,7 +55,7 @@ pub fn find(device: &mut Device<'_, '_>, counts: &mut HostileCounts) -> Result<(
         }
         if on.report.record == RecordStatus::Newer {
             let version = newest_version(device)?;
-            let answer = device.operate(Request::Discard(version));
+            let answer = device.perform(Request::Discard(version));
             tried.push(format!("discard version {version}: {answer:?}"));
             if answer.is_err() && is_record_worn(device) {
                 counts.worn += 1;
@@ -64,12 +64,12 @@ pub fn find(device: &mut Device<'_, '_>, counts: &mut HostileCounts) -> Result<(
             continue;
         }
         if let Some(proof) = on.proof.filter(|proof| proof.slot.kind() == SlotKind::Update) {
-            let _ = device.operate(Request::MarkGood(proof));
+            let _ = device.perform(Request::MarkGood(proof));
         }
         for slot in device.field.slots {
-            let _ = device.operate(Request::HoldSlot(*slot, false));
+            let _ = device.perform(Request::HoldSlot(*slot, false));
         }
-        let _ = device.operate(Request::HoldUpdates(stillboot::format::Hold::default()));
+        let _ = device.perform(Request::HoldUpdates(stillboot::format::Hold::default()));
 
         if ends_first {
             device.running = None;
@@ -106,11 +106,11 @@ pub fn find(device: &mut Device<'_, '_>, counts: &mut HostileCounts) -> Result<(
             ) => new_epoch = true,
             // Its policy is the default: only a release that failed here is refused.
             InstallError::Refused(Refusal::Policy) => {
-                let _ = device.operate(Request::Forget(device.field.chain.releases[NEXT].digest));
+                let _ = device.perform(Request::Forget(device.field.chain.releases[NEXT].digest));
             }
             // What the slot that cannot be read reaches is not known, so the recorded floor stands.
             InstallError::Refused(Refusal::BelowFloor { .. }) if is_slot_worn(device) => {
-                let _ = device.operate(Request::Discard(record::VERSION));
+                let _ = device.perform(Request::Discard(record::VERSION));
             }
             InstallError::Device(_) | InstallError::ReadBack if is_slot_worn(device) => {
                 counts.worn += 1;
@@ -158,7 +158,7 @@ fn confirm(
             return broken(Promise::NextUpdate, how);
         }
         let proof = on.proof.expect("it was started");
-        if let Err(error) = device.operate(Request::MarkGood(proof)) {
+        if let Err(error) = device.perform(Request::MarkGood(proof)) {
             return broken(Promise::NextUpdate, format!("{slot} cannot be confirmed: {error}"));
         }
     }

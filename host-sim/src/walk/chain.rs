@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use stillboot::driver;
+use stillboot::check;
 use stillboot::format::{Digest, Floor, Load, Role, SlotKind};
 use stillboot::verify::{HEAD_LEN_MAX, SoftSha256};
 use stillboot_release::bundle::BundleError;
@@ -135,15 +135,9 @@ fn release(
     let bundle: Arc<[u8]> = publisher.bundle(manifest, kind, &pieces)?.into();
     let mut buffer = vec![0; HEAD_LEN_MAX];
     let mut source = Bytes::new(&bundle, usize::MAX);
-    let verified = driver::verify_bundle::<SoftSha256>(
-        &device,
-        kind,
-        &mut source,
-        false,
-        &mut |_| {},
-        &mut buffer,
-    )
-    .expect("what was just signed verifies");
+    let verified =
+        check::bundle::<SoftSha256>(&device, kind, &mut source, false, &mut |_| {}, &mut buffer)
+            .expect("what was just signed verifies");
     Ok(Release {
         name: if name == "v" { format!("v{sequence}") } else { name.to_owned() },
         digest: *verified.digest(),

@@ -2,7 +2,7 @@
 
 use stillboot::format::Hold;
 use stillboot::format::record::VERSION;
-use stillboot::operate::Request;
+use stillboot::request::Request;
 
 use super::chain::UPDATES;
 use super::event::{Event, What};
@@ -83,27 +83,27 @@ impl Walker<'_, '_> {
                 None => Ok(()),
             },
             What::ConfirmStale => match self.stale {
-                Some(proof) => self.operate(Request::MarkGood(proof), event.power).map(|_| ()),
+                Some(proof) => self.perform(Request::MarkGood(proof), event.power).map(|_| ()),
                 None => Ok(()),
             },
             What::Rollback(slot) => match slot.or(self.running.map(|runs| runs.proof.slot)) {
-                Some(slot) => self.operate(Request::Rollback(slot), event.power).map(|_| ()),
+                Some(slot) => self.perform(Request::Rollback(slot), event.power).map(|_| ()),
                 None => Ok(()),
             },
-            What::Cancel => self.operate(Request::Cancel, event.power).map(|_| ()),
+            What::Cancel => self.perform(Request::Cancel, event.power).map(|_| ()),
             What::Forget => {
                 let last = &self.route.chain.releases[self.offered.saturating_sub(1)];
-                self.operate(Request::Forget(last.digest), event.power).map(|_| ())
+                self.perform(Request::Forget(last.digest), event.power).map(|_| ())
             }
-            What::MarkBad(slot) => self.operate(Request::MarkBad(slot), event.power).map(|_| ()),
+            What::MarkBad(slot) => self.perform(Request::MarkBad(slot), event.power).map(|_| ()),
             What::Hold(slot, held) => {
-                self.operate(Request::HoldSlot(slot, held), event.power).map(|_| ())
+                self.perform(Request::HoldSlot(slot, held), event.power).map(|_| ())
             }
             What::HoldUpdates(held) => {
                 let hold = Hold { until: if held { u64::MAX } else { 0 }, since: 0 };
-                self.operate(Request::HoldUpdates(hold), event.power).map(|_| ())
+                self.perform(Request::HoldUpdates(hold), event.power).map(|_| ())
             }
-            What::Suspect(slot) => self.operate(Request::Suspect(slot), event.power).map(|_| ()),
+            What::Suspect(slot) => self.perform(Request::Suspect(slot), event.power).map(|_| ()),
             What::Scrub(slot) => self.scrub(slot),
             What::LoseRecord => {
                 self.lose_record();
@@ -111,7 +111,7 @@ impl Walker<'_, '_> {
             }
             What::Discard => {
                 self.running = None;
-                self.operate(Request::Discard(VERSION), event.power).map(|_| ())
+                self.perform(Request::Discard(VERSION), event.power).map(|_| ())
             }
             What::Wreck(slot, all) => {
                 self.wreck(slot, all);

@@ -1,9 +1,9 @@
 //! Requests of the running system or its operator on a walk, compared with the model.
 
+use stillboot::check;
 use stillboot::device::BlockDevice;
-use stillboot::driver;
 use stillboot::format::{Hold, Slot};
-use stillboot::operate::{Answer, OperateError, Request};
+use stillboot::request::{Answer, Request, RequestError};
 use stillboot::select::CandidateKind;
 use stillboot::verify::{HEAD_LEN_MAX, SoftSha256};
 
@@ -14,7 +14,7 @@ use crate::words;
 
 impl Walker<'_, '_> {
     pub(super) fn confirm(&mut self, runs: Runs, power: Option<PowerLoss>) -> Result<(), Broken> {
-        let answer = self.operate(Request::MarkGood(runs.proof), power)?;
+        let answer = self.perform(Request::MarkGood(runs.proof), power)?;
         if let Some(Ok(_)) = answer {
             self.counts.confirms += 1;
             if let Some(runs) = &mut self.running {
@@ -24,13 +24,13 @@ impl Walker<'_, '_> {
         Ok(())
     }
 
-    pub(super) fn operate(
+    pub(super) fn perform(
         &mut self,
         request: Request,
         power: Option<PowerLoss>,
-    ) -> Result<Option<Result<Answer, OperateError>>, Broken> {
-        let courses: Vec<_> = self.states.iter().map(|at| at.operate(request)).collect();
-        let answer = self.run(power, |world| world.operate(request));
+    ) -> Result<Option<Result<Answer, RequestError>>, Broken> {
+        let courses: Vec<_> = self.states.iter().map(|at| at.perform(request)).collect();
+        let answer = self.run(power, |world| world.perform(request));
         let unflushed = self.disk().pending();
         self.end(power);
         self.tell(|| match &answer {
@@ -60,9 +60,9 @@ impl Walker<'_, '_> {
 
     pub(super) fn free(&mut self) -> Result<(), Broken> {
         for slot in [Slot::A, Slot::B] {
-            self.operate(Request::HoldSlot(slot, false), None)?;
+            self.perform(Request::HoldSlot(slot, false), None)?;
         }
-        self.operate(Request::HoldUpdates(Hold::default()), None).map(|_| ())
+        self.perform(Request::HoldUpdates(Hold::default()), None).map(|_| ())
     }
 
     pub(super) fn scrub(&mut self, slot: Slot) -> Result<(), Broken> {
@@ -77,15 +77,8 @@ impl Walker<'_, '_> {
             let layout = ground.layout(&slots).expect("the ground is sound");
             let mut buffer = vec![0; HEAD_LEN_MAX];
             let disk: &mut dyn BlockDevice = &mut world.disks[0];
-            driver::scrub::<SoftSha256>(
-                &device,
-                &layout,
-                slot,
-                &mut [disk],
-                &mut |_| {},
-                &mut buffer,
-            )
-            .map(|_| ())
+            check::slot::<SoftSha256>(&device, &layout, slot, &mut [disk], &mut |_| {}, &mut buffer)
+                .map(|_| ())
         });
         self.tell(|| match &scrubbed {
             Some(Ok(())) => "  the slot verifies".into(),

@@ -127,22 +127,18 @@ fn choose(machine: &Machine, places: &mut Places, started: u64) -> Result<Ready,
         plan.disks.iter().filter_map(|disk| disks.get_mut(*disk)?.take()).collect();
     let mut devices: Vec<_> = used.iter_mut().map(|disk| disk as &mut dyn BlockDevice).collect();
 
-    let config = BootConfig {
-        device: Device {
-            trust: Trust::Roots { keys: ROOTS, rule: Rule::ed25519(trust::THRESHOLD) },
-            product: trust::PRODUCT,
-            class: trust::CLASS,
-            revision: trust::REVISION,
-            architecture: Architecture::Aarch64,
-        },
+    let config = BootConfig::new(
+        Device::new(
+            Trust::Roots { keys: ROOTS, rule: Rule::ed25519(trust::THRESHOLD) },
+            trust::PRODUCT,
+            trust::CLASS,
+        )
+        .with_revision(trust::REVISION)
+        .with_architecture(Architecture::Aarch64),
         layout,
-        tries: TRIES,
-        nonce: nonce(&machine.tree),
-        has_store: false,
-        check_late: false,
-        // The machine has none.
-        watchdog_reset: false,
-    };
+        nonce(&machine.tree),
+    )
+    .with_tries(TRIES);
     // SAFETY: This function is called once, and nothing else names the buffer.
     let buffer: &mut [u8] = unsafe { &mut *BUFFER.0.get() };
     let mut boot = Boot::<Sha256>::new(&config);

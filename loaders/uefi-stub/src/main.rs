@@ -71,13 +71,13 @@ fn run(clock: &Clock) -> Result<Status, String> {
     let image = image::own().ok_or("the firmware does not say where this image is")?;
     let bytes = pe::section(image, SECTION).and_then(|at| image.get(at));
     let bytes = bytes.ok_or("it carries no bundle: `stillboot stub build` puts one in")?;
-    let device = Device {
-        trust: Trust::Roots { keys: ROOTS, rule: Rule::ed25519(trust::THRESHOLD) },
-        product: trust::PRODUCT,
-        class: trust::CLASS,
-        revision: trust::REVISION,
-        architecture: ARCHITECTURE,
-    };
+    let device = Device::new(
+        Trust::Roots { keys: ROOTS, rule: Rule::ed25519(trust::THRESHOLD) },
+        trust::PRODUCT,
+        trust::CLASS,
+    )
+    .with_revision(trust::REVISION)
+    .with_architecture(ARCHITECTURE);
     let bundle = Bundle::verify::<Timed<Sha256>>(&device, Slot::A, bytes)
         .map_err(|error| error.to_string())?;
     let manifest = bundle.manifest();

@@ -111,21 +111,20 @@ fn run(clock: &Clock, reach: &mut Reach) -> String {
     let Some(mut buffer) = Pages::new(BUFFER_LEN) else { return "not enough memory".into() };
     notes.push(format!("time: {} us until all disks were found", clock.micros()));
     notes.push(format!("hashing: {}", Provider::best().name()));
-    let mut config = BootConfig {
-        device: Device {
-            trust: Trust::Roots { keys: ROOTS, rule: Rule::ed25519(trust::THRESHOLD) },
-            product: trust::PRODUCT,
-            class: trust::CLASS,
-            revision: trust::REVISION,
-            architecture: ARCHITECTURE,
-        },
+    let mut config = BootConfig::new(
+        Device::new(
+            Trust::Roots { keys: ROOTS, rule: Rule::ed25519(trust::THRESHOLD) },
+            trust::PRODUCT,
+            trust::CLASS,
+        )
+        .with_revision(trust::REVISION)
+        .with_architecture(ARCHITECTURE),
         layout,
-        tries: TRIES,
-        nonce: nonce::nonce(),
-        has_store: true,
-        check_late: false,
-        watchdog_reset: variables::take_came_back(),
-    };
+        nonce::nonce(),
+    )
+    .with_tries(TRIES)
+    .with_store(true)
+    .with_watchdog_reset(variables::take_came_back());
     let mut power_on = PowerOn { clock, notes, buffer: &mut buffer };
     let mut floors = FLOORS;
     // A key that is held down repeats, and the firmware may have read the first presses.
@@ -142,7 +141,12 @@ fn run(clock: &Clock, reach: &mut Reach) -> String {
         };
         let only: Vec<_> = slots.iter().copied().filter(|slot| slot.slot == entry.slot).collect();
         if let Ok(layout) = plan.layout(&only) {
-            let chosen = BootConfig { layout, watchdog_reset: false, ..config };
+            let chosen = {
+                let mut changed = config;
+                changed.layout = layout;
+                changed.watchdog_reset = false;
+                changed
+            };
             let store = &mut Unraised(&mut floors);
             let failure = if menu::must_count(&entry.state) {
                 power_on.start(&chosen, &mut devices, store, true)

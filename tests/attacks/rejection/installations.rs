@@ -1,6 +1,6 @@
 //! Every way to install a bundle.
 
-use stillboot::driver::verify_bundle;
+use stillboot::check;
 use stillboot::format::{BootProof, Slot, SlotKind};
 use stillboot::install::{InstallError, Reuse, Running};
 use stillboot::verify::SoftSha256;
@@ -171,7 +171,7 @@ fn files(form: Form) {
         for piece in [1, 1000, usize::MAX] {
             let mut buffer = vec![0; 8192];
             let mut source = Bytes::new(&case.bundle, piece);
-            let result = verify_bundle::<SoftSha256>(
+            let result = check::bundle::<SoftSha256>(
                 &vendor.device(),
                 SlotKind::Update,
                 &mut source,

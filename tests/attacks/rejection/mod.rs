@@ -16,7 +16,7 @@ mod table;
 use stillboot::format::record::Body;
 use stillboot::format::{BootProof, Load, Role, Slot, SlotKind};
 use stillboot::install::{InstallConfig, InstallError, Refusal, Wait};
-use stillboot::operate::Request;
+use stillboot::request::Request;
 use stillboot::verify::{Device, Trust};
 use stillboot_policy::Verdict;
 use stillboot_release::keys::Signer;
@@ -60,7 +60,11 @@ impl Vendor {
         let device = self.publisher.device();
         match self.form {
             Form::Keysets => device,
-            Form::SingleKey => Device { trust: Trust::Key(&self.key), ..device },
+            Form::SingleKey => {
+                let mut changed = device;
+                changed.trust = Trust::Key(&self.key);
+                changed
+            }
         }
     }
 
@@ -134,7 +138,7 @@ fn device(vendor: &Vendor) -> (RamWorld<'_>, BootProof) {
     let proof = commission(&mut world, &bundle(vendor, RUNNING.0, RUNNING.1));
     world.install(&failed(vendor), Some(proof)).unwrap();
     boot(&mut world);
-    world.operate(Request::MarkBad(Slot::B)).unwrap();
+    world.perform(Request::MarkBad(Slot::B)).unwrap();
     let proof = boot(&mut world);
     assert_eq!(proof.slot, Slot::A);
     (world, proof)

@@ -150,7 +150,11 @@ fn roots_are_counted_by_key_and_must_reach_the_threshold() {
     };
     let check_rule = |keys: &[RootKey], rule, head: &[u8]| {
         let trust = Trust::Roots { keys, rule };
-        let device = Device { trust, ..publisher.device() };
+        let device = {
+            let mut changed = publisher.device();
+            changed.trust = trust;
+            changed
+        };
         verify_head::<SoftSha256>(&device, SlotKind::Update, head).map(|_| ())
     };
     let check =
@@ -238,7 +242,11 @@ fn payload_types_and_products_cannot_be_confused() {
     retyped[5] = PayloadType::Statement.code();
     assert!(matches!(check(&device, &retyped), Err(TrustError::WrongPayload { .. })));
     // Another product shares the keys: its signatures do not count here.
-    let other = Device { product: [9; 16], ..device };
+    let other = {
+        let mut changed = device;
+        changed.product = [9; 16];
+        changed
+    };
     assert!(matches!(check(&other, &bundle), Err(TrustError::KeysetSignature(_))));
     assert_eq!(keyset.payload_type(), PayloadType::Keyset);
 }
@@ -300,7 +308,11 @@ fn edge_release_keys_count_for_edge_alone() {
 fn a_single_key_is_a_whole_trust() {
     let publisher = Publisher::new(1);
     let key = publisher.release.public();
-    let device = Device { trust: Trust::Key(&key), ..publisher.device() };
+    let device = {
+        let mut changed = publisher.device();
+        changed.trust = Trust::Key(&key);
+        changed
+    };
     let bundle = small(&publisher, 2);
     let (_, rest) = Envelope::parse(&bundle).unwrap();
     verify(&device, rest).unwrap();
@@ -308,6 +320,10 @@ fn a_single_key_is_a_whole_trust() {
     assert_eq!(manifest.keyset_version(), 0);
     assert!(verify(&device, &bundle).is_err(), "a keyset has no place there");
     let other = [0x42; 32];
-    let stranger = Device { trust: Trust::Key(&other), ..publisher.device() };
+    let stranger = {
+        let mut changed = publisher.device();
+        changed.trust = Trust::Key(&other);
+        changed
+    };
     assert!(verify(&stranger, rest).is_err());
 }

@@ -5,7 +5,7 @@ mod envelopes;
 mod keysets;
 mod manifests;
 
-use stillboot::driver::verify_bundle;
+use stillboot::check;
 use stillboot::format::{Load, Role, SlotKind};
 use stillboot::install::InstallError;
 use stillboot::verify::{Device, SoftSha256};
@@ -22,7 +22,7 @@ fn small(publisher: &Publisher, sequence: u64) -> Vec<u8> {
 fn verify(device: &Device<'_>, bundle: &[u8]) -> Result<(), InstallError> {
     let mut buffer = vec![0; 8192];
     let mut source = Bytes::new(bundle, usize::MAX);
-    verify_bundle::<SoftSha256>(
+    check::bundle::<SoftSha256>(
         device,
         SlotKind::Update,
         &mut source,

@@ -11,7 +11,7 @@ use stillboot::format::{
     envelope,
 };
 use stillboot::install::{InstallError, Refusal, Running};
-use stillboot::operate::Request;
+use stillboot::request::Request;
 use stillboot::verify::{
     HEAD_LEN_MAX, SoftSha256, TrustError, verify_head, verify_keyset, verify_statement,
 };
@@ -270,7 +270,7 @@ fn attack_16_extra_data() {
         let proof = commission(&mut world, &bundle_of(1, 9000));
         // A long image, then a short one over it.
         world.install(&bundle_of(2, 60_000), Some(proof)).unwrap();
-        world.operate(Request::MarkBad(Slot::B)).unwrap();
+        world.perform(Request::MarkBad(Slot::B)).unwrap();
         let short = bundle_of(3, 1001);
         for more in [1, 4096] {
             let longer = [&short[..], &vec![0xee; more]].concat();

@@ -5,7 +5,7 @@ use stillboot::driver;
 use stillboot::format::{Slot, SlotState};
 use stillboot::install::{Action, Event, Install, InstallError, Permission, Running};
 use stillboot::layout::Part;
-use stillboot::operate::Request;
+use stillboot::request::Request;
 use stillboot::select::CandidateKind;
 use stillboot::verify::SoftSha256;
 use stillboot_sim::Publisher;
@@ -82,7 +82,7 @@ fn attack_23_calls_in_the_wrong_order() {
                     Action::ExpectEnd => Event::Received(rest.len()),
                     Action::ReadFloor(_) => Event::Floor(None),
                     Action::Judge => Event::Judged(Permission::Proceed),
-                    Action::Finish(_) | Action::Fail(_) => unreachable!("told above"),
+                    _ => unreachable!("the end is handled above, and there is no other action"),
                 };
             };
             let runs = boot(&mut world);
@@ -138,22 +138,22 @@ fn attack_23_random_requests() {
                         }
                         state => state == SlotState::Good,
                     };
-                    let done = world.operate(Request::MarkGood(proof));
+                    let done = world.perform(Request::MarkGood(proof));
                     let may = at_hand && entry.digest == proof.digest;
                     assert_eq!(done.is_ok(), may, "{context}: {done:?}");
                 }
                 4 => {
-                    let _ = world.operate(Request::MarkGood(last));
+                    let _ = world.perform(Request::MarkGood(last));
                 }
                 5 => {
-                    let _ = world.operate(Request::Rollback(slot));
+                    let _ = world.perform(Request::Rollback(slot));
                 }
                 6 => {
-                    let _ = world.operate(Request::MarkBad(slot));
+                    let _ = world.perform(Request::MarkBad(slot));
                 }
                 7 => {
                     let held = random.chance(1, 2);
-                    let _ = world.operate(Request::HoldSlot(slot, held));
+                    let _ = world.perform(Request::HoldSlot(slot, held));
                 }
                 _ => {
                     let power_on = world.power_on().unwrap();

@@ -4,7 +4,7 @@ use stillboot::driver::Memory as _;
 use stillboot::format::{BootProof, Slot, SlotKind, SlotState, record};
 use stillboot::install::{InstallError, Nothing, Reuse, Running};
 use stillboot::layout::{Part, Region};
-use stillboot::operate::Request;
+use stillboot::request::Request;
 use stillboot_sim::Publisher;
 use stillboot_sim::disk::Cut;
 use stillboot_sim::release::content;
@@ -93,7 +93,7 @@ fn attack_18_update_that_does_not_work() {
             nonce,
             ..proof
         };
-        last.operate(Request::MarkGood(trial)).unwrap();
+        last.perform(Request::MarkGood(trial)).unwrap();
         assert_eq!(boot(&mut last).slot, Slot::B);
     }
     // A try that cannot be counted, at any of the writes that count it, is not made.
@@ -139,7 +139,7 @@ fn attack_19_wear() {
     }
     assert_eq!(world.disks[0].operations(), after);
     let trial = world.power_on().unwrap().proof.unwrap();
-    world.operate(Request::MarkGood(trial)).unwrap();
+    world.perform(Request::MarkGood(trial)).unwrap();
     let now = world.power_on().unwrap().proof.unwrap();
     let after = world.disks[0].operations();
     for _ in 0..20 {

@@ -3,7 +3,7 @@
 use stillboot::boot::Reason;
 use stillboot::format::{Fault, Floor, Manifest, Slot, SlotKind, SlotState};
 use stillboot::install::{InstallError, Nothing, Refusal, Running, Wait};
-use stillboot::operate::{Answer, Request};
+use stillboot::request::{Answer, Request};
 use stillboot::verify::TrustError;
 use stillboot_policy::{Clock, Objection, Verdict};
 use stillboot_sim::Publisher;
@@ -69,7 +69,7 @@ fn attack_05_freeze() {
         world.host.clock = Clock::Trusted(u64::MAX);
         let trial = world.power_on().unwrap().proof.unwrap();
         assert_eq!(trial.slot, Slot::B, "{clock:?}");
-        world.operate(Request::MarkGood(trial)).unwrap();
+        world.perform(Request::MarkGood(trial)).unwrap();
         assert_eq!(world.power_on().unwrap().slot(), Some(Slot::B), "{clock:?}");
     }
     let mut world = start.clone();
@@ -188,7 +188,7 @@ fn attack_08_rollback() {
     world.install(&leveled(&publisher, 6, 9), Some(proof)).unwrap();
     confirm(&mut world);
     world.store.as_mut().unwrap().floors[0] = Some(Floor { level: 9, ..floor });
-    assert_eq!(world.operate(Request::Rollback(Slot::B)), Ok(Answer::Boots(Slot::A)));
+    assert_eq!(world.perform(Request::Rollback(Slot::B)), Ok(Answer::Boots(Slot::A)));
     assert_eq!(boot(&mut world).slot, Slot::B, "level 5 does not start any more");
     // A store that cannot be read is not a floor of zero.
     world.store.as_mut().unwrap().fails = true;
@@ -214,7 +214,7 @@ fn attack_09_floor_raised_too_early() {
             world.install(&bundle, Some(proof)).ok()?;
             let trial = world.power_on().ok()?.proof?;
             assert_eq!(world.store.as_ref().unwrap().floors[0], low, "on trial, cut at {at}");
-            world.operate(Request::MarkGood(trial)).ok()
+            world.perform(Request::MarkGood(trial)).ok()
         };
         let whole = story().is_some() && !world.disks[0].is_off();
         world.disks[0].power_on();
@@ -231,7 +231,7 @@ fn attack_09_floor_raised_too_early() {
             world.install(&leveled(&publisher, 3, 60), Some(proof)).unwrap();
             let trial = world.power_on().unwrap().proof.unwrap();
             assert_eq!(world.store.as_ref().unwrap().floors[0], low);
-            world.operate(Request::MarkGood(trial)).unwrap();
+            world.perform(Request::MarkGood(trial)).unwrap();
             world.power_on().unwrap();
             let floor = world.store.as_ref().unwrap().floors[0].unwrap();
             assert_eq!(floor.level, 50);

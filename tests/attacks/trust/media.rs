@@ -2,7 +2,7 @@
 
 use stillboot::format::{Slot, SlotKind, SlotState};
 use stillboot::install::{InstallError, Refusal, Reuse, Running};
-use stillboot::operate::Request;
+use stillboot::request::Request;
 use stillboot_sim::Publisher;
 use stillboot_sim::world::Bytes;
 use stillboot_tests::{blank, commission, media, state};
@@ -73,5 +73,5 @@ fn proofs_are_bound_to_their_disk_and_marks_to_their_attempt() {
         other.install(&update(&publisher, 3, 1), Some(proof)),
         Err(InstallError::Refused(Refusal::Proof))
     );
-    assert!(other.operate(Request::MarkGood(proof)).is_err());
+    assert!(other.perform(Request::MarkGood(proof)).is_err());
 }

@@ -1,8 +1,6 @@
 //! Who signs a channel index.
 
-use stillboot::format::{
-    Architecture, Envelope, Key, KeyKind, KeyRole, Keyset, PayloadType, Risk, Rule, keyset,
-};
+use stillboot::format::{Envelope, Key, KeyKind, KeyRole, Keyset, PayloadType, Risk, Rule, keyset};
 use stillboot::verify::{
     Device, RootKey, SignatureError, SoftSha256, Trust, TrustError, digest_of,
 };
@@ -38,13 +36,8 @@ fn verify_signed(
         sign_envelope(kind, product, payload, &[(role, &SigningKey::test(signer))]).unwrap();
     let (envelope, _) = Envelope::parse(&bytes).unwrap();
     let roots = [RootKey::ed25519([0; 32])];
-    let device = Device {
-        trust: Trust::Roots { keys: &roots, rule: Rule::ed25519(1) },
-        product: PRODUCT,
-        class: [0; 16],
-        revision: 0,
-        architecture: Architecture::Any,
-    };
+    let device =
+        Device::new(Trust::Roots { keys: &roots, rule: Rule::ed25519(1) }, PRODUCT, [0; 16]);
     let verified = verify_index::<SoftSha256>(&device, keyset, &envelope)?;
     assert_eq!(*verified.digest(), digest_of::<SoftSha256>(payload));
     Ok((verified.keyset_version(), again(&verified)))

@@ -11,10 +11,11 @@ use std::process::ExitCode;
 
 use device::{Disk, Host, Places, Store};
 use stillboot::boot::{Boot, BootConfig, Event, Report};
+use stillboot::check;
 use stillboot::device::BlockDevice;
 use stillboot::driver::{self, Stream};
 use stillboot::format::{Architecture, BootProof, Floor, Slot, SlotKind};
-use stillboot::install::{Install, InstallConfig, InstallError, Refusal, Reuse, Running, Wait};
+use stillboot::install::{Install, InstallConfig, InstallError, Refusal, Running, Wait};
 use stillboot::layout::{Area, Layout, Region, SlotLayout, SlotRegion};
 use stillboot::verify::{Device, SoftSha256, Trust};
 use stillboot_policy::Verdict;
@@ -90,12 +91,14 @@ fn device(fields: &mut Fields<'_>) -> usize {
     let [place_0, place_1, place_2, head_a, a, head_b, b] = regions;
     let places = [place_0, place_1, place_2];
     let (a, b) = ([SlotRegion { region: a, roles: &[] }], [SlotRegion { region: b, roles: &[] }]);
-    let slot = |slot, head, regions| SlotLayout { slot, head: Some(head), index: None, regions };
+    let slot = |slot, head, regions| SlotLayout::new(slot, regions).with_head(head);
     let slots = [slot(Slot::A, head_a, &a[..]), slot(Slot::B, head_b, &b[..])];
     let geometries = [disk.geometry()];
     let layout = Layout::new(&geometries, Area::Blocks(&places), &slots).expect("a layout");
     let scene = trust.map(|trust| Scene {
-        device: Device { trust, product, class, revision, architecture: Architecture::X86_64 },
+        device: Device::new(trust, product, class)
+            .with_revision(revision)
+            .with_architecture(Architecture::X86_64),
         layout,
         disk,
         store: Store(Some(floor)),
@@ -226,18 +229,9 @@ impl Scene<'_> {
     /// Installs, as what runs or, with nothing running, on a device without a history.
     fn install(&self, mut disk: Disk, mut bundle: &[u8], runs: bool) -> (Result<(), String>, Disk) {
         let running = if runs { Running::Proof(self.proof) } else { Running::Offline };
-        let config = InstallConfig {
-            device: self.device,
-            layout: self.layout,
-            running,
-            target: None,
-            tries: TRIES,
-            has_store: true,
-            reuse: Reuse::default(),
-            repair: false,
-            allow_new_epoch: false,
-            resume_only: false,
-        };
+        let config = InstallConfig::new(self.device, self.layout, running)
+            .with_tries(TRIES)
+            .with_store(true);
         let mut machine = Install::<SoftSha256>::new(&config);
         let len = Install::<SoftSha256>::buffer_len_min(&self.layout, CHUNK_BYTES_MAX);
         let mut store = if runs { self.store } else { Store(None) };
@@ -254,7 +248,7 @@ impl Scene<'_> {
     }
 
     fn file(&self, mut bundle: &[u8]) -> Result<(), String> {
-        driver::verify_bundle::<SoftSha256>(
+        check::bundle::<SoftSha256>(
             &self.device,
             SlotKind::Update,
             &mut Stream(&mut bundle),
@@ -272,15 +266,10 @@ impl Scene<'_> {
         for (at, bytes) in difference {
             disk.0[*at..at + bytes.len()].copy_from_slice(bytes);
         }
-        let config = BootConfig {
-            device: self.device,
-            layout: self.layout,
-            tries: TRIES,
-            nonce: 1,
-            has_store: true,
-            check_late: true,
-            watchdog_reset: false,
-        };
+        let config = BootConfig::new(self.device, self.layout, 1)
+            .with_tries(TRIES)
+            .with_store(true)
+            .with_check_late(true);
         let mut machine = Boot::<SoftSha256>::new(&config);
         let mut buffer = vec![0; Boot::<SoftSha256>::buffer_len_min(&self.layout)];
         let proof = driver::boot(

@@ -3,8 +3,8 @@
 use stillboot::boot::Reason;
 use stillboot::format::{Fault, Role, Slot, SlotKind, SlotState};
 use stillboot::install::{InstallError, Nothing, Refusal, Running, Wait};
-use stillboot::operate::Request;
 use stillboot::record::{CopyState, RecordStatus};
+use stillboot::request::Request;
 use stillboot::select::CandidateKind;
 use stillboot_sim::Publisher;
 use stillboot_sim::world::Bytes;
@@ -164,7 +164,7 @@ fn a_watchdog_reset_makes_the_good_slot_suspect() {
     let power_on = world.power_on().unwrap();
     assert_eq!(power_on.slot(), Some(Slot::B), "both suspect: priority decides");
     assert_eq!(power_on.report.lines[0].candidate.kind, CandidateKind::Suspect);
-    world.operate(Request::MarkGood(power_on.proof.unwrap())).unwrap();
+    world.perform(Request::MarkGood(power_on.proof.unwrap())).unwrap();
     assert!(!world.record().unwrap().0.body.slot(Slot::B).suspect);
 }
 

@@ -2,8 +2,8 @@
 
 use stillboot::format::{Slot, record};
 use stillboot::install::{InstallError, Refusal};
-use stillboot::operate::{OperateError, Request};
 use stillboot::record::RecordStatus;
+use stillboot::request::{Request, RequestError};
 use stillboot_sim::disk::RamDisk;
 use stillboot_sim::{DeviceMap, Publisher, World};
 use stillboot_tests::{RamWorld, commission, confirm, media};
@@ -77,8 +77,8 @@ fn a_log_with_an_entry_of_a_later_version_is_obeyed_read_only() {
         let refused = Err(InstallError::Refused(Refusal::NewerRecord));
         assert_eq!(world.install(&bundle(&publisher, 3), Some(proof)), refused, "{name}");
         assert_eq!(world.install(&bundle(&publisher, 3), None), refused, "{name}");
-        let refused = OperateError::NoRecord(RecordStatus::Newer);
-        assert_eq!(world.operate(Request::Cancel), Err(refused), "{name}");
+        let refused = RequestError::NoRecord(RecordStatus::Newer);
+        assert_eq!(world.perform(Request::Cancel), Err(refused), "{name}");
         assert_eq!(world.disks[0].content_hash(), written, "{name}");
         // Of another generation it is what an earlier one left: no entry.
         world.disks = vec![before];

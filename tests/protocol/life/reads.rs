@@ -16,15 +16,7 @@ fn reads_to_decide(world: &mut RamWorld<'_>) -> (usize, usize) {
     let ground = world.ground.clone();
     let slots = ground.slots();
     let layout = ground.layout(&slots).unwrap();
-    let config = BootConfig {
-        device: world.device,
-        layout,
-        tries: 3,
-        nonce: 77,
-        has_store: false,
-        check_late: true,
-        watchdog_reset: false,
-    };
+    let config = BootConfig::new(world.device, layout, 77).with_check_late(true);
     let mut machine = Boot::<SoftSha256>::new(&config);
     let mut buffer = vec![0; Boot::<SoftSha256>::buffer_len_min(&layout)];
     let mut devices: Vec<&mut dyn BlockDevice> =

@@ -3,7 +3,7 @@
 use stillboot::format::manifest::flags;
 use stillboot::format::{Epochs, Fault, Hold, Load, Role, Slot, SlotKind, SlotState};
 use stillboot::install::{InstallError, Refusal, Running, Wait};
-use stillboot::operate::Request;
+use stillboot::request::Request;
 use stillboot_policy::{Deferral, Objection, Verdict};
 use stillboot_sim::release::content;
 use stillboot_sim::world::Bytes;
@@ -70,10 +70,10 @@ fn data_epochs_move_on_confirmation_and_retire_the_old_slot() {
         .unwrap();
     let trial = boot(&mut world);
     assert_eq!(world.record().unwrap().0.body.data_epoch, 0, "not before it is confirmed");
-    world.operate(Request::MarkGood(trial)).unwrap();
+    world.perform(Request::MarkGood(trial)).unwrap();
     assert_eq!(world.record().unwrap().0.body.data_epoch, 1);
     assert_eq!(state(&mut world, Slot::A), SlotState::Bad { fault: Fault::DataEpoch });
-    assert!(world.operate(Request::Rollback(Slot::B)).is_err());
+    assert!(world.perform(Request::Rollback(Slot::B)).is_err());
 }
 
 #[test]
@@ -81,12 +81,12 @@ fn policy_holds_backs_off_and_expires() {
     let publisher = Publisher::new(1);
     let (mut world, proof) = running(&publisher, AB);
     let update = bundle(&publisher, 2);
-    world.operate(Request::HoldUpdates(Hold { until: u64::MAX, since: 5 })).unwrap();
+    world.perform(Request::HoldUpdates(Hold { until: u64::MAX, since: 5 })).unwrap();
     let hold = Verdict::Deferred(Deferral::Hold { until: u64::MAX });
     let waits = Err(InstallError::Deferred(Wait::Policy));
     assert_eq!(world.install(&update, Some(proof)), waits);
     assert_eq!(world.host.said, Some(hold));
-    world.operate(Request::HoldUpdates(Hold::default())).unwrap();
+    world.perform(Request::HoldUpdates(Hold::default())).unwrap();
     let mut manifest = publisher.manifest(2);
     manifest.not_after = 1000;
     let kernel = content(1, 5000);

@@ -3,8 +3,8 @@
 use stillboot::boot::{Event, Reason};
 use stillboot::format::{Fault, Slot, SlotState};
 use stillboot::install::{InstallError, Refusal, Wait};
-use stillboot::operate::{Answer, OperateError, Request};
 use stillboot::record::ConfirmRefusal;
+use stillboot::request::{Answer, Request, RequestError};
 use stillboot_policy::{Objection, Verdict};
 use stillboot_sim::Publisher;
 use stillboot_tests::{RamWorld, blank, boot, commission, confirm, media, state};
@@ -23,8 +23,8 @@ fn update_is_tried_confirmed_and_kept() {
         assert_eq!(state(&mut world, Slot::B), SlotState::Ready { tries: 3 }, "{name}");
         let trial = boot(&mut world);
         assert_eq!((trial.slot, trial.attempt), (Slot::B, 1), "{name}");
-        assert_eq!(world.operate(Request::MarkGood(trial)), Ok(Answer::Done), "{name}");
-        assert_eq!(world.operate(Request::MarkGood(trial)), Ok(Answer::Already), "{name}");
+        assert_eq!(world.perform(Request::MarkGood(trial)), Ok(Answer::Done), "{name}");
+        assert_eq!(world.perform(Request::MarkGood(trial)), Ok(Answer::Already), "{name}");
         for _ in 0..5 {
             assert_eq!(boot(&mut world).slot, Slot::B, "{name}");
         }
@@ -76,7 +76,7 @@ fn confirmation_on_the_last_try_is_accepted() {
     boot(&mut world);
     let last = boot(&mut world);
     assert!(matches!(state(&mut world, Slot::B), SlotState::Trying { left: 0, .. }));
-    world.operate(Request::MarkGood(last)).unwrap();
+    world.perform(Request::MarkGood(last)).unwrap();
     assert_eq!(boot(&mut world).slot, Slot::B);
 }
 
@@ -87,8 +87,8 @@ fn proof_of_another_attempt_slot_or_disk_confirms_nothing() {
     world.install(&bundle(&publisher, 2), Some(proof)).unwrap();
     let first = boot(&mut world);
     let second = boot(&mut world);
-    let refused = |refusal| Err(OperateError::Confirm(refusal));
-    let operate = |world: &mut RamWorld<'_>, proof| world.operate(Request::MarkGood(proof));
+    let refused = |refusal| Err(RequestError::Confirm(refusal));
+    let operate = |world: &mut RamWorld<'_>, proof| world.perform(Request::MarkGood(proof));
     assert_eq!(operate(&mut world, first), refused(ConfirmRefusal::OtherAttempt));
     let mut other = second;
     other.digest[0] ^= 1;
@@ -97,7 +97,7 @@ fn proof_of_another_attempt_slot_or_disk_confirms_nothing() {
     other.slot = Slot::A;
     assert_eq!(operate(&mut world, other), refused(ConfirmRefusal::OtherManifest));
     other.slot = Slot::C;
-    assert_eq!(operate(&mut world, other), Err(OperateError::NoSuchSlot(Slot::C)));
+    assert_eq!(operate(&mut world, other), Err(RequestError::NoSuchSlot(Slot::C)));
     assert_eq!(operate(&mut world, second), Ok(Answer::Done));
 }
 
@@ -146,7 +146,7 @@ fn marked_bad_is_never_offered_again() {
     let update = bundle(&publisher, 2);
     world.install(&update, Some(proof)).unwrap();
     boot(&mut world);
-    world.operate(Request::MarkBad(Slot::B)).unwrap();
+    world.perform(Request::MarkBad(Slot::B)).unwrap();
     let back = boot(&mut world);
     assert_eq!(back.slot, Slot::A);
     let objection = Objection::FailedBefore(Fault::MarkedBad);
@@ -154,7 +154,7 @@ fn marked_bad_is_never_offered_again() {
     assert_eq!(world.install(&update, Some(back)), refused);
     assert_eq!(world.host.said, Some(Verdict::Refused(objection)));
     // The only good slot cannot be thrown away.
-    assert!(world.operate(Request::MarkBad(Slot::A)).is_err());
+    assert!(world.perform(Request::MarkBad(Slot::A)).is_err());
 }
 
 #[test]
@@ -164,15 +164,15 @@ fn rollback_is_one_write_and_holds_the_slot_that_is_left() {
     world.install(&bundle(&publisher, 2), Some(proof)).unwrap();
     confirm(&mut world);
     let before = world.record().unwrap().0.sequence;
-    assert_eq!(world.operate(Request::Rollback(Slot::B)), Ok(Answer::Boots(Slot::A)));
+    assert_eq!(world.perform(Request::Rollback(Slot::B)), Ok(Answer::Boots(Slot::A)));
     assert_eq!(world.record().unwrap().0.sequence, before + 1);
     let back = boot(&mut world);
     assert_eq!(back.slot, Slot::A);
     assert_eq!(state(&mut world, Slot::B), SlotState::Good);
     let third = bundle(&publisher, 3);
     assert_eq!(world.install(&third, Some(back)), Err(InstallError::Deferred(Wait::Held)));
-    assert_eq!(world.operate(Request::HoldSlot(Slot::B, false)), Ok(Answer::Done));
-    assert_eq!(world.operate(Request::HoldSlot(Slot::B, false)), Ok(Answer::Already));
+    assert_eq!(world.perform(Request::HoldSlot(Slot::B, false)), Ok(Answer::Done));
+    assert_eq!(world.perform(Request::HoldSlot(Slot::B, false)), Ok(Answer::Already));
     assert_eq!(world.install(&third, Some(back)).unwrap().slot, Slot::B);
 }
 
@@ -182,7 +182,7 @@ fn rollback_of_a_trial_ends_it_for_good() {
     let (mut world, proof) = running(&publisher, AB);
     world.install(&bundle(&publisher, 2), Some(proof)).unwrap();
     boot(&mut world);
-    assert_eq!(world.operate(Request::Rollback(Slot::B)), Ok(Answer::Boots(Slot::A)));
+    assert_eq!(world.perform(Request::Rollback(Slot::B)), Ok(Answer::Boots(Slot::A)));
     assert_eq!(state(&mut world, Slot::B), SlotState::Bad { fault: Fault::MarkedBad });
     assert_eq!(boot(&mut world).slot, Slot::A);
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use stillboot::device::Geometry;
 use stillboot::format::{Load, Role, Slot, SlotKind};
-use stillboot::operate::Request;
+use stillboot::request::Request;
 use stillboot_sim::release::content;
 use stillboot_sim::{Piece, Publisher};
 use stillboot_tests::{blank, boot, commission, confirm, media};
@@ -52,7 +52,7 @@ fn whole_life(publisher: &Publisher, geometry: Geometry) {
     world.install(&of(publisher, 2, &content(2, 4097)), Some(proof)).unwrap();
     let trial = boot(&mut world);
     assert_eq!(trial.slot, Slot::B, "{geometry:?}");
-    world.operate(Request::MarkGood(trial)).unwrap();
+    world.perform(Request::MarkGood(trial)).unwrap();
     let proof = boot(&mut world);
     world.install(&of(publisher, 3, &content(3, 33)), Some(proof)).unwrap();
     for _ in 0..3 {

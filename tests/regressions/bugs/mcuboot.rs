@@ -6,7 +6,7 @@ use stillboot::driver::{RollbackStore, StoreError};
 use stillboot::format::manifest::COMPONENT_LEN_MAX;
 use stillboot::format::{Encryption, Floor, Load, Role, Slot, SlotKind};
 use stillboot::layout::{Area, Layout, Region, SlotLayout, SlotRegion};
-use stillboot::operate::Request;
+use stillboot::request::Request;
 use stillboot_sim::Publisher;
 use stillboot_sim::disk::Cut;
 use stillboot_sim::world::{HeapMemory, SimStore};
@@ -69,7 +69,7 @@ fn mcuboot_fe8f9fc0_a_store_that_cannot_be_raised_costs_no_boot() {
             let memory = &mut HeapMemory::default();
             let (trial, _) = power_on_with(&mut world, &mut store, memory);
             let trial = trial.unwrap();
-            world.operate(Request::MarkGood(trial)).unwrap();
+            world.perform(Request::MarkGood(trial)).unwrap();
             let (good, report) = power_on_with(&mut world, &mut store, memory);
             let good = good.expect("a good slot starts all the same");
             assert_eq!(good.slot, trial.slot, "{report:?}");
@@ -116,12 +116,7 @@ proptest! {
             };
             let of = |roles, number| SlotRegion { region: region(number), roles };
             let (a, b) = ([of(&[], 3)], [of(&[], 4), of(&[Role::Rootfs, Role::Cmdline], 5)]);
-            let slot = |slot, head, index, regions| SlotLayout {
-                slot,
-                head: Some(region(head)),
-                index,
-                regions,
-            };
+            let slot = |slot, head, index, regions| { let mut layout = SlotLayout::new(slot, regions); layout.head = Some(region(head)); layout.index = index; layout };
             let index = own_index.then(|| region(8));
             let slots = [slot(Slot::A, 6, None, &a[..]), slot(Slot::B, 7, index, &b[..])];
             let places = [0, 1, 2].map(region);

@@ -3,7 +3,7 @@
 use stillboot::driver::Memory;
 use stillboot::format::{Keyset, Load, Manifest, Role, Slot, SlotKind};
 use stillboot::install::{InstallError, Refusal};
-use stillboot::operate::Request;
+use stillboot::request::Request;
 use stillboot::verify::{SoftSha256, verify_head};
 use stillboot_sim::disk::{Cut, RamDisk, WriteCache};
 use stillboot_sim::release::content;
@@ -135,7 +135,7 @@ fn mender_608dc311_cut_at_every_write_of_a_confirmation() {
                 for cut in [Cut::Before, Cut::After] {
                     let mut world = start.clone();
                     world.disks[0].cut_at(at, cut);
-                    let done = world.operate(Request::MarkGood(trial));
+                    let done = world.perform(Request::MarkGood(trial));
                     let is_off = world.disks[0].is_off();
                     world.disks[0].power_on();
                     let context = format!("{name}, {tries} tries, {cut:?} at {at}: {done:?}");
@@ -156,7 +156,7 @@ fn mender_608dc311_cut_at_every_write_of_a_confirmation() {
                 }
                 let mut whole = start.clone();
                 whole.disks[0].cut_at(at, Cut::Before);
-                whole.operate(Request::MarkGood(trial)).ok();
+                whole.perform(Request::MarkGood(trial)).ok();
                 if !whole.disks[0].is_off() {
                     break;
                 }

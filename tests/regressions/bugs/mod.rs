@@ -9,7 +9,7 @@ mod signing;
 mod swupdate;
 mod uboot;
 
-use stillboot::driver::verify_bundle;
+use stillboot::check;
 use stillboot::format::{Load, Role, Slot, SlotKind};
 use stillboot::install::InstallError;
 use stillboot::verify::{Device, SoftSha256};
@@ -39,6 +39,6 @@ fn verify(device: &Device<'_>, bundle: &[u8], piece: usize) -> Result<(), Instal
     let mut buffer = vec![0; 8192];
     let mut source = Bytes::new(bundle, piece);
     let kind = SlotKind::Update;
-    verify_bundle::<SoftSha256>(device, kind, &mut source, true, &mut |_| {}, &mut buffer)
+    check::bundle::<SoftSha256>(device, kind, &mut source, true, &mut |_| {}, &mut buffer)
         .map(|_| ())
 }

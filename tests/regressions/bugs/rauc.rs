@@ -1,17 +1,16 @@
 //! Bugs of RAUC.
 
+use stillboot::check;
 use stillboot::device::{BlockDevice, Geometry};
+use stillboot::driver::SourceError;
 use stillboot::driver::{self, InstallHost, NoStore, Source};
-use stillboot::driver::{SourceError, verify_bundle};
 use stillboot::format::{
     Encryption, Envelope, KeyRole, Load, Manifest, PayloadType, Role, Signature, Slot, SlotKind,
     envelope,
 };
 use stillboot::install::{Install, InstallError, Permission, Refusal, Running, Update};
-use stillboot::operate::Request;
-use stillboot::verify::{
-    Device, IndexFold, Sha256, SoftSha256, Trust, TrustError, digest_of, verify_head,
-};
+use stillboot::request::Request;
+use stillboot::verify::{IndexFold, Sha256, SoftSha256, Trust, TrustError, digest_of, verify_head};
 use stillboot_release::keys::Signer;
 use stillboot_sim::world::HeapMemory;
 use stillboot_sim::{DeviceMap, Publisher, World};
@@ -180,7 +179,11 @@ fn signed(publisher: &Publisher, length: u64, marks: &[(u64, u8)]) -> (Manifest,
 fn rauc_cve_2026_34155_components_around_2_and_4_gib() {
     let publisher = Publisher::new(1);
     let key = publisher.release.public();
-    let device = Device { trust: Trust::Key(&key), ..publisher.device() };
+    let device = {
+        let mut changed = publisher.device();
+        changed.trust = Trust::Key(&key);
+        changed
+    };
     for length in [(1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32, (1 << 32) + 1_u64] {
         let marks = marks_of(length);
         let (manifest, head) = signed(&publisher, length, &marks);
@@ -189,7 +192,7 @@ fn rauc_cve_2026_34155_components_around_2_and_4_gib() {
             let mut source = Sparse { head: &head, length, marks, at: 0 };
             let kind = SlotKind::Update;
             let progress = &mut |_| {};
-            verify_bundle::<SparseDigest>(&device, kind, &mut source, false, progress, &mut buffer)
+            check::bundle::<SparseDigest>(&device, kind, &mut source, false, progress, &mut buffer)
                 .map(|_| ())
         };
         assert_eq!(check(&marks), Ok(()), "{length}");
@@ -222,15 +225,7 @@ fn rauc_cve_2026_34155_components_around_2_and_4_gib() {
         world.disks[0].read(last, &mut block).unwrap();
         assert_eq!(block[((data.offset + length - 1) % 512) as usize], 2, "{length}");
         use stillboot::boot::{Boot, BootConfig};
-        let config = BootConfig {
-            device,
-            layout,
-            tries: 3,
-            nonce: 1,
-            has_store: false,
-            check_late: true,
-            watchdog_reset: false,
-        };
+        let config = BootConfig::new(device, layout, 1).with_check_late(true);
         let mut start = |disk: &mut SparseDisk| {
             let mut machine = Boot::<SparseDigest>::new(&config);
             let disks: &mut [&mut dyn BlockDevice] = &mut [disk];
@@ -292,7 +287,7 @@ fn rauc_74c98dd7_slots_around_2_32_bytes_and_blocks() {
                 let mut slots = Vec::new();
                 for sequence in 2..4 {
                     let trial = world.power_on().unwrap().proof.expect(&context);
-                    world.operate(Request::MarkGood(trial)).expect(&context);
+                    world.perform(Request::MarkGood(trial)).expect(&context);
                     let proof = world.power_on().unwrap().proof.expect(&context);
                     slots.push(proof.slot);
                     world.install(&update(&publisher, sequence), Some(proof)).expect(&context);

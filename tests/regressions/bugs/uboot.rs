@@ -7,8 +7,8 @@ use stillboot::format::{
 };
 use stillboot::install::{InstallError, Refusal};
 use stillboot::verify::{
-    Device, HEAD_LEN_MAX, IndexFold, RootKey, SignatureError, SoftSha256, Trust, TrustError,
-    digest_of, verify_head, verify_keyset,
+    HEAD_LEN_MAX, IndexFold, RootKey, SignatureError, SoftSha256, Trust, TrustError, digest_of,
+    verify_head, verify_keyset,
 };
 use stillboot_release::keys::{Signer, SigningKey, sign_envelope};
 use stillboot_sim::Publisher;
@@ -159,7 +159,11 @@ fn uboot_3eb43c54fad_a_bad_signature_is_never_skipped() {
     // As one envelope, and as it stands at the front of a bundle: these are two ways to read it.
     let count = |bytes: &[u8], keys: &[RootKey], threshold| {
         let rule = Rule::ed25519(threshold);
-        let device = Device { trust: Trust::Roots { keys, rule }, ..device };
+        let device = {
+            let mut changed = device;
+            changed.trust = Trust::Roots { keys, rule };
+            changed
+        };
         let (envelope, _) = Envelope::parse(bytes).unwrap();
         let alone = verify_keyset::<SoftSha256>(&device, &envelope).map(|_| ());
         let head = [bytes, manifest].concat();

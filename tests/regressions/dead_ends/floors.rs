@@ -2,8 +2,8 @@
 
 use stillboot::format::{Epochs, Fault, Floor, Load, Role, Slot, SlotKind, SlotState};
 use stillboot::install::{InstallError, Refusal, Running};
-use stillboot::operate::{OperateError, Request};
 use stillboot::record::OperatorRefusal;
+use stillboot::request::{Request, RequestError};
 use stillboot_sim::release::content;
 use stillboot_sim::world::{Bytes, SimStore};
 use stillboot_sim::{Piece, Publisher};
@@ -36,8 +36,8 @@ fn a_floor_above_everything_is_set_aside_by_an_installation_of_recovery() {
         let proof = boot(&mut world);
         assert_eq!(proof.slot, Slot::Recovery, "recovery goes before a floor is set aside");
         // No slot boots next but recovery.
-        let refused = OperateError::Operator(OperatorRefusal::NothingElseGood);
-        assert_eq!(world.operate(Request::Rollback(Slot::A)), Err(refused));
+        let refused = RequestError::Operator(OperatorRefusal::NothingElseGood);
+        assert_eq!(world.perform(Request::Rollback(Slot::A)), Err(refused));
         let update = simple(&publisher, 3);
         if !is_read {
             let mut world = unread(&world, head_of(&world, Slot::A));

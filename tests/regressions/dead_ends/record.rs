@@ -6,8 +6,8 @@ use stillboot::format::record::{LEN_MAX, Record, SEQUENCE_MAX, VERSION};
 use stillboot::format::{Fault, Slot, SlotKind, SlotState};
 use stillboot::install::{InstallError, Wait};
 use stillboot::layout::Part;
-use stillboot::operate::{Answer, OperateError, Request};
 use stillboot::record::{CopyState, RecordStatus};
+use stillboot::request::{Answer, Request, RequestError};
 use stillboot::select::CandidateKind;
 use stillboot_sim::disk::{Cut, PowerCut, RamDisk, Tear};
 use stillboot_sim::hostile::unread::Unread;
@@ -32,10 +32,10 @@ fn a_lost_record_is_rebuilt_around_a_slot_that_cannot_be_read() {
     assert_eq!((b.state, b.held), (SlotState::Bad { fault: Fault::Unreadable }, true));
     assert_eq!(world.install(&simple(&publisher, 3), None).unwrap().slot, Slot::A);
     let proof = world.power_on().unwrap().proof.unwrap();
-    assert_eq!(world.operate(Request::MarkGood(proof)), Ok(Answer::Done));
+    assert_eq!(world.perform(Request::MarkGood(proof)), Ok(Answer::Done));
     // The cable is back: what was held is still there.
     world.disks[0].range = 0..0;
-    world.operate(Request::MarkBad(Slot::A)).unwrap_err();
+    world.perform(Request::MarkBad(Slot::A)).unwrap_err();
     assert_eq!(world.power_on().unwrap().slot(), Some(Slot::A));
 }
 
@@ -154,11 +154,11 @@ fn a_record_of_a_later_format_can_be_discarded_by_name() {
         assert_eq!(boot(&mut world).slot, Slot::B, "it boots, and writes nothing");
         assert_eq!(world.disks[0].content_hash(), before);
         for wrong in [0, VERSION, 2] {
-            let refused = OperateError::OtherVersion { found: Some(u16::MAX) };
-            assert_eq!(world.operate(Request::Discard(wrong)), Err(refused));
+            let refused = RequestError::OtherVersion { found: Some(u16::MAX) };
+            assert_eq!(world.perform(Request::Discard(wrong)), Err(refused));
         }
         assert_eq!(world.disks[0].content_hash(), before);
-        assert_eq!(world.operate(Request::Discard(u16::MAX)), Ok(Answer::Done));
+        assert_eq!(world.perform(Request::Discard(u16::MAX)), Ok(Answer::Done));
         assert_eq!(world.record().unwrap().1, RecordStatus::Lost);
         let power_on = world.power_on().unwrap();
         assert_eq!((power_on.report.record, power_on.slot()), (RecordStatus::Lost, Some(Slot::B)));
@@ -185,19 +185,19 @@ fn discarding_a_record_survives_power_cuts() {
                     let disk = PowerCut::new(world.disks[0].fork());
                     let mut cutter = World::new(world.device, world.ground.clone(), vec![disk]);
                     cutter.disks[0].cut_at(at, cut);
-                    let _ = cutter.operate(Request::Discard(version));
+                    let _ = cutter.perform(Request::Discard(version));
                     cutter.disks[0].power_on();
                     let (_, choice, states) = cutter.record().unwrap();
                     assert_ne!(choice, RecordStatus::Factory, "{states:?}");
                     assert_eq!(cutter.power_on().unwrap().slot(), Some(Slot::B), "{states:?}");
                     if let RecordStatus::Newer = choice {
                         assert!(states.contains(&CopyState::Newer { version }));
-                        cutter.operate(Request::Discard(version)).unwrap();
+                        cutter.perform(Request::Discard(version)).unwrap();
                     }
                     let mut proof = cutter.power_on().unwrap().proof.unwrap();
                     // Where the newest copy was destroyed first, an older one may call B untried.
                     if proof.attempt > 0 {
-                        cutter.operate(Request::MarkGood(proof)).unwrap();
+                        cutter.perform(Request::MarkGood(proof)).unwrap();
                         proof = cutter.power_on().unwrap().proof.unwrap();
                     }
                     cutter.install(&simple(&publisher, 3), Some(proof)).unwrap();

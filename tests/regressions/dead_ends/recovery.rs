@@ -2,7 +2,7 @@
 
 use stillboot::format::{Floor, Slot, SlotKind, SlotState};
 use stillboot::install::{InstallError, Nothing, Refusal};
-use stillboot::operate::Request;
+use stillboot::request::Request;
 use stillboot_sim::{Publisher, World};
 use stillboot_tests::forge::{forge_record, plant};
 use stillboot_tests::{RamWorld, boot, confirm};
@@ -82,7 +82,7 @@ fn a_recovery_that_was_marked_bad_is_not_downgraded_either() {
     let recovery = |sequence| publisher.simple(sequence, SlotKind::Recovery).unwrap();
     let mut world = two_good(&publisher, 0, ABR);
     install_to(&mut world, &recovery(51), None, Slot::Recovery).unwrap();
-    world.operate(Request::MarkBad(Slot::Recovery)).unwrap();
+    world.perform(Request::MarkBad(Slot::Recovery)).unwrap();
     let proof = boot(&mut world);
     let answer = install_to(&mut world, &recovery(50), Some(proof), Slot::Recovery);
     assert!(matches!(answer, Err(InstallError::Refused(Refusal::NotNewer { .. }))), "{answer:?}");

@@ -3,8 +3,8 @@
 use stillboot::boot::Reason;
 use stillboot::format::{Fault, Slot, SlotKind, SlotState};
 use stillboot::install::{InstallError, Refusal, Wait};
-use stillboot::operate::{Answer, OperateError, Request};
 use stillboot::record::OperatorRefusal;
+use stillboot::request::{Answer, Request, RequestError};
 use stillboot::select::CandidateKind;
 use stillboot_sim::{DeviceMap, Publisher, World};
 use stillboot_tests::forge::forge_record;
@@ -59,7 +59,7 @@ fn an_unreadable_slot_beside_a_rotten_one_leaves_a_way() {
     // What cannot be read may be whole: it is not the one that is overwritten.
     assert_eq!(world.install(&simple(&publisher, 3), None).unwrap().slot, Slot::A);
     let proof = world.power_on().unwrap().proof.unwrap();
-    assert_eq!(world.operate(Request::MarkGood(proof)), Ok(Answer::Done));
+    assert_eq!(world.perform(Request::MarkGood(proof)), Ok(Answer::Done));
     assert_eq!(world.record().unwrap().0.body.slot(Slot::B).state, SlotState::Good);
 }
 
@@ -103,7 +103,7 @@ fn suspects_and_recovery_take_turns_after_watchdog_resets() {
             }
         }
         let proof = boot(&mut world);
-        assert_eq!(world.operate(Request::MarkGood(proof)), Ok(Answer::Done));
+        assert_eq!(world.perform(Request::MarkGood(proof)), Ok(Answer::Done));
         for _ in 0..2 {
             assert_eq!(started(&mut world, true).1, CandidateKind::Suspect);
         }
@@ -160,7 +160,7 @@ fn a_missing_slot_is_not_called_held() {
     let answer = world.install(&simple(&publisher, 2), Some(proof));
     assert_eq!(answer, Err(InstallError::Refused(Refusal::NoOtherSlot)));
     let mut world = two_good(&publisher, 0, AB);
-    world.operate(Request::HoldSlot(Slot::A, true)).unwrap();
+    world.perform(Request::HoldSlot(Slot::A, true)).unwrap();
     let proof = boot(&mut world);
     let answer = world.install(&simple(&publisher, 3), Some(proof));
     assert_eq!(answer, Err(InstallError::Deferred(Wait::Held)));
@@ -171,7 +171,7 @@ fn a_missing_slot_is_not_called_held() {
 fn what_was_called_bad_stays_so_after_a_start_as_last_resort() {
     let publisher = Publisher::new(1);
     let mut world = two_good(&publisher, 0, AB);
-    world.operate(Request::MarkBad(Slot::A)).unwrap();
+    world.perform(Request::MarkBad(Slot::A)).unwrap();
     let bad = SlotState::Bad { fault: Fault::MarkedBad };
     let b = head_of(&world, Slot::B);
     let mut broken = unread(&world, b);
@@ -199,10 +199,10 @@ fn a_slot_that_the_device_has_not_is_no_way_back() {
     let less = DeviceMap::new(media()[0].1, AB, 128 << 10);
     let mut world = World::new(world.device, less, vec![world.disks[0].fork()]);
     assert_eq!(boot(&mut world).slot, Slot::B);
-    assert_eq!(world.operate(Request::Rollback(Slot::B)), Ok(Answer::Boots(Slot::A)));
-    world.operate(Request::MarkBad(Slot::B)).unwrap();
-    let refused = OperateError::Operator(OperatorRefusal::NothingElseGood);
-    assert_eq!(world.operate(Request::MarkBad(Slot::A)), Err(refused));
+    assert_eq!(world.perform(Request::Rollback(Slot::B)), Ok(Answer::Boots(Slot::A)));
+    world.perform(Request::MarkBad(Slot::B)).unwrap();
+    let refused = RequestError::Operator(OperatorRefusal::NothingElseGood);
+    assert_eq!(world.perform(Request::MarkBad(Slot::A)), Err(refused));
 }
 
 /// The only slot of a device cannot be read any more: it was refused as the one that runs.

@@ -10,7 +10,7 @@ use stillboot::format::{
     Architecture, Digest, Epochs, Failed, Fault, Floor, Hold, KeyRole, Mark, MarkKind, Record,
     Rule, Slot, SlotEntry, SlotState, StatementKind, crc32,
 };
-use stillboot::operate::Request;
+use stillboot::request::Request;
 use stillboot::verify::{Device, SoftSha256, Trust, digest_of};
 use stillboot_sim::disk::RamDisk;
 use stillboot_sim::fuzz::seeds;
@@ -279,13 +279,10 @@ pub fn log_entries(block: &[u8], granule: u32) -> Vec<Value> {
 /// What the core writes when it installs an update, starts it and confirms it.
 fn written(granule: u32) -> Vec<u8> {
     let keys = root_keys();
-    let device = Device {
-        trust: Trust::Roots { keys: &keys, rule: Rule::ed25519(1) },
-        product: product(),
-        class: class(),
-        revision: REVISION,
-        architecture: Architecture::Aarch64,
-    };
+    let device =
+        Device::new(Trust::Roots { keys: &keys, rule: Rule::ed25519(1) }, product(), class())
+            .with_revision(REVISION)
+            .with_architecture(Architecture::Aarch64);
     let mut world = readable(device, granule, &[]);
     // One that the policy lets pass on a new device.
     let mut manifest = manifest();
@@ -304,7 +301,7 @@ fn written(granule: u32) -> Vec<u8> {
     let bundle = [signed_keyset(&keyset()), envelope, body(4096, KERNEL)].concat();
     world.install(&bundle, None).expect("an installation");
     let proof = world.power_on().expect("a layout").proof.expect("it starts");
-    world.operate(Request::MarkGood(proof)).expect("it is confirmed");
+    world.perform(Request::MarkGood(proof)).expect("it is confirmed");
     world.disks[0].bytes(0, BLOCKS as usize * BLOCK_LEN)
 }
 

@@ -24,7 +24,7 @@ use mcu_board::stack::Depth;
 use mcu_board::uart::Uart;
 use settings::Behaviour;
 use stillboot::device::NorDevice;
-use stillboot::operate::Answer;
+use stillboot::request::Answer;
 use update::{BUFFER_LEN, CONTEXTS, Updater};
 
 #[entry]

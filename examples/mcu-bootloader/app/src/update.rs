@@ -15,7 +15,7 @@ use stillboot::install::{
     Install, InstallConfig, InstallError, Installed, Permission, Progress, Reuse, Running, Update,
 };
 use stillboot::layout::Layout;
-use stillboot::operate::{Answer, Operate, OperateError, Request};
+use stillboot::request::{Answer, Perform, Request, RequestError};
 use stillboot::verify::SoftSha256;
 
 use mcu_board::stack::{Depth, Mark};
@@ -28,7 +28,7 @@ static BUFFER: ConstStaticCell<[u8; BUFFER_LEN]> = ConstStaticCell::new([0; BUFF
 pub const CONTEXTS: [(&str, usize); 4] = [
     ("install", size_of::<Install<'static, SoftSha256>>()),
     ("install-config", size_of::<InstallConfig<'static>>()),
-    ("operate", size_of::<Operate<'static>>()),
+    ("operate", size_of::<Perform<'static>>()),
     ("record", size_of::<Record>()),
 ];
 
@@ -47,16 +47,16 @@ impl<'a> Updater<'a> {
     }
 
     /// The running system is healthy (C1 to C3).
-    pub fn confirm(&mut self) -> (Result<Answer, OperateError>, Depth) {
-        let mut machine = Operate::new(&self.layout, Request::MarkGood(self.proof));
+    pub fn confirm(&mut self) -> (Result<Answer, RequestError>, Depth) {
+        let mut machine = Perform::new(&self.layout, Request::MarkGood(self.proof));
         let mark = Mark::new();
-        let answer = driver::operate(&mut machine, &mut [&mut *self.flash], self.buffer);
+        let answer = driver::perform(&mut machine, &mut [&mut *self.flash], self.buffer);
         (answer, mark.depth())
     }
 
     /// The least buffer that a confirmation needs; it is given the one for installations.
     pub fn confirm_buffer_len_min(&self) -> usize {
-        Operate::buffer_len_min(&self.layout)
+        Perform::buffer_len_min(&self.layout)
     }
 
     /// Installs a bundle of `len` bytes that comes over the serial port.
@@ -65,18 +65,9 @@ impl<'a> Updater<'a> {
         uart: &mut Uart,
         len: u64,
     ) -> (Result<Installed, InstallError>, Depth) {
-        let config = InstallConfig {
-            device: DEVICE,
-            layout: self.layout,
-            running: Running::Proof(self.proof),
-            target: None,
-            tries: TRIES,
-            has_store: false,
-            reuse: Reuse { target: true, running: true },
-            repair: false,
-            allow_new_epoch: false,
-            resume_only: false,
-        };
+        let config = InstallConfig::new(DEVICE, self.layout, Running::Proof(self.proof))
+            .with_tries(TRIES)
+            .with_reuse(Reuse { target: true, running: true });
         let mut machine = Install::<SoftSha256>::new(&config);
         let mut source = Sender { uart, left: len };
         let mark = Mark::new();

@@ -6,10 +6,7 @@ use stillboot::verify::{Device, RootKey, Trust};
 include!(concat!(env!("OUT_DIR"), "/trust.rs"));
 
 /// This device.
-pub const DEVICE: Device<'static> = Device {
-    trust: Trust::Roots { keys: ROOTS, rule: RULE },
-    product: PRODUCT,
-    class: CLASS,
-    revision: 1,
-    architecture: Architecture::Thumbv7em,
-};
+pub const DEVICE: Device<'static> =
+    Device::new(Trust::Roots { keys: ROOTS, rule: RULE }, PRODUCT, CLASS)
+        .with_revision(1)
+        .with_architecture(Architecture::Thumbv7em);

@@ -43,19 +43,12 @@ fn main() -> ! {
         defmt::warn!("the program before did not ask for this reset");
     }
     let Ok(layout) = mcu_map::layout() else { stop(None) };
-    let config = CONFIG.init(BootConfig {
-        device: DEVICE,
-        layout,
-        tries: TRIES,
-        // The machine's number stands for a generator of random numbers; several starts with one
-        // number are told apart by counting them.
-        nonce: machine.nonce.wrapping_add(retained.starts().into()),
-        // The floor is kept in the record alone. A product with fuses or an OTP area implements
-        // `RollbackStore` over them.
-        has_store: false,
-        check_late: true,
-        watchdog_reset,
-    });
+    let config = CONFIG.init(
+        BootConfig::new(DEVICE, layout, machine.nonce.wrapping_add(retained.starts().into()))
+            .with_tries(TRIES)
+            .with_check_late(true)
+            .with_watchdog_reset(watchdog_reset),
+    );
     let Ok(mut flash) = NorDevice::new(FileFlash::open(&machine, retained)) else { stop(None) };
     // SAFETY: `main` runs once.
     let mut psram = unsafe { Psram::new() };

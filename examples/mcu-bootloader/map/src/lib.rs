@@ -62,18 +62,8 @@ const RECORD: &[Region] = &[region(0, 0x1000), region(0x1000, 0x1000), region(0x
 const SLOT_A: &[SlotRegion] = &[SlotRegion { region: region(0x0_4000, 0x1_d000), roles: &[] }];
 const SLOT_B: &[SlotRegion] = &[SlotRegion { region: region(0x2_4000, 0x1_d000), roles: &[] }];
 const SLOTS: &[SlotLayout<'static>] = &[
-    SlotLayout {
-        slot: Slot::A,
-        head: Some(region(0x2_1000, 0x3000)),
-        index: None,
-        regions: SLOT_A,
-    },
-    SlotLayout {
-        slot: Slot::B,
-        head: Some(region(0x4_1000, 0x3000)),
-        index: None,
-        regions: SLOT_B,
-    },
+    SlotLayout::new(Slot::A, SLOT_A).with_head(region(0x2_1000, 0x3000)),
+    SlotLayout::new(Slot::B, SLOT_B).with_head(region(0x4_1000, 0x3000)),
 ];
 
 const fn region(offset: u64, len: u64) -> Region {

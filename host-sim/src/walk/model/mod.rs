@@ -7,7 +7,7 @@
 
 mod install;
 mod loader;
-mod operate;
+mod perform;
 mod state;
 
 pub use install::{InstallAttempt, is_same};

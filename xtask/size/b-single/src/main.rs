@@ -13,15 +13,7 @@ use stillboot::verify::SoftSha256;
 /// What is measured is what this function calls, and nothing else. Every result has to end up in
 /// the returned number, or the compiler drops the work that led to it.
 fn measured(device: &mut ExternDevice) -> u32 {
-    let config = BootConfig {
-        device: DEVICE,
-        layout: LAYOUT,
-        tries: 3,
-        nonce: number(),
-        has_store: true,
-        check_late: false,
-        watchdog_reset: false,
-    };
+    let config = BootConfig::new(DEVICE, LAYOUT, number()).with_store(true);
     let mut machine = Boot::<SoftSha256>::new(&config);
     let mut buffer = [0; 4096];
     let mut image = [0; 4096];

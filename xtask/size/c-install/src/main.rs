@@ -38,15 +38,7 @@ impl InstallHost for Policy {
 /// What is measured is what this function calls, and nothing else. Every result has to end up in
 /// the returned number, or the compiler drops the work that led to it.
 fn measured(device: &mut ExternDevice) -> Result<u32, DeviceError> {
-    let config = BootConfig {
-        device: DEVICE,
-        layout: LAYOUT,
-        tries: 3,
-        nonce: number(),
-        has_store: true,
-        check_late: false,
-        watchdog_reset: false,
-    };
+    let config = BootConfig::new(DEVICE, LAYOUT, number()).with_store(true);
     let mut machine = Boot::<SoftSha256>::new(&config);
     let mut buffer = [0; 8192];
     let mut image = [0; 4096];
@@ -62,18 +54,9 @@ fn measured(device: &mut ExternDevice) -> Result<u32, DeviceError> {
         report(line.candidate.slot as u32);
     }
     let Some(proof) = proof else { return Ok(2) };
-    let config = InstallConfig {
-        device: DEVICE,
-        layout: LAYOUT,
-        running: Running::Proof(proof),
-        target: None,
-        tries: 3,
-        has_store: true,
-        reuse: Reuse { target: true, running: true },
-        repair: false,
-        allow_new_epoch: false,
-        resume_only: false,
-    };
+    let config = InstallConfig::new(DEVICE, LAYOUT, Running::Proof(proof))
+        .with_store(true)
+        .with_reuse(Reuse { target: true, running: true });
     let mut machine = Install::<SoftSha256>::new(&config);
     let mut source = ExternSource(ExternDevice(1));
     let installed = driver::install(

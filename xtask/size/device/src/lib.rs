@@ -105,14 +105,13 @@ const AREA: Area<'static> = Area::Blocks(RECORD);
 const AREA: Area<'static> =
     Area::Log { blocks: &[region(0, 0x4000), region(0x4000, 0x4000)], head_len_max: 2048 };
 
-const fn head(offset: u64) -> Option<Region> {
-    if cfg!(feature = "log") { None } else { Some(region(offset, 0x3000)) }
+const fn slot(slot: Slot, regions: &'static [SlotRegion], head: u64) -> SlotLayout<'static> {
+    let found = SlotLayout::new(slot, regions);
+    if cfg!(feature = "log") { found } else { found.with_head(region(head, 0x3000)) }
 }
 
-const SLOTS: &[SlotLayout<'static>] = &[
-    SlotLayout { slot: Slot::A, head: head(0x7_8000), index: None, regions: SLOT_A },
-    SlotLayout { slot: Slot::B, head: head(0xf_0000), index: None, regions: SLOT_B },
-];
+const SLOTS: &[SlotLayout<'static>] =
+    &[slot(Slot::A, SLOT_A, 0x7_8000), slot(Slot::B, SLOT_B, 0xf_0000)];
 
 /// All of it, checked by the compiler.
 pub static LAYOUT: Layout<'static> = match Layout::new(&[GEOMETRY], AREA, SLOTS) {
@@ -120,20 +119,18 @@ pub static LAYOUT: Layout<'static> = match Layout::new(&[GEOMETRY], AREA, SLOTS)
     Err(_) => panic!("the layout is unsound"),
 };
 
-/// Whom the device trusts, and which it is.
-pub static DEVICE: Device<'static> = Device {
-    #[cfg(feature = "keysets")]
-    trust: Trust::Roots {
-        keys: &[stillboot::verify::RootKey::ed25519([0x42; 32])],
-        rule: stillboot::format::Rule::ed25519(1),
-    },
-    #[cfg(not(feature = "keysets"))]
-    trust: Trust::Key(&[0x42; 32]),
-    product: [1; 16],
-    class: [2; 16],
-    revision: 1,
-    architecture: Architecture::Thumbv7em,
+#[cfg(feature = "keysets")]
+const TRUST: Trust<'static> = Trust::Roots {
+    keys: &[stillboot::verify::RootKey::ed25519([0x42; 32])],
+    rule: stillboot::format::Rule::ed25519(1),
 };
+#[cfg(not(feature = "keysets"))]
+const TRUST: Trust<'static> = Trust::Key(&[0x42; 32]);
+
+/// Whom the device trusts, and which it is.
+pub static DEVICE: Device<'static> = Device::new(TRUST, [1; 16], [2; 16])
+    .with_revision(1)
+    .with_architecture(Architecture::Thumbv7em);
 
 /// A store of the floor outside the program.
 #[derive(Debug)]

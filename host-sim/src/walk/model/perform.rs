@@ -4,15 +4,15 @@ use std::cmp::Reverse;
 
 use stillboot::format::record::VERSION;
 use stillboot::format::{BootProof, Failed, Fault, Slot, SlotKind, SlotState};
-use stillboot::operate::{Answer, OperateError, Request};
 use stillboot::record::{ConfirmRefusal, OperatorRefusal, RecordStatus};
+use stillboot::request::{Answer, Request, RequestError};
 
 use super::state::{Course, Kept, Model};
 
 impl Model {
     /// A request of the running system or its operator.
     #[must_use]
-    pub fn operate(&self, request: Request) -> Course<Result<Answer, OperateError>> {
+    pub fn perform(&self, request: Request) -> Course<Result<Answer, RequestError>> {
         let mut states = vec![self.clone()];
         let mut at = self.clone();
         let answer = at.apply(request);
@@ -22,22 +22,22 @@ impl Model {
         Course { states, answer }
     }
 
-    fn apply(&mut self, request: Request) -> Result<Answer, OperateError> {
+    fn apply(&mut self, request: Request) -> Result<Answer, RequestError> {
         if request == Request::Read {
             return Ok(Answer::Done);
         }
         if let Request::Discard(version) = request {
             let found = (self.kept == Kept::Record).then_some(VERSION);
             if found != Some(version) {
-                return Err(OperateError::OtherVersion { found });
+                return Err(RequestError::OtherVersion { found });
             }
             *self = self.lost();
             return Ok(Answer::Done);
         }
         match self.kept {
             Kept::Record => {}
-            Kept::Nothing => return Err(OperateError::NoRecord(RecordStatus::Factory)),
-            Kept::Lost => return Err(OperateError::NoRecord(RecordStatus::Lost)),
+            Kept::Nothing => return Err(RequestError::NoRecord(RecordStatus::Factory)),
+            Kept::Lost => return Err(RequestError::NoRecord(RecordStatus::Lost)),
         }
         let before = self.body.clone();
         match request {
@@ -48,10 +48,10 @@ impl Model {
                 self.require(slot)?;
                 let state = self.body.slot(slot).state;
                 if state == SlotState::Empty {
-                    return Err(OperateError::Operator(OperatorRefusal::NothingThere));
+                    return Err(RequestError::Operator(OperatorRefusal::NothingThere));
                 }
                 if state == SlotState::Good && self.other_good(slot).is_none() {
-                    return Err(OperateError::Operator(OperatorRefusal::NothingElseGood));
+                    return Err(RequestError::Operator(OperatorRefusal::NothingElseGood));
                 }
                 let digest = self.body.slot(slot).digest;
                 let is_banned =
@@ -102,8 +102,8 @@ impl Model {
         Ok(if self.body == before { Answer::Already } else { Answer::Done })
     }
 
-    fn require(&self, slot: Slot) -> Result<(), OperateError> {
-        if self.slots.contains(&slot) { Ok(()) } else { Err(OperateError::NoSuchSlot(slot)) }
+    fn require(&self, slot: Slot) -> Result<(), RequestError> {
+        if self.slots.contains(&slot) { Ok(()) } else { Err(RequestError::NoSuchSlot(slot)) }
     }
 
     fn other_good(&self, slot: Slot) -> Option<Slot> {
@@ -114,10 +114,10 @@ impl Model {
     }
 
     /// C1 and C3.
-    fn confirm(&mut self, proof: &BootProof) -> Result<Answer, OperateError> {
+    fn confirm(&mut self, proof: &BootProof) -> Result<Answer, RequestError> {
         self.require(proof.slot)?;
         let entry = self.body.slot(proof.slot);
-        let refused = |refusal| Err(OperateError::Confirm(refusal));
+        let refused = |refusal| Err(RequestError::Confirm(refusal));
         if entry.digest != proof.digest {
             return refused(ConfirmRefusal::OtherManifest);
         }
@@ -148,10 +148,10 @@ impl Model {
         Ok(Answer::Done)
     }
 
-    fn cancel(&mut self) -> Result<bool, OperateError> {
+    fn cancel(&mut self) -> Result<bool, RequestError> {
         let waiting: Vec<_> = self.of_kind(SlotKind::Update).filter(|o| self.waits(*o)).collect();
         if !waiting.is_empty() && !self.of_kind(SlotKind::Update).any(|o| self.is_good(o)) {
-            return Err(OperateError::Operator(OperatorRefusal::NothingElseGood));
+            return Err(RequestError::Operator(OperatorRefusal::NothingElseGood));
         }
         for slot in &waiting {
             self.body.slot_mut(*slot).state = SlotState::Bad { fault: Fault::Superseded };
@@ -165,13 +165,13 @@ impl Model {
         self.order(false).into_iter().map(|at| at.0).find(reaches)
     }
 
-    fn roll_back(&mut self, slot: Slot) -> Result<Answer, OperateError> {
+    fn roll_back(&mut self, slot: Slot) -> Result<Answer, RequestError> {
         if self.is_good(slot) && self.cancel()? {
             return Ok(Answer::Boots(self.next().unwrap_or(slot)));
         }
         let other = self
             .other_good(slot)
-            .ok_or(OperateError::Operator(OperatorRefusal::NothingElseGood))?;
+            .ok_or(RequestError::Operator(OperatorRefusal::NothingElseGood))?;
         if self.waits(slot) {
             self.set_bad(slot, Fault::MarkedBad);
         } else if self.is_good(slot) {

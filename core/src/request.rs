@@ -1,8 +1,68 @@
 //! The machine of one request by the running system or its operator: confirm, mark bad, roll back,
 //! hold.
 //!
-//! Like the other machines it does no I/O: [`driver::operate`](crate::driver::operate) carries out
+//! Like the other machines it does no I/O: [`driver::perform`](crate::driver::perform) carries out
 //! its actions. Confirm steps C1 to C3 of `docs/BOOT_PROTOCOL.md`.
+//!
+//! # Example
+//!
+//! ```
+//! # use stillboot::device::{BlockDevice, DeviceError, Geometry};
+//! # struct Ram([u8; 0x1_0000]);
+//! # impl BlockDevice for Ram {
+//! #     fn geometry(&self) -> Geometry {
+//! #         Geometry::disk(512, 0x1_0000)
+//! #     }
+//! #     fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError> {
+//! #         self.geometry().check_read(offset, into.len() as u64)?;
+//! #         into.copy_from_slice(&self.0[offset as usize..][..into.len()]);
+//! #         Ok(())
+//! #     }
+//! #     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+//! #         self.geometry().check_write(offset, bytes.len() as u64)?;
+//! #         self.0[offset as usize..][..bytes.len()].copy_from_slice(bytes);
+//! #         Ok(())
+//! #     }
+//! #     fn erase(&mut self, _offset: u64, _len: u64) -> Result<(), DeviceError> {
+//! #         Ok(())
+//! #     }
+//! #     fn flush(&mut self) -> Result<(), DeviceError> {
+//! #         Ok(())
+//! #     }
+//! # }
+//! # use stillboot::format::{Rule, Slot};
+//! # use stillboot::layout::{Area, Layout, Region, SlotLayout, SlotRegion};
+//! # use stillboot::verify::{Device, RootKey, SoftSha256, Trust};
+//! # const fn region(offset: u64, len: u64) -> Region {
+//! #     Region { device: 0, offset, len }
+//! # }
+//! # const DISK: &[Geometry] = &[Geometry::disk(512, 0x1_0000)];
+//! # const RECORD: &[Region] = &[region(0, 0x1000), region(0x1000, 0x1000), region(0x2000, 0x1000)];
+//! # const A: &[SlotRegion] = &[SlotRegion { region: region(0x9000, 0x3000), roles: &[] }];
+//! # const B: &[SlotRegion] = &[SlotRegion { region: region(0xc000, 0x3000), roles: &[] }];
+//! # const SLOTS: &[SlotLayout<'_>] = &[
+//! #     SlotLayout::new(Slot::A, A).with_head(region(0x3000, 0x3000)),
+//! #     SlotLayout::new(Slot::B, B).with_head(region(0x6000, 0x3000)),
+//! # ];
+//! # const LAYOUT: Layout<'_> = match Layout::new(DISK, Area::Blocks(RECORD), SLOTS) {
+//! #     Ok(layout) => layout,
+//! #     Err(_) => panic!("unsound"),
+//! # };
+//! # const ROOTS: &[RootKey] = &[RootKey::ed25519([0x42; 32])];
+//! # const TRUST: Trust<'_> = Trust::Roots { keys: ROOTS, rule: Rule::ed25519(1) };
+//! # const DEVICE: Device<'_> = Device::new(TRUST, *b"example gateway\0", *b"gateway model 1\0");
+//! use stillboot::driver;
+//! use stillboot::record::RecordStatus;
+//! use stillboot::request::{Answer, Perform, Request};
+//!
+//! // A system that is healthy asks for `Request::MarkGood` with its boot proof.
+//! let mut machine = Perform::new(&LAYOUT, Request::Read);
+//! let mut buffer = [0; Perform::buffer_len_min(&LAYOUT)];
+//! let mut disk = Ram([0; 0x1_0000]);
+//! assert_eq!(driver::perform(&mut machine, &mut [&mut disk], &mut buffer), Ok(Answer::Done));
+//! let (status, _) = machine.copies();
+//! assert_eq!(status, RecordStatus::Factory);
+//! ```
 
 use crate::area::{Area, Outcome};
 use crate::canary::Canary;
@@ -67,7 +127,7 @@ pub enum Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
-pub enum OperateError {
+pub enum RequestError {
     /// The confirmation is refused (C1).
     Confirm(ConfirmRefusal),
     /// The request is refused.
@@ -92,7 +152,7 @@ pub enum OperateError {
     },
 }
 
-impl core::fmt::Display for OperateError {
+impl core::fmt::Display for RequestError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Confirm(refusal) => refusal.fmt(f),
@@ -120,17 +180,18 @@ impl core::fmt::Display for OperateError {
     }
 }
 
-impl core::error::Error for OperateError {}
+impl core::error::Error for RequestError {}
 
 /// What to do next.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Action {
     /// Carry out an operation on a device and step with its result.
     Io(Io),
     /// The request is done, with this result.
     Finish(Answer),
     /// The request was not done.
-    Fail(OperateError),
+    Fail(RequestError),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +209,7 @@ enum State {
 
 /// One request.
 #[derive(Debug)]
-pub struct Operate<'a> {
+pub struct Perform<'a> {
     layout: &'a Layout<'a>,
     request: Request,
     answer: Answer,
@@ -159,9 +220,9 @@ pub struct Operate<'a> {
 }
 
 /// What a handler of a state leads to.
-type Next = Result<Action, OperateError>;
+type Next = Result<Action, RequestError>;
 
-impl<'a> Operate<'a> {
+impl<'a> Perform<'a> {
     /// A machine that has not started.
     #[must_use]
     pub fn new(layout: &'a Layout<'a>, request: Request) -> Self {
@@ -178,7 +239,7 @@ impl<'a> Operate<'a> {
 
     /// Bytes of buffer that [`step`](Self::step) needs.
     #[must_use]
-    pub fn buffer_len_min(layout: &Layout<'_>) -> usize {
+    pub const fn buffer_len_min(layout: &Layout<'_>) -> usize {
         Area::buffer_len(layout)
     }
 
@@ -207,7 +268,7 @@ impl<'a> Operate<'a> {
             State::Start => {
                 let needed = Self::buffer_len_min(self.layout);
                 if buffer.len() < needed {
-                    return Err(OperateError::Buffer { needed });
+                    return Err(RequestError::Buffer { needed });
                 }
                 self.state = State::ReadRecord;
                 Ok(Action::Io(self.area.begin_read(self.layout)))
@@ -223,7 +284,7 @@ impl<'a> Operate<'a> {
                         self.state = State::Ended;
                         Ok(Action::Finish(self.answer))
                     }
-                    Step::Done(Outcome::WriteFailed(error)) => Err(OperateError::Record(error)),
+                    Step::Done(Outcome::WriteFailed(error)) => Err(RequestError::Record(error)),
                 }
             }
             State::Mark => {
@@ -245,7 +306,7 @@ impl<'a> Operate<'a> {
             Step::Done(Err(_)) if matches!(self.request, Request::MarkGood(_)) => {
                 Ok(self.write_record())
             }
-            Step::Done(Err(error)) => Err(OperateError::Device(error)),
+            Step::Done(Err(error)) => Err(RequestError::Device(error)),
         }
     }
 
@@ -262,7 +323,7 @@ impl<'a> Operate<'a> {
         };
         let found = self.area.states(self.layout).iter().filter_map(version_of).max();
         if found != Some(version) || Canary::NewerForEver.is_on() {
-            return Err(OperateError::OtherVersion { found });
+            return Err(RequestError::OtherVersion { found });
         }
         self.state = State::Discard;
         Ok(Action::Io(self.area.begin_discard(self.layout)))
@@ -281,7 +342,7 @@ impl<'a> Operate<'a> {
             RecordStatus::Current { .. } => {}
             // A request must not make up a record: only a boot looks at the contents of the slots.
             RecordStatus::Newer | RecordStatus::Factory | RecordStatus::Lost => {
-                return Err(OperateError::NoRecord(self.choice));
+                return Err(RequestError::NoRecord(self.choice));
             }
         }
         let slot = match self.request {
@@ -302,7 +363,7 @@ impl<'a> Operate<'a> {
         if let Some(slot) = slot
             && !self.layout.has(slot)
         {
-            return Err(OperateError::NoSuchSlot(slot));
+            return Err(RequestError::NoSuchSlot(slot));
         }
         let layout = self.layout;
         let present = layout.slots().iter().fold(0, |bits, found| bits | found.slot.bit());
@@ -310,7 +371,7 @@ impl<'a> Operate<'a> {
         let changed = match self.request {
             Request::Read | Request::Discard(_) => false,
             Request::MarkGood(proof) => {
-                match body.confirm(&proof).map_err(OperateError::Confirm)? {
+                match body.confirm(&proof).map_err(RequestError::Confirm)? {
                     Confirmation::AlreadyGood => false,
                     Confirmation::Confirmed => {
                         note_past(body, proof.slot, proof.keyset_version);
@@ -323,14 +384,14 @@ impl<'a> Operate<'a> {
                 }
             }
             Request::MarkBad(slot) => {
-                if body.mark_bad(slot, present).map_err(OperateError::Operator)? {
+                if body.mark_bad(slot, present).map_err(RequestError::Operator)? {
                     let step = self.area.begin_unmark(layout, slot);
                     return self.marked(step);
                 }
                 false
             }
             Request::Rollback(slot) => {
-                let target = body.rollback(slot, present).map_err(OperateError::Operator)?;
+                let target = body.rollback(slot, present).map_err(RequestError::Operator)?;
                 let layout = self.layout;
                 self.answer =
                     Answer::Boots(select::next(body, |slot| layout.has(slot)).unwrap_or(target));
@@ -342,7 +403,7 @@ impl<'a> Operate<'a> {
             }
             Request::HoldUpdates(hold) => core::mem::replace(&mut body.hold, hold) != hold,
             Request::Suspect(slot) => body.suspect(slot),
-            Request::Cancel => body.cancel(present).map_err(OperateError::Operator)?,
+            Request::Cancel => body.cancel(present).map_err(RequestError::Operator)?,
             Request::Forget(digest) => body.forget(&digest),
             Request::NoteTime(now) => {
                 body.stamp_failures(now)

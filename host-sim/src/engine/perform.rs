@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use stillboot::layout::Layout;
-use stillboot::operate::{self, Operate, Request};
+use stillboot::request::{self, Perform, Request};
 
 use super::machine::{Machine, POISON, request_of};
 use super::print::print_of;
@@ -12,25 +12,25 @@ use super::program::Outcome;
 use super::request::{MachineRequest, Reply};
 use crate::world::DeviceMap;
 
-pub(super) struct OperateMachine<'a> {
+pub(super) struct PerformMachine<'a> {
     ground: &'a DeviceMap,
-    machine: Operate<'a>,
+    machine: Perform<'a>,
     buffer: Vec<u8>,
     read_to: Option<Range<usize>>,
 }
 
-impl<'a> OperateMachine<'a> {
+impl<'a> PerformMachine<'a> {
     pub(super) fn new(ground: &'a DeviceMap, layout: &'a Layout<'a>, request: Request) -> Self {
         Self {
             ground,
-            machine: Operate::new(layout, request),
-            buffer: vec![POISON; Operate::buffer_len_min(layout)],
+            machine: Perform::new(layout, request),
+            buffer: vec![POISON; Perform::buffer_len_min(layout)],
             read_to: None,
         }
     }
 }
 
-impl Machine for OperateMachine<'_> {
+impl Machine for PerformMachine<'_> {
     fn step(&mut self, got: Reply<'_>) -> MachineRequest {
         let result = match got {
             Reply::Failed(error) => Err(error),
@@ -42,17 +42,18 @@ impl Machine for OperateMachine<'_> {
             Reply::Start | Reply::Done | Reply::Floor(_) | Reply::StoreFailed => Ok(()),
         };
         let act = match self.machine.step(result, &mut self.buffer) {
-            operate::Action::Io(io) => {
+            request::Action::Io(io) => {
                 let (act, range) = request_of(&io, &self.buffer, self.ground);
                 self.read_to = range;
                 act
             }
-            operate::Action::Finish(answer) => {
-                MachineRequest::End(Arc::new(Outcome::Operate(Ok(answer))))
+            request::Action::Finish(answer) => {
+                MachineRequest::End(Arc::new(Outcome::Perform(Ok(answer))))
             }
-            operate::Action::Fail(error) => {
-                MachineRequest::End(Arc::new(Outcome::Operate(Err(error))))
+            request::Action::Fail(error) => {
+                MachineRequest::End(Arc::new(Outcome::Perform(Err(error))))
             }
+            _ => unreachable!("the simulator carries out every action"),
         };
         self.buffer.fill(POISON);
         act
