@@ -10,6 +10,8 @@ mod boots;
 mod canaries;
 mod check;
 mod circles;
+mod core_tree;
+mod deny;
 mod disk;
 mod efi;
 mod features;
@@ -17,15 +19,16 @@ mod fuzz;
 mod initramfs;
 mod kernels;
 mod layout;
-mod licences;
 mod lines;
 mod mcu;
 mod miri;
 mod modules;
 mod msrv;
 mod oracle;
+mod package;
 mod prove;
 mod sample;
+mod semver;
 mod setup;
 mod shell;
 mod size;
@@ -103,8 +106,22 @@ enum Chore {
     Circles,
     /// Lines of code of each crate.
     Lines,
-    /// Licences of all dependencies, and what must never be below the core.
-    Licences,
+    /// Licences, banned packages and sources of all dependencies, by cargo-deny.
+    Deny,
+    /// What must never be below the core on a microcontroller.
+    CoreTree,
+    /// Pack every crate that is published.
+    Package {
+        /// Build what was packed too, and try a publication as far as that goes without an upload.
+        #[arg(long)]
+        build: bool,
+    },
+    /// Compare the public API with a release, by cargo-semver-checks.
+    Semver {
+        /// The revision to compare with; the newest tag of a release by default.
+        #[arg(long, value_name = "REVISION")]
+        baseline: Option<String>,
+    },
     /// Run the fuzz targets; needs a nightly toolchain and cargo-fuzz.
     Fuzz {
         /// Only this one.
@@ -241,7 +258,10 @@ fn main() -> ExitCode {
         Chore::Layout { chip } => layout::layout(chip.as_deref()),
         Chore::Circles => circles::run(),
         Chore::Lines => lines::run(),
-        Chore::Licences => licences::run(),
+        Chore::Deny => deny::run(),
+        Chore::CoreTree => core_tree::run(),
+        Chore::Package { build } => package::run(build),
+        Chore::Semver { baseline } => semver::run(baseline.as_deref()),
         Chore::Msrv => msrv::run(),
         Chore::Fuzz { target, seconds, cpu_minutes } => {
             let wall = seconds.map(|seconds| fuzz::Limit::Wall(Duration::from_secs(seconds)));

@@ -9,6 +9,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
+use crate::deny;
 use crate::shell;
 
 /// The Rust targets that the core is built for.
@@ -27,6 +28,9 @@ const STATIC_TARGETS: &[&str] = &["x86_64-unknown-linux-musl", "aarch64-unknown-
 
 /// Cargo subcommands that the checks call, each with the rustup component that brings it.
 const COMPONENTS: &[(&str, &str)] = &[("clippy", "clippy"), ("fmt", "rustfmt")];
+
+/// Cargo subcommands that are built from their sources: name, package and version.
+const TOOLS: &[(&str, &str, &str)] = &[("deny", "cargo-deny", deny::VERSION)];
 
 /// A program to look for, or a file by its whole path, and the Debian package that brings it.
 const NEEDS: &[(&str, &str)] = &[
@@ -56,6 +60,7 @@ const NEEDS: &[(&str, &str)] = &[
 pub fn run() -> Result<()> {
     let mut to_do = Vec::new();
     to_do.extend(rust()?);
+    to_do.extend(tools());
     to_do.extend(packages()?);
     if to_do.is_empty() {
         println!("setup: everything needed is here");
@@ -102,6 +107,26 @@ fn rust() -> Result<Vec<String>> {
         }
     }
     Ok(to_do)
+}
+
+/// Builds tools; returns the commands for those that cannot be built.
+fn tools() -> Vec<String> {
+    let mut to_do = Vec::new();
+    for (subcommand, package, version) in TOOLS {
+        let found = shell::output(shell::cargo().args([subcommand, "--version"]));
+        if found.is_ok_and(|text| text.split_whitespace().last() == Some(*version)) {
+            continue;
+        }
+        // Without its default features cargo-deny compiles no client for the network.
+        let mut install = shell::cargo();
+        install.args(["install", "--locked", "--no-default-features", "--version"]);
+        install.args([version, package]);
+        if let Err(error) = shell::run(&mut install) {
+            eprintln!("setup: {error:#}");
+            to_do.push(shell::line_of(&install));
+        }
+    }
+    to_do
 }
 
 fn targets() -> impl Iterator<Item = &'static str> {

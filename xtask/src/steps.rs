@@ -4,7 +4,7 @@
 //! fails. A step that could not run, because one before it failed, is a failure too: nothing counts
 //! as passed by being skipped.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,9 @@ const CORES: usize = 2;
 
 /// How many lines of a failed step's log are printed.
 const TAIL_LINES: usize = 80;
+
+/// How often the steps that run are named.
+const NEWS: Duration = Duration::from_secs(60);
 
 /// How long a command has to end after it was asked to, before it is killed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -145,6 +148,11 @@ impl Step {
         self
     }
 
+    /// Longest time that the whole step may take, in minutes.
+    fn minutes_max(&self) -> u64 {
+        self.limit.as_secs() / 60 * self.commands.len() as u64
+    }
+
     fn command(&self, words: &Words) -> Command {
         let mut command;
         match words {
@@ -197,10 +205,15 @@ pub fn run(title: &str, steps: &[Step]) -> Result<()> {
     let mut endings: Vec<Option<Ending>> = steps.iter().map(|_| None).collect();
     thread::scope(|scope| {
         let (sender, receiver) = mpsc::channel();
-        let mut running: HashSet<usize> = HashSet::new();
+        let mut running: HashMap<usize, Instant> = HashMap::new();
         loop {
             while let Some(next) = startable(steps, &endings, &running) {
-                running.insert(next);
+                running.insert(next, Instant::now());
+                println!(
+                    "start   {:<16} at most {} min",
+                    steps[next].name,
+                    steps[next].minutes_max()
+                );
                 let (sender, step) = (sender.clone(), &steps[next]);
                 let log = logs.join(format!("{}.log", step.name.replace(' ', "-")));
                 scope.spawn(move || {
@@ -211,7 +224,16 @@ pub fn run(title: &str, steps: &[Step]) -> Result<()> {
             if running.is_empty() {
                 break;
             }
-            let (ended, ending) = receiver.recv().expect("a running step holds a sender");
+            let (ended, ending) = match receiver.recv_timeout(NEWS) {
+                Ok(message) => message,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    println!("{}", news(steps, &endings, &running));
+                    continue;
+                }
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    unreachable!("this scope holds a sender")
+                }
+            };
             running.remove(&ended);
             announce(&steps[ended], &ending);
             endings[ended] = Some(ending);
@@ -221,11 +243,28 @@ pub fn run(title: &str, steps: &[Step]) -> Result<()> {
     conclude(title, steps, &endings, started.elapsed())
 }
 
+/// One line: which steps run, for how long, how long each may still take, and how many wait.
+fn news(steps: &[Step], endings: &[Option<Ending>], running: &HashMap<usize, Instant>) -> String {
+    let mut running: Vec<_> = running.iter().collect();
+    running.sort_unstable();
+    let shown: Vec<String> = running
+        .iter()
+        .map(|&(&at, started)| {
+            let minutes = started.elapsed().as_secs() / 60;
+            let left = steps[at].minutes_max().saturating_sub(minutes);
+            format!("{} for {minutes} min (at most {left} more)", steps[at].name)
+        })
+        .collect();
+    let ended = endings.iter().flatten().count();
+    let waiting = steps.len() - ended - running.len();
+    format!("running {}; {ended} ended, {waiting} to come", shown.join(", "))
+}
+
 /// The first step that has not started, whose predecessors have passed and whose lane is free.
 fn startable(
     steps: &[Step],
     endings: &[Option<Ending>],
-    running: &HashSet<usize>,
+    running: &HashMap<usize, Instant>,
 ) -> Option<usize> {
     let passed = |name: &str| {
         steps.iter().zip(endings).any(|(step, ending)| {
@@ -233,13 +272,13 @@ fn startable(
         })
     };
     let lane_free =
-        |lane: Lane| !lane.is_exclusive() || running.iter().all(|&other| steps[other].lane != lane);
-    let cores_used = running.iter().filter(|&&other| steps[other].lane.takes_core()).count();
+        |lane: Lane| !lane.is_exclusive() || running.keys().all(|&other| steps[other].lane != lane);
+    let cores_used = running.keys().filter(|&&other| steps[other].lane.takes_core()).count();
 
     (0..steps.len()).find(|&index| {
         let step = &steps[index];
         endings[index].is_none()
-            && !running.contains(&index)
+            && !running.contains_key(&index)
             && step.after.iter().all(|name| passed(name))
             && lane_free(step.lane)
             && (!step.lane.takes_core() || cores_used < CORES)
@@ -407,11 +446,11 @@ mod tests {
     fn lanes_and_cores_are_respected() {
         let steps = list();
         let endings: Vec<_> = steps.iter().map(|_| None).collect();
-        let mut running = HashSet::new();
+        let mut running = HashMap::new();
         for expected in [Some(0), Some(2), Some(4), None] {
             let next = startable(&steps, &endings, &running);
             assert_eq!(next, expected);
-            running.extend(next);
+            running.extend(next.map(|next| (next, Instant::now())));
         }
     }
 
@@ -420,9 +459,9 @@ mod tests {
         let steps = list();
         let mut endings: Vec<_> = steps.iter().map(|_| ended(Ok(()))).collect();
         endings[5] = None;
-        assert_eq!(startable(&steps, &endings, &HashSet::new()), Some(5));
+        assert_eq!(startable(&steps, &endings, &HashMap::new()), Some(5));
         endings[0] = ended(Err(anyhow::anyhow!("broken")));
-        assert_eq!(startable(&steps, &endings, &HashSet::new()), None);
+        assert_eq!(startable(&steps, &endings, &HashMap::new()), None);
         assert!(conclude("title", &steps, &endings, Duration::ZERO).is_err());
     }
 

@@ -22,7 +22,7 @@ pub fn run(full: bool) -> Result<()> {
     steps::run(if full { "cargo xtask test --full" } else { "cargo xtask test" }, &steps(full))
 }
 
-/// All steps. Among those that could start, the first in this list does: the long ones stand first.
+/// All steps, in one list: it is read from top to bottom. Among those that could start, the first in this list does: the long ones stand first.
 fn steps(full: bool) -> Vec<Step> {
     // What takes long, whole or as a sample.
     let part = |words: &[&'static str]| {
@@ -47,7 +47,8 @@ fn steps(full: bool) -> Vec<Step> {
         clippy_features("clippy log", "stillboot", "log").after("clippy"),
         tool_without_lab().after("clippy"),
         Step::new("circles", Lane::Free).xtask(&["circles"]).after("setup"),
-        Step::new("licences", Lane::Free).xtask(&["licences"]).after("setup"),
+        Step::new("deny", Lane::Free).xtask(&["deny"]).after("setup"),
+        Step::new("core tree", Lane::Free).xtask(&["core-tree"]).after("setup"),
         tests(Tests::All).after("clippy").after("kernels"),
         Step::new("boots build", Lane::Debug).cargo(&boots::BUILD).after("clippy").minutes(45),
         // The longest of all: one core each, as soon as they can.
@@ -111,6 +112,12 @@ fn steps(full: bool) -> Vec<Step> {
                 ]
                 .concat(),
             )
+            .after("clippy")
+            .minutes(45)
+            .must_print(),
+        // Packing is quick. Building what was packed compiles every dependency once more.
+        Step::new("package", if full { Lane::Debug } else { Lane::Free })
+            .xtask(if full { &["package", "--build"] } else { &["package"] })
             .after("clippy")
             .minutes(45)
             .must_print(),
