@@ -399,7 +399,7 @@ mod tests {
         for (memory, fix, why) in [
             (16, &fail as &dyn Fn(&mut Vec<u8>) -> _, "not enough memory"),
             (usize::MAX, &fail, "DEVICE_ERROR"),
-            (usize::MAX, &spoil, "spoilt"),
+            (usize::MAX, &spoil, "damaged"),
         ] {
             let refusal = made_by(memory, fix).unwrap_err();
             assert!(refusal.to_string().contains(why), "{refusal}");
