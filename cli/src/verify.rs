@@ -11,8 +11,8 @@ use stillboot::format::envelope::HEADER_LEN;
 use stillboot::format::{Architecture, Envelope, FormatError, Id, Manifest, PayloadType, SlotKind};
 use stillboot::install::InstallError;
 use stillboot::verify::{
-    ClassError, Device, IndexFold, Sha256 as _, SignatureError, SoftSha256, TrustError, Verified,
-    check_class, verify_loader_release,
+    ClassError, Device, SignatureError, SoftSha256, TrustError, Verified, check_class,
+    verify_loader_release,
 };
 use stillboot_release::keys::{Roots, id_of};
 
@@ -185,36 +185,22 @@ pub fn content(
     out: &Output,
 ) -> Result<Option<Content>, Failure> {
     let mut buffer = vec![0; BUFFER_LEN];
-    for (number, component) in manifest.components.iter().enumerate() {
-        let new_fold = || IndexFold::<SoftSha256>::new(component.length, manifest.chunk_size);
-        let (mut of_index, mut of_bytes) = (new_fold(), new_fold());
-        let mut plain = SoftSha256::new();
-        let mut progress = Progress::new(out, "verifying", component.length);
-        let index_len = component.index_len(manifest.chunk_size);
-        // The length is not verified yet, so the buffer does not follow it.
-        for (len, is_index) in [(index_len, true), (component.length, false)] {
-            let mut done = 0;
-            while done < len {
-                let take = (len - done).min(BUFFER_LEN as u64) as usize;
-                if !receive(&mut buffer[..take])? {
-                    return Ok(Some(Content::Ended));
-                }
-                done += take as u64;
-                if is_index {
-                    of_index.entries(&buffer[..take]);
-                } else {
-                    of_bytes.bytes(&buffer[..take]);
-                    plain.update(&buffer[..take]);
-                    progress.set(done);
-                }
-            }
+    let total = manifest.components.iter().map(|component| component.length).sum();
+    let mut progress = Progress::new(out, "verifying", total);
+    let (mut check, mut done) = (check::Content::<SoftSha256>::new(manifest, true), 0);
+    while check.left() > 0 {
+        // A length without a signature is no reason to ask for as much memory.
+        let piece = check.left().min(BUFFER_LEN as u64) as usize;
+        let (_, is_index) = check.at();
+        if !receive(&mut buffer[..piece])? {
+            return Ok(Some(Content::Ended));
         }
-        let root = component.index_root;
-        if of_index.finish() != root
-            || of_bytes.finish() != root
-            || plain.finish() != component.sha256
-        {
+        if let Err(number) = check.take(&buffer[..piece]) {
             return Ok(Some(Content::Differs(number)));
+        }
+        if !is_index {
+            done += piece as u64;
+            progress.set(done);
         }
     }
     Ok(receive(&mut [0])?.then_some(Content::Trailing))
