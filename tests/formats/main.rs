@@ -1,9 +1,10 @@
-//! The bytes of every format, and what a reader must give for them.
+//! The bytes of every format, and what a reader must give for them; the pages, against the code.
 
 mod codes;
 mod golden;
 mod json;
 mod limits;
+mod pages;
 mod properties;
 mod reader;
 mod vectors;
