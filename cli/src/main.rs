@@ -242,6 +242,7 @@ fn run(command: &Command, out: &Output) -> Result<(), Failure> {
 }
 
 /// The commands that need the feature `lab`; none are missing in a build with it.
+// Why: docs/DESIGN.md#why-lab-is-a-feature
 const LAB_COMMANDS: &[&str] = if cfg!(feature = "lab") { &[] } else { &["demo", "simulate"] };
 
 /// Which command of [`LAB_COMMANDS`] a command line asks for.

@@ -13,6 +13,8 @@
 //! from booting, so a fault of the file is a warning. The file is whole or not there, because it is
 //! written under another name first.
 
+// Why: docs/DESIGN.md#why-seen-numbers-are-kept-twice
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 

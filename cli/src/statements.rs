@@ -3,6 +3,8 @@
 //! Beside a bundle `NAME` lie `NAME.sbs` and `NAME.WORD.sbs`, by the bundle's whole name. Nothing
 //! else of a file's name counts: which of several statements is the latest is under the signature.
 
+// Why: docs/DESIGN.md#why-statements-are-files
+
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt as _;

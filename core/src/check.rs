@@ -22,6 +22,7 @@
 //! assert_eq!(result.unwrap_err(), InstallError::Refused(Refusal::Ended));
 //! ```
 
+// Why: docs/DESIGN.md#why-check-is-beside-driver
 use crate::area::{Area, Outcome};
 use crate::boot::{Boot, Reason};
 use crate::device::BlockDevice;
@@ -38,6 +39,7 @@ use crate::verify::{
 
 /// Compares the bytes behind the head of a bundle with its manifest, in pieces of any size: the
 /// index of each component, then its bytes.
+// Why: docs/DESIGN.md#why-plain-sha256
 #[derive(Debug)]
 pub struct Content<'a, H> {
     manifest: &'a Manifest,
@@ -138,6 +140,7 @@ impl<'a, H: Sha256> Content<'a, H> {
 ///
 /// # Errors
 /// [`InstallError::Refused`] or [`InstallError::Source`].
+// Why: docs/DESIGN.md#why-verify-files-whole
 pub fn bundle<H: Sha256>(
     device: &Device<'_>,
     kind: SlotKind,

@@ -3,6 +3,9 @@
 //! All transfers go through the one buffer that the caller owns and lends to a machine at each
 //! step; an operation names a range of it.
 
+// Why: docs/DESIGN.md#why-machines-without-io
+// Why: docs/DESIGN.md#why-one-buffer
+
 use core::ops::Range;
 
 use crate::device::{DeviceError, Geometry};
@@ -10,6 +13,7 @@ use crate::layout::Region;
 use crate::units::round;
 
 /// One operation on one device. Offsets and lengths are already multiples of its units.
+// Why: docs/DESIGN.md#why-some-types-are-exhaustive
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Io {

@@ -135,6 +135,7 @@ impl<'a> SlotLayout<'a> {
 }
 
 /// The metadata area: where boot record and heads are, and in which shape.
+// Why: docs/DESIGN.md#why-log-for-flash-alone
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Area<'a> {
@@ -617,6 +618,7 @@ impl<'a> Layout<'a> {
     ///
     /// # Errors
     /// [`LayoutError::TooSmall`] if it does not fit, [`LayoutError::NoSuchSlot`].
+    // Why: docs/DESIGN.md#why-components-start-at-region
     pub fn component(
         &self,
         slot: Slot,

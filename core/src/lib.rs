@@ -99,6 +99,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
+// Why: docs/DESIGN.md#why-heapless-is-public
 pub use heapless;
 
 mod area;

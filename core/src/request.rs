@@ -78,6 +78,7 @@ use crate::record::{ConfirmRefusal, Confirmation, CopyState, OperatorRefusal, Re
 use crate::select;
 
 /// The request.
+// Why: docs/DESIGN.md#why-some-types-are-exhaustive
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Only read the record.
@@ -315,6 +316,7 @@ impl<'a> Perform<'a> {
         Action::Io(self.area.begin_write(self.layout, &mut self.record, false))
     }
 
+    // Why: docs/DESIGN.md#why-discard-names-version
     fn discard(&mut self, version: u16) -> Next {
         let version_of = |state: &CopyState| match *state {
             CopyState::Newer { version } => Some(version),

@@ -149,6 +149,8 @@ fn claim_of(body: &Body, slot: Slot) -> Option<CandidateKind> {
 }
 
 /// How late a slot of this state comes on last resort.
+// Why: docs/DESIGN.md#why-last-resort-ignores-state
+// Why: docs/DESIGN.md#why-marked-bad-is-behind-exhausted
 const fn last_resort_rank(state: SlotState) -> u8 {
     match state {
         SlotState::Good => 0,

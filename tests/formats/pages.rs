@@ -282,12 +282,16 @@ fn every_anchor_that_the_code_names_is_on_its_page() {
     // This file has made-up ones.
     sources.retain(|path| !path.ends_with(file!()));
     let mut problems = Vec::new();
+    let mut decisions = BTreeSet::new();
     for path in &sources {
         let text = read(path);
         let name = path.strip_prefix(&root).unwrap().display();
         problems.extend(wrong_pages(&root, &text).iter().map(|wrong| format!("{name}: {wrong}")));
+        let named = named_pages(&text).into_iter().filter(|(page, _)| page == "docs/DESIGN.md");
+        decisions.extend(named.filter_map(|(_, anchor)| anchor));
     }
     assert!(problems.is_empty(), "{}:\n{}", problems.len(), problems.join("\n"));
+    assert!(decisions.len() > 80, "the code names only {} decisions", decisions.len());
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! The authoritative copy is never erased or written. The place after it, in turn, is written. If
 //! that fails, the next place is written: a dead place does no harm.
 
+// Why: docs/DESIGN.md#why-three-copies
+
 use super::Outcome;
 use crate::canary::Canary;
 use crate::device::DeviceError;
@@ -104,6 +106,8 @@ impl Records {
         }
     }
 
+    // Why: docs/DESIGN.md#why-sequence-above-tried
+    // Why: docs/DESIGN.md#why-low-follows-highest-sequence
     pub(super) fn begin_write(
         &mut self,
         layout: &Layout<'_>,
@@ -232,6 +236,7 @@ impl Records {
     /// Notes the state of the copy. Of the copies that are read for the first time, `record` is the
     /// newest one.
     // A function of its own, so that its record is not on the stack of everything else.
+    // Why: docs/DESIGN.md#why-read-errors-are-repeated
     #[inline(never)]
     fn look(&mut self, result: IoResult, buffer: &[u8], record: Option<&mut Record>) -> CopyState {
         let state = match result {
@@ -257,6 +262,7 @@ impl Records {
     }
 
     /// Whether the copy has the state that the write under way should give it.
+    // Why: docs/DESIGN.md#why-record-is-read-back
     fn is_kept(&self, state: CopyState, record: &Record) -> bool {
         if self.destroys() {
             // A blank copy would look like one that was never written.
@@ -268,6 +274,7 @@ impl Records {
     /// The write under way has failed in this place: on to the next one. At the end of a
     /// renumbering, the copies on the device decide which one is in force. This is the copy that
     /// could not be destroyed, or, once that is no record any more, the highest that is left.
+    // Why: docs/DESIGN.md#why-failed-place-next-place
     fn failed(&mut self, layout: &Layout<'_>, error: DeviceError) -> Step<Outcome> {
         let failure = *self.failure.get_or_insert(error);
         let count = layout.places().len() as u8;

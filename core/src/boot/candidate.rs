@@ -91,6 +91,8 @@ impl<'a, H: Sha256> Boot<'a, H> {
     }
 
     /// Goes on with the first component from number `from` on that is to be checked here.
+    // Why: docs/DESIGN.md#why-late-components
+    // Why: docs/DESIGN.md#why-hash-in-place
     pub(super) fn component(&mut self, from: usize) -> Action {
         let Some(manifest) = &self.manifest else { return self.stop() };
         let slot = self.current.slot;
@@ -172,6 +174,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
     /// Step 4: only two identical reads that fail condemn a slot. `digest` is of bytes that were
     /// read and do not verify. Returns whether the first read had the same digest; `None` if this
     /// is the first.
+    // Why: docs/DESIGN.md#why-two-identical-reads
     #[inline(never)]
     pub(super) fn compare(&mut self, digest: &Digest) -> Option<bool> {
         let same = self.first_read.as_ref().map(|first| first == digest);
@@ -212,6 +215,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
     }
 
     /// The slot is not tried again in this power-on, and nothing is recorded about it.
+    // Why: docs/DESIGN.md#why-device-errors-write-nothing
     pub(super) fn skip(&mut self, reason: Reason) -> Action {
         self.out |= self.current.slot.bit();
         self.skip_for_now(reason)
@@ -224,6 +228,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
     }
 
     /// Two identical reads failed to verify.
+    // Why: docs/DESIGN.md#why-last-resort-failure-is-noted
     pub(super) fn condemn(&mut self, reason: Reason) -> Action {
         let Candidate { slot, kind } = self.current;
         // A slot on last resort is recorded as bad too, if the record counts on it. Otherwise an

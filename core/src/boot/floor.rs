@@ -26,6 +26,8 @@ pub(super) fn lowest_good(
 
 impl<'a, H: Sha256> Boot<'a, H> {
     /// Step 8: may the floor rise to the lowest floor of the good slots?
+    // Why: docs/DESIGN.md#why-floor-rises-on-boot
+    // Why: docs/DESIGN.md#why-floor-is-lowest-good
     pub(super) fn consider_floor(&mut self) -> Action {
         let slot = self.current.slot;
         let Some(manifest) = &self.manifest else { return self.stop() };
@@ -83,6 +85,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
                 return self.other_head(at + 1, lowest.min(floor));
             }
         }
+        // Why: docs/DESIGN.md#why-unread-slot-keeps-floor
         // A good slot that cannot be read may be the lowest: the floor is not raised.
         self.settle()
     }

@@ -8,6 +8,7 @@ use crate::select::{Candidate, CandidateKind};
 use crate::verify::{self, Sha256};
 
 impl<'a, H: Sha256> Boot<'a, H> {
+    // Why: docs/DESIGN.md#why-good-boot-writes-nothing
     pub(super) fn settle(&mut self) -> Action {
         if self.dirty && !self.read_only() {
             return self.write_record(State::Settle);
@@ -46,6 +47,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
     }
 
     /// Step 7.
+    // Why: docs/DESIGN.md#why-machine-errors-spare-the-slot
     pub(super) fn returned(&mut self, event: Event<'_>) -> Action {
         // The line that said "started" is replaced, so that the report has one line for this start.
         if self.report.lines.last().is_some_and(|line| line.reason == Reason::Started) {

@@ -112,6 +112,7 @@ use crate::verify::{Device, HeadReader, IndexFold, Sha256, SoftSha256, Verified,
 pub const LOAD_LEN_MAX: u32 = 1 << 20;
 
 /// What a loader is built with, and what it knows of this power-on.
+// Why: docs/DESIGN.md#why-types-can-grow
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct BootConfig<'a> {
@@ -123,6 +124,7 @@ pub struct BootConfig<'a> {
     /// [`TRIES_DEFAULT`](record_format::TRIES_DEFAULT).
     pub tries: u8,
     /// A number that no other power-on had: random, or a counter.
+    // Why: docs/DESIGN.md#why-nonce-is-an-argument
     pub nonce: u64,
     /// Whether there is a [`RollbackStore`](crate::driver::RollbackStore).
     pub has_store: bool,
@@ -206,6 +208,7 @@ pub enum Event<'b> {
 
 /// What to do next. A driver answers an action that it does not know with [`Event::Failed`]; the
 /// slot is then skipped.
+// Why: docs/DESIGN.md#why-unknown-actions-fail
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Action {
@@ -473,6 +476,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
         }
     }
 
+    // Why: docs/DESIGN.md#why-later-record-stops-writes
     fn read_only(&self) -> bool {
         self.report.record == RecordStatus::Newer
     }

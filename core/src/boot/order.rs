@@ -40,6 +40,8 @@ impl<'a, H: Sha256> Boot<'a, H> {
         }
     }
 
+    // Why: docs/DESIGN.md#why-no-trial-without-count
+    // Why: docs/DESIGN.md#why-failing-store-stops-updates
     pub(super) fn next_candidate(&mut self) -> Action {
         self.manifest = None;
         self.has_leftovers |= !core::mem::replace(&mut self.first_reserve, true);
@@ -91,6 +93,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
     }
 
     /// Every candidate was looked at, and none was started.
+    // Why: docs/DESIGN.md#why-unreachable-floor-is-ignored
     fn nothing_starts(&mut self) -> Action {
         // If no intact slot on the device reaches the floor, the floor came from damage, or the
         // slot that reached it is destroyed. Obeying that floor would let one bad write stop the

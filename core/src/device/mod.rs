@@ -101,6 +101,7 @@ pub trait BlockDevice {
     ///
     /// # Errors
     /// [`DeviceError`]; the range may then read as anything.
+    // Why: docs/DESIGN.md#why-erase-on-disks
     fn erase(&mut self, offset: u64, len: u64) -> Result<(), DeviceError>;
 
     /// Returns once everything written or erased before is durable.

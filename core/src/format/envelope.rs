@@ -20,6 +20,8 @@
 //! release key's. The digest comes before the payload, so signatures are checked one after the
 //! other as they arrive, before the payload is read.
 
+// Why: docs/DESIGN.md#why-envelope-by-hand
+
 use super::codes::code_enum;
 use super::keyset::KeyRole;
 pub use super::kind::ENTRY_HEADER_LEN;
@@ -346,6 +348,8 @@ impl<'a> Envelope<'a> {
 
 /// The bytes that a signature covers: domain, payload type, role of the signer, product, length and
 /// digest of the payload. All of fixed length, so that no two messages share an encoding.
+// Why: docs/DESIGN.md#why-type-role-product-signed
+// Why: docs/DESIGN.md#why-digest-is-signed
 #[must_use]
 pub fn signed_bytes(header: &Header, role: KeyRole, product: &Id) -> [u8; SIGNED_LEN] {
     let mut out = [0; SIGNED_LEN];

@@ -68,6 +68,7 @@ impl KeyKind {
     }
 
     /// Length of a public key, of a signature, and most signatures in one envelope.
+    // Why: docs/DESIGN.md#why-kinds-have-fixed-lengths
     const fn sizes(self) -> (u16, u16, u8) {
         match self {
             Self::Ed25519 => (32, 64, 4),

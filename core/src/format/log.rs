@@ -15,6 +15,8 @@
 //! cost the block. A cell's checksum includes the generation of its block. So on a medium that is
 //! not erased, a cell of an earlier generation is no entry.
 
+// Why: docs/DESIGN.md#why-header-twice
+
 use super::codes::code_enum;
 use super::manifest::COMPONENTS_MAX;
 use super::{Field, FormatError, SLOTS_MAX, u16_at, u32_at, u64_at};
@@ -116,6 +118,7 @@ impl Cell {
     }
 }
 
+// Why: docs/DESIGN.md#why-generation-in-checksum
 fn checksum(generation: u64, cell: &[u8; CELL_LEN]) -> u32 {
     let mut covered = [0; 8 + 12];
     covered[..8].copy_from_slice(&generation.to_le_bytes());

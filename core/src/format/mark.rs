@@ -11,6 +11,8 @@
 //! confirmed block when the running system proved its health. They serve when all copies of the
 //! boot record are lost, and grant no trust: the manifest they name is verified like any other.
 
+// Why: docs/DESIGN.md#why-marks-beside-record
+
 use super::{Digest, FormatError, crc32, u32_at};
 
 /// Length of a mark, in bytes.

@@ -109,6 +109,7 @@ pub enum SlotKind {
 
 /// The security floor: no system below it may run. Compared by keyset version first, so that a new
 /// keyset outranks any level that a stolen, now revoked key once signed.
+// Why: docs/DESIGN.md#why-floor-is-a-pair
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

@@ -1,6 +1,8 @@
 //! What tools keep in the boot record beside its own business. Loaders carry the bytes and do not
 //! read them, so that this part may grow without a new loader.
 
+// Why: docs/DESIGN.md#why-notes-are-bytes
+
 use heapless::{String, Vec};
 
 use super::codes::code_enum;

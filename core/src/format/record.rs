@@ -12,6 +12,8 @@
 //! The newest valid copy is true; which one that is, [`record`](crate::record) decides. The record grants no trust: an image runs because
 //! it verified, whatever stands here.
 
+// Why: docs/DESIGN.md#why-record-grants-no-trust
+
 use heapless::Vec;
 
 use super::codes::code_enum;
@@ -358,6 +360,7 @@ impl Record {
             return Err(FormatError::Version { found: version });
         }
         let sequence = u64_at(header, 8);
+        // Why: docs/DESIGN.md#why-sequence-limit
         // Half the range, so that adding one never overflows.
         if sequence > SEQUENCE_MAX {
             return Err(FormatError::Bounds(Field::Sequence));

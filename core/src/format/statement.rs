@@ -6,6 +6,9 @@
 //! and rollout, never its class, trust or floor. Statements bear numbers: a later one replaces
 //! those before it, in whatever order they come.
 
+// Why: docs/DESIGN.md#why-statements-are-files
+// Why: docs/DESIGN.md#why-statements-have-numbers
+
 use super::codes::code_enum;
 use super::keyset::KeyRole;
 use super::manifest::{Channel, Name, is_label};

@@ -5,6 +5,9 @@
 //! encoding, and nothing else is accepted. Tests hold these bytes equal to those of the `postcard`
 //! crate, whose general machinery would cost a boot loader 5 KiB more.
 
+// Why: docs/DESIGN.md#why-encoding-by-hand
+// Why: docs/DESIGN.md#why-one-encoding
+
 use heapless::string::StringView;
 use heapless::{String, Vec};
 

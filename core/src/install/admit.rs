@@ -1,6 +1,8 @@
 //! Install step 1: everything that can be checked before the first erase, in the order of the
 //! protocol.
 
+// Why: docs/DESIGN.md#why-decide-before-erase
+
 use super::{FLOOR_JUMP_MAX, Install, InstallError, Nothing, Progress, Refusal, Running, Wait};
 use crate::canary::Canary;
 use crate::format::{Fault, Floor, Manifest, Slot, SlotKind, SlotState};
@@ -40,6 +42,7 @@ impl<'a, H: Sha256> Install<'a, H> {
 
     /// The recorded floor, or the store's if that is higher. The floor never lies above a good
     /// slot. A recorded floor that does is damage or forgery, and obeying it would end all updates.
+    // Why: docs/DESIGN.md#why-installation-lowers-floor
     fn required_floor(&self) -> Floor {
         let recorded = self.record.body.floor_of(self.kind());
         let seen = &self.seen;
@@ -54,6 +57,7 @@ impl<'a, H: Sha256> Install<'a, H> {
     }
 
     /// Is it newer than what it would stand beside, or replace?
+    // Why: docs/DESIGN.md#why-recovery-head-is-the-measure
     fn check_order(&self, manifest: &Verified<Manifest>) -> Result<(), InstallError> {
         let found = manifest.order();
         if self.kind() == SlotKind::Recovery {
@@ -154,6 +158,7 @@ impl<'a, H: Sha256> Install<'a, H> {
     }
 
     /// The update slot whose loss costs least.
+    // Why: docs/DESIGN.md#why-offline-install-spares-odd-head
     fn find_target(&self, manifest: &Verified<Manifest>) -> Result<Slot, InstallError> {
         // The record calls this slot good, but its head does not match the record. The slot may
         // belong to another product, or this tool may have the wrong roots. So nothing is

@@ -16,6 +16,7 @@ impl<'a, H: Sha256> Install<'a, H> {
     }
 
     /// Goes on with chunk number `chunk`, or finishes the component.
+    // Why: docs/DESIGN.md#why-index-is-folded-again
     pub(super) fn chunk(&mut self, chunk: u64, buffer: &mut [u8]) -> Next {
         let current = &self.current;
         if chunk == current.chunks {
@@ -57,6 +58,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         (first, (first + u64::from(size)).min(current.chunks))
     }
 
+    // Why: docs/DESIGN.md#why-resume-has-no-position
     pub(super) fn probe(&mut self, chunk: u64) -> Next {
         if !self.in_window(chunk) {
             return self.window(chunk, true);

@@ -1,5 +1,7 @@
 //! Install step 5: the mark that commits the slot, then the record that switches to it.
 
+// Why: docs/DESIGN.md#why-record-is-the-switch
+
 use super::state::State;
 use super::{Action, Install, Next};
 use crate::canary::Canary;

@@ -7,6 +7,7 @@ use crate::verify::{ClassError, TrustError};
 
 /// How far above the floor a manifest's keyset version or level may be. A typing mistake must not
 /// use up the numbers.
+// Why: docs/DESIGN.md#why-floor-jump-limit
 pub const FLOOR_JUMP_MAX: u32 = 1 << 16;
 
 /// Why an update will not be accepted as it is.
@@ -64,7 +65,7 @@ pub enum Refusal {
         /// The newest epoch that the running system reads.
         reads_max: u16,
     },
-    /// The host does not take it: [`Permission::Reject`].
+    /// The host does not take it: [`Permission::Reject`](super::Permission::Reject).
     Policy,
     /// The proof of what runs does not match the boot record.
     Proof,
@@ -94,7 +95,7 @@ pub enum Refusal {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Wait {
-    /// The host does not take it now: [`Permission::Defer`].
+    /// The host does not take it now: [`Permission::Defer`](super::Permission::Defer).
     Policy,
     /// The running system is itself on trial: its fallback must not be overwritten.
     Unconfirmed,
@@ -150,6 +151,7 @@ pub enum InstallError {
     Misused,
 }
 
+// Why: docs/DESIGN.md#why-errors-are-by-hand
 impl core::fmt::Display for Refusal {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {

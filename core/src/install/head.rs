@@ -86,6 +86,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         Ok(Action::Judge)
     }
 
+    // Why: docs/DESIGN.md#why-policy-is-last
     pub(super) fn step_judge(&mut self, event: Event, buffer: &mut [u8]) -> Next {
         match event {
             Event::Judged(Permission::Proceed) => self.admitted(buffer),

@@ -1,5 +1,7 @@
 //! Install step 4: everything is durable, and the devices return the bytes that were written.
 
+// Why: docs/DESIGN.md#why-read-back
+
 use super::state::State;
 use super::{Action, Event, Install, InstallError, Next, Refusal, done};
 use crate::canary::Canary;

@@ -28,6 +28,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         self.start_over()
     }
 
+    // Why: docs/DESIGN.md#why-resume-compares-head
     pub(super) fn compare_stored_head(&mut self, at: usize, buffer: &mut [u8]) -> Next {
         let layout = &self.config.layout;
         if at < self.head_len {
@@ -80,6 +81,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         Ok(self.mark_writing())
     }
 
+    // Why: docs/DESIGN.md#why-writing-before-marks
     pub(super) fn mark_writing(&mut self) -> Action {
         self.state = State::MarkWriting;
         Action::Io(self.area.begin_write(&self.config.layout, &mut self.record, false))

@@ -17,6 +17,8 @@ impl<'a, H: Sha256> Install<'a, H> {
         self.find_running()
     }
 
+    // Why: docs/DESIGN.md#why-proof-to-install
+    // Why: docs/DESIGN.md#why-no-install-during-trial
     pub(super) fn find_running(&mut self) -> Next {
         let layout = &self.config.layout;
         match &self.config.running {
@@ -163,6 +165,7 @@ impl<'a, H: Sha256> Install<'a, H> {
     }
 
     /// All heads that matter were looked at.
+    // Why: docs/DESIGN.md#why-new-device-has-no-head
     pub(super) fn looked(&mut self) -> Next {
         let layout = &self.config.layout;
         if !self.area.has_current() {

@@ -100,6 +100,7 @@ impl Body {
 
     /// Boot step 3: spends a try of `slot`. Returns the number of the attempt, or `None` if there
     /// is no try left.
+    // Why: docs/DESIGN.md#why-try-is-counted-first
     pub fn spend_try(&mut self, slot: Slot, nonce: u64) -> Option<u8> {
         let entry = self.slot_mut(slot);
         let (left, attempt) = match entry.state {
@@ -117,6 +118,7 @@ impl Body {
 
     /// Boot step 2, last part: a slot that verified is started because nothing else can be. It is
     /// started once, counted, and recorded under the manifest that was found in it.
+    // Why: docs/DESIGN.md#why-last-resort-is-recorded
     pub(crate) fn last_resort(
         &mut self,
         slot: Slot,
@@ -144,6 +146,7 @@ impl Body {
     }
 
     /// Boot step 1 after all copies were lost: notes the manifest that was found in a slot.
+    // Why: docs/DESIGN.md#why-recovery-is-not-tried
     pub(crate) fn found(
         &mut self,
         slot: Slot,
@@ -184,6 +187,7 @@ impl Body {
     /// Marks `slot` bad, and remembers its update as failed, unless it is corrupt. A corrupt update
     /// was read back whole when it was installed, so the medium is at fault, and the same update
     /// must be accepted as the repair.
+    // Why: docs/DESIGN.md#why-corruption-is-not-failed
     pub(crate) fn fail(&mut self, slot: Slot, fault: Fault) {
         let epoch = self.data_epoch;
         let entry = self.slot_mut(slot);
@@ -203,6 +207,7 @@ impl Body {
 
     /// Adds a failure of the update `digest` to the ring; `at` is unix time in seconds, or 0.
     /// Returns the failure that is recorded from now on.
+    // Why: docs/DESIGN.md#why-exhausted-may-return
     pub fn remember(&mut self, digest: Digest, fault: Fault, at: u64) -> Fault {
         let mut entry = Failed { digest, fault, count: 1, at };
         if let Some(found) = self.failed.iter().position(|failed| failed.digest == digest) {
@@ -307,6 +312,7 @@ impl Body {
     /// Takes every slot but `confirmed` out of use that cannot read the data any more. The
     /// confirmed system migrates the data from now on, and a system that cannot read it would not
     /// work.
+    // Why: docs/DESIGN.md#why-data-epochs
     pub(crate) fn retire_unreadable(&mut self, confirmed: Option<Slot>) {
         let epoch = self.data_epoch;
         for slot in Slot::ALL {
@@ -363,6 +369,7 @@ impl Body {
     /// Boot step 2, last part: a watchdog ended the slot of `candidate`. A good slot becomes
     /// suspect. A suspect, and recovery, go behind the other suspects and recovery. Returns whether
     /// anything changed.
+    // Why: docs/DESIGN.md#why-suspects-take-turns
     pub(crate) fn hung(&mut self, candidate: Candidate) -> bool {
         match candidate.kind {
             CandidateKind::Good => self.suspect(candidate.slot),
@@ -428,6 +435,7 @@ impl Body {
     ///
     /// # Errors
     /// [`OperatorRefusal`] when there is no other good slot.
+    // Why: docs/DESIGN.md#why-rollback-holds
     pub fn rollback(&mut self, slot: Slot, present: u8) -> Result<Slot, OperatorRefusal> {
         // An operator who cancels the waiting update now may want it later: it is not refused for
         // good.

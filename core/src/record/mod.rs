@@ -14,6 +14,7 @@ use crate::format::{FormatError, Record, record};
 /// the sequence of a copy that was only unreadable for a while, so that such a copy does not come
 /// back as the newer one. Two such losses with no write between them are not told apart. The write
 /// that follows ends the danger, because it replaces the old copy.
+// Why: docs/DESIGN.md#why-sequence-jumps-after-loss
 pub(crate) const SEQUENCE_AFTER_LOSS: u64 = 1 << 40;
 
 /// How many numbers a write leaves out while a place cannot be read. The copy in that place may be
@@ -66,6 +67,7 @@ pub enum RecordStatus {
 }
 
 /// Decides which copy is authoritative.
+// Why: docs/DESIGN.md#why-highest-sequence-wins
 #[must_use]
 pub fn choose(copies: &[CopyState]) -> RecordStatus {
     let mut best: Option<(u64, u8)> = None;

@@ -5,6 +5,7 @@ use sha2::Digest as _;
 use crate::format::Digest;
 
 /// A provider of SHA-256. Implement this to let the whole core use a hardware implementation.
+// Why: docs/DESIGN.md#why-sha256-is-a-trait
 pub trait Sha256: Clone {
     /// Starts a digest.
     fn new() -> Self;
@@ -46,6 +47,7 @@ const INDEX_DOMAIN: &[u8; 19] = b"stillboot-index-v1\0";
 /// Root = SHA-256 over `"stillboot-index-v1\0"`, the length (u64 LE), the chunk size (u32 LE) and
 /// the SHA-256 of each chunk in order. Length and chunk size are part of the input, so that the
 /// same digests cannot stand for other bytes that are cut into other chunks.
+// Why: docs/DESIGN.md#why-index-root
 #[derive(Clone, Debug)]
 pub struct IndexFold<H> {
     root: H,

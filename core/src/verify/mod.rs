@@ -23,6 +23,7 @@ use crate::format::{
 
 /// What this build trusts from the start. It is built into the loader and the agent, and changes
 /// only with them.
+// Why: docs/DESIGN.md#why-keysets-are-a-feature
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Trust<'a> {
@@ -139,6 +140,7 @@ pub enum Authority {
 }
 
 /// A value whose bytes were signed by enough of the right keys.
+// Why: docs/DESIGN.md#why-verified-is-a-type
 #[derive(Clone, Debug)]
 pub struct Verified<T> {
     value: T,
@@ -157,6 +159,7 @@ impl<T> Deref for Verified<T> {
 
 impl<T> Verified<T> {
     /// SHA-256 of the payload: the identity of an update.
+    // Why: docs/DESIGN.md#why-manifest-digest-is-identity
     #[must_use]
     pub const fn digest(&self) -> &Digest {
         &self.digest
@@ -373,6 +376,7 @@ fn verify_by_roots<H: Sha256>(
 ///
 /// # Errors
 /// [`TrustError`].
+// Why: docs/DESIGN.md#why-loader-releases-have-their-own-type
 #[cfg(feature = "keysets")]
 pub fn verify_loader_release<H: Sha256>(
     device: &Device<'_>,

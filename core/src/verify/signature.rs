@@ -78,6 +78,7 @@ pub fn key_id<H: Sha256>(public: &[u8]) -> KeyId {
 ///
 /// # Errors
 /// [`SignatureError::Wrong`] or [`SignatureError::WeakKey`].
+// Why: docs/DESIGN.md#why-wrong-signature-refuses
 #[inline(never)]
 pub(crate) fn check_one(
     header: &Header,
@@ -99,6 +100,8 @@ pub(crate) fn check_one(
 /// # Errors
 /// [`SignatureError`]: too few, no such role, or a kind that cannot be checked. The other part of
 /// such a rule is never enough alone: it would be the weaker one.
+// Why: docs/DESIGN.md#why-keys-are-counted
+// Why: docs/DESIGN.md#why-unknown-kinds-are-skipped
 #[inline(never)]
 pub(crate) fn meets(rule: Rule, role: KeyRole, found: u8) -> Result<(), SignatureError> {
     if rule.is_none() {

@@ -1,5 +1,7 @@
 //! Programs, run along the graph of what the machines did.
 
+// Why: docs/DESIGN.md#why-equal-points-count
+
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! A second cut during the recovery from a first one.
 
+// Why: docs/DESIGN.md#why-second-cuts-are-sampled
+
 use std::sync::Arc;
 
 use stillboot::select::CandidateKind;

@@ -4,6 +4,8 @@
 //! It has no configuration. Whom it trusts and for which device it is were compiled in (`build.rs`);
 //! everything else stands in the boot record and in signed manifests.
 
+// Why: docs/DESIGN.md#why-no-configuration-file
+
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(all(target_arch = "aarch64", target_os = "none"))]

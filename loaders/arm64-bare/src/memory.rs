@@ -1,6 +1,8 @@
 //! Memory for the components of the slot at hand: what is verified here is what is started from
 //! here.
 
+// Why: docs/DESIGN.md#why-kernel-at-bottom-of-memory
+
 use alloc::vec::Vec;
 
 use stillboot::driver::Memory;

@@ -5,6 +5,9 @@
 //! it: QEMU with `-kernel`, or another boot loader. It gets the device tree in `x0`, with MMU and
 //! data caches off, and keeps them off.
 
+// Why: docs/DESIGN.md#why-bare-loader-is-linux-image
+// Why: docs/DESIGN.md#why-mmu-stays-off
+
 use core::arch::global_asm;
 
 use crate::{extent, psci};

@@ -7,6 +7,9 @@
 //! as the target of such a move. So everything that lived in it has been in a younger block, read
 //! back, before.
 
+// Why: docs/DESIGN.md#why-log-beside-blocks
+// Why: docs/DESIGN.md#why-cell-before-body
+
 mod appending;
 mod moving;
 mod reading;

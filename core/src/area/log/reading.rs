@@ -107,6 +107,8 @@ impl Log {
     }
 
     /// Reads one header, or one cell, of a directory that cannot be read in one piece.
+    // Why: docs/DESIGN.md#why-log-directory
+    // Why: docs/DESIGN.md#why-header-twice
     pub(super) fn read_piece(&mut self, layout: &Layout<'_>, piece: Piece) -> Io {
         self.phase = Phase::Piece(piece);
         let header = header_len(layout);

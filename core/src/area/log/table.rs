@@ -75,6 +75,7 @@ impl Table {
     }
 
     /// Takes one entry, in the order of the directory.
+    // Why: docs/DESIGN.md#why-mark-names-no-manifest
     pub(super) fn take(&mut self, cell: &Cell, extent: Extent) {
         let slot = usize::from(cell.slot);
         let bit = 1_u8.checked_shl(cell.slot.into()).unwrap_or(0);
