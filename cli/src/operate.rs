@@ -1,4 +1,5 @@
-//! `status`, `mark-good`, `mark-bad`, `rollback`, `cancel`, `forget`, `hold`, `unhold`: requests about the boot record.
+//! `status`, `mark-good`, `mark-bad`, `rollback`, `cancel`, `forget`, `hold`, `unhold`: requests
+//! about the boot record.
 
 use std::path::PathBuf;
 

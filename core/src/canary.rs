@@ -1,9 +1,9 @@
 //! Known bugs, switched on one at a time, to see that the simulator catches each of them.
 //!
-//! A check that has never failed proves nothing. With `--cfg stillboot_canary` one of the bugs
-//! below can be chosen at run time. In every other build [`Canary::is_on`] is the constant `false`,
-//! and no code of this module is left. It is a `cfg` and not a feature, because features are united
-//! over a whole build: no dependency may be able to switch a bug on.
+//! A check is known to work only if it has failed once. With `--cfg stillboot_canary` one of the
+//! bugs below can be chosen at run time. In every other build [`Canary::is_on`] is the constant
+//! `false`, and no code of this module is left. It is a `cfg` and not a feature, because features
+//! are united over a whole build: no dependency may be able to switch a bug on.
 
 #[cfg(all(stillboot_canary, not(debug_assertions)))]
 compile_error!(
@@ -41,7 +41,7 @@ pub enum Canary {
     MarksKept,
     /// An installation that goes on after a power cut destroys the marks of the running slot.
     MarksOfRunning,
-    /// The floor in the record stays where it is, whatever is confirmed.
+    /// The floor in the record never rises.
     FloorStays,
     /// A slot whose head cannot be read ends the power-on.
     ReadErrorStops,

@@ -10,9 +10,9 @@
 //! ```
 //!
 //! Each part starts on an erase block of its own, so that a write to one part cannot tear another.
-//! The first component of a region starts at its first byte, whatever the indexes' length: the
+//! The first component of a region starts at its first byte, however long the indexes are: the
 //! address of an image that runs in place is a constant. All of it is pure arithmetic. The numbers
-//! come from a signed manifest, and every sum is checked all the same.
+//! come from a signed manifest, and every sum is checked.
 //!
 //! # Example
 //!
@@ -231,7 +231,7 @@ pub enum LayoutError {
     Region(usize),
     /// Two regions share bytes.
     Overlap(usize, usize),
-    /// A region is shorter than it must be on every device, whatever the update. Regions are
+    /// A region is shorter than it must be on every device, for any update. Regions are
     /// counted as above.
     Short {
         /// Which one.

@@ -41,9 +41,9 @@
 //! # Types of other crates
 //!
 //! Lists and texts of bounded length are the `Vec` and `String` of [`heapless`], which is public
-//! here and exported again. A new major version of it is a new major version of this crate. So it is
-//! with the traits of `embedded-io` and `embedded-storage` that are taken, and with `defmt` and
-//! `serde` behind their features. `sha2`, `ed25519-compact` and `crc` are used inside only.
+//! here and exported again. A new major version of it is a new major version of this crate. The
+//! same holds for the traits of `embedded-io` and `embedded-storage`, and for `defmt` and `serde`
+//! behind their features. `sha2`, `ed25519-compact` and `crc` are used inside only.
 //!
 //! # Linking it
 //!
@@ -91,9 +91,10 @@
 //! }
 //! ```
 //!
-//! `Some(proof)` means that every component that the loader loads verified and, if it is a
-//! trial, that the try is counted: start what [`Memory`](driver::Memory) holds and hand it the proof. `None` means that
-//! nothing can be started; [`Boot::report`](boot::Boot::report) says why for each slot.
+//! `Some(proof)` means that every component that the loader loads verified and, if it is a trial,
+//! that the try is counted: start what [`Memory`](driver::Memory) holds and hand it the proof.
+//! `None` means that nothing can be started; [`Boot::report`](boot::Boot::report) says why for each
+//! slot.
 
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -96,7 +96,7 @@ fn ordered(body: &Body, origin: RecordOrigin, present: [bool; SLOTS_MAX]) -> Can
         if let Some(rank) = rank {
             let _ = keys.push((rank as u32) << 16 | tie);
         }
-        // Before the power-on gives up: every slot once more, whatever the record says of it.
+        // Before the power-on gives up: every slot once more, in every state.
         let rank = claims.len() as u32 + u32::from(last_resort_rank(entry.state));
         let _ = keys.push(rank << 16 | tie);
     }

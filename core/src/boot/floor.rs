@@ -1,4 +1,4 @@
-//! Boot step 8: may the floor rise to the lowest floor of the good slots?
+//! Boot step 8: raises the floor to the lowest floor of the good slots, where that is higher.
 
 use super::state::State;
 use super::{Action, Boot, Event};
@@ -25,7 +25,7 @@ pub(super) fn lowest_good(
 }
 
 impl<'a, H: Sha256> Boot<'a, H> {
-    /// Step 8: may the floor rise to the lowest floor of the good slots?
+    /// Begins step 8, if a recorded floor suggests that the floor can rise.
     // Why: docs/DESIGN.md#why-floor-rises-on-boot
     // Why: docs/DESIGN.md#why-floor-is-lowest-good
     pub(super) fn consider_floor(&mut self) -> Action {

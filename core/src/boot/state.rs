@@ -59,7 +59,7 @@ pub(super) struct Loading {
     pub(super) data: Region,
 }
 
-/// What this power-on learned of the slots of one kind.
+/// What this power-on found out about the slots of one kind.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Kind {
     /// What the store holds.

@@ -337,7 +337,7 @@ impl Bench<'_> {
     }
 
     /// A block written in long pieces reads the same in long pieces and in the shortest ones; then
-    /// it gets its background back.
+    /// it is filled with the background again.
     fn whole_and_pieces(&mut self, block: u64) -> Result<(), Failure> {
         let (start, len) = (self.block_start(block), self.block_len());
         self.erase(block)?;
@@ -387,7 +387,7 @@ impl Bench<'_> {
         self.expect_background(|offset| Failure::FlushChanged { offset })
     }
 
-    // Below: the plumbing of the checks above.
+    // Below: functions that the checks above share.
 
     fn unit(&self, operation: Operation) -> u64 {
         u64::from(match operation {
@@ -424,7 +424,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Sends a request as it is, with whatever the scratch buffer holds.
+    /// Sends a request as it is, with the content of the scratch buffer.
     fn ask(&mut self, operation: Operation, offset: u64, len: u64) -> Result<(), DeviceError> {
         match operation {
             Operation::Read => self.device.read(offset, &mut self.scratch[..len as usize]),

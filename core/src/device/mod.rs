@@ -85,9 +85,9 @@ pub trait BlockDevice {
     /// Stores `bytes` at `offset`.
     ///
     /// `offset` and the length of `bytes` are multiples of [`Geometry::write_granule_bytes`]. On a
-    /// device that must be erased first ([`Geometry::erased`] is `Some`), the range was erased since
-    /// it was last written. A part whose writing was cut counts as written, also if it reads as
-    /// erased. A device that cannot write it again reports an error, best
+    /// device that must be erased first ([`Geometry::erased`] is `Some`), the range was erased
+    /// since it was last written. A part whose writing was cut counts as written, also if it reads
+    /// as erased. A device that cannot write it again reports an error, best
     /// [`DeviceError::NotErased`].
     ///
     /// # Errors
@@ -138,7 +138,7 @@ pub struct Geometry {
     /// Smallest unit of a write: a power of two, a multiple of the logical block.
     pub write_granule_bytes: u32,
     /// Smallest unit that can be replaced without touching its neighbours: a power of two, a
-    /// multiple of the write granule; 4096 on disks, whatever their logical block.
+    /// multiple of the write granule; 4096 on disks, also where the logical block is 512.
     pub erase_block_bytes: u32,
     /// Usable size: a multiple of the logical block.
     pub capacity_bytes: u64,

@@ -153,13 +153,14 @@ impl Entries {
     /// Before the first one.
     pub(crate) const NONE: Self = Self { before: (0, [0; 32]), of_kind: 0 };
 
-    /// Takes the next signature from the front of `rest`, of which its kind and name must be there,
-    /// where all that are left have `bytes` bytes. Gives kind and name, and the bytes that are left
-    /// after it.
+    /// Takes the next signature from the front of `rest`, which holds at least its kind and name.
+    /// `bytes` is the length of all signatures that are left. Gives kind and name, and the length
+    /// of those behind it.
     ///
     /// # Errors
     /// [`FormatError`]: an unknown kind, signatures that are equal or out of order, too many of one
-    /// kind, or one that is longer than what is left. Ascending order makes one encoding of a set of signatures, and one key count once.
+    /// kind, or one that is longer than what is left. Because of the ascending order, a set of
+    /// signatures has one encoding, and a key counts once.
     pub(crate) fn next(
         &mut self,
         rest: &[u8],

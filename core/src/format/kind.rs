@@ -6,7 +6,7 @@ use super::wire::{Reader, Wire, Writer};
 use super::{Field, FormatError};
 
 /// The name of a key: an Ed25519 key is its own name, any other key has the SHA-256 of its public
-/// key. So keysets and roots are short whatever the kind.
+/// key. So keysets and roots are short for keys of every kind.
 pub type KeyName = [u8; 32];
 
 code_enum! {
@@ -91,7 +91,7 @@ impl KeyKind {
 pub struct Rule(pub [u8; 4]);
 
 impl Rule {
-    /// That of a role which no key has.
+    /// The rule of a role that no key has.
     pub const NONE: Self = Self([0; 4]);
 
     /// At least `threshold` signatures of `kind`.
@@ -150,8 +150,8 @@ impl Rule {
     /// Checks the rule of a role; `holders` says how many keys of a kind have the role.
     ///
     /// # Errors
-    /// [`FormatError`] for an unknown kind, before anything else; for kinds out of order, a threshold of 0, above the most of
-    /// its kind or above the number of keys.
+    /// [`FormatError`] for an unknown kind, before anything else; then for kinds out of order, and
+    /// for a threshold of 0, above the most of its kind or above the number of keys.
     pub fn check(self, holders: impl Fn(KeyKind) -> usize) -> Result<(), FormatError> {
         self.check_kinds()?;
         let [one, _, two, second] = self.0;

@@ -85,7 +85,7 @@ impl Cell {
             offset: u32_at(bytes, 4),
             cells: u32_at(bytes, 8),
         };
-        // Of a kind that is not known, nothing else is either.
+        // The other fields of an unknown kind are not known either.
         if cell.kind.is_known() && !(bytes[3] == 0 && cell.is_sound()) {
             return Err(FormatError::Bounds(Field::Reserved));
         }

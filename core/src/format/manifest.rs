@@ -178,7 +178,8 @@ pub struct Component {
     pub encryption: Encryption,
     /// Length in bytes, 1..=[`COMPONENT_LEN_MAX`].
     pub length: u64,
-    /// Root over length, chunk size and all chunk digests: see [`IndexFold`](crate::verify::IndexFold).
+    /// Root over length, chunk size and all chunk digests: see
+    /// [`IndexFold`](crate::verify::IndexFold).
     pub index_root: Digest,
     /// Plain SHA-256, for people and for other tools. The root is what devices check.
     pub sha256: Digest,
@@ -251,12 +252,12 @@ impl Component {
         self.linked == 0 || self.linked == 1 + slot as u8
     }
 
-    /// Number of chunks of `chunk_size` bytes, the last one being shorter perhaps.
+    /// Number of chunks of `chunk_size` bytes. The last one may be shorter.
     #[must_use]
     pub const fn chunk_count(&self, chunk_size: u32) -> u64 {
         {
-            // A shift, for chunk sizes are powers of two; rounded up without overflow, for lengths
-            // are at most 2^48.
+            // A shift, because chunk sizes are powers of two. Rounding up does not overflow,
+            // because lengths are at most 2^48.
             (self.length + (chunk_size as u64 - 1)) >> chunk_size.trailing_zeros()
         }
     }
@@ -285,7 +286,7 @@ pub struct Manifest {
     /// The version for people: a label, and where rules shall compare it, a semantic version. Order
     /// is decided by `sequence`.
     pub version: VersionText,
-    /// Counts up with each release; [`u64::MAX`] is refused, for nothing could follow it.
+    /// Counts up with each release; [`u64::MAX`] is refused, because nothing could follow it.
     pub sequence: u64,
     /// Security level: rises when a hole is closed; [`u32::MAX`] is refused.
     pub level: u32,
@@ -297,7 +298,7 @@ pub struct Manifest {
     pub architecture: Architecture,
     /// Unix time, in seconds, after which it may not be installed any more; 0 for never.
     pub not_after: u64,
-    /// Which data it can live with.
+    /// Which data it can use.
     pub epochs: Epochs,
     /// Percentage of devices that may take it, 0..=100.
     pub rollout: u8,
@@ -472,7 +473,7 @@ impl Component {
     }
 }
 
-/// Whether `text` consists of what names and versions are made of: no space, no control character,
+/// Whether `text` has only characters of names and versions: no space, no control character,
 /// nothing that a terminal or a shell would act on.
 #[must_use]
 pub fn is_label(text: &str) -> bool {

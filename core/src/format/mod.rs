@@ -103,7 +103,7 @@ impl core::fmt::Display for Slot {
 pub enum SlotKind {
     /// A, B, C: signed by `release`, tried before they are trusted.
     Update,
-    /// Recovery: signed by `recovery`, started when nothing else does.
+    /// Recovery: signed by `recovery`, started when no update slot starts.
     Recovery,
 }
 
@@ -177,7 +177,7 @@ pub enum FormatError {
         /// The kind.
         kind: KeyKind,
     } = 12,
-    /// A keyset's rule of a role is none that its keys can meet, or has not its one form.
+    /// The keys of a keyset cannot meet its rule of a role, or the rule is not canonical.
     Rule {
         /// The role.
         role: KeyRole,
@@ -353,7 +353,7 @@ impl core::fmt::Display for FormatError {
 
 impl core::error::Error for FormatError {}
 
-/// CRC-32 as IEEE 802.3 has it: finds accidents, proves nothing about who wrote the bytes.
+/// CRC-32 of IEEE 802.3. It finds accidents; it does not show who wrote the bytes.
 #[must_use]
 pub fn crc32(bytes: &[u8]) -> u32 {
     // Without a table: 1 KiB less code, and only short headers are summed.

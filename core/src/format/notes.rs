@@ -1,5 +1,5 @@
-//! What tools keep in the boot record beside its own business. Loaders carry the bytes and do not
-//! read them, so that this part may grow without a new loader.
+//! Data of the tools in the boot record. Loaders keep the bytes and do not read them, so this part
+//! may grow without a new loader.
 
 // Why: docs/DESIGN.md#why-notes-are-bytes
 
@@ -20,7 +20,7 @@ pub const NUMBERS_MAX: usize = 4;
 code_enum! {
     /// The boot loader that starts the slots.
     pub enum ForeignLoader {
-        /// Ours.
+        /// The loader of this project.
         Stillboot = 0, "stillboot";
         /// GRUB, by its environment block.
         Grub = 1, "grub";
@@ -45,7 +45,7 @@ code_enum! {
 pub struct LoaderNote {
     /// Which.
     pub kind: ForeignLoader,
-    /// Such as the path of its environment; printable ASCII.
+    /// More that tools need, such as the path of its environment; printable ASCII.
     pub needs: String<32>,
 }
 
@@ -63,7 +63,7 @@ pub struct Past {
     pub at: u64,
 }
 
-/// The highest number of statements of one kind about one update that an installation went by.
+/// The highest number of statements of one kind about one update that an installation used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SeenNumber {
@@ -103,7 +103,7 @@ impl Default for Notes {
 }
 
 impl Notes {
-    /// Reads notes. None at all are those of a new device.
+    /// Reads notes. A new device has none: no bytes are empty notes.
     ///
     /// # Errors
     /// [`FormatError`]; [`FormatError::Version`] for those of a later version, which must be kept
@@ -176,7 +176,7 @@ impl Notes {
         }
     }
 
-    /// Gives up the oldest number of a statement, or else the oldest version.
+    /// Drops the oldest number of a statement, or else the oldest version.
     pub fn drop_oldest(&mut self) {
         if !self.statements.is_empty() {
             self.statements.remove(0);

@@ -9,8 +9,8 @@
 //! ..  4  CRC-32 of everything before
 //! ```
 //!
-//! The newest valid copy is true; which one that is, [`record`](crate::record) decides. The record grants no trust: an image runs because
-//! it verified, whatever stands here.
+//! [`record`](crate::record) decides which copy is authoritative. The record grants no trust: an
+//! image runs only because it verified.
 
 // Why: docs/DESIGN.md#why-record-grants-no-trust
 
@@ -40,7 +40,7 @@ pub const FAILED_MAX: usize = 8;
 pub const NOTES_LEN_MAX: usize = 384;
 /// Most tries that a slot may be given.
 pub const TRIES_MAX: u8 = 15;
-/// Tries that a slot is given where nothing else is said.
+/// Tries that a slot is given by default.
 pub const TRIES_DEFAULT: u8 = 3;
 
 code_enum! {
@@ -128,7 +128,8 @@ pub struct SlotEntry {
     pub priority: u8,
     /// SHA-256 of the manifest.
     pub digest: Digest,
-    /// What the manifest reaches, noted to tell without reading whether the floor can rise.
+    /// The floor that the manifest reaches. It shows whether the floor of the device can rise,
+    /// without a read of the slot.
     pub floor: Floor,
     /// The manifest's data epochs.
     pub epochs: Epochs,
@@ -337,7 +338,7 @@ impl Record {
         *self = Self::default();
     }
 
-    /// As [`parse`](Self::parse), in place; after an error the record is none.
+    /// As [`parse`](Self::parse), in place. After an error the value is no record.
     #[inline(never)]
     pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<(), FormatError> {
         let header = bytes.get(..HEADER_LEN).ok_or(FormatError::Short)?;

@@ -99,8 +99,8 @@ impl Statement {
         Ok(statement)
     }
 
-    /// Reads a statement without looking whether its fields keep their bounds: for tools that say what is
-    /// wrong with one that [`parse`](Self::parse) refuses.
+    /// Reads a statement without a check of the bounds of its fields: for tools that report what is
+    /// wrong with a statement that [`parse`](Self::parse) refuses.
     ///
     /// # Errors
     /// [`FormatError`] for bytes that cannot be decoded.

@@ -2,8 +2,8 @@
 //!
 //! Numbers are LEB128 of the fewest bytes, a `u8` is itself, arrays stand as they are, texts and
 //! lists follow their length, an enum follows the number of its variant. Each value has exactly one
-//! encoding, and nothing else is accepted. Tests hold these bytes equal to those of the `postcard`
-//! crate, whose general machinery would cost a boot loader 5 KiB more.
+//! encoding, and nothing else is accepted. Tests compare these bytes with those of the `postcard`
+//! crate, which would cost a boot loader more code.
 
 // Why: docs/DESIGN.md#why-encoding-by-hand
 // Why: docs/DESIGN.md#why-one-encoding
@@ -57,7 +57,7 @@ impl Reader<'_> {
                 return self.fail(FormatError::Malformed).into();
             }
             if !more {
-                // A last byte of nothing is padding.
+                // A last byte of zero is padding.
                 if byte == 0 && shift > 7 {
                     self.fail(FormatError::NotCanonical);
                 }
@@ -88,7 +88,8 @@ impl Reader<'_> {
     #[inline(never)]
     fn text(&mut self, text: &mut StringView) {
         for _ in 0..self.len(text.capacity()) {
-            // Names and versions are ASCII; what else may stand in them, their owner checks.
+            // Names and versions are ASCII. The format that has them checks what else they may
+            // hold.
             let byte = self.byte();
             if !byte.is_ascii() || text.push(byte.into()).is_err() {
                 self.fail(FormatError::Malformed);

@@ -56,7 +56,8 @@ impl<'a, H: Sha256> Install<'a, H> {
         floor.max(self.store)
     }
 
-    /// Is it newer than what it would stand beside, or replace?
+    /// Checks that the update is newer than the one that runs, or, for recovery, than the system
+    /// that it replaces.
     // Why: docs/DESIGN.md#why-recovery-head-is-the-measure
     fn check_order(&self, manifest: &Verified<Manifest>) -> Result<(), InstallError> {
         let found = manifest.order();
@@ -81,9 +82,9 @@ impl<'a, H: Sha256> Install<'a, H> {
         Ok(())
     }
 
-    /// Can the new system use the data on the device, and can the running one use it after a
-    /// rollback? Gives the epoch of the data. A recorded epoch above all that the device has is
-    /// damage or forgery, as with the floor.
+    /// Checks that the new system can use the data on the device, and that the running one can use
+    /// the data after a rollback. Gives the epoch of the data. A recorded epoch above all that the
+    /// device has is damage or forgery, as with the floor.
     fn check_epochs(&self, manifest: &Verified<Manifest>) -> Result<u16, InstallError> {
         let epochs = manifest.epochs;
         let recorded = self.record.body.data_epoch;
@@ -128,7 +129,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         }
     }
 
-    /// May the slot that the caller has named be overwritten?
+    /// Checks that the slot which the caller has named may be overwritten.
     fn check_target(&self, slot: Slot, manifest: &Verified<Manifest>) -> Result<(), InstallError> {
         let layout = &self.config.layout;
         if !layout.has(slot) {

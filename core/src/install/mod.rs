@@ -670,7 +670,7 @@ impl<'a, H: Sha256> Install<'a, H> {
     }
 
     fn whole_units(&self, len: usize) -> usize {
-        // At least 512, so that whole index entries fit whatever the unit.
+        // At least 512, so that whole index entries fit with any unit.
         let unit = self.config.layout.unit().max(WINDOW_LEN_MIN);
         round_down(len as u64, unit as u32) as usize
     }

@@ -33,8 +33,8 @@ impl<'a, H: Sha256> Install<'a, H> {
                 }
                 match entry.state {
                     SlotState::Good => {}
-                    // Recovery is never tried, so it runs as confirmed whatever a damaged record
-                    // says of it.
+                    // Recovery is never tried. So it runs as confirmed, even if a damaged record
+                    // says that it is on trial.
                     SlotState::Ready { .. } | SlotState::Trying { .. }
                         if proof.slot.kind() == SlotKind::Recovery => {}
                     SlotState::Trying { attempt, nonce, .. } => {

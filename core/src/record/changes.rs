@@ -196,7 +196,7 @@ impl Body {
         let mut shown = fault;
         if fault != Fault::Corrupt {
             // The slot may have run once more on last resort. A slot that was marked bad, or that
-            // cannot read the data, does not become merely exhausted after that.
+            // cannot read the data, does not become exhausted after that.
             shown = self.remember(digest, fault, 0);
             if shown == Fault::Exhausted && reads_max < epoch {
                 shown = Fault::DataEpoch;

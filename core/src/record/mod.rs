@@ -12,8 +12,8 @@ use crate::format::{FormatError, Record, record};
 
 /// The sequence of a record that is rebuilt after all copies were lost, or renumbered. It is above
 /// the sequence of a copy that was only unreadable for a while, so that such a copy does not come
-/// back as the newer one. Two such losses with no write between them are not told apart. The write
-/// that follows ends the danger, because it replaces the old copy.
+/// back as the newer one. Two such losses with no write between them cannot be distinguished. The
+/// write that follows ends the danger, because it replaces the old copy.
 // Why: docs/DESIGN.md#why-sequence-jumps-after-loss
 pub(crate) const SEQUENCE_AFTER_LOSS: u64 = 1 << 40;
 

@@ -101,8 +101,8 @@ impl HeadReader {
         if self.is_keyset { TrustError::Keyset(error) } else { TrustError::Manifest(error) }
     }
 
-    /// The roles that may sign the envelope at hand, and which of them the key of this kind and name
-    /// has.
+    /// The roles that may sign the envelope at hand, and which of them the key of this kind and
+    /// name has.
     fn role_of(
         &self,
         device: &Device<'_>,
@@ -169,8 +169,8 @@ impl HeadReader {
                     }
                     SlotKind::Update => match meets(KeyRole::Release, one) {
                         Ok(()) => Ok(Authority::Release),
-                        // Edge keys make up for signatures that are missing, not for a kind that
-                        // this build lacks: the rule would become the weaker one.
+                        // Edge keys replace signatures that are missing, but not a kind that this
+                        // build lacks: the rule would become the weaker one.
                         Err(error @ SignatureError::Kind { .. }) => Err(error),
                         Err(error) => match meets(KeyRole::EdgeRelease, two) {
                             Ok(()) => Ok(Authority::EdgeRelease),

@@ -94,7 +94,7 @@ pub struct Device<'a> {
     pub class: Id,
     /// The hardware revision within the class.
     pub revision: u16,
-    /// What it can run; [`Any`](crate::format::Architecture::Any) for whatever the class says.
+    /// What it can run; [`Any`](crate::format::Architecture::Any) if the class alone says it.
     pub architecture: crate::format::Architecture,
 }
 

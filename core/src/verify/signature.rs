@@ -108,7 +108,7 @@ pub(crate) fn meets(rule: Rule, role: KeyRole, found: u8) -> Result<(), Signatur
         return Err(SignatureError::NoSuchRole { role });
     }
     // Before any count: the error must name the kind that is lacking. "Signatures missing" would be
-    // wrong, because signatures of another role could make up for those.
+    // wrong, because signatures of another role can replace those that are missing.
     let lacking = rule.parts().find(|(kind, _)| !kind.is_supported());
     if let Some((kind, _)) = lacking
         && !Canary::WeakerKindSuffices.is_on()

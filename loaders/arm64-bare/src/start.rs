@@ -1,8 +1,8 @@
-//! The first and the last instructions: how the loader is entered, and what happens when the
-//! processor stumbles.
+//! The first and the last instructions: how the loader is entered, and what happens at an exception
+//! of the processor.
 //!
-//! The loader is itself an image of the Linux boot protocol, so that whatever starts kernels starts
-//! it: QEMU with `-kernel`, or another boot loader. It gets the device tree in `x0`, with MMU and
+//! The loader is itself an image of the Linux boot protocol, so that every program that starts
+//! kernels can start it: QEMU with `-kernel`, or another boot loader. It gets the device tree in `x0`, with MMU and
 //! data caches off, and keeps them off.
 
 // Why: docs/DESIGN.md#why-bare-loader-is-linux-image

@@ -153,7 +153,7 @@ impl Log {
             Piece::Cell(number) => {
                 match bytes {
                     Ok(bytes) => self.take_cell(layout, number, &bytes[..cell_len(layout)]),
-                    // Begun, whatever entry it was to be.
+                    // The cell was begun, of whichever kind: it is not written again.
                     Err(_) => self.cell = number + 1,
                 }
                 if number + 1 >= cells(layout) {
