@@ -54,7 +54,7 @@ const KINDS: &[&[&str]] = &[
     ],
 ];
 
-/// Runs the stories in QEMU: tests of `tests/bare`. They print what they measured.
+/// Runs the stories in QEMU: tests of `tests/firmware/bare`. They print what they measured.
 ///
 /// # Errors
 /// Something does not compile, or a story went wrong.

@@ -1,6 +1,6 @@
 //! `cargo xtask boots` and `cargo xtask torture`: real firmware boots real kernels, in QEMU.
 //!
-//! The stories are tests of `tests/efi`. They print what they saw and measured.
+//! The stories are tests of `tests/firmware/efi`. They print what they saw and measured.
 
 use std::collections::BTreeSet;
 use std::env;

@@ -1,6 +1,6 @@
 //! `cargo xtask mcu`: the firmware of `examples/mcu-bootloader` on its board in QEMU.
 //!
-//! The stories are tests of `tests/mcu`. They print what they measured; with `--table`, what memory
+//! The stories are tests of `tests/firmware/mcu`. They print what they measured; with `--table`, what memory
 //! the machines take is written into `docs/BENCHMARKS.md`.
 
 use std::collections::BTreeMap;

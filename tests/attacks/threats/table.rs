@@ -11,10 +11,12 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// The files of tests across crates of this name: `tests/THEME/NAME.rs`, all below
-/// `tests/THEME/NAME`, and all of a theme of this name.
+/// `tests/THEME/NAME`, and all of a theme of this name. Each machine of `tests/firmware` is a theme
+/// too.
 fn across_crates(name: &str) -> Vec<PathBuf> {
     let tests = root().join("tests");
-    let themes = entries(&tests).into_iter().filter(|path| path.is_dir());
+    let machines = entries(&tests.join("firmware"));
+    let themes = entries(&tests).into_iter().chain(machines).filter(|path| path.is_dir());
     let found = themes.chain([tests.clone()]).flat_map(|theme| {
         let folder = theme.join(name);
         let below = if folder.is_dir() { sources(&folder) } else { Vec::new() };

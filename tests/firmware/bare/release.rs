@@ -58,7 +58,7 @@ pub fn hider() -> &'static Path {
                 "-o",
             ])
             .arg(&out);
-        succeed(rustc.arg(root().join("tests/bare/without_sha2.rs")));
+        succeed(rustc.arg(root().join("tests/firmware/bare/without_sha2.rs")));
         out
     })
 }
