@@ -9,7 +9,7 @@ use crate::args::LockArgs;
 use crate::failure::Failure;
 use crate::live::LiveArgs;
 use crate::output::Output;
-use crate::{operate, record, view};
+use crate::{record, request, view};
 
 /// Commands about the boot record itself.
 #[derive(Subcommand, Debug)]
@@ -64,7 +64,7 @@ pub fn discard(args: &DiscardArgs, out: &Output) -> Result<(), Failure> {
     let body = record::read(&layout, devices)?.record.body;
     args.live.check(&args.disk.at.disk, &body)?;
     let mut machine = Perform::new(&layout, Request::Discard(args.version));
-    operate::run(&mut machine, &layout, devices)?;
+    request::run(&mut machine, &layout, devices)?;
     out.line("the boot record is discarded: the next power-on rebuilds it from the slots");
     out.line(format_args!("lost: {}", LOST.join(", ")));
     let body = &machine.record().body;

@@ -27,7 +27,7 @@ use crate::live::LiveArgs;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::source::Bundle;
-use crate::{operate, record, room, size, time, verdict, verify, view};
+use crate::{record, request, room, size, time, verdict, verify, view};
 
 /// The work buffer in bytes: the largest chunk, entries of its index, and room to read back in
 /// large pieces.
@@ -405,7 +405,7 @@ fn note_statements(
 ) {
     for seen in went_by {
         let mut note = Perform::new(layout, Request::NoteStatement(*seen));
-        if let Err(failure) = operate::run(&mut note, layout, devices) {
+        if let Err(failure) = request::run(&mut note, layout, devices) {
             out.warn(format_args!(
                 "{} statement number {} is not noted in the boot record: {}",
                 seen.kind, seen.number, failure.message

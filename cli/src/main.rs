@@ -30,7 +30,7 @@ mod keyset;
 mod latest;
 mod live;
 mod number;
-mod operate;
+mod operator;
 mod output;
 mod overlay;
 mod pack;
@@ -39,6 +39,7 @@ mod policy;
 mod progress;
 mod promote;
 mod record;
+mod request;
 mod room;
 mod scrub;
 mod seen;
@@ -51,6 +52,7 @@ mod source;
 mod start;
 mod statement;
 mod statements;
+mod status;
 mod stub;
 mod time;
 mod verdict;
@@ -162,21 +164,21 @@ enum Command {
     /// Shows what the next power-on would start, and writes nothing
     Next(boot::NextArgs),
     /// Shows the boot record
-    Status(operate::StatusArgs),
+    Status(status::StatusArgs),
     /// Confirms that the running system is healthy
-    MarkGood(operate::MarkGoodArgs),
+    MarkGood(operator::MarkGoodArgs),
     /// Marks a slot as bad, and bans the update in it
-    MarkBad(operate::MarkBadArgs),
+    MarkBad(operator::MarkBadArgs),
     /// Goes back to the other good slot
-    Rollback(operate::RollbackArgs),
+    Rollback(operator::RollbackArgs),
     /// Cancels the update that waits or is on trial, without banning it
-    Cancel(operate::CancelArgs),
+    Cancel(operator::CancelArgs),
     /// Lifts the ban on an update that failed here, so that it can be installed again
-    Forget(operate::ForgetArgs),
+    Forget(operator::ForgetArgs),
     /// Keeps a slot from being replaced, or holds all updates
-    Hold(operate::HoldArgs),
+    Hold(operator::HoldArgs),
     /// Ends a hold
-    Unhold(operate::UnholdArgs),
+    Unhold(operator::UnholdArgs),
     /// Commands for the boot record itself
     #[command(
         subcommand,
@@ -226,14 +228,14 @@ fn run(command: &Command, out: &Output) -> Result<(), Failure> {
         Command::Policy(policy::PolicyCommand::Check(args)) => policy::check(args, out),
         Command::Boot(args) => boot::boot(args, out),
         Command::Next(args) => boot::next(args, out),
-        Command::Status(args) => operate::status(args, out),
-        Command::MarkGood(args) => operate::mark_good(args, out),
-        Command::MarkBad(args) => operate::mark_bad(args, out),
-        Command::Rollback(args) => operate::rollback(args, out),
-        Command::Cancel(args) => operate::cancel(args, out),
-        Command::Forget(args) => operate::forget(args, out),
-        Command::Hold(args) => operate::hold(args, out),
-        Command::Unhold(args) => operate::unhold(args, out),
+        Command::Status(args) => status::status(args, out),
+        Command::MarkGood(args) => operator::mark_good(args, out),
+        Command::MarkBad(args) => operator::mark_bad(args, out),
+        Command::Rollback(args) => operator::rollback(args, out),
+        Command::Cancel(args) => operator::cancel(args, out),
+        Command::Forget(args) => operator::forget(args, out),
+        Command::Hold(args) => operator::hold(args, out),
+        Command::Unhold(args) => operator::unhold(args, out),
         Command::Record(discard::RecordCommand::Discard(args)) => discard::discard(args, out),
         Command::Scrub(args) => scrub::scrub(args, out),
         #[cfg(feature = "lab")]
