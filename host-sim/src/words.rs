@@ -104,7 +104,9 @@ pub fn fault(fault: Fault) -> String {
         Fault::Stuck(at) => format!("from change {at} on what stands there stays"),
         Fault::Misdirected(at, blocks) => format!("change {at} lands {blocks} erase blocks on"),
         Fault::Rot(at, bit) => format!("at read {at} bit {bit} of it turns"),
-        Fault::Lies(at, bit) => format!("from read {at} on bit {bit} of it is wrong now and then"),
+        Fault::Unstable(at, bit) => {
+            format!("from read {at} on bit {bit} of it is wrong now and then")
+        }
         Fault::Dead(from, len) => {
             format!("{len} bytes from {from:#x} on cannot be changed any more")
         }

@@ -70,7 +70,7 @@ impl Damage for Faulty<Disk> {
     }
     fn unread(&self) -> Option<Range<u64>> {
         match self.fault() {
-            Some(Fault::ReadOnce(_) | Fault::ReadAlways(_) | Fault::Lies(..)) => {
+            Some(Fault::ReadOnce(_) | Fault::ReadAlways(_) | Fault::Unstable(..)) => {
                 self.hit().map(|(from, to)| from..to)
             }
             _ => None,

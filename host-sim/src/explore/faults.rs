@@ -25,7 +25,7 @@ pub(crate) fn row_of_fault(fault: Fault) -> &'static str {
         Fault::Stuck(_) => 2,
         Fault::Misdirected(..) => 3,
         Fault::Rot(..) => 4,
-        Fault::Lies(..) => 5,
+        Fault::Unstable(..) => 5,
         Fault::Dead(..) => 6,
     }]
 }
@@ -48,7 +48,7 @@ impl Job<'_> {
         for at in (0..reads).step_by(every as usize) {
             list.extend([Fault::ReadOnce(at), Fault::ReadAlways(at)]);
             list.extend([0, 77, 2600].map(|bit| Fault::Rot(at, bit)));
-            list.extend([1, 800].map(|bit| Fault::Lies(at, bit)));
+            list.extend([1, 800].map(|bit| Fault::Unstable(at, bit)));
         }
         // A log of two blocks has none to spare. A highest number that was forged in a place which
         // cannot be changed is there to stay.
@@ -131,7 +131,7 @@ pub(super) fn fault_named(text: &str) -> Option<Fault> {
         Fault::Stuck(first),
         Fault::Misdirected(first, second),
         Fault::Rot(first, second),
-        Fault::Lies(first, second),
+        Fault::Unstable(first, second),
         Fault::Dead(first, second),
     ]
     .into_iter()

@@ -30,7 +30,7 @@ pub enum Fault {
     /// When this read begins, one bit in its range turns, and stays so until it is written again.
     Rot(u64, u64),
     /// The range of this read answers right now, and with one bit turned every second time.
-    Lies(u64, u64),
+    Unstable(u64, u64),
     /// These bytes, from the first on and so many, cannot be changed any more; they can be read.
     Dead(u64, u64),
 }
@@ -131,7 +131,7 @@ impl<D: BlockDevice> Faulty<D> {
                 Fault::ReadOnce(_)
                 | Fault::ReadAlways(_)
                 | Fault::Rot(..)
-                | Fault::Lies(..)
+                | Fault::Unstable(..)
                 | Fault::Dead(..),
             )
             | None => false,
@@ -192,7 +192,7 @@ impl<D: BlockDevice> BlockDevice for Faulty<D> {
                 Fault::ReadOnce(when)
                 | Fault::ReadAlways(when)
                 | Fault::Rot(when, _)
-                | Fault::Lies(when, _),
+                | Fault::Unstable(when, _),
             ) => when == at,
             _ => false,
         };
@@ -210,7 +210,7 @@ impl<D: BlockDevice> BlockDevice for Faulty<D> {
         if let (true, Some(hit)) = (touches, self.hit) {
             match self.fault {
                 Some(Fault::Rot(_, bit)) => Self::turn_bit(into, offset, hit, bit),
-                Some(Fault::Lies(_, bit)) => {
+                Some(Fault::Unstable(_, bit)) => {
                     if self.answers % 2 == 1 {
                         Self::turn_bit(into, offset, hit, bit);
                     }
@@ -316,8 +316,8 @@ mod tests {
         let mut rotten = Faulty::new(disk(), Fault::Rot(1, 1));
         let found = [0; 3].map(|_: i32| read(&mut rotten, 0).unwrap());
         assert_eq!(found, [0, 2, 2]);
-        let mut liar = Faulty::new(disk(), Fault::Lies(0, 0));
-        let found = [0; 4].map(|_: i32| read(&mut liar, 0).unwrap());
+        let mut unstable = Faulty::new(disk(), Fault::Unstable(0, 0));
+        let found = [0; 4].map(|_: i32| read(&mut unstable, 0).unwrap());
         assert_eq!(found, [0, 1, 0, 1]);
     }
 

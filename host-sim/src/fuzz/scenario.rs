@@ -251,7 +251,7 @@ impl<'s> Life<'s> {
                     4 => Fault::Stuck(count),
                     5 => Fault::Misdirected(count, bit),
                     6 => Fault::Rot(count, bit),
-                    _ => Fault::Lies(count, bit),
+                    _ => Fault::Unstable(count, bit),
                 };
                 self.only_power = false;
                 self.run(program, Some(fault));

@@ -30,7 +30,7 @@ pub fn any_fault(random: &mut Random) -> Fault {
         4 => Fault::Stuck(at),
         5 => Fault::Misdirected(at, 1 + number % 13),
         6 => Fault::Rot(at, number),
-        _ => Fault::Lies(at, number),
+        _ => Fault::Unstable(at, number),
     }
 }
 

@@ -237,6 +237,6 @@ fn fault(random: &mut Random) -> Fault {
         4 => Fault::Stuck(change),
         5 => Fault::Misdirected(change, 1 + random.below(32)),
         6 => Fault::Rot(read, random.below(8000)),
-        _ => Fault::Lies(read, random.below(8000)),
+        _ => Fault::Unstable(read, random.below(8000)),
     }
 }

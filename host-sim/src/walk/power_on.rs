@@ -120,7 +120,7 @@ impl Walker<'_, '_> {
         // What cannot be read cannot be started. A read that fails once may cost one power-on.
         let unread = match self.fault {
             Fault::ReadOnce(_) if had_struck => None,
-            Fault::ReadOnce(_) | Fault::ReadAlways(_) | Fault::Lies(..) | Fault::Rot(..) => {
+            Fault::ReadOnce(_) | Fault::ReadAlways(_) | Fault::Unstable(..) | Fault::Rot(..) => {
                 self.world.disks[0].device().hit()
             }
             _ => None,

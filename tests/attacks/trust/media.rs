@@ -15,8 +15,8 @@ fn a_device_that_returns_other_bytes_when_read_back_is_found_out() {
     use stillboot_sim::disk::RamDisk;
 
     /// Returns one byte wrong, at the n-th read and from then on.
-    struct Lies(RamDisk, u32);
-    impl BlockDevice for Lies {
+    struct Unstable(RamDisk, u32);
+    impl BlockDevice for Unstable {
         fn geometry(&self) -> Geometry {
             self.0.geometry()
         }
@@ -45,7 +45,7 @@ fn a_device_that_returns_other_bytes_when_read_back_is_found_out() {
     let bundle = publisher.simple(2, SlotKind::Update).unwrap();
     let mut caught = 0;
     for from in 1.. {
-        let disk = Lies(world.disks[0].fork(), from);
+        let disk = Unstable(world.disks[0].fork(), from);
         let mut lying = stillboot_sim::World::new(world.device, world.ground.clone(), vec![disk]);
         let mut source = Bytes::new(&bundle, usize::MAX);
         let result = lying.install_with(&mut source, Running::Proof(proof), |config| {
