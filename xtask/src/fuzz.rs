@@ -57,7 +57,7 @@ pub fn run(only: Option<&str>, limit: Limit) -> Result<()> {
     bench.check_canary()?;
 
     let queue = Mutex::new(targets.into_iter().rev().collect::<Vec<_>>());
-    let next = || queue.lock().expect("nobody panics with the list in hand").pop();
+    let next = || queue.lock().expect("no holder of the list panics").pop();
     let mut rows = thread::scope(|scope| {
         let workers = [(); CORES].map(|()| {
             scope.spawn(|| {

@@ -78,7 +78,7 @@ enum Chore {
     },
     /// Cut the power at every instant of every story, once and twice. Ctrl-C keeps what is done.
     Prove {
-        /// Begin anew, whatever an earlier call has done.
+        /// Start over, whatever an earlier call has done.
         #[arg(long)]
         fresh: bool,
         /// More for the sweep itself; `-- --help` lists it.

@@ -52,7 +52,7 @@ fn pack(world: &World, keyset: &str) -> crate::support::Run {
 }
 
 #[test]
-fn a_signature_of_another_kind_is_shown_by_name_and_passed_over() {
+fn a_signature_of_another_kind_is_shown_by_name_and_not_counted() {
     let world = world(None);
     pack(&world, "keys/keyset.sbk").expect(0);
     world.write("v1.sbb", with_other_signature(&world.read("v1.sbb")));

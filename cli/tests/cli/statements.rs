@@ -200,7 +200,7 @@ fn statements_that_do_not_count_are_named_in_the_verdict() {
 }
 
 #[test]
-fn what_is_no_statement_is_passed_over_and_never_waited_for() {
+fn what_is_no_statement_is_skipped_and_never_waited_for() {
     let world = world();
     offer(&world, 3, 100, "v2.sbb.good.sbs", "").expect(0);
     world.write("v2.sbb.junk.sbs", b"garbage");
