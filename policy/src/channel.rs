@@ -279,5 +279,6 @@ impl Display for ChannelRefusal {
     }
 }
 
+impl core::error::Error for ChannelFault {}
 impl core::error::Error for ChannelError {}
 impl core::error::Error for ChannelRefusal {}

@@ -276,6 +276,8 @@ impl core::fmt::Display for Deferral {
     }
 }
 
+impl core::error::Error for Deferral {}
+
 impl core::fmt::Display for Objection {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
@@ -299,6 +301,8 @@ impl core::fmt::Display for Objection {
         }
     }
 }
+
+impl core::error::Error for Objection {}
 
 /// The rules, in the order in which they speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -561,4 +561,5 @@ impl Display for WindowError {
     }
 }
 
+impl core::error::Error for WindowFault {}
 impl core::error::Error for WindowError {}

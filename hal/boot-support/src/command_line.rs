@@ -62,6 +62,8 @@ impl core::fmt::Display for CommandLineError {
     }
 }
 
+impl core::error::Error for CommandLineError {}
+
 /// A command line without the line ends, spaces and zeros at its end, which do not count.
 #[must_use]
 pub fn trimmed(cmdline: &[u8]) -> &[u8] {

@@ -119,6 +119,8 @@ impl core::fmt::Display for PlanError {
     }
 }
 
+impl core::error::Error for PlanError {}
+
 /// Why a partition was not found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FindError {
@@ -155,6 +157,8 @@ impl core::fmt::Display for FindError {
         })
     }
 }
+
+impl core::error::Error for FindError {}
 
 /// One-element lists that live as long as the program, for regions of one role each.
 const SINGLE_ROLES: [&[Role]; 9] = [

@@ -134,6 +134,8 @@ impl core::fmt::Display for TableError {
     }
 }
 
+impl core::error::Error for TableError {}
+
 impl core::fmt::Display for Odd {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
@@ -143,6 +145,8 @@ impl core::fmt::Display for Odd {
         }
     }
 }
+
+impl core::error::Error for Odd {}
 
 impl core::fmt::Display for Fault {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -158,3 +162,5 @@ impl core::fmt::Display for Fault {
         }
     }
 }
+
+impl core::error::Error for Fault {}

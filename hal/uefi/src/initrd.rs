@@ -47,6 +47,8 @@ impl core::fmt::Display for InitrdError {
     }
 }
 
+impl core::error::Error for InitrdError {}
+
 /// What the kernel calls: the protocol, with our bytes behind it.
 #[repr(C)]
 struct Provider {

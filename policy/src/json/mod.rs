@@ -79,6 +79,8 @@ impl fmt::Display for TextFault {
     }
 }
 
+impl core::error::Error for TextFault {}
+
 /// Where line ends and tabs may stand.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Layout {

@@ -66,4 +66,5 @@ impl Display for RuleError {
     }
 }
 
+impl core::error::Error for RuleFault {}
 impl core::error::Error for RuleError {}

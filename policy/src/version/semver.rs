@@ -243,4 +243,5 @@ impl Display for VersionError {
     }
 }
 
+impl core::error::Error for VersionFault {}
 impl core::error::Error for VersionError {}
