@@ -5,8 +5,16 @@
 //! order, fit, data. They are in [`install`](stillboot::install), and no policy can relax them.
 //! This crate has the checks that depend on time and on the operator's settings. [`judge`] gives
 //! the verdict, [`findings`] the result of each rule.
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `json` | the module `json`: the signed channel index, the JSON view of a manifest, releases that come as `latest.json` |
+//! | `defmt` | `defmt::Format` on verdicts, reasons and errors |
 
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 pub mod channel;

@@ -42,6 +42,7 @@ fn steps(full: bool) -> Vec<Step> {
         no_std("no_std log", "check", "stillboot", "log").after("setup"),
         mcu_clippy().after("setup"),
         clippy_features("clippy defmt", "stillboot-policy", "defmt").after("clippy"),
+        clippy_features("clippy defmt gpt", "stillboot-gpt", "defmt").after("clippy"),
         clippy_features("clippy storage", "stillboot", "embedded-storage").after("clippy"),
         clippy_features("clippy policy", "stillboot-policy", "json").after("clippy"),
         clippy_features("clippy log", "stillboot", "log").after("clippy"),

@@ -35,6 +35,7 @@ pub const RANGES_MAX: usize = 32;
 
 /// Why memory cannot be divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum HandoffError {
     /// Kernel, components and tree do not fit.
     NoRoom {
@@ -128,6 +129,7 @@ pub struct Arena {
 
 /// Where a kernel goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Placement {
     /// Where its bytes are.
     pub from: u64,

@@ -7,8 +7,15 @@
 //!
 //! No input makes it panic, and only the last instructions of [`handoff`] are unsafe. It needs no
 //! operating system and no heap.
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `defmt` | `defmt::Format` on errors and on the small values in them |
 
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code, unsafe_op_in_unsafe_fn)]
 
 pub mod handoff;

@@ -14,6 +14,7 @@ use stillboot::verify::{
 
 /// Why a bundle is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum BundleError {
     /// It is not signed by the keys that this device trusts.
     Trust(TrustError),

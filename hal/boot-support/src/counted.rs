@@ -25,6 +25,7 @@ use stillboot::format::{Floor, SlotKind};
 
 /// A floor and the count that it was stored at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Counted {
     /// The floor.
     pub floor: Floor,
@@ -61,6 +62,7 @@ pub trait Cell {
 
 /// How a counter stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum State {
     /// There is none.
     Absent,

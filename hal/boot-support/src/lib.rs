@@ -14,8 +14,15 @@
 //!
 //! It allocates a little: text and command lines. Nothing here calls firmware or touches a
 //! machine, and all of it is tested on the host.
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `defmt` | `defmt::Format` on errors and on the small values in them |
 
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 extern crate alloc;

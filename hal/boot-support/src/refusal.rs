@@ -7,6 +7,7 @@ use stillboot::boot::Event;
 
 /// Why something that verified was not started.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct StartRefusal {
     reason: String,
     is_of_machine: bool,

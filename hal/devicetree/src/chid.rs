@@ -15,6 +15,7 @@ const NAMESPACE: [u8; 16] =
 
 /// What a machine says of itself. A field that is not there is `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Fields<'a> {
     /// Who made the machine.
     pub manufacturer: Option<&'a str>,
@@ -44,6 +45,7 @@ pub struct Fields<'a> {
 
 /// A kind of panel: three letters of its maker, four hexadecimal digits of its product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Panel([u8; 7]);
 
 impl Panel {
@@ -114,6 +116,7 @@ use Field::{
 
 /// A kind of id: which fields it is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Kind(u8);
 
 impl Kind {
@@ -289,6 +292,7 @@ fn put_hex(hash: &mut Sha1, number: u8, digits: usize) -> Option<()> {
 
 /// A computer hardware id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Chid([u8; 16]);
 
 impl Chid {

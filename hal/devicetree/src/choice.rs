@@ -16,6 +16,7 @@ use crate::set::{Entry, Found, Set, SetError};
 
 /// What becomes of the machine's description.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Decision<'a> {
     /// This tree of the set, on these grounds.
     Tree(Entry<'a>, Grounds<'a>),
@@ -25,6 +26,7 @@ pub enum Decision<'a> {
 
 /// On what grounds a tree was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Grounds<'a> {
     /// The firmware's tree is for the same machine.
     Compatible(&'a str),
@@ -34,6 +36,7 @@ pub enum Grounds<'a> {
 
 /// Why none was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Left<'a> {
     /// The firmware has a tree, and the set has none for the same machine.
     Firmware(&'a str),
@@ -92,6 +95,7 @@ impl fmt::Display for Left<'_> {
 
 /// Why a slot must not be started, for the sake of its tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum TreeRefusal<'a> {
     /// It needs a tree and has no set of them.
     NoSet,

@@ -27,6 +27,7 @@ const END: u32 = 0;
 
 /// What a device of the table is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Gift {
     /// The tree with the compatible that is named.
     Tree,
@@ -36,6 +37,7 @@ pub enum Gift {
 
 /// One line of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Device<'a> {
     /// What it is given.
     pub gift: Gift,
@@ -49,6 +51,7 @@ pub struct Device<'a> {
 
 /// Why bytes are no table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum HwidsError {
     /// The table has no end, or is longer than [`LEN_MAX`].
     End,

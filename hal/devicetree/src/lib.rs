@@ -15,11 +15,13 @@
 //!
 //! # Features
 //!
-//! - `alloc`, on by default: builds sets of trees and tables of hardware ids, and needs a heap.
-//!   Reading, editing and choosing work without it.
+//! | feature | what it adds |
+//! |---|---|
+//! | `alloc` (default) | builds sets of trees and tables of hardware ids, and needs a heap. Reading, editing and choosing work without it. |
+//! | `defmt` | `defmt::Format` on errors and on the small values in them |
 
-#![cfg_attr(docsrs, feature(doc_cfg))]
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 pub mod chid;

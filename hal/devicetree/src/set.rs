@@ -48,6 +48,7 @@ const WEAK: u16 = 1;
 
 /// Why bytes are no set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum SetError {
     /// They begin otherwise.
     Magic,
@@ -132,8 +133,26 @@ pub struct Entry<'a> {
     pub bytes: &'a [u8],
 }
 
+// By hand: a whole tree is too long for a log.
+#[cfg(feature = "defmt")]
+impl defmt::Format for Entry<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        let Self { tree, compatible, name, bytes } = self;
+        let len = bytes.len();
+        defmt::write!(
+            f,
+            "tree {=usize} ({=str}, {=str}) of {=usize} bytes",
+            tree,
+            compatible,
+            name,
+            len
+        );
+    }
+}
+
 /// One id and its tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Match {
     /// Which machines it is.
     pub chid: Chid,
@@ -145,6 +164,7 @@ pub struct Match {
 
 /// What was found for a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Found<T> {
     /// Nothing.
     Nothing,
@@ -352,6 +372,7 @@ mod build {
 
     /// What keeps a set from being built.
     #[derive(Clone, Debug, PartialEq, Eq)]
+    #[cfg_attr(feature = "defmt", derive(defmt::Format))]
     pub enum BuildError {
         /// Something that is no tree.
         Fdt {

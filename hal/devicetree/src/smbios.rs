@@ -25,6 +25,7 @@ const END_OF_TABLE: u8 = 127;
 
 /// Where an entry point says the table is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Entry {
     /// Its address in memory.
     pub address: u64,
@@ -36,6 +37,7 @@ pub struct Entry {
 
 /// Why bytes are no entry point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum EntryError {
     /// They begin with no known anchor.
     Anchor,

@@ -13,8 +13,15 @@
 //!
 //! Boot loaders and the tool on Linux call this crate, so that they see the same disks. It writes
 //! nothing. It allocates: a table has as many partitions as its header says.
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `defmt` | `defmt::Format` on errors and on the small values in them |
 
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 extern crate alloc;

@@ -85,6 +85,7 @@ struct PlannedSlot {
 
 /// Why nothing can be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum PlanError {
     /// The partition of the boot record is not there, or more than one is.
     Record(FindError),
@@ -123,6 +124,7 @@ impl core::error::Error for PlanError {}
 
 /// Why a partition was not found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum FindError {
     /// None fits.
     Missing,

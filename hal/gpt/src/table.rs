@@ -46,6 +46,7 @@ pub struct Table {
 
 /// Why it is not known what is on a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum TableError {
     /// The first sector cannot be read, which says whether a table counts.
     Device(DeviceError),
@@ -81,6 +82,7 @@ pub enum TableError {
 
 /// What is wrong with a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Odd {
     /// It ends before it starts.
     NoLength,
@@ -92,6 +94,7 @@ pub enum Odd {
 
 /// What is wrong with one of the two tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Fault {
     /// It cannot be read.
     Device(DeviceError),

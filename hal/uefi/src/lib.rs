@@ -32,15 +32,14 @@
 //!
 //! # Features
 //!
-//! None is on by default.
+//! | feature | what it adds |
+//! |---|---|
+//! | `devicetree` | the module `devicetree`, which gives the kernel the device tree of the machine, chosen from the slot's set of trees |
+//! | `tpm` | the module `tpm`, which measures into a TPM what is started |
+//! | `tpm-floor` | the module `counter`, which binds the floor to a counter of the TPM, so that an old copy of the variables does not lower it. [`FLOORS`] is then that store. It includes `tpm`. |
+//! | `unsigned-kernels` | the module `secure`, which starts a kernel that the manifest vouches for under Secure Boot although the firmware does not know its signature |
 //!
-//! - `devicetree`: the module `devicetree`, which gives the kernel the device tree of the machine,
-//!   chosen from the slot's set of trees.
-//! - `tpm`: the module `tpm`, which measures into a TPM what is started.
-//! - `tpm-floor`: the module `counter`, which binds the floor to a counter of the TPM, so that an
-//!   old copy of the variables does not lower it. [`FLOORS`] is then that store. It includes `tpm`.
-//! - `unsigned-kernels`: the module `secure`, which starts a kernel that the manifest vouches for
-//!   under Secure Boot although the firmware does not know its signature.
+//! None is on by default.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![no_std]

@@ -88,6 +88,7 @@ pub type FieldName = String<32>;
 
 /// Why a release is not believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum LatestError {
     /// The key is not 64 hexadecimal digits.

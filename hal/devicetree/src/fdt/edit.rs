@@ -102,6 +102,7 @@ impl Value<'_> {
 
 /// Why a tree was not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum EditError {
     /// The buffer is too small.
     Room {

@@ -40,6 +40,7 @@ const END: u32 = 9;
 
 /// Why bytes are no device tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum FdtError {
     /// There are not even as many bytes as a header has, or as it claims.
     Short {
@@ -300,6 +301,7 @@ impl<'a> Fdt<'a> {
 
 /// Memory that the kernel must leave alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Reservation {
     /// Where it begins.
     pub address: u64,
