@@ -157,7 +157,7 @@ impl PolicyArgs {
             None => if_there(Path::new(DEFAULT_FILE))?,
         };
         let file = path.map(|path| File::read(&path, out)).transpose()?.unwrap_or_default();
-        let mut policy = Policy { force: self.force, ..Policy::default() };
+        let mut policy = Policy::new().with_force(self.force);
         if let Some(text) = self.channel.as_ref().or(file.channel.as_ref()) {
             policy.follow = Follow::parse(text).map_err(|error| bad("channel", text, error))?;
         }
@@ -275,16 +275,13 @@ impl Judge<'_> {
         let notes = Notes::parse(&offer.body.notes).unwrap_or_default();
         seen.extend(notes.statements.iter().map(|noted| {
             let SeenNumber { digest, kind, number } = *noted;
-            Seen { digest, kind, number }
+            Seen::new(digest, kind, number)
         }));
-        let facts = Facts {
-            manifest: offer.manifest,
-            statements: &statements,
-            seen: &seen,
-            running_version: offer.running_version,
-            body: offer.body,
-            clock: time::now().map_or(Clock::NotTrusted, Clock::Trusted),
-        };
+        let clock = time::now().map_or(Clock::NotTrusted, Clock::Trusted);
+        let facts = Facts::new(offer.manifest, offer.body, clock)
+            .with_statements(&statements)
+            .with_seen(&seen)
+            .with_running_version(offer.running_version);
         self.findings = policy::findings(&self.policy, &facts).into_iter().collect();
         let verdict = policy::judge(&self.policy, &facts);
         if verdict == Verdict::Proceed {

@@ -92,7 +92,7 @@ impl SeenFile {
         if let Some(at) = known {
             self.entries.remove(at);
         }
-        self.entries.insert(0, Seen { digest, kind, number });
+        self.entries.insert(0, Seen::new(digest, kind, number));
         self.entries.truncate(ENTRIES_MAX);
         self.changed = true;
     }
@@ -103,7 +103,7 @@ impl SeenFile {
             return;
         }
         let mut text = TITLE.to_owned();
-        for Seen { digest, kind, number } in &self.entries {
+        for Seen { digest, kind, number, .. } in &self.entries {
             let _ = writeln!(text, "{} {} {number}", view::hex(digest), kind.name());
         }
         let sum = sum(&text);
@@ -143,7 +143,7 @@ fn parse(bytes: &[u8]) -> Option<Vec<Seen>> {
         for (at, byte) in bytes.iter_mut().enumerate() {
             *byte = u8::from_str_radix(digest.get(2 * at..2 * at + 2)?, 16).ok()?;
         }
-        entries.push(Seen { digest: bytes, kind: *kind, number });
+        entries.push(Seen::new(bytes, *kind, number));
     }
     Some(entries)
 }

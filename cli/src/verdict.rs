@@ -56,7 +56,8 @@ fn objection_kind(objection: &Objection) -> (&'static str, &'static str) {
             ("version", "--versions or the policy file says which versions this device takes")
         }
         Objection::TooOld { .. } | Objection::NotComparable { .. } => ("min-from", ""),
-        _ => ("expired", "take a newer release"),
+        Objection::Expired { .. } => ("expired", "take a newer release"),
+        _ => ("refused", ""),
     }
 }
 

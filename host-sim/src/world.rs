@@ -357,14 +357,10 @@ pub struct SimHost {
 
 impl InstallHost for SimHost {
     fn judge(&mut self, offer: &Update<'_>) -> Permission {
-        let facts = Facts {
-            manifest: offer.manifest,
-            statements: &self.statements,
-            seen: &[],
-            running_version: offer.running_version,
-            body: offer.body,
-            clock: self.now.map_or(self.clock, Clock::Trusted),
-        };
+        let clock = self.now.map_or(self.clock, Clock::Trusted);
+        let facts = Facts::new(offer.manifest, offer.body, clock)
+            .with_statements(&self.statements)
+            .with_running_version(offer.running_version);
         let verdict = policy::judge(&self.policy, &facts);
         self.said = Some(verdict);
         verdict.into()

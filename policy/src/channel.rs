@@ -29,6 +29,7 @@ pub const NAME_LEN_MAX: usize = 16;
 /// Why a text is no channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct ChannelError {
     /// Bytes before the fault.
     pub at: usize,
@@ -127,6 +128,7 @@ fn track_or_default(track: &str) -> &str {
 
 /// What a device follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Follow {
     /// The series of releases; empty for [`DEFAULT_TRACK`].
     pub track: Name,

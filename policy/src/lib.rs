@@ -38,6 +38,7 @@ use window::{WindowState, Windows};
 
 /// What the operator of a device wants.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Policy {
     /// Which offers the device takes.
     pub follow: Follow,
@@ -59,7 +60,73 @@ pub struct Policy {
     pub force: bool,
 }
 
+impl Policy {
+    /// Takes what the channel `latest/stable` offers, at once.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The same for another [channel](Self::follow).
+    #[must_use]
+    pub fn with_follow(mut self, follow: Follow) -> Self {
+        self.follow = follow;
+        self
+    }
+
+    /// The same with a rule of [versions](Self::versions).
+    #[must_use]
+    pub const fn with_versions(mut self, versions: version::VersionRule) -> Self {
+        self.versions = versions;
+        self
+    }
+
+    /// The same with windows in which updates may be [installed](Self::apply).
+    #[must_use]
+    pub fn with_apply(mut self, apply: Windows) -> Self {
+        self.apply = apply;
+        self
+    }
+
+    /// The same with windows in which the device may be [restarted](Self::reboot).
+    #[must_use]
+    pub fn with_reboot(mut self, reboot: Windows) -> Self {
+        self.reboot = reboot;
+        self
+    }
+
+    /// The same with a [limit of holds](Self::postpone_max_s) in seconds.
+    #[must_use]
+    pub const fn with_postpone_max_s(mut self, postpone_max_s: Option<u64>) -> Self {
+        self.postpone_max_s = postpone_max_s;
+        self
+    }
+
+    /// The same, stating whether an [approval](Self::approval_required) is needed.
+    #[must_use]
+    pub const fn with_approval_required(mut self, approval_required: bool) -> Self {
+        self.approval_required = approval_required;
+        self
+    }
+
+    /// The same for a device with this [id](Self::device_id).
+    #[must_use]
+    pub const fn with_device_id(mut self, device_id: Option<[u8; 16]>) -> Self {
+        self.device_id = device_id;
+        self
+    }
+
+    /// The same, stating whether the rules of timing are [skipped](Self::force).
+    #[must_use]
+    pub const fn with_force(mut self, force: bool) -> Self {
+        self.force = force;
+        self
+    }
+}
+
 /// What the time is.
+///
+/// No more variants come: each is a decision on what a rule of time does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Clock {
@@ -85,6 +152,7 @@ impl Clock {
 
 /// What is known of an update and of the device it is for.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Facts<'a> {
     /// The update.
     pub manifest: &'a Verified<Manifest>,
@@ -101,9 +169,39 @@ pub struct Facts<'a> {
     pub clock: Clock,
 }
 
+impl<'a> Facts<'a> {
+    /// An update without statements, for a device that has seen none and runs no known version.
+    #[must_use]
+    pub const fn new(manifest: &'a Verified<Manifest>, body: &'a Body, clock: Clock) -> Self {
+        Self { manifest, statements: &[], seen: &[], running_version: None, body, clock }
+    }
+
+    /// The same with [statements](Self::statements).
+    #[must_use]
+    pub const fn with_statements(mut self, statements: &'a [Verified<Statement>]) -> Self {
+        self.statements = statements;
+        self
+    }
+
+    /// The same with the numbers of statements that were [seen](Self::seen).
+    #[must_use]
+    pub const fn with_seen(mut self, seen: &'a [Seen]) -> Self {
+        self.seen = seen;
+        self
+    }
+
+    /// The same with the [version that runs](Self::running_version).
+    #[must_use]
+    pub const fn with_running_version(mut self, running_version: Option<&'a str>) -> Self {
+        self.running_version = running_version;
+        self
+    }
+}
+
 /// The highest number of statements of one kind about one update that a device has seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct Seen {
     /// SHA-256 of the manifest that they speak of.
     pub digest: Digest,
@@ -113,7 +211,17 @@ pub struct Seen {
     pub number: u64,
 }
 
+impl Seen {
+    /// The number of a statement that was seen.
+    #[must_use]
+    pub const fn new(digest: Digest, kind: StatementKind, number: u64) -> Self {
+        Self { digest, kind, number }
+    }
+}
+
 /// The verdict of the policy on an update.
+///
+/// No more variants come: whoever gets a verdict has to do the right thing with each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Verdict {
@@ -315,6 +423,7 @@ impl core::error::Error for Objection {}
 /// The rules, in the order in which they speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum PolicyRule {
     /// Track, risk and branch.
     Channel,
@@ -338,7 +447,7 @@ pub enum PolicyRule {
 
 impl PolicyRule {
     /// All rules.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: &'static [Self] = &[
         Self::Channel,
         Self::Version,
         Self::MinFrom,
@@ -367,6 +476,10 @@ impl PolicyRule {
     }
 }
 
+/// Most results that [`findings`] gives: there is room for rules to come.
+pub const RULES_MAX: usize = 16;
+const _: () = assert!(PolicyRule::ALL.len() <= RULES_MAX);
+
 /// Seconds to wait after the first, second, ... failure of the same update. The first failure may
 /// have been caused by the power, so the update is tried again at once. A failure after a reboot,
 /// which is what exhausted tries are, counts double from the second on.
@@ -377,8 +490,8 @@ const BACK_OFF_S: [u64; 9] = {
 
 /// The result of every rule for an update, in the order of [`PolicyRule::ALL`].
 #[must_use]
-pub fn findings(policy: &Policy, facts: &Facts<'_>) -> Vec<(PolicyRule, Verdict), 9> {
-    PolicyRule::ALL.into_iter().map(|rule| (rule, apply(rule, policy, facts))).collect()
+pub fn findings(policy: &Policy, facts: &Facts<'_>) -> Vec<(PolicyRule, Verdict), RULES_MAX> {
+    PolicyRule::ALL.iter().map(|rule| (*rule, apply(*rule, policy, facts))).collect()
 }
 
 /// Judges an update: the first refusal there is, else the first deferral, else [`Verdict::Proceed`].
@@ -386,7 +499,7 @@ pub fn findings(policy: &Policy, facts: &Facts<'_>) -> Vec<(PolicyRule, Verdict)
 pub fn judge(policy: &Policy, facts: &Facts<'_>) -> Verdict {
     let mut verdict = Verdict::Proceed;
     for rule in PolicyRule::ALL {
-        match apply(rule, policy, facts) {
+        match apply(*rule, policy, facts) {
             refused @ Verdict::Refused(_) => return refused,
             deferred @ Verdict::Deferred(_) if verdict == Verdict::Proceed => verdict = deferred,
             Verdict::Deferred(_) | Verdict::Proceed => {}

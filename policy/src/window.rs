@@ -79,6 +79,8 @@ pub struct Window {
 }
 
 /// Whether windows are open.
+///
+/// No more variants come: a device may be disturbed or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum WindowState {
@@ -98,6 +100,7 @@ pub enum WindowState {
 /// Why a text is no list of windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct WindowError {
     /// Bytes before the fault.
     pub at: usize,

@@ -198,8 +198,9 @@ proptest! {
             track: name("latest"), risk: Risk::from_code(offered), branch: branches[1].clone(),
         };
         let accepts = |risk| {
-            let follow =
-                Follow { track: Name::new(), risk: Risk::from_code(risk), branch: branches[0].clone() };
+            let mut follow = Follow::default();
+            follow.risk = Risk::from_code(risk);
+            follow.branch = branches[0].clone();
             follow.accepts(&offer).is_ok()
         };
         let on_branch = branches[1].is_empty() || branches[0] == branches[1];

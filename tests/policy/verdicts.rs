@@ -65,14 +65,10 @@ impl Case {
     }
 
     fn facts(&self) -> Facts<'_> {
-        Facts {
-            manifest: &self.manifest,
-            statements: &self.statements,
-            seen: &self.seen,
-            running_version: self.running,
-            body: &self.body,
-            clock: self.clock,
-        }
+        Facts::new(&self.manifest, &self.body, self.clock)
+            .with_statements(&self.statements)
+            .with_seen(&self.seen)
+            .with_running_version(self.running)
     }
 
     fn judge(&self) -> Verdict {
@@ -182,11 +178,11 @@ fn a_later_statement_that_was_seen_is_not_forgotten() {
         case.policy.approval_required = kind == StatementKind::Approval;
         case.state(kind, |s| s.number = 4);
         let digest = *case.manifest.digest();
-        case.seen.push(Seen { digest, kind, number: 4 });
-        case.seen.push(Seen { digest: [1; 32], kind, number: 9 });
-        case.seen.push(Seen { digest, kind: StatementKind::SignOff, number: 9 });
+        case.seen.push(Seen::new(digest, kind, 4));
+        case.seen.push(Seen::new([1; 32], kind, 9));
+        case.seen.push(Seen::new(digest, StatementKind::SignOff, 9));
         assert_eq!(case.judge(), Verdict::Proceed);
-        case.seen.insert(0, Seen { digest, kind, number: 5 });
+        case.seen.insert(0, Seen::new(digest, kind, 5));
         let missing =
             |found| Verdict::Deferred(Deferral::StatementMissing { kind, seen: 5, found });
         assert_eq!(case.judge(), missing(4));

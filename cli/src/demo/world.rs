@@ -492,14 +492,8 @@ impl Host {
 impl InstallHost for Host {
     fn judge(&mut self, offer: &Update<'_>) -> Permission {
         // Without a clock: what is accepted must not depend on when the demo is run.
-        let facts = Facts {
-            manifest: offer.manifest,
-            statements: &[],
-            seen: &[],
-            running_version: offer.running_version,
-            body: offer.body,
-            clock: Clock::Absent,
-        };
+        let facts = Facts::new(offer.manifest, offer.body, Clock::Absent)
+            .with_running_version(offer.running_version);
         policy::judge(&Policy::default(), &facts).into()
     }
 

@@ -110,14 +110,8 @@ impl Machine for InstallMachine<'_> {
                 }
                 Action::Judge => match self.machine.update(&self.buffer) {
                     Some(update) => {
-                        let facts = Facts {
-                            manifest: update.manifest,
-                            statements: &[],
-                            seen: &[],
-                            running_version: update.running_version,
-                            body: update.body,
-                            clock: Clock::default(),
-                        };
+                        let facts = Facts::new(update.manifest, update.body, Clock::default())
+                            .with_running_version(update.running_version);
                         Event::Judged(policy::judge(&Policy::default(), &facts).into())
                     }
                     None => Event::SourceFailed,

@@ -163,6 +163,7 @@ impl core::error::Error for NotCurrent {}
 /// What stands in a field that is outside its bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Found {
     /// This number.
     Number(u64),

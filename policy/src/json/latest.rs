@@ -195,6 +195,7 @@ impl core::error::Error for LatestError {}
 
 /// A file of a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct File<'a> {
     /// Where it is.
     pub url: &'a str,

@@ -31,6 +31,7 @@ pub const NUMBER_MAX: u64 = (1 << 53) - 1;
 /// Why bytes are not text that all readers of JSON read alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum TextFault {
     /// It is longer than it may be.
     TooLong {

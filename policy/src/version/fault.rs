@@ -7,6 +7,7 @@ use super::semver::VersionFault;
 /// Why a text is no rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct RuleError {
     /// Bytes before the fault.
     pub at: usize,

@@ -35,6 +35,7 @@ use super::semver::Version;
 /// of 2.0.0, and `2.0.0-rc.1` comes before `2.0.0`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum VersionRule {
     /// Whatever is offered.
     #[default]
@@ -54,6 +55,7 @@ pub enum VersionRule {
 /// The rules that measure an update by the running version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Step {
     /// [`VersionRule::Patch`].
     Patch,

@@ -24,6 +24,7 @@ pub struct Version<'a> {
 /// Why a text is no version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct VersionError {
     /// Bytes before the fault.
     pub at: usize,

@@ -95,14 +95,8 @@ pub struct Host(pub Option<Verdict>);
 
 impl InstallHost for Host {
     fn judge(&mut self, offer: &Update<'_>) -> Permission {
-        let facts = Facts {
-            manifest: offer.manifest,
-            statements: &[],
-            seen: &[],
-            running_version: offer.running_version,
-            body: offer.body,
-            clock: Clock::Trusted(NOW),
-        };
+        let facts = Facts::new(offer.manifest, offer.body, Clock::Trusted(NOW))
+            .with_running_version(offer.running_version);
         let verdict = policy::judge(&Policy::default(), &facts);
         self.0 = Some(verdict);
         verdict.into()
