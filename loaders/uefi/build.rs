@@ -38,7 +38,7 @@ fn pinned() -> Result<String> {
         let guid: Uuid = guid.parse().with_context(|| {
             format!("expected a PARTUUID for {name} in STILLBOOT_PARTUUIDS, found `{guid}`")
         })?;
-        write!(code, "Pinned {{ name: {name:?}, guid: uefi::guid!(\"{guid}\") }}, ")?;
+        write!(code, "Pinned::new({name:?}, uefi::guid!(\"{guid}\")), ")?;
     }
     Ok(code + "];\n")
 }

@@ -36,6 +36,7 @@ pub const RANGES_MAX: usize = 32;
 /// Why memory cannot be divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum HandoffError {
     /// Kernel, components and tree do not fit.
     NoRoom {
@@ -130,6 +131,7 @@ pub struct Arena {
 /// Where a kernel goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct Placement {
     /// Where its bytes are.
     pub from: u64,

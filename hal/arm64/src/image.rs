@@ -24,6 +24,7 @@ const MAGIC: [u8; 4] = *b"ARM\x64";
 /// What a kernel says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct Image {
     /// How far behind an aligned base it has to stand.
     pub text_offset: u64,
@@ -38,6 +39,7 @@ pub struct Image {
 /// Why bytes are no kernel to be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum ImageError {
     /// There are fewer bytes than the header has.
     Short {

@@ -15,6 +15,7 @@ use stillboot::verify::{
 /// Why a bundle is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum BundleError {
     /// It is not signed by the keys that this device trusts.
     Trust(TrustError),

@@ -15,6 +15,7 @@ pub const LEN_MAX: usize = 2048;
 /// Why a command line cannot be handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum CommandLineError {
     /// It has a byte that is no printable ASCII.
     NotText {

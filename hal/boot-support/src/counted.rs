@@ -61,6 +61,8 @@ pub trait Cell {
 }
 
 /// How a counter stands.
+///
+/// No more variants come: whether a floor counts is decided by which of these it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum State {

@@ -31,6 +31,7 @@ pub const TREE_PCR: u32 = 12;
 
 /// Some bytes that go into a register.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Measurement<'a> {
     /// The register.
     pub pcr: u32,

@@ -18,6 +18,7 @@ use crate::command_line::{self, CommandLineError};
 /// The kind of loader that starts a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Target {
     /// A loader, or a stub, that firmware for UEFI started.
     Uefi,
@@ -73,6 +74,7 @@ impl Target {
 /// Why a slot is not started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Fault {
     /// Nothing in it can be started by such a loader.
     Nothing(Target),

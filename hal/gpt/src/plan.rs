@@ -45,6 +45,7 @@ const ERASE_BLOCK: u64 = 4096;
 
 /// A disk to plan with.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Source<'a> {
     /// Whether the loader came from it, or it was named to the tool first.
     pub is_own: bool,
@@ -54,8 +55,24 @@ pub struct Source<'a> {
     pub table: &'a Table,
 }
 
+impl<'a> Source<'a> {
+    /// A disk with these units and this size, and with this table.
+    #[must_use]
+    pub const fn new(geometry: Geometry, table: &'a Table) -> Self {
+        Self { is_own: false, geometry, table }
+    }
+
+    /// The same, stating whether it is the [own](Self::is_own) disk.
+    #[must_use]
+    pub const fn with_own(mut self, is_own: bool) -> Self {
+        self.is_own = is_own;
+        self
+    }
+}
+
 /// A partition that is meant by its PARTUUID: it is not looked for by name.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Pinned<'a> {
     /// The name it would have been looked for by, such as `stillboot-a`.
     pub name: &'a str,
@@ -63,8 +80,17 @@ pub struct Pinned<'a> {
     pub guid: Guid,
 }
 
+impl<'a> Pinned<'a> {
+    /// The partition with this PARTUUID in place of the one with this name.
+    #[must_use]
+    pub const fn new(name: &'a str, guid: Guid) -> Self {
+        Self { name, guid }
+    }
+}
+
 /// Which part of which disk is what.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Plan {
     /// The disks in use, by their number among the sources: the core's device 0 is the first.
     pub disks: Vec<usize>,
@@ -86,6 +112,7 @@ struct PlannedSlot {
 /// Why nothing can be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum PlanError {
     /// The partition of the boot record is not there, or more than one is.
     Record(FindError),
@@ -125,6 +152,7 @@ impl core::error::Error for PlanError {}
 /// Why a partition was not found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum FindError {
     /// None fits.
     Missing,

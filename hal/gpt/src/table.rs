@@ -16,6 +16,7 @@ pub const RECOVERY_KIND: Guid = Guid::parse_or_panic(names::RECOVERY_TYPE);
 
 /// A partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Partition {
     /// Position in the table, from 1.
     pub index: u32,
@@ -33,6 +34,7 @@ pub struct Partition {
 
 /// A partition table that was read and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Table {
     /// Whether the primary table was damaged and this is the backup.
     pub is_backup: bool,
@@ -47,6 +49,7 @@ pub struct Table {
 /// Why it is not known what is on a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum TableError {
     /// The first sector cannot be read, which says whether a table counts.
     Device(DeviceError),
@@ -83,6 +86,7 @@ pub enum TableError {
 /// What is wrong with a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Odd {
     /// It ends before it starts.
     NoLength,
@@ -95,6 +99,7 @@ pub enum Odd {
 /// What is wrong with one of the two tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Fault {
     /// It cannot be read.
     Device(DeviceError),

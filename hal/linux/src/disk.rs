@@ -144,10 +144,8 @@ impl Disk {
         let sources: Vec<_> = opened
             .iter()
             .enumerate()
-            .map(|(number, (device, table))| Source {
-                is_own: number == 0,
-                geometry: device.geometry(),
-                table: &table.found,
+            .map(|(number, (device, table))| {
+                Source::new(device.geometry(), &table.found).with_own(number == 0)
             })
             .collect();
         let plan = Plan::new(&sources, &[]).map_err(|error: PlanError| DiskError::Plan {

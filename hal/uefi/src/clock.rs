@@ -53,6 +53,7 @@ impl Clock {
 
 /// What a kind of work took.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Spent {
     /// Time.
     pub micros: u64,

@@ -25,7 +25,7 @@ struct Found {
 
 impl Found {
     fn source(&self) -> Source<'_> {
-        Source { is_own: self.is_own, geometry: self.disk.geometry(), table: &self.table }
+        Source::new(self.disk.geometry(), &self.table).with_own(self.is_own)
     }
 }
 
@@ -42,6 +42,7 @@ fn connect_all() {
 
 /// Which disks count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Reach {
     /// The loader's own alone if it has the boot record and two slots, and no partition is pinned:
     /// then nothing that is plugged in plays a part, and no time goes into waking up every device.

@@ -31,6 +31,7 @@ static STATIC_PATH: Path = PATH;
 
 /// Why the initial file system cannot be offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum InitrdError {
     /// Another program offers one already, and the kernel might take that: it was not verified.
     Foreign,

@@ -26,6 +26,7 @@ use crate::{console, report, watchdog};
 
 /// One slot in the menu.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Entry {
     /// Which slot.
     pub slot: Slot,
@@ -49,6 +50,7 @@ impl Entry {
 
 /// What the menu shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Menu {
     /// How the boot record was found.
     pub record: RecordStatus,

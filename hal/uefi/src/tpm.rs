@@ -27,7 +27,7 @@ pub(crate) fn tpm() -> Option<ScopedProtocol<Tcg>> {
 /// without the expected values.
 pub fn measure(all: &[Measurement<'_>]) -> String {
     let Some(mut tcg) = tpm() else { return "tpm: none\n".into() };
-    for Measurement { pcr, data, event } in all {
+    for Measurement { pcr, data, event, .. } in all {
         let flags = HashLogExtendEventFlags::empty();
         let done = PcrEventInputs::new_in_box(PcrIndex(*pcr), EventType::IPL, event.as_bytes())
             .and_then(|event| tcg.hash_log_extend_event(flags, data, &event));

@@ -114,7 +114,7 @@ fn loader_agrees(file: &Memory, block: u32) {
                 assert_eq!(one.len_bytes, other.len_bytes);
             }
             let geometry = device.geometry();
-            let source = Source { is_own: true, geometry, table: &loader };
+            let source = Source::new(geometry, &loader).with_own(true);
             if let Ok(plan) = Plan::new(&[source], &[]) {
                 let slots = plan.slots();
                 if plan.layout(&slots).is_ok() {

@@ -113,8 +113,7 @@ fn choose(machine: &Machine, places: &mut Places, started: u64) -> Result<Ready,
         }
     });
     // Without firmware it is not known which disk the loader came from, so no disk is preferred.
-    let source =
-        |(disk, table): (&Disk, _)| Source { is_own: false, geometry: disk.geometry(), table };
+    let source = |(disk, table): (&Disk, _)| Source::new(disk.geometry(), table);
     let sources: Vec<_> = disks.iter().zip(&tables).map(source).collect();
     let plan =
         Plan::new(&sources, &[]).map_err(|error| format!("{error}\n{}", notes.join("\n")))?;
@@ -277,7 +276,7 @@ impl Ready {
     /// # Safety
     /// No device writes to memory any more.
     unsafe fn start(self) -> ! {
-        let Placement { from, entry, end } = self.kernel;
+        let Placement { from, entry, end, .. } = self.kernel;
         if from != entry {
             // SAFETY: Both places are in memory that the arena has for the kernel, which ends where
             // the placement says.
