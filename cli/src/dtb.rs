@@ -190,11 +190,13 @@ fn find(args: &MatchArgs, out: &Output) -> Result<(), Failure> {
         });
         let ids: Vec<_> = ids.collect();
         let (name, compatible, kind) = match decision {
-            Decision::Tree(entry, Grounds::Chid(kind, _)) => {
-                (Some(entry.name), Some(entry.compatible), Some(kind.number()))
-            }
-            Decision::Tree(entry, Grounds::Compatible(_)) => {
-                (Some(entry.name), Some(entry.compatible), None)
+            Decision::Tree(entry, grounds) => {
+                let kind = match grounds {
+                    Grounds::Chid(kind, _) => Some(kind.number()),
+                    // Only ids are of a kind.
+                    _ => None,
+                };
+                (Some(entry.name), Some(entry.compatible), kind)
             }
             Decision::Left(_) => (None, None, None),
         };
@@ -305,13 +307,9 @@ fn machine(path: &Path) -> Result<Option<Machine>, Failure> {
     let chid = |text: &String| {
         Chid::parse(text).ok_or_else(|| wrong(path, format_args!("{text:?} is no hardware id")))
     };
-    let chids = device.hwids.iter().map(chid).collect::<Result<_, _>>()?;
-    Ok(Some(Machine {
-        name: format!("{} ({})", device.name, path.display()),
-        compatible: device.compatible,
-        chids,
-        may_be_weak: device.two_fields,
-    }))
+    let chids = device.hwids.iter().map(chid).collect::<Result<Vec<_>, _>>()?;
+    let name = format!("{} ({})", device.name, path.display());
+    Ok(Some(Machine::new(name, device.compatible, chids).with_weak(device.two_fields)))
 }
 
 /// Every file below a folder. Links are followed, so the depth is bounded.

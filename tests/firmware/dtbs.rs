@@ -105,12 +105,8 @@ fn each_tree_is_found_for_its_machine_among_all_of_them() {
     for (sku, compatible) in skus.iter().zip(files.keys()) {
         let number = Kind::from_number(7).expect("by maker and SKU");
         chids.push(number.chid(&fields(sku)).unwrap());
-        machines.push(Machine {
-            name: compatible.clone(),
-            compatible: compatible.clone(),
-            chids: vec![*chids.last().unwrap()],
-            may_be_weak: true,
-        });
+        let chid = *chids.last().unwrap();
+        machines.push(Machine::new(&**compatible, &**compatible, [chid]).with_weak(true));
     }
     let compatibles: Vec<_> = files.keys().cloned().collect();
     let files: Vec<_> = files.into_values().collect();

@@ -35,12 +35,7 @@ fn main() {
     for tree in 0..TREES {
         let compatible = format!("vendor,board-{tree}");
         let ids = (0..IDS).map(|id| kind.chid(&fields(tree * IDS + id)).expect("all are there"));
-        machines.push(Machine {
-            name: compatible.clone(),
-            compatible: compatible.clone(),
-            chids: ids.collect(),
-            may_be_weak: false,
-        });
+        machines.push(Machine::new(&*compatible, &*compatible, ids.collect::<Vec<_>>()));
         trees.push((format!("board-{tree}.dtb"), tree_of(&compatible)));
     }
     let bytes = set::build(&trees, &machines).expect("no two of them are alike");

@@ -14,6 +14,8 @@ const NAMESPACE: [u8; 16] =
     [0x70, 0xff, 0xd8, 0x12, 0x4c, 0x7f, 0x4c, 0x7d, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// What a machine says of itself. A field that is not there is `None`.
+///
+/// No more fields come: these are all that the standard makes ids of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Fields<'a> {

@@ -15,6 +15,8 @@ use crate::fdt::{Fdt, FdtError};
 use crate::set::{Entry, Found, Set, SetError};
 
 /// What becomes of the machine's description.
+///
+/// No more variants come: a machine gets a tree or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Decision<'a> {
@@ -27,6 +29,7 @@ pub enum Decision<'a> {
 /// On what grounds a tree was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Grounds<'a> {
     /// The firmware's tree is for the same machine.
     Compatible(&'a str),
@@ -37,6 +40,7 @@ pub enum Grounds<'a> {
 /// Why none was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Left<'a> {
     /// The firmware has a tree, and the set has none for the same machine.
     Firmware(&'a str),
@@ -96,6 +100,7 @@ impl fmt::Display for Left<'_> {
 /// Why a slot must not be started, for the sake of its tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum TreeRefusal<'a> {
     /// It needs a tree and has no set of them.
     NoSet,

@@ -28,6 +28,7 @@ const END: u32 = 0;
 /// What a device of the table is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Gift {
     /// The tree with the compatible that is named.
     Tree,
@@ -36,6 +37,8 @@ pub enum Gift {
 }
 
 /// One line of the table.
+///
+/// No more fields come: these are all that the table holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Device<'a> {
@@ -52,6 +55,7 @@ pub struct Device<'a> {
 /// Why bytes are no table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum HwidsError {
     /// The table has no end, or is longer than [`LEN_MAX`].
     End,

@@ -49,6 +49,7 @@ const WEAK: u16 = 1;
 /// Why bytes are no set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum SetError {
     /// They begin otherwise.
     Magic,
@@ -122,6 +123,7 @@ pub struct Set<'a> {
 
 /// What the index says of a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Entry<'a> {
     /// Its number.
     pub tree: usize,
@@ -153,6 +155,7 @@ impl defmt::Format for Entry<'_> {
 /// One id and its tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct Match {
     /// Which machines it is.
     pub chid: Chid,
@@ -163,6 +166,8 @@ pub struct Match {
 }
 
 /// What was found for a machine.
+///
+/// No more variants come: whoever looks for a tree has to tell these apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Found<T> {
@@ -359,6 +364,7 @@ mod build {
 
     /// Machines that share a tree, by their ids.
     #[derive(Clone, Debug, PartialEq, Eq)]
+    #[non_exhaustive]
     pub struct Machine {
         /// Their name, for people.
         pub name: String,
@@ -370,9 +376,30 @@ mod build {
         pub may_be_weak: bool,
     }
 
+    impl Machine {
+        /// The machines with these ids. None of them may match by an id of two fields only.
+        #[must_use]
+        pub fn new(
+            name: impl Into<String>,
+            compatible: impl Into<String>,
+            chids: impl Into<Vec<Chid>>,
+        ) -> Self {
+            let (name, compatible, chids) = (name.into(), compatible.into(), chids.into());
+            Self { name, compatible, chids, may_be_weak: false }
+        }
+
+        /// The same, stating whether one of them may match by a [weak id](Self::may_be_weak).
+        #[must_use]
+        pub const fn with_weak(mut self, may_be_weak: bool) -> Self {
+            self.may_be_weak = may_be_weak;
+            self
+        }
+    }
+
     /// What keeps a set from being built.
     #[derive(Clone, Debug, PartialEq, Eq)]
     #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+    #[non_exhaustive]
     pub enum BuildError {
         /// Something that is no tree.
         Fdt {

@@ -26,6 +26,7 @@ const END_OF_TABLE: u8 = 127;
 /// Where an entry point says the table is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct Entry {
     /// Its address in memory.
     pub address: u64,
@@ -38,6 +39,7 @@ pub struct Entry {
 /// Why bytes are no entry point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum EntryError {
     /// They begin with no known anchor.
     Anchor,

@@ -290,11 +290,9 @@ mod tests {
     ];
 
     fn set() -> Vec<u8> {
-        let chids = Kind::from_number(5).and_then(|kind| kind.chid(&LAPTOP)).into_iter().collect();
-        let compatible = "maker,one".to_string();
+        let chid = Kind::from_number(5).and_then(|kind| kind.chid(&LAPTOP)).unwrap();
         let tree = ("one.dtb".to_string(), TREE.concat());
-        build(&[tree], &[Machine { name: "One".into(), compatible, chids, may_be_weak: false }])
-            .unwrap()
+        build(&[tree], &[Machine::new("One", "maker,one", [chid])]).unwrap()
     }
 
     #[test]

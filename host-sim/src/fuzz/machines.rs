@@ -28,12 +28,11 @@ pub fn fdt(data: &[u8]) {
         }
     }
     let has = |bit: u8| choice & bit != 0;
-    let boot = Boot {
-        bootargs: has(1).then_some("console=ttyAMA0 quiet"),
-        initrd: has(2).then_some(0x4800_0000..0x4810_0000),
-        proof: has(4).then_some("1:a:00"),
-        rng_seed: has(8).then_some(&[7; 32]),
-    };
+    let boot = Boot::new()
+        .with_bootargs(has(1).then_some("console=ttyAMA0 quiet"))
+        .with_initrd(has(2).then_some(0x4800_0000..0x4810_0000))
+        .with_proof(has(4).then_some("1:a:00"))
+        .with_rng_seed(has(8).then_some(&[7; 32]));
     let own = Change { name: "model", value: Value::Bytes(&[1]) };
     let mut changes = boot.changes().to_vec();
     changes.extend(has(16).then_some(own));
@@ -102,6 +101,7 @@ fn check_edited(old: &Fdt<'_>, new: &Fdt<'_>, changes: &[Change<'_>]) {
             Value::Bytes(bytes) => Some(bytes.to_vec()),
             Value::Text(text) => Some([text.as_bytes(), b"\0"].concat()),
             Value::Long(number) => Some(number.to_be_bytes().to_vec()),
+            other => unreachable!("no change here has {other:?}"),
         };
         let found: Vec<_> = found.iter().map(|property| property.value().to_vec()).collect();
         assert_eq!(found, Vec::from_iter(expected), "{name}");
@@ -187,6 +187,7 @@ pub fn dtbs(data: &[u8]) {
                 assert!(!kind.is_weak() || matches.iter().any(|m| m.chid == chid && m.may_be_weak));
             }
             Decision::Tree(entry, Grounds::Compatible(name)) => assert_eq!(entry.compatible, name),
+            Decision::Tree(_, grounds) => unreachable!("no tree is chosen by {grounds:?}"),
             Decision::Left(_) => {}
         }
     }
@@ -321,11 +322,8 @@ pub(super) fn seeds(name: &str) -> Vec<Vec<u8>> {
         }
         "dtbs" => {
             let trees = ["maker,one", "maker,two"].map(|name| (name.to_owned(), tree(name)));
-            let machine = |at: usize, may_be_weak| Machine {
-                name: "A laptop".into(),
-                compatible: trees[at % 2].0.clone(),
-                chids: vec![ids[at]],
-                may_be_weak,
+            let machine = |at: usize, may_be_weak| {
+                Machine::new("A laptop", &*trees[at % 2].0, [ids[at]]).with_weak(may_be_weak)
             };
             let machines = [machine(0, false), machine(1, false), machine(2, true)];
             let weak = [machine(2, true)];

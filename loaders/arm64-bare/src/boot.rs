@@ -240,12 +240,10 @@ impl Ready {
 
         let text = |bytes: &'_ [u8]| String::from_utf8_lossy(bytes).into_owned();
         let (cmdline, proof) = (text(cmdline.strip_suffix(&[0]).unwrap_or(&cmdline)), proof.emit());
-        let chosen = edit::Boot {
-            bootargs: Some(&cmdline),
-            initrd: initramfs.map(|(start, len)| start..start + len),
-            proof: Some(&proof),
-            rng_seed: None,
-        };
+        let chosen = edit::Boot::new()
+            .with_bootargs(Some(&cmdline))
+            .with_initrd(initramfs.map(|(start, len)| start..start + len))
+            .with_proof(Some(&proof));
         let tree = places.arena().tree();
         // SAFETY: The memory is ours, the caches are off, and nothing in it matters yet.
         unsafe { handoff::discard(tree, TREE_LEN) };

@@ -199,11 +199,8 @@ fn machines_get_the_tree_that_systemd_gives_them_where_it_is_right() {
 
         let named: Vec<_> =
             trees.into_iter().zip(0..).map(|(tree, at)| (format!("{at}.dtb"), tree)).collect();
-        let known = case.ids.iter().map(|&(chid, compatible)| Known {
-            name: compatible.into(),
-            compatible: compatible.into(),
-            chids: vec![chid],
-            may_be_weak: case.may_be_weak,
+        let known = case.ids.iter().map(|&(chid, compatible)| {
+            Known::new(compatible, compatible, [chid]).with_weak(case.may_be_weak)
         });
         let built = set::build(&named, &known.collect::<Vec<_>>());
         let own = || {

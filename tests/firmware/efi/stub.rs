@@ -66,12 +66,8 @@ pub fn set(hardware: &Hardware) -> Vec<u8> {
         ("virt.dtb".to_owned(), tree(hardware, VIRT_MODEL, &[VIRT])),
     ];
     let kind = Kind::from_number(4).expect("by maker, family, product and SKU");
-    let known = Known {
-        name: "Laptop 1".into(),
-        compatible: laptop.into(),
-        chids: vec![kind.chid(&laptop_fields()).expect("all fields are there")],
-        may_be_weak: false,
-    };
+    let chid = kind.chid(&laptop_fields()).expect("all fields are there");
+    let known = Known::new("Laptop 1", laptop, [chid]);
     set::build(&trees, &[known]).expect("no two of them are alike")
 }
 

@@ -8,12 +8,10 @@
 //! use stillboot_devicetree::fdt::{Fdt, edit};
 //!
 //! let fdt = Fdt::parse(tree)?;
-//! let boot = edit::Boot {
-//!     bootargs: Some("console=ttyAMA0"),
-//!     initrd: Some(0x4800_0000..0x4900_0000),
-//!     proof: Some("1:a:..."),
-//!     rng_seed: None,
-//! };
+//! let boot = edit::Boot::new()
+//!     .with_bootargs(Some("console=ttyAMA0"))
+//!     .with_initrd(Some(0x4800_0000..0x4900_0000))
+//!     .with_proof(Some("1:a:..."));
 //! let len = edit::edit(&fdt, &boot.changes(), &[], out)?;
 //! # Ok(len)
 //! # }
@@ -32,6 +30,7 @@ pub const PROOF: &str = "stillboot,proof";
 
 /// What a loader tells a kernel through the tree.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Boot<'a> {
     /// The kernel's command line. `None` removes one that is there: only a verified one counts.
     pub bootargs: Option<&'a str>,
@@ -45,6 +44,41 @@ pub struct Boot<'a> {
 }
 
 impl<'a> Boot<'a> {
+    /// Removes command line, initial file system and proof where a tree has them, and leaves its
+    /// randomness.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { bootargs: None, initrd: None, proof: None, rng_seed: None }
+    }
+
+    /// The same with a [command line](Self::bootargs).
+    #[must_use]
+    pub const fn with_bootargs(mut self, bootargs: Option<&'a str>) -> Self {
+        self.bootargs = bootargs;
+        self
+    }
+
+    /// The same with an [initial file system](Self::initrd).
+    #[must_use]
+    pub const fn with_initrd(mut self, initrd: Option<Range<u64>>) -> Self {
+        self.initrd = initrd;
+        self
+    }
+
+    /// The same with a [boot proof](Self::proof).
+    #[must_use]
+    pub const fn with_proof(mut self, proof: Option<&'a str>) -> Self {
+        self.proof = proof;
+        self
+    }
+
+    /// The same with [randomness](Self::rng_seed).
+    #[must_use]
+    pub const fn with_rng_seed(mut self, rng_seed: Option<&'a [u8]>) -> Self {
+        self.rng_seed = rng_seed;
+        self
+    }
+
     /// The changes of `/chosen` that say all this.
     #[must_use]
     pub fn changes(&self) -> [Change<'a>; 5] {
@@ -72,6 +106,7 @@ pub struct Change<'a> {
 
 /// The value of a property that is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Value<'a> {
     /// What it was before.
     Kept,
@@ -103,6 +138,7 @@ impl Value<'_> {
 /// Why a tree was not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum EditError {
     /// The buffer is too small.
     Room {

@@ -41,6 +41,7 @@ const END: u32 = 9;
 /// Why bytes are no device tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum FdtError {
     /// There are not even as many bytes as a header has, or as it claims.
     Short {
