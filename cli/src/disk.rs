@@ -101,14 +101,11 @@ pub fn create(args: &CreateArgs, out: &Output) -> Result<(), Failure> {
             )));
         }
     }
-    let recipe = Recipe {
-        logical_block: args.logical_block,
-        slots: args.slots,
-        slot_bytes: args.slot_size,
-        rootfs_bytes: args.rootfs_size,
-        recovery_bytes: args.recovery_size,
-        guid: args.guid,
-    };
+    let recipe = Recipe::new(args.slots, args.slot_size)
+        .with_logical_block(args.logical_block)
+        .with_rootfs_bytes(args.rootfs_size)
+        .with_recovery_bytes(args.recovery_size)
+        .with_guid(args.guid);
     let table = disk::create(&args.file, &recipe)?;
     out.line(format_args!("{}: disk {}", args.file.display(), table.disk_guid));
     partition_lines(&table, out);
@@ -271,9 +268,9 @@ pub fn repair(args: &RepairArgs, out: &Output) -> Result<(), Failure> {
     let [path] = &at.disk[..] else {
         return Err(Failure::usage("expected one disk: each is repaired by itself"));
     };
-    let options = OpenOptions { read_only: false, logical_block: None };
-    let choice = Choice { from: args.from.map(Into::into), over_label: args.over_label };
-    let mut device = args.wait.locked(|| Ok(FileDevice::open(path, options)?))?;
+    let choice =
+        Choice::new().with_from(args.from.map(Into::into)).with_over_label(args.over_label);
+    let mut device = args.wait.locked(|| Ok(FileDevice::open(path, OpenOptions::new())?))?;
     let done = table::repair(&mut device, choice).map_err(|error| match error {
         // Other commands advise the user to run this very command.
         TableError::NoTable { .. } => Failure::new(Exit::Failed, "table", error),

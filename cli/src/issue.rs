@@ -93,7 +93,7 @@ pub fn check(
 
 /// What a statement says beside its kind.
 pub fn subject(manifest: &Verified<Manifest>, channel: Channel, number: u64) -> Subject {
-    Subject { digest: *manifest.digest(), product: manifest.product, channel, number }
+    Subject::new(*manifest.digest(), manifest.product, channel, number)
 }
 
 /// Signs and writes a statement, and gives the ids of the signers. `more` are files that it was

@@ -84,11 +84,9 @@ pub fn keygen(args: &KeygenArgs, out: &Output) -> Result<(), Failure> {
         }
     }
     let of_role = |role| keys.iter().filter(move |new| new.role == role);
-    let roots = Roots {
-        product: args.product.clone(),
-        threshold: args.threshold,
-        keys: of_role(KeyRole::Root).map(|new| RootKey::ed25519(new.key.public())).collect(),
-    };
+    let root_keys: Vec<_> =
+        of_role(KeyRole::Root).map(|new| RootKey::ed25519(new.key.public())).collect();
+    let roots = Roots::new(&*args.product, args.threshold, root_keys);
     let signers: Vec<&dyn Signer> =
         of_role(KeyRole::Root).map(|new| &new.key as &dyn Signer).collect();
     let first = first_keyset(args, &counts, &keys);

@@ -111,12 +111,8 @@ pub fn pack(args: &PackArgs, out: &Output) -> Result<(), Failure> {
         component::warn_kernel(component, manifest.architecture, out)?;
         total += len;
         kept.push(bytes);
-        parts.push(Part {
-            role: component.role,
-            load: component.load.unwrap_or(component::default_load(component.role)),
-            linked: component.slot,
-            input,
-        });
+        let load = component.load.unwrap_or(component::default_load(component.role));
+        parts.push(Part::new(component.role, load, input).with_linked(component.slot));
     }
     check::start(&manifest, kind, &parts, &kept, args.force, out)?;
     check::odd_promises(&manifest, args.force, out)?;

@@ -205,11 +205,9 @@ impl Publisher {
         };
         let mut parts: Vec<_> = parts
             .iter()
-            .map(|piece| Part {
-                role: piece.role,
-                load: piece.load,
-                linked: piece.linked,
-                input: Box::new(Cursor::new(piece.bytes)),
+            .map(|piece| {
+                Part::new(piece.role, piece.load, Box::new(Cursor::new(piece.bytes)))
+                    .with_linked(piece.linked)
             })
             .collect();
         let mut out = Vec::new();

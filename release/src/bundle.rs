@@ -43,6 +43,7 @@ pub trait Input: Read + Seek {}
 impl<T: Read + Seek> Input for T {}
 
 /// One component to be packed.
+#[non_exhaustive]
 pub struct Part<'a> {
     /// What it is for.
     pub role: Role,
@@ -52,6 +53,21 @@ pub struct Part<'a> {
     pub linked: Option<Slot>,
     /// Its bytes.
     pub input: Box<dyn Input + 'a>,
+}
+
+impl<'a> Part<'a> {
+    /// A component for any slot.
+    #[must_use]
+    pub fn new(role: Role, load: Load, input: Box<dyn Input + 'a>) -> Self {
+        Self { role, load, linked: None, input }
+    }
+
+    /// The same for the only slot that it is [linked](Self::linked) for.
+    #[must_use]
+    pub fn with_linked(mut self, linked: Option<Slot>) -> Self {
+        self.linked = linked;
+        self
+    }
 }
 
 /// A keyset, signed by roots.

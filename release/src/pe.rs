@@ -9,6 +9,7 @@ use object::read::pe::{ImageNtHeaders as _, ImageOptionalHeader as _};
 
 /// Why a section cannot be appended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PeError {
     /// The bytes are no PE image of 64 bits, or a broken one.
     #[error("expected a PE image of 64 bits, found something else")]

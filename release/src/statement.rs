@@ -9,6 +9,7 @@ use crate::keys::{KeyError, Signer, sign_envelope};
 
 /// What a statement speaks of: a manifest, by its digest, and where it is offered.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Subject {
     /// SHA-256 of the manifest.
     pub digest: Digest,
@@ -21,6 +22,12 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// The manifest with this digest and product, offered there, and the number of the statement.
+    #[must_use]
+    pub const fn new(digest: Digest, product: Id, channel: Channel, number: u64) -> Self {
+        Self { digest, product, channel, number }
+    }
+
     /// The statement that it is offered there, to `rollout` percent of devices, until `not_after`.
     #[must_use]
     pub fn offered(self, rollout: u8, not_after: u64) -> Statement {

@@ -59,7 +59,7 @@ pub fn roots(folder: &Path, publisher: &Publisher) -> PathBuf {
         panic!("a publisher has roots");
     };
     let threshold = rule.threshold(KeyKind::Ed25519);
-    let roots = Roots { product: PRODUCT.into(), threshold, keys: keys.to_vec() };
+    let roots = Roots::new(PRODUCT, threshold, keys);
     let text = roots.to_toml().expect("roots can be written as TOML");
     let path = folder.join("roots.toml");
     // Only when it has to change: cargo compares times, and rebuilds what has them in it.

@@ -46,11 +46,7 @@ impl Keys {
 
     /// What a device that trusts these keys is built with.
     pub fn roots(&self) -> Roots {
-        Roots {
-            product: PRODUCT.to_owned(),
-            threshold: 1,
-            keys: vec![RootKey::ed25519(self.root.public())],
-        }
+        Roots::new(PRODUCT, 1, [RootKey::ed25519(self.root.public())])
     }
 
     /// The first keyset, signed by the root.
@@ -121,11 +117,8 @@ impl Release {
         let mut inputs: Vec<Part<'_>> = roles
             .into_iter()
             .zip(parts.iter())
-            .map(|(role, bytes)| Part {
-                role,
-                load: Load::Ram,
-                linked: None,
-                input: Box::new(Cursor::new(bytes.as_slice())),
+            .map(|(role, bytes)| {
+                Part::new(role, Load::Ram, Box::new(Cursor::new(bytes.as_slice())))
             })
             .collect();
         let mut bytes = Vec::new();

@@ -103,14 +103,8 @@ pub fn play(
     let slot_bytes = slot_bytes(&inputs.systems);
     let mut guid = [0; 16];
     random.fill(&mut guid);
-    let recipe = Recipe {
-        logical_block: 512,
-        slots: 2,
-        slot_bytes,
-        rootfs_bytes: None,
-        recovery_bytes: None,
-        guid: Some(uuid::Builder::from_random_bytes(guid).into_uuid()),
-    };
+    let guid = uuid::Builder::from_random_bytes(guid).into_uuid();
+    let recipe = Recipe::new(2, slot_bytes).with_guid(Some(guid));
     disk::create(&image, &recipe)?;
     timeline.event(
         Tone::Plain,

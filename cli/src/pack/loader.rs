@@ -78,7 +78,7 @@ pub fn release(
         slot: None,
     };
     let Opened { input, len: total, .. } = component::open(&component)?;
-    let mut part = Part { role: Role::Loader, load: Load::Late, linked: None, input };
+    let mut part = Part::new(Role::Loader, Load::Late, input);
     let named = settings.inputs(args.config.as_deref()).into_iter();
     let inputs: Vec<_> = named.chain(args.signers.inputs()).collect();
     let (manifest, digest, len) = files::replace(&args.out, &inputs, |file| {

@@ -268,11 +268,8 @@ fn cases(world: &World) -> Vec<Case> {
         change(&mut manifest);
         let mut parts: Vec<_> = parts
             .into_iter()
-            .map(|(role, load, linked, bytes)| Part {
-                role,
-                load,
-                linked,
-                input: Box::new(Cursor::new(bytes)),
+            .map(|(role, load, linked, bytes)| {
+                Part::new(role, load, Box::new(Cursor::new(bytes))).with_linked(linked)
             })
             .collect();
         let mut out = Vec::new();

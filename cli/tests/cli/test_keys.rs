@@ -17,8 +17,7 @@ fn folder() -> PathBuf {
 /// The files' bytes, built again.
 fn make() -> (String, Vec<u8>) {
     let (root, release) = (SigningKey::test(1), SigningKey::test(2));
-    let roots =
-        Roots { product: "test".into(), threshold: 1, keys: vec![RootKey::ed25519(root.public())] };
+    let roots = Roots::new("test", 1, [RootKey::ed25519(root.public())]);
     let keyset = Keyset {
         schema: keyset::SCHEMA,
         version: 1,
@@ -35,12 +34,8 @@ fn make() -> (String, Vec<u8>) {
     manifest.product = roots.product_id();
     manifest.class = stillboot_release::keys::id_of("test");
     manifest.revision_min = 0;
-    let mut parts = [Part {
-        role: Role::Kernel,
-        load: Load::Ram,
-        linked: None,
-        input: Box::new(std::io::Cursor::new(b"no kernel at all")),
-    }];
+    let input = Box::new(std::io::Cursor::new(b"no kernel at all"));
+    let mut parts = [Part::new(Role::Kernel, Load::Ram, input)];
     let mut out = Vec::new();
     let signers: [(KeyRole, &dyn Signer); 1] = [(KeyRole::Release, &release)];
     bundle::write(manifest, &signed, &signers, &mut parts, &mut out, &mut |_| {}).unwrap();

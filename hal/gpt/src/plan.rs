@@ -473,7 +473,7 @@ mod tests {
                     path
                 })
                 .collect();
-            let options = OpenOptions { read_only: true, logical_block: None };
+            let options = OpenOptions::new().with_read_only(true);
             let tables: Vec<_> = paths
                 .iter()
                 .map(|path| crate::read(&mut FileDevice::open(path, options).unwrap()))

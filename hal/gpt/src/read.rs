@@ -77,20 +77,16 @@ mod tests {
 
     fn disk(folder: &Path, logical_block: u32) -> (PathBuf, LinuxTable) {
         let path = folder.join("disk.img");
-        let recipe = Recipe {
-            logical_block,
-            slots: 2,
-            slot_bytes: 4 << 20,
-            rootfs_bytes: Some(1 << 20),
-            recovery_bytes: Some(2 << 20),
-            guid: None,
-        };
+        let recipe = Recipe::new(2, 4 << 20)
+            .with_logical_block(logical_block)
+            .with_rootfs_bytes(Some(1 << 20))
+            .with_recovery_bytes(Some(2 << 20));
         let table = disk::create(&path, &recipe).unwrap();
         (path, table)
     }
 
     fn open(path: &Path, logical_block: u32) -> FileDevice {
-        let options = OpenOptions { read_only: false, logical_block: Some(logical_block) };
+        let options = OpenOptions::new().with_logical_block(Some(logical_block));
         FileDevice::open(path, options).unwrap()
     }
 

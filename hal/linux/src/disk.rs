@@ -65,6 +65,7 @@ pub enum DiskError {
 
 /// What is done with a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Access {
     /// It is read without a lock: another process may be changing it.
     Look,
@@ -78,6 +79,7 @@ pub enum Access {
 
 /// Open disks: the devices, and which part of them is what.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Disk {
     /// The disks in use, whole, in the plan's order.
     pub devices: Vec<FileDevice>,
@@ -174,7 +176,7 @@ pub fn last_error(devices: &[FileDevice]) -> Option<(&Path, &io::Error)> {
 
 /// Opens a disk, and reads the table from what was opened: the name may get another meaning.
 fn open_whole(path: &Path, access: Access) -> Result<(FileDevice, Table), DiskError> {
-    let options = OpenOptions { read_only: access == Access::Read, logical_block: None };
+    let options = OpenOptions::new().with_read_only(access == Access::Read);
     let mut device = match access {
         Access::Look => FileDevice::look(path, None)?,
         _ => FileDevice::open(path, options)?,
@@ -189,6 +191,7 @@ fn open_whole(path: &Path, access: Access) -> Result<(FileDevice, Table), DiskEr
 
 /// How a partition is named.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Selector {
     /// By its name in the partition table.
     Name(String),
@@ -218,6 +221,7 @@ pub fn open_partition(
 
 /// What a new disk holds.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Recipe {
     /// 512 or 4096.
     pub logical_block: u32,
@@ -233,6 +237,49 @@ pub struct Recipe {
     pub guid: Option<Uuid>,
 }
 
+impl Recipe {
+    /// A disk with blocks of 512 bytes, so many update slots of this size, and no recovery slot.
+    #[must_use]
+    pub const fn new(slots: u8, slot_bytes: u64) -> Self {
+        Self {
+            logical_block: 512,
+            slots,
+            slot_bytes,
+            rootfs_bytes: None,
+            recovery_bytes: None,
+            guid: None,
+        }
+    }
+
+    /// The same with blocks of another [size](Self::logical_block).
+    #[must_use]
+    pub const fn with_logical_block(mut self, logical_block: u32) -> Self {
+        self.logical_block = logical_block;
+        self
+    }
+
+    /// The same with a further region of each slot for the [root file system](Self::rootfs_bytes).
+    #[must_use]
+    pub const fn with_rootfs_bytes(mut self, rootfs_bytes: Option<u64>) -> Self {
+        self.rootfs_bytes = rootfs_bytes;
+        self
+    }
+
+    /// The same with a [recovery slot](Self::recovery_bytes).
+    #[must_use]
+    pub const fn with_recovery_bytes(mut self, recovery_bytes: Option<u64>) -> Self {
+        self.recovery_bytes = recovery_bytes;
+        self
+    }
+
+    /// The same with a [GUID](Self::guid) that is given.
+    #[must_use]
+    pub const fn with_guid(mut self, guid: Option<Uuid>) -> Self {
+        self.guid = guid;
+        self
+    }
+}
+
 /// What a slot of a disk has to have at least, in bytes: its head, one block of a component, and one
 /// of its index.
 #[must_use]
@@ -246,11 +293,9 @@ pub fn slot_bytes_min() -> u64 {
 /// [`DiskError`]; an existing file is never overwritten.
 pub fn create(path: &Path, recipe: &Recipe) -> Result<Table, DiskError> {
     let disk_guid = recipe.guid.unwrap_or_else(Uuid::new_v4);
-    let spec = |name: &str, type_guid, size_bytes| PartitionSpec {
-        name: name.to_owned(),
-        type_guid,
-        size_bytes,
-        part_guid: Some(Uuid::new_v5(&disk_guid, name.as_bytes())),
+    let spec = |name: &str, type_guid, size_bytes| {
+        let part_guid = Uuid::new_v5(&disk_guid, name.as_bytes());
+        PartitionSpec::new(name, type_guid, size_bytes).with_part_guid(Some(part_guid))
     };
     let mut specs = vec![spec(names::RECORD_PARTITION, guid::RECORD, RECORD_LEN_MIN)];
     for slot in Slot::ALL.into_iter().take(usize::from(recipe.slots.min(3))) {
@@ -281,14 +326,9 @@ mod tests {
         for logical_block in [512, 4096] {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("disk.img");
-            let recipe = Recipe {
-                logical_block,
-                slots: 2,
-                slot_bytes: 4 << 20,
-                rootfs_bytes: None,
-                recovery_bytes: Some(1 << 20),
-                guid: None,
-            };
+            let recipe = Recipe::new(2, 4 << 20)
+                .with_logical_block(logical_block)
+                .with_recovery_bytes(Some(1 << 20));
             let table = create(&path, &recipe).unwrap();
             let b = table.find_name("stillboot-b").unwrap().part_guid;
             for selector in [Selector::Name("stillboot-b".into()), Selector::PartUuid(b)] {

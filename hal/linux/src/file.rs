@@ -39,11 +39,34 @@ use crate::open;
 
 /// How to open a [`FileDevice`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OpenOptions {
     /// Refuse every write; several readers may have the device open.
     pub read_only: bool,
     /// The logical block: 512 or 4096. `None` asks a block device, and is 512 for a regular file.
     pub logical_block: Option<u32>,
+}
+
+impl OpenOptions {
+    /// For reading and writing, with the logical block that the device has.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { read_only: false, logical_block: None }
+    }
+
+    /// The same, stating whether every write is [refused](Self::read_only).
+    #[must_use]
+    pub const fn with_read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// The same with a [logical block](Self::logical_block) that is given.
+    #[must_use]
+    pub const fn with_logical_block(mut self, logical_block: Option<u32>) -> Self {
+        self.logical_block = logical_block;
+        self
+    }
 }
 
 /// Why a device could not be opened.
@@ -133,7 +156,11 @@ impl FileDevice {
     /// # Errors
     /// [`OpenError`], which names the path.
     pub fn look(path: &Path, logical_block: Option<u32>) -> Result<Self, OpenError> {
-        Self::open_as(path, OpenOptions { read_only: true, logical_block }, false)
+        Self::open_as(
+            path,
+            OpenOptions::new().with_read_only(true).with_logical_block(logical_block),
+            false,
+        )
     }
 
     fn open_as(path: &Path, options: OpenOptions, is_locked: bool) -> Result<Self, OpenError> {

@@ -14,6 +14,7 @@ const DEPTH_MAX: usize = 16;
 
 /// Something on the disk that the running system uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Use {
     /// The device, by its name in the kernel.
     pub device: String,

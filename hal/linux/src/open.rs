@@ -56,6 +56,7 @@ pub fn disk(path: &Path, options: &OpenOptions) -> io::Result<(File, Metadata)> 
 
 /// What is read from its start to its end.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Input {
     /// A regular file: it can be read twice.
     File(File),

@@ -19,6 +19,7 @@ pub use repair::{Choice, Source, conflict, other_fault, outlook, repair};
 
 /// A partition table that was read and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Table {
     path: PathBuf,
     /// As boot loaders see it.
@@ -37,6 +38,7 @@ pub struct Table {
 
 /// A partition of a [`Table`].
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Partition {
     /// Position in the table, from 1: the number in `sda1`.
     pub index: u32,

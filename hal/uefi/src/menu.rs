@@ -225,14 +225,8 @@ mod tests {
     fn an_empty_disk_shows_its_slots_and_none_can_be_chosen() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("disk.img");
-        let recipe = Recipe {
-            logical_block: 4096,
-            slots: 2,
-            slot_bytes: 4 << 20,
-            rootfs_bytes: None,
-            recovery_bytes: Some(1 << 20),
-            guid: None,
-        };
+        let recipe =
+            Recipe::new(2, 4 << 20).with_logical_block(4096).with_recovery_bytes(Some(1 << 20));
         disk::create(&path, &recipe).unwrap();
         let Disk { devices, plan, .. } = &mut Disk::open(&path, true).unwrap();
         let slots = plan.slots();

@@ -99,7 +99,7 @@ pub fn table(data: &[u8]) {
 
 /// The UEFI loader and the system that it starts must not see two different disks.
 fn loader_agrees(file: &Memory, block: u32) {
-    let options = OpenOptions { read_only: true, logical_block: Some(block) };
+    let options = OpenOptions::new().with_read_only(true).with_logical_block(Some(block));
     // A file without a byte in it is no disk to either.
     let Ok(mut device) = FileDevice::open(file.path(), options) else { return };
     let seen = stillboot_gpt::read(&mut device);

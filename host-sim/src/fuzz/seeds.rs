@@ -88,11 +88,7 @@ fn of_kind(kind: &str) -> Vec<Vec<u8>> {
         "latest" => latest(),
         "files" => {
             let public = publisher.release.public();
-            let roots = Roots {
-                product: "p".into(),
-                threshold: 1,
-                keys: vec![stillboot::verify::RootKey::ed25519(public)],
-            };
+            let roots = Roots::new("p", 1, [stillboot::verify::RootKey::ed25519(public)]);
             let mut all = vec![
                 roots.to_toml().unwrap_or_default().into_bytes(),
                 public_to_pem(&public).into_bytes(),

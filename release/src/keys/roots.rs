@@ -12,6 +12,7 @@ use crate::settings;
 
 /// The roots of a product as a file: what loaders and agents are built with.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Roots {
     /// The product's name, or its UUID.
     pub product: String,
@@ -30,6 +31,12 @@ struct RootsFile {
 }
 
 impl Roots {
+    /// The roots of this product, so many of which must agree.
+    #[must_use]
+    pub fn new(product: impl Into<String>, threshold: u8, keys: impl Into<Vec<RootKey>>) -> Self {
+        Self { product: product.into(), threshold, keys: keys.into() }
+    }
+
     /// Reads a file of roots.
     ///
     /// # Errors

@@ -206,7 +206,7 @@ pub(super) fn keys(set: &mut Set) {
     let weak = public_to_pem(&small).into_bytes();
     set.refused("public-key", "small order", weak, "malformed");
     let toml = |product: &str, threshold, keys: &[RootKey]| {
-        let roots = Roots { product: product.into(), threshold, keys: keys.to_vec() };
+        let roots = Roots::new(product, threshold, keys);
         roots.to_toml().expect("plain values").into_bytes()
     };
     let [one, two] = root_keys();

@@ -32,6 +32,21 @@ pub struct PartitionSpec {
     pub part_guid: Option<Uuid>,
 }
 
+impl PartitionSpec {
+    /// A partition of this name, kind and length, with a PARTUUID that is drawn.
+    #[must_use]
+    pub fn new(name: impl Into<String>, type_guid: Uuid, size_bytes: u64) -> Self {
+        Self { name: name.into(), type_guid, size_bytes, part_guid: None }
+    }
+
+    /// The same with a [PARTUUID](Self::part_guid) that is given.
+    #[must_use]
+    pub const fn with_part_guid(mut self, part_guid: Option<Uuid>) -> Self {
+        self.part_guid = part_guid;
+        self
+    }
+}
+
 /// Creates the sparse image of a disk with these partitions, in order, and returns the table as it
 /// reads back.
 ///

@@ -17,6 +17,8 @@ use super::look::{self, Blocks};
 use crate::file::FileDevice;
 
 /// Which of the two copies of a table.
+///
+/// No more variants come: a table has these two copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The one at the start of the disk.
@@ -27,11 +29,34 @@ pub enum Source {
 
 /// What the user decided.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Choice {
     /// The copy that is right, where both are whole.
     pub from: Option<Source>,
     /// Whether a DOS partition table or a file system in the first sector is overwritten.
     pub over_label: bool,
+}
+
+impl Choice {
+    /// Nothing is decided: where it matters, the repair is refused.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { from: None, over_label: false }
+    }
+
+    /// The same with the copy that is [right](Self::from).
+    #[must_use]
+    pub const fn with_from(mut self, from: Option<Source>) -> Self {
+        self.from = from;
+        self
+    }
+
+    /// The same, stating whether what the first sector holds is [overwritten](Self::over_label).
+    #[must_use]
+    pub const fn with_over_label(mut self, over_label: bool) -> Self {
+        self.over_label = over_label;
+        self
+    }
 }
 
 /// Restores what is missing of the partition table on `device`, and says what that was.
