@@ -12,6 +12,32 @@
 //! |---|---|
 //! | `json` | the module `json`: the signed channel index, the JSON view of a manifest, releases that come as `latest.json` |
 //! | `defmt` | `defmt::Format` on verdicts, reasons and errors |
+//!
+//! # Types of other crates
+//!
+//! The types of the core, [`stillboot`], are public here, and with them the `Vec` and `String` of
+//! `heapless`. With the features `json` and `defmt` so are the traits of `serde` and `defmt`.
+//! `serde-json-core` and `ed25519-compact` are used inside only.
+//!
+//! # Example
+//!
+//! ```
+//! use stillboot_policy::channel::{self, Follow};
+//! use stillboot_policy::window::Windows;
+//! use stillboot_policy::{Clock, Deferral, Policy, Verdict, may_reboot};
+//!
+//! // A device that follows `beta` also takes what has more testing behind it, and not the reverse.
+//! let follow = Follow::parse("5.0/beta")?;
+//! assert!(follow.accepts(&channel::parse("5.0/stable")?).is_ok());
+//! assert!(follow.accepts(&channel::parse("5.0/edge")?).is_err());
+//!
+//! // It may be restarted at night only. Unix time begins at midnight.
+//! let policy = Policy::new().with_follow(follow).with_reboot(Windows::parse("02:00-05:00")?);
+//! assert_eq!(may_reboot(&policy, Clock::Trusted(3 * 3600)), Verdict::Proceed);
+//! let wait = Verdict::Deferred(Deferral::Window { opens_at: (24 + 2) * 3600 });
+//! assert_eq!(may_reboot(&policy, Clock::Trusted(12 * 3600)), wait);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -20,6 +20,34 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `defmt` | `defmt::Format` on errors and on the small values in them |
+//!
+//! # Types of other crates
+//!
+//! The types of the core, [`stillboot`], are public here, and with `defmt` the traits of that crate.
+//! `object` is used inside only.
+//!
+//! # Example
+//!
+//! ```
+//! use stillboot::format::{BootProof, Slot};
+//! use stillboot_boot_support::command_line::{self, CommandLineError, command_line};
+//!
+//! # let proof = BootProof {
+//! #     slot: Slot::A,
+//! #     digest: [0x42; 32],
+//! #     attempt: 1,
+//! #     nonce: 7,
+//! #     keyset_version: 1,
+//! #     record_version: 1,
+//! #     manifest_schema: 1,
+//! # };
+//! // The verified command line goes to the kernel with the proof of this power-on behind it.
+//! let line = command_line(b"root=/dev/sda2 quiet\n", Some(&proof))?;
+//! assert!(line.starts_with(b"root=/dev/sda2 quiet stillboot.proof="));
+//! // Here the kernel would read the proof as a part of the quoted text.
+//! assert_eq!(command_line::check(b"init=\"/bin/sh"), Err(CommandLineError::OpenQuote));
+//! # Ok::<(), CommandLineError>(())
+//! ```
 
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -19,6 +19,27 @@
 //! |---|---|
 //! | `alloc` (default) | builds sets of trees and tables of hardware ids, and needs a heap. Reading, editing and choosing work without it. |
 //! | `defmt` | `defmt::Format` on errors and on the small values in them |
+//!
+//! # Types of other crates
+//!
+//! None are public, but for the traits of `defmt` with that feature.
+//!
+//! # Example
+//!
+//! ```
+//! use stillboot_devicetree::chid::{Fields, Kind};
+//!
+//! // What SMBIOS says of a machine makes its hardware ids, of kinds that are more and less exact.
+//! let fields = Fields {
+//!     manufacturer: Some("Example"),
+//!     product_name: Some("Laptop 1"),
+//!     product_sku: Some("L1-2024"),
+//!     ..Fields::default()
+//! };
+//! let ids: Vec<_> = Kind::BY_PRIORITY.iter().filter_map(|kind| kind.chid(&fields)).collect();
+//! assert_eq!(ids.len(), 2);
+//! assert_eq!(ids[0].to_string(), "9dd671ad-2bc0-5c1f-81a5-ae3357ab56bc");
+//! ```
 
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -4,6 +4,21 @@
 //! take 2 KB, because each alignment has a copy. A boot loader spends its time in SHA-256 and
 //! Ed25519. Link this crate (`use stillboot_mem as _;`) and the linker takes these instead, because
 //! Rust's are weak. On targets with an operating system this crate is empty.
+//!
+//! # Types of other crates
+//!
+//! None: the crate has no dependencies and no public items.
+//!
+//! # Example
+//!
+//! ```
+//! use stillboot_mem as _;
+//!
+//! // On a target without a C library this is a call of `memcpy`, and the linker takes the small one.
+//! let mut copy = [0; 4];
+//! copy.copy_from_slice(b"boot");
+//! assert_eq!(&copy, b"boot");
+//! ```
 
 #![no_std]
 // Without this attribute the compiler would replace the loops by calls of the very functions they

@@ -9,6 +9,23 @@
 //! | `x86_64` | SHA-NI, chosen by CPUID |
 //! | `aarch64` | the SHA-2 instructions, chosen by ID_AA64ISAR0_EL1 |
 //! | `other` | stands where neither can be: there is nothing to choose |
+//!
+//! # Types of other crates
+//!
+//! The trait and the digest of the core, [`stillboot`], are public here.
+//!
+//! # Example
+//!
+//! ```
+//! use stillboot::verify::Sha256 as _;
+//! use stillboot_sha256::{Provider, Sha256};
+//!
+//! let mut sha = Sha256::new();
+//! sha.update(b"abc");
+//! let digest = sha.finish();
+//! assert_eq!(digest[..4], [0xba, 0x78, 0x16, 0xbf]);
+//! println!("{} by {}", digest.len(), Provider::best().name());
+//! ```
 
 #![no_std]
 // Each unsafe operation needs a block of its own, also inside an unsafe function.

@@ -40,6 +40,24 @@
 //! | `unsigned-kernels` | the module `secure`, which starts a kernel that the manifest vouches for under Secure Boot although the firmware does not know its signature |
 //!
 //! None is on by default.
+//!
+//! # Types of other crates
+//!
+//! The types of the core, [`stillboot`], of [`stillboot_gpt`], `stillboot-boot-support` and, with that
+//! feature, `stillboot-devicetree` are public here. So are those of the crate [`uefi`]: `Status`,
+//! `Handle`, `Key`, `Guid`, `CStr16`, `MemoryType`. `uefi-raw` is used inside only.
+//!
+//! # Example
+//!
+//! ```
+//! use stillboot_uefi::options::load_options;
+//!
+//! // What a kernel is started with, as UTF-16 with a zero behind it.
+//! let options = load_options(b"root=/dev/sda2 quiet\n", None)?;
+//! let expected: Vec<u16> = "root=/dev/sda2 quiet\0".encode_utf16().collect();
+//! assert_eq!(options, expected);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![no_std]
