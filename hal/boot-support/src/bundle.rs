@@ -7,9 +7,10 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use stillboot::check;
 use stillboot::format::{Manifest, Role, Slot};
 use stillboot::verify::{
-    ClassError, Device, IndexFold, Sha256, TrustError, Verified, check_class, verify_head,
+    ClassError, Device, Sha256, TrustError, Verified, check_class, verify_head,
 };
 
 /// Why a bundle is refused.
@@ -80,21 +81,20 @@ impl<'a> Bundle<'a> {
             return Err(BundleError::Length { expected, found });
         }
         // Every length is at most that of `bytes` now, so the casts keep them.
-        let mut rest = &bytes[head..];
-        let mut components = Vec::new();
-        for component in &manifest.components {
-            let (index, later) = rest.split_at(component.index_len(manifest.chunk_size) as usize);
-            let (content, later) = later.split_at(component.length as usize);
+        let (mut rest, mut components) = (&bytes[head..], Vec::new());
+        let mut content = check::Content::<H>::new(&manifest, false);
+        while content.left() > 0 {
+            let (_, is_index) = content.at();
+            let (part, later) = rest.split_at(content.left() as usize);
             rest = later;
-            let mut fold = IndexFold::<H>::new(component.length, manifest.chunk_size);
-            fold.bytes(content);
-            // Only readers of streams need the index, but a wrong index is refused as well.
-            let mut listed = IndexFold::<H>::new(component.length, manifest.chunk_size);
-            listed.entries(index);
-            if fold.finish() != component.index_root || listed.finish() != component.index_root {
-                return Err(BundleError::Corrupt(component.role));
+            content.take(part).map_err(|number| {
+                let component = manifest.components.get(number);
+                BundleError::Corrupt(component.map_or(Role::Unknown(0), |found| found.role))
+            })?;
+            // Only a reader of a stream uses the index. A wrong index would still be a forgery.
+            if !is_index {
+                components.push(part);
             }
-            components.push(content);
         }
         Ok(Self { slot, manifest, components })
     }
