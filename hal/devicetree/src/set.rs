@@ -398,7 +398,6 @@ mod build {
 
     /// What keeps a set from being built.
     #[derive(Clone, Debug, PartialEq, Eq)]
-    #[cfg_attr(feature = "defmt", derive(defmt::Format))]
     #[non_exhaustive]
     pub enum BuildError {
         /// Something that is no tree.
@@ -482,6 +481,14 @@ mod build {
     }
 
     impl core::error::Error for BuildError {}
+
+    // By hand: it is made on hosts, and its texts need no feature of `defmt` of their own this way.
+    #[cfg(feature = "defmt")]
+    impl defmt::Format for BuildError {
+        fn format(&self, f: defmt::Formatter<'_>) {
+            defmt::write!(f, "{}", defmt::Display2Format(self));
+        }
+    }
 
     /// Builds a set of trees, each with a name for people, and of the machines that they are for.
     /// A tree needs no machine: it can replace one of the firmware's that has the same compatible.
