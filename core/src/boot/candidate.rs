@@ -120,6 +120,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
         self.load(0)
     }
 
+    #[inline(never)]
     pub(super) fn step_load(
         &mut self,
         offset: u64,

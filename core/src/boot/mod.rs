@@ -464,6 +464,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
         self.begin()
     }
 
+    #[inline(never)]
     fn step_read_floor(&mut self, kind: SlotKind, event: Event<'_>) -> Action {
         match event {
             Event::Floor(floor) => self.kinds[kind as usize].store = floor.unwrap_or_default(),

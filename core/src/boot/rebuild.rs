@@ -45,6 +45,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
         }
     }
 
+    #[inline(never)]
     pub(super) fn step_scan(
         &mut self,
         at: usize,

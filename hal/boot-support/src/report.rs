@@ -35,7 +35,7 @@ pub fn text(report: &Report, notes: &[String]) -> String {
         out.push_str("note: the store of the floor failed\n");
     }
     if let Some(error) = report.refused {
-        let _ = writeln!(out, "note: nothing was looked at: {error}");
+        let _ = writeln!(out, "note: {error}");
     }
     if let Some(error) = report.record_write_failed {
         let _ = writeln!(out, "note: the boot record could not be written: {error}");
