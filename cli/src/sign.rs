@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
+use stillboot::driver::{Source, SourceError};
 use stillboot::format::{
     Envelope, Field, FormatError, Id, KeyRole, Keyset, Load, Manifest, PayloadType, Role, Statement,
 };
@@ -135,13 +136,12 @@ fn check(target: &Target, file: &mut File, path: &Path, out: &Output) -> Result<
         sum.saturating_add(component.index_len(manifest.chunk_size))
             .saturating_add(component.length)
     });
-    let mut receive = |into: &mut [u8]| match file.read_exact(into) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(failed(error)),
-    };
+    let mut rest = Rest { file, error: None };
     let length = format_args!("expected {expected} bytes, as its manifest has it, found {found}");
-    match verify::content(manifest, &mut receive, out)? {
+    let found = verify::content(manifest, &mut rest, out).map_err(|SourceError| {
+        failed(rest.error.take().unwrap_or_else(|| ErrorKind::Other.into()))
+    })?;
+    match found {
         None => Ok(()),
         Some(Content::Ended) => {
             Err(refused("ended", &format_args!("it ends too early: {length}; fetch it again")))
@@ -160,6 +160,37 @@ fn check(target: &Target, file: &mut File, path: &Path, out: &Output) -> Result<
                 ),
             ))
         }
+    }
+}
+
+/// What follows a head in a file.
+struct Rest<'a> {
+    file: &'a mut File,
+    /// Why it could not be read.
+    error: Option<std::io::Error>,
+}
+
+impl Source for Rest<'_> {
+    fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {
+        loop {
+            match self.file.read(into) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                result => {
+                    return result.map_err(|error| {
+                        self.error = Some(error);
+                        SourceError
+                    });
+                }
+            }
+        }
+    }
+
+    fn skip(&mut self, len: u64) -> Result<(), SourceError> {
+        let by = i64::try_from(len).map_err(|_| SourceError)?;
+        self.file.seek_relative(by).map_err(|error| {
+            self.error = Some(error);
+            SourceError
+        })
     }
 }
 

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 use stillboot::check;
-use stillboot::driver::{Source as _, SourceError};
+use stillboot::driver::{Source, SourceError};
 use stillboot::format::envelope::HEADER_LEN;
 use stillboot::format::{Architecture, Envelope, FormatError, Id, Manifest, PayloadType, SlotKind};
-use stillboot::install::InstallError;
+use stillboot::install::{InstallError, Refusal};
 use stillboot::verify::{
     ClassError, Device, SignatureError, SoftSha256, TrustError, Verified, check_class,
     verify_loader_release,
@@ -131,7 +131,9 @@ fn loader_release(
         })
     })?;
     let names: Vec<_> = std::iter::once(&*roots.product).chain(args.class.as_deref()).collect();
-    match content(&manifest, &mut |into| receive(bundle, into), out)? {
+    let found = content(&manifest, bundle, out)
+        .map_err(|SourceError| Failure::from(InstallError::Source))?;
+    match found {
         None => {}
         Some(Content::Ended) => return Err(ended()),
         Some(Content::Differs(_)) => {
@@ -178,32 +180,27 @@ pub enum Content {
 }
 
 /// Checks the bytes behind a head against its manifest, to their end: their length and digests.
-/// `receive` fills what it is given, or says false where they end before.
+///
+/// # Errors
+/// [`SourceError`]; the source knows why.
 pub fn content(
     manifest: &Manifest,
-    receive: &mut dyn FnMut(&mut [u8]) -> Result<bool, Failure>,
+    source: &mut dyn Source,
     out: &Output,
-) -> Result<Option<Content>, Failure> {
+) -> Result<Option<Content>, SourceError> {
     let mut buffer = vec![0; BUFFER_LEN];
     let total = manifest.components.iter().map(|component| component.length).sum();
     let mut progress = Progress::new(out, "verifying", total);
-    let (mut check, mut done) = (check::Content::<SoftSha256>::new(manifest, true), 0);
-    while check.left() > 0 {
-        // A length without a signature is no reason to ask for as much memory.
-        let piece = check.left().min(BUFFER_LEN as u64) as usize;
-        let (_, is_index) = check.at();
-        if !receive(&mut buffer[..piece])? {
-            return Ok(Some(Content::Ended));
+    let set = &mut |done| progress.set(done);
+    match check::content::<SoftSha256>(manifest, source, true, set, &mut buffer) {
+        Ok(()) => Ok(None),
+        Err(InstallError::Refused(Refusal::Content { component })) => {
+            Ok(Some(Content::Differs(component)))
         }
-        if let Err(number) = check.take(&buffer[..piece]) {
-            return Ok(Some(Content::Differs(number)));
-        }
-        if !is_index {
-            done += piece as u64;
-            progress.set(done);
-        }
+        Err(InstallError::Refused(Refusal::Ended)) => Ok(Some(Content::Ended)),
+        Err(InstallError::Refused(Refusal::Trailing)) => Ok(Some(Content::Trailing)),
+        Err(_) => Err(SourceError),
     }
-    Ok(receive(&mut [0])?.then_some(Content::Trailing))
 }
 
 /// Fills `into`; false where the bundle ends before.

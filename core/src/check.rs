@@ -49,25 +49,16 @@ pub struct Content<'a, H> {
     /// Bytes of the part at hand that are still to come.
     left: u64,
     fold: IndexFold<H>,
-    /// Plain SHA-256 of the component, if it is asked for.
-    plain: Option<H>,
 }
 
 impl<'a, H: Sha256> Content<'a, H> {
-    /// Starts at the first byte behind the head. With `plain`, each component's plain SHA-256 is
-    /// compared too. Devices never use that digest, and everything is hashed twice then.
+    /// Starts at the first byte behind the head.
     #[must_use]
-    pub fn new(manifest: &'a Manifest, plain: bool) -> Self {
-        let plain = plain.then(H::new);
-        let mut content = Self {
-            manifest,
-            number: 0,
-            is_index: true,
-            left: 0,
-            fold: IndexFold::new(0, 1),
-            plain,
-        };
-        content.begin(0);
+    #[inline(never)]
+    pub fn new(manifest: &'a Manifest) -> Self {
+        let fold = IndexFold::new(0, 1);
+        let mut content = Self { manifest, number: 0, is_index: true, left: 0, fold };
+        content.begin();
         content
     }
 
@@ -88,45 +79,33 @@ impl<'a, H: Sha256> Content<'a, H> {
     ///
     /// # Errors
     /// The number of the component whose index or bytes are not the signed ones.
+    #[inline(never)]
     pub fn take(&mut self, bytes: &[u8]) -> Result<(), usize> {
         let number = self.number;
         let Some(component) = self.manifest.components.get(number) else { return Ok(()) };
         // At most the length of `bytes`, so the cast keeps it.
         let bytes = &bytes[..self.left.min(bytes.len() as u64) as usize];
         self.left -= bytes.len() as u64;
-        match (self.is_index, &mut self.plain) {
-            (true, _) => self.fold.entries(bytes),
-            (false, None) => self.fold.bytes(bytes),
-            (false, Some(plain)) => {
-                self.fold.bytes(bytes);
-                plain.update(bytes);
-            }
+        if self.is_index {
+            self.fold.entries(bytes);
+        } else {
+            self.fold.bytes(bytes);
         }
         if self.left > 0 {
             return Ok(());
         }
-        let mut is_signed = self.fold.root() == component.index_root;
-        if self.is_index {
-            self.is_index = false;
-            self.left = component.length;
-            self.fold.restart(component.length, self.manifest.chunk_size);
-        } else {
-            if let Some(plain) = &mut self.plain {
-                let found = core::mem::replace(plain, H::new()).finish();
-                is_signed &= found == component.sha256;
-            }
-            self.begin(number + 1);
-        }
+        let is_signed = self.fold.root() == component.index_root;
+        self.is_index = !self.is_index;
+        self.number += usize::from(self.is_index);
+        self.begin();
         if is_signed { Ok(()) } else { Err(number) }
     }
 
-    /// Begins with the index of component `number`.
-    fn begin(&mut self, number: usize) {
-        self.number = number;
-        self.is_index = true;
-        self.left = 0;
-        if let Some(component) = self.manifest.components.get(number) {
-            self.left = component.index_len(self.manifest.chunk_size);
+    /// Begins with the index or the bytes of the component at hand.
+    fn begin(&mut self) {
+        if let Some(component) = self.manifest.components.get(self.number) {
+            let index_len = component.index_len(self.manifest.chunk_size);
+            self.left = if self.is_index { index_len } else { component.length };
             self.fold.restart(component.length, self.manifest.chunk_size);
         }
     }
@@ -152,20 +131,49 @@ pub fn bundle<H: Sha256>(
     let head_len = receive_head(device, source, buffer)?;
     let (manifest, _) =
         verify_head::<H>(device, kind, &buffer[..head_len]).map_err(Refusal::Trust)?;
-    let mut content = Content::<H>::new(&manifest, plain);
-    let mut done = 0;
+    content::<H>(&manifest, source, plain, progress, buffer)?;
+    Ok(manifest)
+}
+
+/// Checks the bytes behind the head of a bundle to their end: every index, every chunk, exact
+/// length. With `plain`, each component's plain SHA-256 too. Devices never use that digest, and
+/// everything is hashed twice then. `progress` gets the bytes of components that were checked.
+///
+/// # Errors
+/// [`Refusal::Content`], [`Refusal::Ended`], [`Refusal::Trailing`] or [`InstallError::Source`].
+pub fn content<H: Sha256>(
+    manifest: &Manifest,
+    source: &mut dyn Source,
+    plain: bool,
+    progress: &mut dyn FnMut(u64),
+    buffer: &mut [u8],
+) -> Result<(), InstallError> {
+    let mut content = Content::<H>::new(manifest);
+    let (mut done, mut digest) = (0, H::new());
     while content.left() > 0 {
         let len = content.left().min(buffer.len() as u64) as usize;
-        let (_, is_index) = content.at();
-        receive(source, &mut buffer[..len])?;
-        content.take(&buffer[..len]).map_err(|component| Refusal::Content { component })?;
-        if !is_index {
-            done += len as u64;
-            progress(done);
+        let piece = &mut buffer[..len];
+        let (component, is_index) = content.at();
+        receive(source, piece)?;
+        content.take(piece).map_err(|component| Refusal::Content { component })?;
+        if is_index {
+            continue;
+        }
+        done += len as u64;
+        progress(done);
+        if plain {
+            digest.update(piece);
+            let is_last = content.at().0 != component;
+            if is_last
+                && core::mem::replace(&mut digest, H::new()).finish()
+                    != manifest.components[component].sha256
+            {
+                return Err(Refusal::Content { component }.into());
+            }
         }
     }
     match fill(source, &mut buffer[..1]) {
-        Ok(0) => Ok(manifest),
+        Ok(0) => Ok(()),
         Ok(_) => Err(Refusal::Trailing.into()),
         Err(SourceError) => Err(InstallError::Source),
     }

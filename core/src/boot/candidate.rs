@@ -47,7 +47,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
             Ok(Err(action)) => return action,
             Ok(Ok(class)) => class,
             Err(error) => {
-                return match self.compare(&digest_of::<H>(&buffer[..self.window.1])) {
+                return match self.compare(&digest_of::<H>(self.window(buffer))) {
                     None => self.read_head_again(),
                     Some(true) => self.condemn(Reason::Trust(error)),
                     Some(false) => self.unread(Reason::Unstable),

@@ -70,7 +70,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
         event: Event<'_>,
         buffer: &[u8],
     ) -> Action {
-        let slot = self.config.layout.slots()[at].slot;
+        let slot = self.slot_at(at);
         if let Event::Done = event
             && let Ok(taken) = self.take_window(slot, buffer)
         {
@@ -78,7 +78,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
                 Ok(payload) => payload,
                 Err(action) => return action,
             };
-            let window = &buffer[..self.window.1];
+            let window = self.window(buffer);
             if let Ok((digest, floor)) = self.head.identity(&self.config.device, window, payload)
                 && digest == self.record.body.slot(slot).digest
             {

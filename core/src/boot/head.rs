@@ -25,6 +25,12 @@ impl<'a, H: Sha256> Boot<'a, H> {
         Some(Action::Io(Io::read(geometry, place, there, 0)))
     }
 
+    /// The part of a head that was read.
+    #[inline(never)]
+    pub(super) fn window<'b>(&self, buffer: &'b [u8]) -> &'b [u8] {
+        &buffer[..self.window.1]
+    }
+
     /// Takes the window of the head of `slot` that was read. Gives the place in it where the
     /// manifest's payload starts, or the next action to read on, or the reason why the head is not
     /// trusted.
@@ -33,8 +39,8 @@ impl<'a, H: Sha256> Boot<'a, H> {
         slot: Slot,
         buffer: &[u8],
     ) -> Result<Result<usize, Action>, TrustError> {
-        let (from, len) = self.window;
-        let window = &buffer[..len];
+        let (from, _) = self.window;
+        let window = self.window(buffer);
         let device = &self.config.device;
         match self.head.take::<H>(device, slot.kind(), window, from)? {
             Progress::Done { payload, .. } => Ok(Ok(payload)),
@@ -58,7 +64,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
             Err(action) => return Ok(Err(action)),
         };
         let device = &self.config.device;
-        self.head.manifest(device, &buffer[..self.window.1], payload, &mut self.manifest)?;
+        self.head.manifest(device, self.window(buffer), payload, &mut self.manifest)?;
         Ok(Ok(self.manifest.as_ref().map_or(Ok(()), |manifest| check_class(device, manifest))))
     }
 }

@@ -478,6 +478,12 @@ impl<'a, H: Sha256> Boot<'a, H> {
     }
 
     // Why: docs/DESIGN.md#why-later-record-stops-writes
+    /// The slot of number `at` in the layout: numbers come from counting its slots.
+    #[inline(never)]
+    fn slot_at(&self, at: usize) -> Slot {
+        self.config.layout.slots()[at].slot
+    }
+
     fn read_only(&self) -> bool {
         self.report.record == RecordStatus::Newer
     }

@@ -22,7 +22,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
     }
 
     pub(super) fn scan_part(&mut self, at: usize, part: ScanPart, again: bool) -> Action {
-        let slot = self.config.layout.slots()[at].slot;
+        let slot = self.slot_at(at);
         self.state = State::Scan { at, part, again };
         let kind = match part {
             ScanPart::Head => {
@@ -57,7 +57,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
         if !again && matches!(event, Event::Failed(_)) {
             return self.scan_part(at, part, true);
         }
-        let slot = self.config.layout.slots()[at].slot;
+        let slot = self.slot_at(at);
         let read = matches!(event, Event::Done);
         if !read {
             self.silent |= slot.bit();
@@ -88,7 +88,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
 
     /// Goes on after it is known whether slot number `at` of the layout has the mark of `part`.
     pub(super) fn scanned(&mut self, at: usize, part: ScanPart, is_marked: bool) -> Action {
-        let slot = self.config.layout.slots()[at].slot;
+        let slot = self.slot_at(at);
         match (part, &self.manifest) {
             (ScanPart::Commit, Some(_)) if is_marked => {
                 self.scan_part(at, ScanPart::Confirmed, false)

@@ -82,7 +82,7 @@ impl<'a> Bundle<'a> {
         }
         // Every length is at most that of `bytes` now, so the casts keep them.
         let (mut rest, mut components) = (&bytes[head..], Vec::new());
-        let mut content = check::Content::<H>::new(&manifest, false);
+        let mut content = check::Content::<H>::new(&manifest);
         while content.left() > 0 {
             let (_, is_index) = content.at();
             let (part, later) = rest.split_at(content.left() as usize);
