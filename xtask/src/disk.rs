@@ -75,12 +75,7 @@ pub fn run(args: &DiskArgs) -> Result<()> {
         Some(loader) => loader.clone(),
         None => efi::build(args.arch, &args.trust, &args.extras)?,
     };
-    let spec = |name: &str, type_guid, mib| PartitionSpec {
-        name: name.to_owned(),
-        type_guid,
-        size_bytes: mib * MIB,
-        part_guid: None,
-    };
+    let spec = |name: &str, type_guid, mib| PartitionSpec::new(name, type_guid, mib * MIB);
     let mut specs = vec![spec("esp", ESP.parse()?, args.esp_mib)];
     if !args.loader_only {
         specs.push(spec(names::RECORD_PARTITION, guid::RECORD, RECORD_LEN_MIN / MIB));
@@ -184,12 +179,8 @@ mod tests {
                 .enumerate()
         {
             let image = folder.join(format!("{number}.img"));
-            let spec = |name: &str, type_guid, mib: u64| PartitionSpec {
-                name: name.to_owned(),
-                type_guid,
-                size_bytes: mib * MIB,
-                part_guid: None,
-            };
+            let spec =
+                |name: &str, type_guid, mib: u64| PartitionSpec::new(name, type_guid, mib * MIB);
             let specs = [spec("esp", ESP.parse()?, esp), spec("data", guid::SLOT, slots)];
             let size = (esp + slots + 2) * MIB;
             let table = table::create(&image, size, sector, &specs, None)?;

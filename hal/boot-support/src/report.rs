@@ -100,7 +100,7 @@ mod tests {
              slot b (last resort): started\n\
              note: a recorded floor above all there is was ignored\n\
              note: the store of the floor failed\n\
-             note: nothing was looked at: the work buffer is too short: 4096 bytes needed, 512 \
+             note: the work buffer is too short: 4096 bytes needed, 512 \
              given\n\
              note: the boot record could not be written: the device is write protected\n\
              time: 5 ms\n"

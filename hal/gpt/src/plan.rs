@@ -462,12 +462,7 @@ mod tests {
                     if number == 0 && draw(4) != 0 {
                         names.insert(0, NAMES[0]);
                     }
-                    let spec = |name: &str| PartitionSpec {
-                        name: name.into(),
-                        type_guid: Uuid::from_u128(7),
-                        size_bytes: 3 * MIB,
-                        part_guid: None,
-                    };
+                    let spec = |name: &str| PartitionSpec::new(name, Uuid::from_u128(7), 3 * MIB);
                     let specs: Vec<_> = names.into_iter().map(spec).collect();
                     table::create(&path, 32 * MIB, 512, &specs, None).unwrap();
                     path

@@ -21,6 +21,7 @@ pub const ALIGNMENT_BYTES: u64 = 1 << 20;
 
 /// A partition to [`create`].
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PartitionSpec {
     /// Name: at most 36 units of UTF-16.
     pub name: String,
