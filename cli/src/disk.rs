@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use stillboot_boot_support::report;
 use stillboot_linux::disk::{self, Access, Disk, DiskError, Recipe};
-use stillboot_linux::table::{self, Choice, Source, Table, TableError};
+use stillboot_linux::table::{self, RepairOptions, Source, Table, TableError};
 use stillboot_linux::{FileDevice, OpenOptions};
 use uuid::Uuid;
 
@@ -269,7 +269,7 @@ pub fn repair(args: &RepairArgs, out: &Output) -> Result<(), Failure> {
         return Err(Failure::usage("expected one disk: each is repaired by itself"));
     };
     let choice =
-        Choice::new().with_from(args.from.map(Into::into)).with_over_label(args.over_label);
+        RepairOptions::new().with_from(args.from.map(Into::into)).with_over_label(args.over_label);
     let mut device = args.wait.locked(|| Ok(FileDevice::open(path, OpenOptions::new())?))?;
     let done = table::repair(&mut device, choice).map_err(|error| match error {
         // Other commands advise the user to run this very command.

@@ -14,7 +14,7 @@ use stillboot_linux::open::{self, Input};
 use crate::bounds;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
-use crate::{view, watch};
+use crate::{preview, view};
 
 /// Options of `inspect`.
 #[derive(Args, Debug)]
@@ -122,14 +122,14 @@ fn parse<'a>(path: &Path, head: &'a [u8]) -> Result<Claims<'a>, Failure> {
         ))
     };
     if !head.is_empty() && !head.starts_with(&MAGIC) {
-        return Err(watch::not_a_bundle(path.display(), head));
+        return Err(preview::not_a_bundle(path.display(), head));
     }
     // Longer than the head of any bundle, or with a kind of signature that is not known, another
     // envelope would pass for one that is cut short.
-    if let Some(found) = watch::other_payload(head) {
+    if let Some(found) = preview::other_payload(head) {
         return Err(refused(format!("expected a keyset or a manifest, found {found}")));
     }
-    if let Some(fault) = watch::envelope_fault(head) {
+    if let Some(fault) = preview::envelope_fault(head) {
         return Err(wrong("head", fault));
     }
     let (first, mut rest) = Envelope::parse(head).map_err(|error| wrong("head", error))?;

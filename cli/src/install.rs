@@ -190,8 +190,8 @@ struct Host<'a> {
 }
 
 impl InstallHost for Host<'_> {
-    fn judge(&mut self, offer: &Update<'_>) -> Permission {
-        self.judge.judge(offer)
+    fn judge(&mut self, update: &Update<'_>) -> Permission {
+        self.judge.judge(update)
     }
 
     fn progress(&mut self, progress: Done) {

@@ -236,14 +236,14 @@ pub struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// Whether `offer` may be installed now; the reason is kept.
-    pub fn judge(&mut self, offer: &Update<'_>) -> Permission {
+    /// Whether `update` may be installed now; the reason is kept.
+    pub fn judge(&mut self, update: &Update<'_>) -> Permission {
         if let Some(failure) = self.spared.take() {
             self.failure = Some(failure);
             return Permission::Defer;
         }
-        let digest = offer.manifest.digest();
-        let verified = statements::verify(&self.statements, &self.device, offer.head, digest);
+        let digest = update.manifest.digest();
+        let verified = statements::verify(&self.statements, &self.device, update.head, digest);
         let statements = match verified {
             Ok((statements, standings)) => {
                 self.standings = standings;
@@ -272,16 +272,16 @@ impl Judge<'_> {
         // The numbers in the record count as well; the higher one of both applies.
         let mut seen = self.seen.as_ref().map_or(&[][..], SeenFile::entries).to_vec();
         // Notes that cannot be read count as empty, as a damaged file does.
-        let notes = Notes::parse(&offer.body.notes).unwrap_or_default();
+        let notes = Notes::parse(&update.body.notes).unwrap_or_default();
         seen.extend(notes.statements.iter().map(|noted| {
             let SeenNumber { digest, kind, number } = *noted;
             Seen::new(digest, kind, number)
         }));
         let clock = time::now().map_or(Clock::NotTrusted, Clock::Trusted);
-        let facts = Facts::new(offer.manifest, offer.body, clock)
+        let facts = Facts::new(update.manifest, update.body, clock)
             .with_statements(&statements)
             .with_seen(&seen)
-            .with_running_version(offer.running_version);
+            .with_running_version(update.running_version);
         self.findings = policy::findings(&self.policy, &facts).into_iter().collect();
         let verdict = policy::judge(&self.policy, &facts);
         if verdict == Verdict::Proceed {

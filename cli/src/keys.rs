@@ -71,7 +71,7 @@ struct NewKey {
 }
 
 /// How many keys of each role there are, beside the roots.
-type Counts = [(KeyRole, &'static str, u8); 6];
+type KeyCounts = [(KeyRole, &'static str, u8); 6];
 
 /// Makes the keys of a product and its first keyset.
 pub fn keygen(args: &KeygenArgs, out: &Output) -> Result<(), Failure> {
@@ -109,7 +109,7 @@ pub fn keygen(args: &KeygenArgs, out: &Output) -> Result<(), Failure> {
 }
 
 /// The numbers of keys that were asked for, if every threshold can be reached with them.
-fn counts(args: &KeygenArgs) -> Result<Counts, Failure> {
+fn counts(args: &KeygenArgs) -> Result<KeyCounts, Failure> {
     if args.threshold > args.roots {
         return Err(Failure::usage(format_args!(
             "--threshold {} cannot be reached with --roots {}: expected 1 to {}",
@@ -141,7 +141,7 @@ fn counts(args: &KeygenArgs) -> Result<Counts, Failure> {
 }
 
 /// The keyset of all keys but the roots.
-fn first_keyset(args: &KeygenArgs, counts: &Counts, keys: &[NewKey]) -> Keyset {
+fn first_keyset(args: &KeygenArgs, counts: &KeyCounts, keys: &[NewKey]) -> Keyset {
     let members = keys.iter().filter(|new| new.role != KeyRole::Root);
     Keyset {
         schema: keyset::SCHEMA,

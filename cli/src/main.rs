@@ -36,6 +36,7 @@ mod overlay;
 mod pack;
 mod pcr;
 mod policy;
+mod preview;
 mod progress;
 mod promote;
 mod record;
@@ -58,7 +59,6 @@ mod time;
 mod verdict;
 mod verify;
 mod view;
-mod watch;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};

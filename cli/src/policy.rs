@@ -38,8 +38,8 @@ pub struct CheckArgs {
 struct Asker<'a>(Judge<'a>);
 
 impl InstallHost for Asker<'_> {
-    fn judge(&mut self, offer: &Update<'_>) -> Permission {
-        self.0.judge(offer);
+    fn judge(&mut self, update: &Update<'_>) -> Permission {
+        self.0.judge(update);
         Permission::Defer
     }
 }

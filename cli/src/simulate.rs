@@ -6,7 +6,7 @@ use std::thread;
 
 use clap::Args;
 use serde_json::{Value, json};
-use stillboot_sim::explore::{self, Counts, Effort, Medium, Observer, Summary};
+use stillboot_sim::explore::{self, Effort, Medium, Observer, Summary, SweepCounts};
 use stillboot_sim::hostile;
 use stillboot_sim::oracle::Broken;
 use stillboot_sim::report::{self, About};
@@ -227,7 +227,7 @@ fn tell(summary: &Summary, args: &SimulateArgs, out: &Output) -> Result<(), Fail
     Err(failure)
 }
 
-fn to_json(counts: &Counts, summary: &Summary, args: &SimulateArgs) -> Value {
+fn to_json(counts: &SweepCounts, summary: &Summary, args: &SimulateArgs) -> Value {
     let findings = summary.findings.iter().map(|found| finding(&found.id, &found.broken));
     let findings: Vec<_> = findings.collect();
     json!({
@@ -256,7 +256,7 @@ fn walk(seed: u64, steps: usize, media: &[Medium], out: &Output) -> Result<(), F
     }
     let chain = Chain::new()?;
     let mut progress = Progress::of_parts(out, "lives", media.len() as u64);
-    let mut counts = walk::Counts::default();
+    let mut counts = walk::WalkCounts::default();
     let mut failures = Vec::new();
     for (done, medium) in media.iter().enumerate() {
         progress.set(done as u64);

@@ -14,8 +14,8 @@ use stillboot_linux::open::{self, Input};
 
 use crate::bounds;
 use crate::failure::{Exit, Failure};
+use crate::preview::{self, Preview};
 use crate::start;
-use crate::watch::{self, Watch};
 
 /// How many bytes are thrown away at a time when a part of a stream is skipped.
 const SCRAP_LEN: usize = 64 << 10;
@@ -25,7 +25,7 @@ pub struct Bundle {
     reader: Reader,
     name: String,
     last_error: Option<io::Error>,
-    watch: Watch,
+    watch: Preview,
     /// It came as a stream: what is missing may come the next time.
     is_streamed: bool,
     /// For which slots it is to be installed as it comes, without being verified first.
@@ -84,10 +84,10 @@ impl Bundle {
             let failed = |error| Failure::system("read", path, &error);
             let mut file = tempfile::tempfile()
                 .map_err(|error| Failure::system("write", &std::env::temp_dir(), &error))?;
-            let (mut watch, mut chunk) = (Watch::default(), vec![0; SCRAP_LEN]);
+            let (mut watch, mut chunk) = (Preview::default(), vec![0; SCRAP_LEN]);
             // At most one byte more than the head promises, enough to see that there is more: the
             // stream may never end.
-            let wanted = |watch: &Watch| match watch.promised() {
+            let wanted = |watch: &Preview| match watch.promised() {
                 Some(promised) => watch.len() <= promised,
                 None => watch.head().len() < HEAD_LEN_MAX,
             };
@@ -111,7 +111,7 @@ impl Bundle {
 
     fn new(reader: Reader, name: String, command: &'static str) -> Self {
         let is_streamed = matches!(reader, Reader::Stream { .. });
-        let watch = Watch::default();
+        let watch = Preview::default();
         Self {
             reader,
             name,
@@ -134,7 +134,7 @@ impl Bundle {
     }
 
     /// What was read of it.
-    pub const fn watch(&self) -> &Watch {
+    pub const fn watch(&self) -> &Preview {
         &self.watch
     }
 
@@ -156,7 +156,7 @@ impl Bundle {
         let mut head = Vec::new();
         Read::by_ref(file).take(HEADER_LEN as u64).read_to_end(&mut head).map_err(failed)?;
         self.rewind()?;
-        Ok(watch::is_loader_release(&head))
+        Ok(preview::is_loader_release(&head))
     }
 
     /// Back to the start, where that can be done.
@@ -166,7 +166,7 @@ impl Bundle {
                 *at = file.seek(SeekFrom::Start(0)).map_err(|error| {
                     Failure::system("read again", Path::new(&self.name), &error)
                 })?;
-                self.watch = Watch::default();
+                self.watch = Preview::default();
                 Ok(())
             }
             Reader::Stream { .. } => Err(Failure::new(
@@ -195,14 +195,14 @@ impl Bundle {
         }
         let head = self.watch.head();
         let is_about_bytes = matches!(error, InstallError::Refused(_) | InstallError::Source);
-        if is_about_bytes && watch::is_loader_release(head) {
-            return watch::loader_release(&self.name);
+        if is_about_bytes && preview::is_loader_release(head) {
+            return preview::loader_release(&self.name);
         }
         if is_about_bytes
             && self.last_error.as_ref().is_none_or(|error| error.kind() == ErrorKind::UnexpectedEof)
-            && let Some(found) = watch::other_payload(head)
+            && let Some(found) = preview::other_payload(head)
         {
-            return watch::other_envelope(&self.name, &found);
+            return preview::other_envelope(&self.name, &found);
         }
         match error {
             InstallError::Source => match &self.last_error {
@@ -216,7 +216,7 @@ impl Bundle {
             InstallError::Refused(Refusal::Trust(_))
                 if !head.is_empty() && !head.starts_with(&MAGIC) =>
             {
-                watch::not_a_bundle(&self.name, head)
+                preview::not_a_bundle(&self.name, head)
             }
             InstallError::Refused(Refusal::Trust(trust)) => match bounds::value_in(trust, head) {
                 Some(found) => Failure::from(error).also(format_args!("found {found}")),
@@ -241,10 +241,10 @@ impl Bundle {
         let head = self.watch.head();
         // Even a start that is shorter than a header may show that it is something else.
         if !head.starts_with(&MAGIC) && !MAGIC.starts_with(head) {
-            return watch::not_a_bundle(&self.name, head);
+            return preview::not_a_bundle(&self.name, head);
         }
         // The fault may be in a field before the length, so it is looked for first.
-        if let Some(fault) = watch::envelope_fault(head) {
+        if let Some(fault) = preview::envelope_fault(head) {
             return Failure::from(InstallError::Refused(Refusal::Trust(TrustError::Keyset(fault))));
         }
         let (exit, kind) = match self.is_streamed {
@@ -254,7 +254,7 @@ impl Bundle {
         let found = self.len().unwrap_or(self.watch.len());
         let what = match (found, self.watch.promised()) {
             (0, _) => format!("{} is empty: expected a bundle", self.name),
-            (_, None) => match watch::lone_envelope(self.watch.head()) {
+            (_, None) => match preview::lone_envelope(self.watch.head()) {
                 Some(kind) => format!(
                     "{} is a {kind} alone, or a bundle that ends after {found} bytes, behind its \
                      {kind}: expected a bundle as `stillboot pack` writes it",

@@ -140,7 +140,8 @@ pub fn bundle<H: Sha256>(
 /// everything is hashed twice then. `progress` gets the bytes of components that were checked.
 ///
 /// # Errors
-/// [`Refusal::Content`], [`Refusal::Ended`], [`Refusal::Trailing`] or [`InstallError::Source`].
+/// [`Refusal::Content`], [`Refusal::Ended`], [`Refusal::Trailing`] or [`InstallError::Source`];
+/// [`LayoutError::Buffer`] if `buffer` is empty. A longer buffer makes this faster.
 pub fn content<H: Sha256>(
     manifest: &Manifest,
     source: &mut dyn Source,
@@ -148,6 +149,9 @@ pub fn content<H: Sha256>(
     progress: &mut dyn FnMut(u64),
     buffer: &mut [u8],
 ) -> Result<(), InstallError> {
+    if buffer.is_empty() {
+        return Err(LayoutError::Buffer { needed: 1, available: 0 }.into());
+    }
     let mut content = Content::<H>::new(manifest);
     let (mut done, mut digest) = (0, H::new());
     while content.left() > 0 {

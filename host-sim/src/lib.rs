@@ -21,4 +21,4 @@ mod words;
 pub mod world;
 
 pub use release::{Piece, Publisher};
-pub use world::{DeviceMap, PowerOn, World};
+pub use world::{DeviceMap, PowerOnOutcome, World};

@@ -332,7 +332,7 @@ fn place_of(ground: &DeviceMap, components: &dyn Fn(Slot) -> Option<u64>, offset
 pub fn title(step: Step, releases: &[Release]) -> String {
     let named = |release: usize| releases.get(release).map_or("?", |release| release.name);
     match step {
-        Step::PowerOn => "power on".into(),
+        Step::PowerOnOutcome => "power on".into(),
         Step::Watchdog => "watchdog reset".into(),
         Step::Install { release, repair: true, .. } => format!("repair {}", named(release)),
         Step::Install { release, .. } => format!("install {}", named(release)),

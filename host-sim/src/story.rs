@@ -215,7 +215,7 @@ fn release(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// The power comes on.
-    PowerOn,
+    PowerOnOutcome,
     /// A watchdog resets the machine.
     Watchdog,
     /// The running system, or a tool that prepares the disk, installs a release.
@@ -292,12 +292,12 @@ const fn install(release: Name) -> Step {
 pub fn stories() -> Vec<Story> {
     use Step::{
         Confirm, ForgeSequence, Hold, Interrupted, LoseRecord, MarkBad, NotStarted, Note, Plant,
-        PowerOn, Returns, Rollback, Scrub, Spoil, Watchdog, Wreck,
+        PowerOnOutcome, Returns, Rollback, Scrub, Spoil, Watchdog, Wreck,
     };
     let recovery = Step::Install { release: RECOVERY, target: Some(Slot::Recovery), repair: false };
     let repair = Step::Install { release: V1, target: Some(Slot::B), repair: true };
-    let made = vec![install(V1), PowerOn, Confirm, PowerOn];
-    let both = [&made[..], &[install(V2), PowerOn, Confirm, PowerOn]].concat();
+    let made = vec![install(V1), PowerOnOutcome, Confirm, PowerOnOutcome];
+    let both = [&made[..], &[install(V2), PowerOnOutcome, Confirm, PowerOnOutcome]].concat();
     let with = |steps: &[Step]| [&made[..], steps].concat();
     let story = |name, before: &[Step], steps: &[Step]| Story {
         name,
@@ -310,106 +310,148 @@ pub fn stories() -> Vec<Story> {
         story("factory", &[], &made),
         Story {
             slots: ABR,
-            ..story("factory-recovery", &[], &[recovery, install(V1), PowerOn, Confirm, PowerOn])
+            ..story(
+                "factory-recovery",
+                &[],
+                &[recovery, install(V1), PowerOnOutcome, Confirm, PowerOnOutcome],
+            )
         },
-        story("install", &made, &[install(V2), PowerOn]),
+        story("install", &made, &[install(V2), PowerOnOutcome]),
         story(
             "resume",
-            &with(&[Interrupted { release: V2, repair: false, change: 14 }, PowerOn]),
-            &[install(V2), PowerOn],
+            &with(&[Interrupted { release: V2, repair: false, change: 14 }, PowerOnOutcome]),
+            &[install(V2), PowerOnOutcome],
         ),
-        story("update", &made, &[install(V3), PowerOn, Confirm, PowerOn]),
-        Story { has_store: true, ..story("update-store", &made, &[install(V3), PowerOn, Confirm]) },
-        story("exhausted", &with(&[install(V2)]), &[PowerOn, PowerOn, PowerOn, PowerOn]),
-        story("rollback-trial", &with(&[install(V2), PowerOn]), &[Rollback, PowerOn]),
-        story("rollback-good", &both, &[Rollback, PowerOn, Hold(Slot::B, false)]),
-        story("mark-bad", &with(&[install(V2), PowerOn]), &[MarkBad(Slot::B), PowerOn]),
+        story("update", &made, &[install(V3), PowerOnOutcome, Confirm, PowerOnOutcome]),
+        Story {
+            has_store: true,
+            ..story("update-store", &made, &[install(V3), PowerOnOutcome, Confirm])
+        },
+        story(
+            "exhausted",
+            &with(&[install(V2)]),
+            &[PowerOnOutcome, PowerOnOutcome, PowerOnOutcome, PowerOnOutcome],
+        ),
+        story("rollback-trial", &with(&[install(V2), PowerOnOutcome]), &[Rollback, PowerOnOutcome]),
+        story("rollback-good", &both, &[Rollback, PowerOnOutcome, Hold(Slot::B, false)]),
+        story(
+            "mark-bad",
+            &with(&[install(V2), PowerOnOutcome]),
+            &[MarkBad(Slot::B), PowerOnOutcome],
+        ),
         story(
             "second-install",
-            &with(&[install(V2), PowerOn, MarkBad(Slot::B), PowerOn]),
-            &[install(V3), PowerOn, Confirm, PowerOn],
+            &with(&[install(V2), PowerOnOutcome, MarkBad(Slot::B), PowerOnOutcome]),
+            &[install(V3), PowerOnOutcome, Confirm, PowerOnOutcome],
         ),
-        story("replace-waiting", &with(&[install(V2)]), &[install(V3), PowerOn, Confirm]),
+        story("replace-waiting", &with(&[install(V2)]), &[install(V3), PowerOnOutcome, Confirm]),
         Story {
             has_store: true,
             ..story(
                 "new-keyset",
                 &made,
-                &[install(NEW_KEYS), PowerOn, Confirm, PowerOn, install(NEXT), PowerOn, Confirm],
+                &[
+                    install(NEW_KEYS),
+                    PowerOnOutcome,
+                    Confirm,
+                    PowerOnOutcome,
+                    install(NEXT),
+                    PowerOnOutcome,
+                    Confirm,
+                ],
             )
         },
-        story("lost-record", &both, &[LoseRecord, PowerOn, PowerOn]),
+        story("lost-record", &both, &[LoseRecord, PowerOnOutcome, PowerOnOutcome]),
         // The record is written until a log is full and moves, all of it; then only heads and marks
         // are left.
         story(
             "compaction",
             &both,
-            &[(1..=12).map(Note).collect(), vec![LoseRecord, PowerOn]].concat(),
+            &[(1..=12).map(Note).collect(), vec![LoseRecord, PowerOnOutcome]].concat(),
         ),
         // The next write has to renumber, and the one after the trial must count as before.
         story(
             "highest-sequence",
             &with(&[install(V2), ForgeSequence]),
-            &[PowerOn, PowerOn, PowerOn, PowerOn],
+            &[PowerOnOutcome, PowerOnOutcome, PowerOnOutcome, PowerOnOutcome],
         ),
         // Both slots hold the same, the better one is under repair, and then the record is lost.
         story(
             "lost-in-repair",
             &[
                 &both[..],
-                &[repair_of(V2), PowerOn, Confirm, PowerOn, Rollback, PowerOn],
+                &[repair_of(V2), PowerOnOutcome, Confirm, PowerOnOutcome, Rollback, PowerOnOutcome],
                 &[Hold(Slot::A, false), Spoil(Slot::A)],
                 &[Interrupted { release: V2, repair: true, change: 9 }],
             ]
             .concat(),
-            &[LoseRecord, PowerOn, PowerOn],
+            &[LoseRecord, PowerOnOutcome, PowerOnOutcome],
         ),
-        story("lost-in-trial", &with(&[install(V2), PowerOn]), &[LoseRecord, PowerOn, PowerOn]),
+        story(
+            "lost-in-trial",
+            &with(&[install(V2), PowerOnOutcome]),
+            &[LoseRecord, PowerOnOutcome, PowerOnOutcome],
+        ),
         Story {
             slots: ABR,
             ..story(
                 "recovery",
                 &[&[recovery], &made[..]].concat(),
-                &[Wreck(Slot::A), PowerOn, install(V2), PowerOn, Confirm, PowerOn],
+                &[
+                    Wreck(Slot::A),
+                    PowerOnOutcome,
+                    install(V2),
+                    PowerOnOutcome,
+                    Confirm,
+                    PowerOnOutcome,
+                ],
             )
         },
         story(
             "last-resort",
-            &with(&[install(V2), PowerOn, MarkBad(Slot::B)]),
-            &[Wreck(Slot::A), PowerOn, PowerOn],
+            &with(&[install(V2), PowerOnOutcome, MarkBad(Slot::B)]),
+            &[Wreck(Slot::A), PowerOnOutcome, PowerOnOutcome],
         ),
-        story("watchdog", &both, &[Watchdog, PowerOn]),
-        story("watchdogs", &both, &[Watchdog, Watchdog, Watchdog, Watchdog, PowerOn]),
-        story("in-place", &made, &[install(IN_PLACE), PowerOn, Confirm, PowerOn]),
-        story("returns", &with(&[install(V2)]), &[Returns(Slot::B), PowerOn]),
-        story("returns-good", &both, &[Returns(Slot::B), PowerOn]),
-        story("not-started", &with(&[install(V2)]), &[NotStarted(Slot::B), PowerOn, PowerOn]),
-        story("not-started-good", &both, &[NotStarted(Slot::B), PowerOn]),
-        story("swapped", &both, &[Plant(Slot::B, V3), PowerOn, PowerOn]),
-        story("swapped-trial", &with(&[install(V2)]), &[Plant(Slot::B, V3), PowerOn, PowerOn]),
-        story("repair", &made, &[repair, Scrub(Slot::B), PowerOn]),
+        story("watchdog", &both, &[Watchdog, PowerOnOutcome]),
+        story("watchdogs", &both, &[Watchdog, Watchdog, Watchdog, Watchdog, PowerOnOutcome]),
+        story("in-place", &made, &[install(IN_PLACE), PowerOnOutcome, Confirm, PowerOnOutcome]),
+        story("returns", &with(&[install(V2)]), &[Returns(Slot::B), PowerOnOutcome]),
+        story("returns-good", &both, &[Returns(Slot::B), PowerOnOutcome]),
+        story(
+            "not-started",
+            &with(&[install(V2)]),
+            &[NotStarted(Slot::B), PowerOnOutcome, PowerOnOutcome],
+        ),
+        story("not-started-good", &both, &[NotStarted(Slot::B), PowerOnOutcome]),
+        story("swapped", &both, &[Plant(Slot::B, V3), PowerOnOutcome, PowerOnOutcome]),
+        story(
+            "swapped-trial",
+            &with(&[install(V2)]),
+            &[Plant(Slot::B, V3), PowerOnOutcome, PowerOnOutcome],
+        ),
+        story("repair", &made, &[repair, Scrub(Slot::B), PowerOnOutcome]),
         story(
             "decoys",
             &with(&[
                 install(V3),
-                PowerOn,
+                PowerOnOutcome,
                 Confirm,
-                PowerOn,
+                PowerOnOutcome,
                 repair_of(V3),
-                PowerOn,
+                PowerOnOutcome,
                 Confirm,
-                PowerOn,
+                PowerOnOutcome,
             ]),
             &[
                 install(OTHER_CLASS),
                 install(LOW),
                 install(WEAKER),
-                PowerOn,
+                PowerOnOutcome,
                 install(TAMPERED),
-                PowerOn,
+                PowerOnOutcome,
                 Scrub(Slot::A),
                 Plant(Slot::B, LOW),
-                PowerOn,
+                PowerOnOutcome,
             ],
         ),
     ]

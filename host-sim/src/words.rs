@@ -116,7 +116,7 @@ pub fn fault(fault: Fault) -> String {
 impl Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::PowerOn => f.write_str("a power-on"),
+            Self::PowerOnOutcome => f.write_str("a power-on"),
             Self::Watchdog => f.write_str("a reset by a watchdog"),
             Self::Install { .. } => f.write_str("an installation"),
             Self::Interrupted { change, .. } => {
@@ -145,7 +145,7 @@ impl Display for Step {
 impl Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::PowerOn { watchdog, back } => {
+            Self::PowerOnOutcome { watchdog, back } => {
                 f.write_str(if *watchdog { "a watchdog resets" } else { "the power comes on" })?;
                 match back {
                     Some(HandoverFailure::Returned) => f.write_str(", the image returns"),

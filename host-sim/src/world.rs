@@ -372,7 +372,7 @@ pub type RecordView = (Record, RecordStatus, Vec<CopyState>);
 
 /// What one power-on came to.
 #[derive(Debug)]
-pub struct PowerOn {
+pub struct PowerOnOutcome {
     /// With what the system was started; `None` if nothing could be.
     pub proof: Option<BootProof>,
     /// The manifest of what was started.
@@ -385,7 +385,7 @@ pub struct PowerOn {
     pub record: Record,
 }
 
-impl PowerOn {
+impl PowerOnOutcome {
     /// The slot that was started.
     #[must_use]
     pub fn slot(&self) -> Option<Slot> {
@@ -442,7 +442,7 @@ impl<'a, D: BlockDevice> World<'a, D> {
     ///
     /// # Errors
     /// [`LayoutError`] if the ground is unsound.
-    pub fn power_on(&mut self) -> Result<PowerOn, LayoutError> {
+    pub fn power_on(&mut self) -> Result<PowerOnOutcome, LayoutError> {
         let ground = self.ground.clone();
         let slots = ground.slots();
         self.nonce += 1;
@@ -467,7 +467,7 @@ impl<'a, D: BlockDevice> World<'a, D> {
         if has_store {
             self.store = Some(store);
         }
-        Ok(PowerOn {
+        Ok(PowerOnOutcome {
             proof,
             manifest: proof.and(machine.manifest().cloned()),
             report: machine.report().clone(),

@@ -247,7 +247,7 @@ impl Seen {
 
 /// The verdict of the policy on an update.
 ///
-/// No more variants come: whoever gets a verdict has to do the right thing with each of them.
+/// No more variants come: a caller has to do the right thing with each verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Verdict {

@@ -18,10 +18,10 @@ use stillboot::request::{Answer, Request};
 use stillboot_sim::disk::RamDisk;
 use stillboot_sim::engine::HandoverFailure;
 use stillboot_sim::walk::chain::{OTHER_CLASS, RECOVERY};
+use stillboot_sim::walk::contents::{DiskContents, Places};
 use stillboot_sim::walk::model::{
     Boots, InstallAttempt, Kept, Model, Start, Surroundings, is_same,
 };
-use stillboot_sim::walk::scene::{DiskContents, Places};
 use stillboot_sim::walk::{Chain, media, medium_geometry};
 use stillboot_sim::world::{Bytes, DeviceMap, SimStore, World};
 
@@ -145,8 +145,8 @@ impl Both {
         Self { chain, places, world, model, notes, running: None, stale: None }
     }
 
-    fn scene(&self) -> DiskContents {
-        self.places.scene(self.chain, &self.world.disks[0])
+    fn contents(&self) -> DiskContents {
+        self.places.contents(self.chain, &self.world.disks[0])
     }
 
     fn store(&self) -> [Option<stillboot::format::Floor>; 2] {
@@ -209,7 +209,7 @@ impl Both {
         returns: Option<HandoverFailure>,
     ) -> Result<(), TestCaseError> {
         let on = Surroundings {
-            scene: self.scene(),
+            contents: self.contents(),
             store: self.store(),
             nonce: self.world.nonce + 1,
             watchdog,
@@ -248,7 +248,7 @@ impl Both {
             return Ok(());
         }
         let course =
-            self.model.install(self.chain, &self.scene(), self.store(), running.as_ref(), offer);
+            self.model.install(self.chain, &self.contents(), self.store(), running.as_ref(), offer);
         let bundle = if offer.is_whole {
             self.chain.releases[offer.release].bundle.to_vec()
         } else {

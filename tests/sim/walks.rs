@@ -3,7 +3,7 @@
 use stillboot_sim::explore::Medium;
 use stillboot_sim::oracle::{Broken, Promise};
 use stillboot_sim::walk::event::{Event, What};
-use stillboot_sim::walk::{Chain, Counts, media, replay, replay_with, walk, walk_with};
+use stillboot_sim::walk::{Chain, WalkCounts, media, replay, replay_with, walk, walk_with};
 use stillboot_tests::seed;
 
 /// Seeds on every medium, with and without recovery and a store of the floor.
@@ -24,7 +24,7 @@ fn no_walk_breaks_a_promise() {
     let seeds = number("STILLBOOT_WALK_SEEDS", SEEDS);
     let events = number("STILLBOOT_WALK_EVENTS", EVENTS as u64) as usize;
     let wanted = std::env::var("STILLBOOT_MEDIUM").ok();
-    let mut all = Counts::default();
+    let mut all = WalkCounts::default();
     let mut failures = Vec::new();
     for medium in media() {
         if wanted.as_ref().is_some_and(|name| name != medium.name) {
@@ -87,7 +87,7 @@ fn rings_after(pattern: &'static [fn(&What) -> bool]) -> impl Fn(&[Event]) -> Op
 
 const PATTERN: &[fn(&What) -> bool] = &[
     |what| matches!(what, What::Install(..)),
-    |what| matches!(what, What::PowerOn { watchdog: true, .. }),
+    |what| matches!(what, What::PowerOnOutcome { watchdog: true, .. }),
     |what| matches!(what, What::MarkBad(_)),
 ];
 

@@ -161,14 +161,14 @@ impl<'a, D: BlockDevice> Bench<'a, D> {
         &mut self,
         request: Request,
     ) -> Result<(Answer, Record, RecordStatus, Vec<CopyState>), RequestError> {
-        let operate = |layout: &Layout<'_>, disks: &mut [&mut dyn BlockDevice]| {
+        let perform = |layout: &Layout<'_>, disks: &mut [&mut dyn BlockDevice]| {
             let mut machine = Perform::new(layout, request);
             let mut buffer = vec![0; Perform::buffer_len_min(layout)];
             let answer = driver::perform(&mut machine, disks, &mut buffer)?;
             let (choice, copies) = machine.copies();
             Ok((answer, machine.record().clone(), choice, copies.to_vec()))
         };
-        self.with_layout(operate).expect("layout")
+        self.with_layout(perform).expect("layout")
     }
 
     /// What each copy of the record is.

@@ -592,7 +592,7 @@ impl Story<'_> {
     /// The running system reports health; the next power-on must start it as good.
     fn commit(&mut self, number: usize, started: &Started) -> Result<Started> {
         let version = self.releases[number].version;
-        match self.world.operate(Request::MarkGood(started.proof))? {
+        match self.world.perform(Request::MarkGood(started.proof))? {
             Ok(Answer::Done) => {}
             Ok(other) => {
                 return Err(broken(format!("{version} was confirmed, and said {other:?}")));

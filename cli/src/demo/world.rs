@@ -292,7 +292,7 @@ impl World {
     ///
     /// # Errors
     /// The disk is not laid out as it must be. What the core says is inside.
-    pub fn operate(&mut self, request: Request) -> Result<Result<Answer, RequestError>> {
+    pub fn perform(&mut self, request: Request) -> Result<Result<Answer, RequestError>> {
         let slots = self.plan.slots();
         let layout = self.plan.layout(&slots)?;
         let mut machine = Perform::new(&layout, request);
@@ -490,10 +490,10 @@ impl Host {
 }
 
 impl InstallHost for Host {
-    fn judge(&mut self, offer: &Update<'_>) -> Permission {
+    fn judge(&mut self, update: &Update<'_>) -> Permission {
         // Without a clock: what is accepted must not depend on when the demo is run.
-        let facts = Facts::new(offer.manifest, offer.body, Clock::Absent)
-            .with_running_version(offer.running_version);
+        let facts = Facts::new(update.manifest, update.body, Clock::Absent)
+            .with_running_version(update.running_version);
         policy::judge(&Policy::default(), &facts).into()
     }
 

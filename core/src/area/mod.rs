@@ -32,7 +32,7 @@ pub(crate) enum MarkAt {
     Region(Region),
     /// The log has been read. This says whether it has the mark.
     #[cfg(feature = "log")]
-    Known(bool),
+    Entry(bool),
 }
 
 /// The metadata area as one machine uses it.
@@ -151,7 +151,7 @@ impl Area {
     pub(crate) fn mark(&self, layout: &Layout<'_>, slot: Slot, kind: MarkKind) -> Option<MarkAt> {
         #[cfg(feature = "log")]
         if layout.is_log() {
-            return Some(MarkAt::Known(self.log.is_marked(slot, kind)));
+            return Some(MarkAt::Entry(self.log.is_marked(slot, kind)));
         }
         let part = match kind {
             MarkKind::Committed => Part::Commit,

@@ -9,7 +9,7 @@ use crate::layout::{Layout, Part, Region};
 enum Phase {
     Idle,
     /// Erasing the room for a head or an index.
-    Ground,
+    Room,
     /// Destroying a mark.
     Erase(Part),
     Zero(Part),
@@ -36,7 +36,7 @@ impl Parts {
     }
 
     pub(super) fn begin_erase(&mut self, region: Region) -> Step<IoResult> {
-        self.phase = Phase::Ground;
+        self.phase = Phase::Room;
         Step::Io(Io::erase(region))
     }
 
@@ -122,7 +122,7 @@ impl Parts {
                 Ok(found) if found == self.mark => Ok(()),
                 _ => Err(DeviceError::NotKept),
             }),
-            Phase::Idle | Phase::Ground | Phase::EndFlush => Step::Done(Ok(())),
+            Phase::Idle | Phase::Room | Phase::EndFlush => Step::Done(Ok(())),
         }
     }
 }

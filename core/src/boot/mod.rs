@@ -92,6 +92,8 @@ mod rebuild;
 mod report;
 mod state;
 
+use core::num::NonZeroUsize;
+
 pub use report::{Line, Reason, Report};
 use state::{Kind, Loading, State};
 
@@ -102,7 +104,7 @@ use crate::format::{
     record as record_format,
 };
 use crate::io::{Io, Step};
-use crate::layout::{Layout, LayoutError, Region};
+use crate::layout::{Layout, Region};
 use crate::record::RecordStatus;
 use crate::select::{Candidate, CandidateKind, Candidates};
 use crate::units::{larger, round};
@@ -402,9 +404,8 @@ impl<'a, H: Sha256> Boot<'a, H> {
 
     fn start(&mut self) -> Action {
         let needed = Self::buffer_len_min(&self.config.layout);
-        let available = self.buffer_len;
-        if available < needed {
-            self.report.refused = Some(LayoutError::Buffer { needed, available });
+        if self.buffer_len < needed {
+            self.report.buffer_needed = NonZeroUsize::new(needed);
             return self.stop();
         }
         self.state = State::ReadRecord;

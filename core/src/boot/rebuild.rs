@@ -39,7 +39,7 @@ impl<'a, H: Sha256> Boot<'a, H> {
                 Action::Io(Io::read(layout.geometry(region.device), region, mark::LEN, 0))
             }
             #[cfg(feature = "log")]
-            Some(MarkAt::Known(is_marked)) => self.scanned(at, part, is_marked),
+            Some(MarkAt::Entry(is_marked)) => self.scanned(at, part, is_marked),
             // Only slots of the layout are ever looked at.
             None => self.scan(at + 1),
         }

@@ -1,5 +1,7 @@
 //! What a power-on found, and the reason for each decision.
 
+use core::num::NonZeroUsize;
+
 use heapless::Vec;
 
 use crate::device::DeviceError;
@@ -121,9 +123,8 @@ pub struct Report {
     pub floor_ignored: bool,
     /// The store of the floor failed.
     pub store_failed: bool,
-    /// Nothing was looked at, because the caller's buffer is too short:
-    /// [`LayoutError::Buffer`].
-    pub refused: Option<LayoutError>,
+    /// Nothing was looked at, because the caller's buffer is too short: it needs this many bytes.
+    pub buffer_needed: Option<NonZeroUsize>,
     /// The record should have been written before hand-over and could not be.
     pub record_write_failed: Option<DeviceError>,
 }
@@ -145,7 +146,7 @@ impl Report {
             lines: Vec::new(),
             floor_ignored: false,
             store_failed: false,
-            refused: None,
+            buffer_needed: None,
             record_write_failed: None,
         }
     }

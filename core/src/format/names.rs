@@ -30,6 +30,8 @@ pub const PROOF_VARIABLE: &str = "StillBootProof";
 
 /// Name of the EFI variable with the report of a power-on, without its vendor.
 pub const REPORT_VARIABLE: &str = "StillBootReport";
+/// The EFI variable that notes over a reset that the image of a good slot returned.
+pub const CAME_BACK_VARIABLE: &str = "StillBootCameBack";
 
 /// The parameter of the kernel's command line that carries the boot proof.
 pub const PROOF_PARAMETER: &str = "stillboot.proof";

@@ -34,7 +34,7 @@ impl<'a, H: Sha256> Install<'a, H> {
             window: (0, 0),
         };
         self.restart_fold();
-        if self.resumed { self.check_index(0, buffer) } else { self.index_ground(buffer) }
+        if self.resumed { self.check_index(0, buffer) } else { self.make_index_room(buffer) }
     }
 
     pub(super) fn restart_fold(&mut self) {
@@ -48,15 +48,15 @@ impl<'a, H: Sha256> Install<'a, H> {
         let len = round(left, geometry.logical_block_bytes).min(self.whole_units(self.buffer_len));
         // The log has no index here, or the index of another update.
         if at + len as u64 > current.index.len {
-            return self.index_ground(buffer);
+            return self.make_index_room(buffer);
         }
         self.state = State::CheckIndex { at, len };
         Ok(self.read(self.current.index, at, len, 0))
     }
 
     /// Makes room for the index of the component at hand.
-    pub(super) fn index_ground(&mut self, buffer: &mut [u8]) -> Next {
-        self.state = State::IndexGround;
+    pub(super) fn make_index_room(&mut self, buffer: &mut [u8]) -> Next {
+        self.state = State::IndexRoom;
         let Current { number, index, chunks, .. } = self.current;
         let layout = &self.config.layout;
         let step = self.area.begin_index(layout, self.target, number, index, chunks * 32);
@@ -79,7 +79,7 @@ impl<'a, H: Sha256> Install<'a, H> {
     ) -> Next {
         // An index that cannot be read is received again.
         if done(event).is_err() {
-            return self.index_ground(buffer);
+            return self.make_index_room(buffer);
         }
         let current = &self.current;
         let index_len = current.chunks * 32;
@@ -92,7 +92,7 @@ impl<'a, H: Sha256> Install<'a, H> {
             self.state = State::PassIndex;
             return Ok(Action::Skip(index_len));
         }
-        self.index_ground(buffer)
+        self.make_index_room(buffer)
     }
 
     pub(super) fn step_receive_index(

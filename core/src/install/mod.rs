@@ -489,7 +489,7 @@ impl<'a, H: Sha256> Install<'a, H> {
             State::ProbeFloor => self.step_probe_floor(event),
             State::Judge => self.step_judge(event, buffer),
             State::StoredHead { at, len } => self.step_stored_head(at, len, event, buffer),
-            State::Unmark | State::HeadGround | State::IndexGround | State::Commit { .. } => {
+            State::Unmark | State::HeadRoom | State::IndexRoom | State::Commit { .. } => {
                 self.step_part(event, buffer)
             }
             State::WriteHead => self.step_write_head(event, buffer),
@@ -619,15 +619,15 @@ impl<'a, H: Sha256> Install<'a, H> {
         match self.state {
             State::Unmark if self.resumed => self.component(0, buffer),
             State::Unmark => {
-                self.state = State::HeadGround;
+                self.state = State::HeadRoom;
                 let step = self.area.begin_head(layout, self.target, self.head_len);
                 self.part_step(step, buffer)
             }
-            State::HeadGround => {
+            State::HeadRoom => {
                 self.state = State::WriteHead;
                 Ok(self.write(self.head_region()?, 0, buffer, 0, self.head_len))
             }
-            State::IndexGround => {
+            State::IndexRoom => {
                 let manifest = self.manifest.as_ref().ok_or(InstallError::Misused)?;
                 let number = self.current.number;
                 self.current.index = self.area.index(layout, self.target, manifest, number)?;

@@ -34,7 +34,7 @@ pub(super) enum State {
     MarkWriting,
     Unmark,
     /// Making room for the head.
-    HeadGround,
+    HeadRoom,
     WriteHead,
     /// Skipping a component that is for another slot.
     PassComponent {
@@ -45,7 +45,7 @@ pub(super) enum State {
         len: usize,
     },
     /// Making room for the index.
-    IndexGround,
+    IndexRoom,
     PassIndex,
     ReceiveIndex {
         at: u64,

@@ -125,6 +125,8 @@ pub(crate) fn meets(rule: Rule, role: KeyRole, found: u8) -> Result<(), Signatur
 }
 
 /// Why one signature does not hold.
+///
+/// No more variants come: a check of one signature ends in one of these ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum SignatureFault {
@@ -133,6 +135,17 @@ pub enum SignatureFault {
     /// The signature is not one of this key over this message.
     Wrong,
 }
+
+impl core::fmt::Display for SignatureFault {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::WeakKey => "the key is not a usable Ed25519 key",
+            Self::Wrong => "the signature is wrong",
+        })
+    }
+}
+
+impl core::error::Error for SignatureFault {}
 
 /// Verifies one Ed25519 signature over `pieces`, one after the other (RFC 8032, cofactored; S must
 /// be canonical, keys and R of large order).

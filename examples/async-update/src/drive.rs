@@ -19,7 +19,7 @@ use stillboot::verify::SoftSha256;
 use stillboot_policy as policy;
 
 /// A caller that wants to know of each step.
-pub trait Watch {
+pub trait StepObserver {
     /// The machine waits for so many bytes of the stream: what it had before is dealt with.
     fn receive(&mut self, _len: usize) {}
     /// A step begins.
@@ -76,7 +76,7 @@ pub async fn install<F: NorFlash, R: Read>(
     flash: &mut F,
     source: &mut R,
     buffer: &mut [u8],
-    watch: &mut impl Watch,
+    watch: &mut impl StepObserver,
 ) -> Result<Installed, InstallError> {
     use install::{Action, Event};
     let mut event = Event::Start;
@@ -139,7 +139,7 @@ pub async fn boot<F: NorFlash>(
     flash: &mut F,
     memory: &mut Vec<Vec<u8>>,
     buffer: &mut [u8],
-    watch: &mut impl Watch,
+    watch: &mut impl StepObserver,
 ) -> Option<BootProof> {
     use boot::{Action, Event};
     watch.begin();
@@ -195,7 +195,7 @@ pub async fn perform<F: NorFlash>(
     machine: &mut Perform<'_>,
     flash: &mut F,
     buffer: &mut [u8],
-    watch: &mut impl Watch,
+    watch: &mut impl StepObserver,
 ) -> Result<Answer, RequestError> {
     let mut result = Ok(());
     loop {

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use drive::Watch;
+use drive::StepObserver;
 use embassy_executor::{Executor, Spawner};
 use embassy_futures::yield_now;
 use flash::SlowFlash;
@@ -71,7 +71,7 @@ struct Stopwatch<'a> {
     begun: Instant,
 }
 
-impl Watch for Stopwatch<'_> {
+impl StepObserver for Stopwatch<'_> {
     fn receive(&mut self, len: usize) {
         let shared = self.shared;
         if let Some(begun) = shared.chunk_begun.take() {

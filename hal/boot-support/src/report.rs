@@ -34,8 +34,8 @@ pub fn text(report: &Report, notes: &[String]) -> String {
     if report.store_failed {
         out.push_str("note: the store of the floor failed\n");
     }
-    if let Some(error) = report.refused {
-        let _ = writeln!(out, "note: {error}");
+    if let Some(needed) = report.buffer_needed {
+        let _ = writeln!(out, "note: the work buffer needs {needed} bytes");
     }
     if let Some(error) = report.record_write_failed {
         let _ = writeln!(out, "note: the boot record could not be written: {error}");
@@ -71,10 +71,11 @@ pub const fn candidate_name(kind: CandidateKind) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use core::num::NonZeroUsize;
+
     use stillboot::boot::{Line, Reason};
     use stillboot::device::DeviceError;
     use stillboot::format::{Role, Slot};
-    use stillboot::layout::LayoutError;
     use stillboot::select::Candidate;
 
     use super::*;
@@ -84,7 +85,7 @@ mod tests {
         let mut report = Report::new();
         report.floor_ignored = true;
         report.store_failed = true;
-        report.refused = Some(LayoutError::Buffer { needed: 4096, available: 512 });
+        report.buffer_needed = NonZeroUsize::new(4096);
         report.record_write_failed = Some(DeviceError::ReadOnly);
         for (slot, kind, reason) in [
             (Slot::A, CandidateKind::Trial, Reason::Corrupt { role: Role::Kernel }),
@@ -100,8 +101,7 @@ mod tests {
              slot b (last resort): started\n\
              note: a recorded floor above all there is was ignored\n\
              note: the store of the floor failed\n\
-             note: the work buffer is too short: 4096 bytes needed, 512 \
-             given\n\
+             note: the work buffer needs 4096 bytes\n\
              note: the boot record could not be written: the device is write protected\n\
              time: 5 ms\n"
         );

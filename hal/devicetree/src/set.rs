@@ -167,7 +167,7 @@ pub struct Match {
 
 /// What was found for a machine.
 ///
-/// No more variants come: whoever looks for a tree has to tell these apart.
+/// No more variants come: a caller that looks for a tree has to tell these apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Found<T> {

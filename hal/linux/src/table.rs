@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 pub use create::{ALIGNMENT_BYTES, PartitionSpec, create};
 pub(crate) use read::read_file;
-pub use repair::{Choice, Source, conflict, other_fault, outlook, repair};
+pub use repair::{RepairOptions, Source, conflict, other_fault, outlook, repair};
 
 /// A partition table that was read and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -194,5 +194,6 @@ mod tests {
     fn variables_have_the_names_that_linux_looks_for() {
         assert_eq!(PROOF.to_string(), names::PROOF_VARIABLE);
         assert_eq!(REPORT.to_string(), names::REPORT_VARIABLE);
+        assert_eq!(CAME_BACK.to_string(), names::CAME_BACK_VARIABLE);
     }
 }

@@ -18,7 +18,9 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
-use stillboot_sim::explore::{Counts, Effort, Finding, Observer, Summary, explore_observed, media};
+use stillboot_sim::explore::{
+    Effort, Finding, Observer, Summary, SweepCounts, explore_observed, media,
+};
 use stillboot_sim::hostile;
 use stillboot_sim::oracle::{Broken, Promise};
 use stillboot_sim::story::{Catalogue, stories};
@@ -303,7 +305,7 @@ impl Kept {
 
 fn value_of(summary: &Summary) -> Value {
     // Every field by its name, so that a new one cannot be forgotten here.
-    let Counts {
+    let SweepCounts {
         depth_one,
         depth_two,
         faults,
@@ -345,7 +347,7 @@ fn summary_from(value: &Value) -> Option<Summary> {
         Some(Finding { id: value["id"].as_str()?.to_owned(), broken: Broken { promise, how } })
     };
     let findings = value["findings"].as_array()?.iter().map(finding).collect::<Option<_>>()?;
-    let counts = Counts {
+    let counts = SweepCounts {
         depth_one,
         depth_two,
         faults,

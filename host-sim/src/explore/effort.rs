@@ -31,7 +31,7 @@ pub struct Effort {
 pub enum Memory {
     /// Wherever it can be.
     Used,
-    /// The same, and every outcome goes into [`Counts::outcomes`](super::Counts::outcomes).
+    /// The same, and every outcome goes into [`SweepCounts::outcomes`](super::SweepCounts::outcomes).
     Compared,
     /// Not at all: the core computes everything, and every outcome is noted. Slow.
     Unused,

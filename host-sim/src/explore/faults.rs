@@ -102,7 +102,7 @@ impl Job<'_> {
                 at + place.len <= from || to <= at
             })
         };
-        let keeps = step == Step::PowerOn
+        let keeps = step == Step::PowerOnOutcome
             && start.truth.record == Written::Yes
             && at.disk.hit().is_some_and(outside);
         at.disk.lose_pending();

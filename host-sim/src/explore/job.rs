@@ -11,7 +11,7 @@ use super::effort::{Effort, Memory};
 use super::medium::Medium;
 use super::observer::{NoObserver, Observer};
 use super::situation::Situation;
-use super::summary::{Counts, Finding, Summary};
+use super::summary::{Finding, Summary, SweepCounts};
 use crate::disk::RamDisk;
 use crate::engine::{Engine, Setting};
 use crate::oracle::{self, Broken, History, Promises, Published};
@@ -42,11 +42,11 @@ pub(super) struct Job<'a> {
     pub(super) seen: HashMap<u128, Arc<Seen>>,
     /// States of disk and store that cuts have left.
     pub(super) states: HashSet<u128>,
-    pub(super) counts: Counts,
+    pub(super) counts: SweepCounts,
     findings: Vec<Finding>,
     /// The lines of a replay.
     pub(super) trace: Option<Vec<String>>,
-    /// The observer, and what was reported to it of [`Counts::points`] and [`Counts::depth_one`].
+    /// The observer, and what was reported to it of [`SweepCounts::points`] and [`SweepCounts::depth_one`].
     pub(super) watch: &'a dyn Observer,
     told: (u64, u64),
     /// What a report draws.
@@ -94,7 +94,7 @@ impl<'a> Job<'a> {
             memo: HashMap::new(),
             seen: HashMap::new(),
             states: HashSet::new(),
-            counts: Counts::default(),
+            counts: SweepCounts::default(),
             findings: Vec::new(),
             trace: None,
             watch: &NoObserver,

@@ -36,5 +36,5 @@ pub(crate) use faults::row_of_fault;
 pub use medium::{Medium, media};
 pub use observer::Observer;
 pub use replay::replay;
-pub use summary::{Counts, Finding, Summary};
+pub use summary::{Finding, Summary, SweepCounts};
 pub use sweep::{explore, explore_observed};

@@ -33,7 +33,7 @@ impl Job<'_> {
         instants: Option<&mut Vec<Instant<D>>>,
     ) -> Result<(), Broken> {
         match step {
-            Step::PowerOn => self.power_on(at, false, promises, instants),
+            Step::PowerOnOutcome => self.power_on(at, false, promises, instants),
             Step::Returns(slot) => {
                 self.comes_back(at, slot, HandoverFailure::Returned, promises, instants)
             }
@@ -191,7 +191,7 @@ impl Job<'_> {
         let truth = &mut during.truth;
         let running = start.running.map(|(proof, _)| proof);
         match step {
-            Step::PowerOn => during.nonce += 1,
+            Step::PowerOnOutcome => during.nonce += 1,
             Step::Returns(slot) | Step::NotStarted(slot) => {
                 during.nonce += 1;
                 self.known.begin_leave(truth, slot);

@@ -7,7 +7,7 @@ use crate::picture::Picture;
 
 /// What was done, and how much of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct SweepCounts {
     /// First cuts whose outcome is known.
     pub depth_one: u64,
     /// Pairs of cuts whose outcome is known.
@@ -30,7 +30,7 @@ pub struct Counts {
     pub outcomes: u64,
 }
 
-impl Counts {
+impl SweepCounts {
     /// All points.
     #[must_use]
     pub const fn points(&self) -> u64 {
@@ -76,9 +76,9 @@ impl fmt::Display for Finding {
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     /// How much was done.
-    pub counts: Counts,
+    pub counts: SweepCounts,
     /// How much of it on media whose metadata area is a log.
-    pub log_counts: Counts,
+    pub log_counts: SweepCounts,
     /// What was found; of many equal ones the first.
     pub findings: Vec<Finding>,
     /// What every story on every medium looks like, if that was asked for.

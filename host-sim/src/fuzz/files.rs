@@ -76,7 +76,7 @@ pub fn table(data: &[u8]) {
         }
     }
     if let Ok(mut device) = FileDevice::open(file.path(), OpenOptions::default())
-        && table::repair(&mut device, table::Choice::default()).is_ok()
+        && table::repair(&mut device, table::RepairOptions::default()).is_ok()
     {
         drop(device);
         let whole = read().expect("what was repaired is read");
@@ -84,7 +84,7 @@ pub fn table(data: &[u8]) {
         assert_eq!(whole.partitions, table.partitions, "a repair changes no partition");
         let mut device = FileDevice::open(file.path(), OpenOptions::default()).expect("as before");
         assert_eq!(
-            table::repair(&mut device, table::Choice::default()).ok(),
+            table::repair(&mut device, table::RepairOptions::default()).ok(),
             Some(vec![]),
             "one repair is enough"
         );

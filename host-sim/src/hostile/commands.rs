@@ -12,7 +12,7 @@ use crate::fault::{Fault, Faulty};
 use crate::oracle::{Broken, Promise};
 use crate::walk::chain::{LOW, OTHER_CLASS, RECOVERY};
 use crate::words;
-use crate::world::{Bytes, PowerOn, SimStore, World};
+use crate::world::{Bytes, PowerOnOutcome, SimStore, World};
 
 /// The disk: it may fail, it may have bytes that are never read, and its power may be cut.
 pub type Disk = PowerCut<Unread<Faulty<RamDisk>>>;
@@ -160,7 +160,7 @@ impl<'f, 'a> Device<'f, 'a> {
     }
 
     /// A power-on.
-    pub(super) fn power_on(&mut self, watchdog: bool) -> PowerOn {
+    pub(super) fn power_on(&mut self, watchdog: bool) -> PowerOnOutcome {
         if let Some(proof) = self.running.take() {
             self.stale = Some(proof);
         }
@@ -255,7 +255,7 @@ impl<'f, 'a> Device<'f, 'a> {
     /// The slots that hold all of a release for this device, and can be read.
     pub(super) fn whole(&self) -> Vec<Slot> {
         let field = self.field;
-        let scene = field.places.scene(field.chain, self.truly());
+        let scene = field.places.contents(field.chain, self.truly());
         let is_whole = |slot: &Slot| {
             let release = scene[*slot as usize].whole().map(|name| &field.chain.releases[name]);
             let mut stretches = field.ground.stretches(*slot).into_iter();

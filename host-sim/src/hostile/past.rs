@@ -6,7 +6,7 @@ use stillboot::request::Request;
 use super::damage::Regions;
 use crate::disk::RamDisk;
 use crate::walk::chain::{RECOVERY, UPDATES};
-use crate::walk::scene::Places;
+use crate::walk::contents::Places;
 use crate::walk::{Chain, media};
 use crate::world::{Bytes, DeviceMap, SimStore, World};
 

@@ -14,7 +14,7 @@ use super::HostileCounts;
 use super::commands::Device;
 use crate::oracle::{Broken, Promise};
 use crate::walk::chain::UPDATES;
-use crate::world::PowerOn;
+use crate::world::PowerOnOutcome;
 
 /// Most rounds of "power on, do what the messages say" that a way out may take.
 const ROUNDS_MAX: usize = 6;
@@ -180,7 +180,7 @@ fn able(device: &mut Device<'_, '_>) -> Option<(Slot, String)> {
     }
     let field = device.field;
     let disk = device.disk();
-    let scene = field.places.scene(field.chain, device.truly());
+    let scene = field.places.contents(field.chain, device.truly());
     field.slots.iter().find_map(|slot| {
         let release = &field.chain.releases[scene[*slot as usize].whole()?];
         let kept = device.world.store.as_ref().and_then(|store| store.floors[slot.kind() as usize]);
@@ -196,7 +196,7 @@ fn able(device: &mut Device<'_, '_>) -> Option<(Slot, String)> {
 }
 
 /// What runs is what was published, for this device, whole, and not below the store's floor.
-fn only_verified(device: &Device<'_, '_>, on: &mut PowerOn) -> Result<(), Broken> {
+fn only_verified(device: &Device<'_, '_>, on: &mut PowerOnOutcome) -> Result<(), Broken> {
     let Some(proof) = on.proof else { return Ok(()) };
     let refuse = |how: String| broken(Promise::OnlyVerified, how);
     let Some(name) = device.field.chain.named(&proof.digest) else {

@@ -33,7 +33,7 @@ pub enum ReleaseChoice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// The power comes on, or a watchdog resets the machine.
-    PowerOn {
+    PowerOnOutcome {
         /// The latter.
         watchdog: bool,
         /// No image runs, and why.
@@ -128,7 +128,7 @@ impl Event {
         let mut random = Random::new(mixed);
         let what = what(&mut random);
         let changes = match what {
-            What::PowerOn { .. } => 9,
+            What::PowerOnOutcome { .. } => 9,
             What::Install(..) => 48,
             What::Confirm
             | What::ConfirmStale
@@ -190,7 +190,7 @@ fn what(random: &mut Random) -> What {
                 1 | 2 => Some(HandoverFailure::NotStarted),
                 _ => None,
             };
-            What::PowerOn { watchdog, back }
+            What::PowerOnOutcome { watchdog, back }
         }
         28..50 => {
             let offer = match random.below(20) {

@@ -58,11 +58,12 @@ impl Walker<'_, '_> {
     /// Whether the device must refuse it in every state: before the first update is confirmed there
     /// is no floor, and what is taken then would end the chain.
     fn is_refused(&self, release: Name, target: Option<Slot>) -> bool {
-        let (scene, store) = (self.scene(), self.store());
+        let (contents, store) = (self.contents(), self.store());
         let proof = self.running.map(|runs| runs.proof);
         let offer = InstallAttempt { release, target, repair: false, is_whole: true };
         let chain = self.route.chain;
-        let install = |at: &Model| at.install(chain, &scene, store, proof.as_ref(), offer).answer;
+        let install =
+            |at: &Model| at.install(chain, &contents, store, proof.as_ref(), offer).answer;
         // A fault that strikes while it is installed must not open the door either.
         self.is_known()
             && self.fault_lasts == 0
@@ -79,10 +80,10 @@ impl Walker<'_, '_> {
         power: Option<PowerLoss>,
     ) -> Result<Option<Result<Slot, InstallError>>, Broken> {
         let chain = self.route.chain;
-        let (scene, store) = (self.scene(), self.store());
+        let (contents, store) = (self.contents(), self.store());
         let proof = self.running.map(|runs| runs.proof);
         let offer = InstallAttempt { release, target, repair, is_whole };
-        let course = |at: &Model| at.install(chain, &scene, store, proof.as_ref(), offer);
+        let course = |at: &Model| at.install(chain, &contents, store, proof.as_ref(), offer);
         let courses: Vec<_> = self.states.iter().map(course).collect();
         let published = &chain.releases[release];
         if published.is_ours && release != LOW {
@@ -116,7 +117,7 @@ impl Walker<'_, '_> {
         };
         if let Ok(Installed { slot, .. }) = answer {
             self.counts.installs += 1;
-            let stands = self.scene()[slot as usize].whole();
+            let stands = self.contents()[slot as usize].whole();
             if stands != Some(release) && self.holds(Promise::Installed) {
                 let how = format!("{} is not whole in {slot}, but {stands:?}", published.name);
                 return broken(Promise::Installed, how);

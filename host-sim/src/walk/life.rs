@@ -7,7 +7,7 @@ use stillboot::request::Request;
 use super::chain::UPDATES;
 use super::event::{Event, What};
 use super::route::Route;
-use super::summary::Counts;
+use super::summary::WalkCounts;
 use super::walker::Walker;
 use crate::oracle::Broken;
 
@@ -25,7 +25,7 @@ impl Route<'_> {
         events: &[Event],
         alarm: Alarm<'_>,
         trace: Option<&mut Vec<String>>,
-    ) -> (Counts, Option<(usize, Broken)>) {
+    ) -> (WalkCounts, Option<(usize, Broken)>) {
         let mut walker = Walker::new(self, trace);
         for (at, event) in events.iter().enumerate() {
             let result = walker.event(event).and_then(|()| match alarm(&events[..=at]) {
@@ -49,7 +49,7 @@ impl Walker<'_, '_> {
             self.finish()?;
             let (counts, trace) = (self.counts, self.trace.take());
             *self = Self::new(self.route, trace);
-            self.counts = Counts { devices: counts.devices + 1, ..counts };
+            self.counts = WalkCounts { devices: counts.devices + 1, ..counts };
         }
         self.counts.events += 1;
         self.tell(|| event.to_string());
@@ -76,7 +76,7 @@ impl Walker<'_, '_> {
 
     fn happen(&mut self, event: &Event) -> Result<(), Broken> {
         match event.what {
-            What::PowerOn { watchdog, back } => self.start(watchdog, back, event.power),
+            What::PowerOnOutcome { watchdog, back } => self.start(watchdog, back, event.power),
             What::Install(offer, target) => self.offer(offer, target, event.power),
             What::Confirm => match self.running {
                 Some(runs) => self.confirm(runs, event.power),

@@ -22,6 +22,7 @@
 //! technician wipes all copies of its record, and from there everything is known again.
 
 pub mod chain;
+pub mod contents;
 pub mod event;
 mod identity;
 mod installs;
@@ -30,7 +31,6 @@ pub mod model;
 mod power_on;
 mod requests;
 mod route;
-pub mod scene;
 mod shorten;
 mod summary;
 mod tampering;
@@ -46,7 +46,7 @@ use shorten::shorten;
 pub use chain::Chain;
 pub use life::Alarm;
 pub use route::{media, medium_geometry};
-pub use summary::{Counts, Failure, Walked};
+pub use summary::{Failure, WalkCounts, Walked};
 
 /// Walks so many events from `seed`. Equal calls come to the same.
 #[must_use]

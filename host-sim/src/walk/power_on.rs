@@ -30,7 +30,7 @@ impl Walker<'_, '_> {
         power: Option<PowerLoss>,
     ) -> Result<(), Broken> {
         let on = Surroundings {
-            scene: self.scene(),
+            contents: self.contents(),
             store: self.store(),
             nonce: self.world.nonce + 1,
             watchdog,
@@ -80,7 +80,10 @@ impl Walker<'_, '_> {
     }
 
     /// What runs is what was published, for this device, whole, and not below the store's floor.
-    fn only_verified(&mut self, started: &mut world::PowerOn) -> Result<Option<Start>, Broken> {
+    fn only_verified(
+        &mut self,
+        started: &mut world::PowerOnOutcome,
+    ) -> Result<Option<Start>, Broken> {
         let Some(Runs { proof, kind }) = runs(started) else { return Ok(None) };
         let refuse = |how: String| broken(Promise::OnlyVerified, how);
         let Some(name) = self.route.chain.named(&proof.digest) else {
@@ -106,7 +109,7 @@ impl Walker<'_, '_> {
     /// A power-on after a fault, or with one.
     fn judge_faulty(
         &mut self,
-        started: &world::PowerOn,
+        started: &world::PowerOnOutcome,
         start: Option<Start>,
         had_struck: bool,
         power: Option<PowerLoss>,
@@ -129,7 +132,7 @@ impl Walker<'_, '_> {
         if !has_record || !self.holds(Promise::Boots) {
             return Ok(());
         }
-        let scene = self.scene();
+        let contents = self.contents();
         let is_read = |slot: &&Slot| {
             let stretches = self.route.ground.stretches(**slot);
             let meets =
@@ -137,7 +140,7 @@ impl Walker<'_, '_> {
             !unread.is_some_and(meets)
         };
         let able = self.route.slots.iter().filter(is_read).find_map(|slot| {
-            let release = &self.route.chain.releases[scene[*slot as usize].whole()?];
+            let release = &self.route.chain.releases[contents[*slot as usize].whole()?];
             // Which floor is recorded is not known; whatever reaches the highest may run.
             let is_high = release.floor >= self.highest[release.kind as usize];
             is_high.then_some((*slot, &release.name))
@@ -152,7 +155,7 @@ impl Walker<'_, '_> {
     }
 }
 
-fn runs(started: &world::PowerOn) -> Option<Runs> {
+fn runs(started: &world::PowerOnOutcome) -> Option<Runs> {
     let kind = started.report.lines.last()?.candidate.kind;
     started.proof.map(|proof| Runs { proof, kind })
 }

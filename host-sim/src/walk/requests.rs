@@ -69,7 +69,7 @@ impl Walker<'_, '_> {
         if !self.route.slots.contains(&slot) {
             return Ok(());
         }
-        let is_whole = self.scene()[slot as usize].whole().is_some();
+        let is_whole = self.contents()[slot as usize].whole().is_some();
         let device = self.route.chain.publisher.device();
         let ground = self.route.ground.clone();
         let scrubbed = self.run(None, |world| {

@@ -6,7 +6,7 @@ use stillboot::device::Geometry;
 use stillboot::format::Slot;
 
 use super::chain::Chain;
-use super::scene::Places;
+use super::contents::Places;
 use crate::disk::{PowerCut, RamDisk};
 use crate::explore::{self, Disk, Medium};
 use crate::fault::{Fault, Faulty};

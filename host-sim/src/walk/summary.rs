@@ -7,7 +7,7 @@ use crate::oracle::Broken;
 
 /// What was done, and how much of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct WalkCounts {
     /// Events.
     pub events: u64,
     /// Power-ons that were judged.
@@ -31,7 +31,7 @@ pub struct Counts {
     pub states_max: u64,
 }
 
-impl Counts {
+impl WalkCounts {
     /// Adds those of another walk.
     pub fn add(&mut self, other: &Self) {
         self.events += other.events;
@@ -68,7 +68,7 @@ impl fmt::Display for Failure {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Walked {
     /// How much was done, before the failure if there is one.
-    pub counts: Counts,
+    pub counts: WalkCounts,
     /// The first promise that was broken.
     pub failure: Option<Failure>,
 }

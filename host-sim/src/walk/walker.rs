@@ -4,11 +4,11 @@ use stillboot::device::BlockDevice as _;
 use stillboot::format::{BootProof, Floor};
 use stillboot::select::CandidateKind;
 
+use super::contents::DiskContents;
 use super::event::{Loss, PowerLoss};
 use super::model::{Model, Store};
 use super::route::{Device, Route, SOUND, TRIES};
-use super::scene::DiskContents;
-use super::summary::Counts;
+use super::summary::WalkCounts;
 use crate::disk::PowerCut;
 use crate::explore::{Disk, row_of_fault};
 use crate::fault::{Fault, Faulty};
@@ -41,7 +41,7 @@ pub(super) struct Walker<'w, 'a> {
     pub(super) offered: usize,
     /// The highest floor of what was offered, by kind.
     pub(super) highest: [Floor; 2],
-    pub(super) counts: Counts,
+    pub(super) counts: WalkCounts,
     pub(super) trace: Option<&'w mut Vec<String>>,
 }
 
@@ -58,7 +58,7 @@ impl<'w, 'a> Walker<'w, 'a> {
             fault_lasts: 0,
             offered: 0,
             highest: [Floor::default(); 2],
-            counts: Counts { devices: 1, ..Counts::default() },
+            counts: WalkCounts { devices: 1, ..WalkCounts::default() },
             trace,
         }
     }
@@ -77,8 +77,8 @@ impl<'w, 'a> Walker<'w, 'a> {
         self.world.disks[0].device_mut().device_mut()
     }
 
-    pub(super) fn scene(&self) -> DiskContents {
-        self.route.places.scene(self.route.chain, self.disk().ram())
+    pub(super) fn contents(&self) -> DiskContents {
+        self.route.places.contents(self.route.chain, self.disk().ram())
     }
 
     pub(super) fn store(&self) -> Store {

@@ -125,7 +125,7 @@ fn run(clock: &Clock, reach: &mut Reach) -> String {
     .with_tries(TRIES)
     .with_store(true)
     .with_watchdog_reset(variables::take_came_back());
-    let mut power_on = PowerOn { clock, notes, buffer: &mut buffer };
+    let mut power_on = Starter { clock, notes, buffer: &mut buffer };
     let mut floors = FLOORS;
     // A key that is held down repeats, and the firmware may have read the first presses.
     asked |= console::key().is_some();
@@ -166,13 +166,13 @@ fn run(clock: &Clock, reach: &mut Reach) -> String {
 }
 
 /// What every start of this power-on uses.
-struct PowerOn<'a> {
+struct Starter<'a> {
     clock: &'a Clock,
     notes: Vec<String>,
     buffer: &'a mut Pages,
 }
 
-impl PowerOn<'_> {
+impl Starter<'_> {
     /// Runs the core until something is started. Returns the report if nothing was started, and
     /// `None` if an operator pressed a key. With `chosen`, no key is looked for, and a floor that
     /// was ignored because no other slot reaches it is obeyed.

@@ -45,14 +45,14 @@ struct Start {
 }
 
 /// What all lives have in common.
-struct Scene {
+struct CutPlan {
     update: Vec<u8>,
     /// Before the installation of the update, and after it: what comes then is a small part of a
     /// whole life, and no less dangerous.
     starts: [Start; 2],
 }
 
-impl Scene {
+impl CutPlan {
     /// One life without power cuts from each start shows how long it is.
     fn new(firmware: &Firmware) -> Self {
         let update = firmware.release(2, Behaviour::Healthy);
@@ -117,11 +117,11 @@ fn install(machine: &mut Machine, update: &[u8]) -> Result<(), Ended> {
 type Cuts = ([u64; 2], u64);
 
 /// One life.
-fn life(scene: &Scene, seed: u64) -> Cuts {
+fn life(plan: &CutPlan, seed: u64) -> Cuts {
     let loader = &firmware::silent().boot;
     let mut random = Random::new(seed);
     let number = random.below(2) as usize;
-    let start = &scene.starts[number];
+    let start = &plan.starts[number];
     let flash = Flash::new(&start.flash);
     let (mut cuts, mut kills) = ([0; 2], 0);
     let mut is_confirmed = false;
@@ -145,7 +145,7 @@ fn life(scene: &Scene, seed: u64) -> Cuts {
                     let _ = kill_process(process, Signal::KILL);
                 });
             }
-            live(&mut machine, &scene.update)
+            live(&mut machine, &plan.update)
         });
         match ended {
             Ok(_) => is_confirmed = true,
@@ -170,7 +170,7 @@ fn life(scene: &Scene, seed: u64) -> Cuts {
         return (cuts, kills);
     }
     let mut machine = Machine::start(loader, flash.path(), &settings);
-    let running = live(&mut machine, &scene.update).expect("nothing cuts its power");
+    let running = live(&mut machine, &plan.update).expect("nothing cuts its power");
     assert_eq!(running.version, "2.0.0");
     flash.verifies(running.slot).unwrap_or_else(|reason| panic!("{running:?}: {reason}"));
     (cuts, kills)
@@ -180,7 +180,7 @@ fn life(scene: &Scene, seed: u64) -> Cuts {
 #[ignore = "boots boards in QEMU some hundred times"]
 fn power_cuts_at_random_instants_leave_a_board_that_boots() {
     let started = Instant::now();
-    let scene = Scene::new(firmware::silent());
+    let plan = CutPlan::new(firmware::silent());
     let mut random = Random::new(seed("mcu cuts"));
     let lives = lives();
     let seeds: Vec<u64> = (0..LIVES_EACH_MAX * lives).map(|_| random.next_u64()).collect();
@@ -193,7 +193,7 @@ fn power_cuts_at_random_instants_leave_a_board_that_boots() {
                 while !is_enough()
                     && let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed))
                 {
-                    let of_this = std::panic::catch_unwind(|| life(&scene, *seed));
+                    let of_this = std::panic::catch_unwind(|| life(&plan, *seed));
                     let Ok(of_this) = of_this else { panic!("the life of seed {seed} went wrong") };
                     sum.lock().expect("no panic holds it").add(of_this);
                 }

@@ -52,7 +52,7 @@ fn main() -> ExitCode {
 }
 
 /// A device that runs a release, and what is known of it.
-struct Scene<'a> {
+struct RunningDevice<'a> {
     device: Device<'a>,
     layout: Layout<'a>,
     disk: Disk,
@@ -95,7 +95,7 @@ fn device(fields: &mut Fields<'_>) -> usize {
     let slots = [slot(Slot::A, head_a, &a[..]), slot(Slot::B, head_b, &b[..])];
     let geometries = [disk.geometry()];
     let layout = Layout::new(&geometries, Area::Blocks(&places), &slots).expect("a layout");
-    let scene = trust.map(|trust| Scene {
+    let running = trust.map(|trust| RunningDevice {
         device: Device::new(trust, product, class)
             .with_revision(revision)
             .with_architecture(Architecture::X86_64),
@@ -109,15 +109,15 @@ fn device(fields: &mut Fields<'_>) -> usize {
     let mut refusals = 0;
     for _ in 0..fields.number() {
         let case = Case::take(fields);
-        if let Some(scene) = &scene {
-            refusals += scene.refuses(&case, sound);
+        if let Some(running) = &running {
+            refusals += running.refuses(&case, sound);
         }
     }
     for _ in 0..fields.number() {
         let (way, difference) = (fields.text(), take_difference(fields));
-        if let Some(scene) = &scene {
+        if let Some(running) = &running {
             // It is not for want of anything else that the others are not started.
-            let (started, report) = scene.power_on(&difference);
+            let (started, report) = running.power_on(&difference);
             assert_eq!(started, Some(Slot::B), "the sound bundle, {way}: {report:?}");
         }
     }
@@ -183,7 +183,7 @@ fn text(error: InstallError, said: Option<Verdict>) -> String {
     }
 }
 
-impl Scene<'_> {
+impl RunningDevice<'_> {
     /// Every way in; gives their number.
     fn refuses(&self, case: &Case<'_>, sound: &[u8]) -> usize {
         let name = case.name;

@@ -88,17 +88,17 @@ fn proof_of_another_attempt_slot_or_disk_confirms_nothing() {
     let first = boot(&mut world);
     let second = boot(&mut world);
     let refused = |refusal| Err(RequestError::Confirm(refusal));
-    let operate = |world: &mut RamWorld<'_>, proof| world.perform(Request::MarkGood(proof));
-    assert_eq!(operate(&mut world, first), refused(ConfirmRefusal::OtherAttempt));
+    let confirm = |world: &mut RamWorld<'_>, proof| world.perform(Request::MarkGood(proof));
+    assert_eq!(confirm(&mut world, first), refused(ConfirmRefusal::OtherAttempt));
     let mut other = second;
     other.digest[0] ^= 1;
-    assert_eq!(operate(&mut world, other), refused(ConfirmRefusal::OtherManifest));
+    assert_eq!(confirm(&mut world, other), refused(ConfirmRefusal::OtherManifest));
     let mut other = second;
     other.slot = Slot::A;
-    assert_eq!(operate(&mut world, other), refused(ConfirmRefusal::OtherManifest));
+    assert_eq!(confirm(&mut world, other), refused(ConfirmRefusal::OtherManifest));
     other.slot = Slot::C;
-    assert_eq!(operate(&mut world, other), Err(RequestError::NoSuchSlot(Slot::C)));
-    assert_eq!(operate(&mut world, second), Ok(Answer::Done));
+    assert_eq!(confirm(&mut world, other), Err(RequestError::NoSuchSlot(Slot::C)));
+    assert_eq!(confirm(&mut world, second), Ok(Answer::Done));
 }
 
 #[test]

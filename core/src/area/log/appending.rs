@@ -177,19 +177,19 @@ impl Log {
     }
 
     /// The part of the entry's place that is looked at next.
-    pub(super) fn ground(&self, layout: &Layout<'_>) -> Extent {
+    pub(super) fn unchecked(&self, layout: &Layout<'_>) -> Extent {
         let Extent { at, len } = self.entry.extent;
         let most = cell_at(layout, BUFFER_LEN as u32);
         Extent { at: at + self.done, len: (len - self.done).min(most) }
     }
 
-    pub(super) fn check_ground(&mut self, layout: &Layout<'_>) -> Step<Outcome> {
+    pub(super) fn check_erased(&mut self, layout: &Layout<'_>) -> Step<Outcome> {
         let geometry = layout.geometry(layout.place(self.block).device);
-        let piece = self.ground(layout);
+        let piece = self.unchecked(layout);
         if piece.len == 0 {
             return self.appended(layout);
         }
-        self.phase = Phase::CheckGround;
+        self.phase = Phase::CheckErased;
         let region = body_of(layout, self.block, piece);
         Step::Io(Io::read(geometry, region, region.len as usize, self.at))
     }
@@ -297,10 +297,10 @@ impl Log {
                     return Step::Io(Io::read(layout.geometry(device), region, len, self.at));
                 }
                 self.done = 0;
-                self.check_ground(layout)
+                self.check_erased(layout)
             }
-            Phase::CheckGround => {
-                let len = usize::from(self.ground(layout).len) * cell_len(layout);
+            Phase::CheckErased => {
+                let len = usize::from(self.unchecked(layout).len) * cell_len(layout);
                 let erased = erased_value(layout, self.block);
                 if buffer[self.at..self.at + len].iter().any(|byte| *byte != erased) {
                     // Bytes that belong elsewhere were written here: the entry goes behind them.
@@ -310,8 +310,8 @@ impl Log {
                     }
                     return Step::Io(self.append(layout, kind, slot, component, extent.len));
                 }
-                self.done += self.ground(layout).len;
-                self.check_ground(layout)
+                self.done += self.unchecked(layout).len;
+                self.check_erased(layout)
             }
             _ => {
                 if self.is_record(region, buffer, record) {

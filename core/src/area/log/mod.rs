@@ -52,7 +52,7 @@ enum Phase {
     CheckCell,
     CheckBody,
     /// Reading back, to see that the room for a head or an index is erased.
-    CheckGround,
+    CheckErased,
     // Moving to another block.
     Erase,
     RecordCell,
@@ -223,7 +223,7 @@ impl Log {
             | Phase::BodyFlush
             | Phase::CheckCell
             | Phase::CheckBody
-            | Phase::CheckGround => self.step_append(layout, phase, result, buffer, record),
+            | Phase::CheckErased => self.step_append(layout, phase, result, buffer, record),
             Phase::Idle => Step::Done(Outcome::WriteFailed(DeviceError::Io)),
             _ => self.step_move(layout, phase, result, buffer, record),
         }

@@ -88,8 +88,8 @@ impl<'a> Updater<'a> {
 struct Host;
 
 impl InstallHost for Host {
-    fn judge(&mut self, offer: &Update<'_>) -> Permission {
-        stillboot_policy::judge_failures(offer.manifest, offer.body, None, false).into()
+    fn judge(&mut self, update: &Update<'_>) -> Permission {
+        stillboot_policy::judge_failures(update.manifest, update.body, None, false).into()
     }
 
     fn progress(&mut self, _progress: Progress) {

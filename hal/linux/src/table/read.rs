@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::look::{dead_end, extent, look, words};
 use super::repair::{self, RepairRefusal};
-use super::{Choice, Partition, Table, TableError};
+use super::{Partition, RepairOptions, Table, TableError};
 use crate::open;
 
 impl Table {
@@ -70,7 +70,7 @@ pub(crate) fn read_file(
     }
     match tables.len() {
         0 => {
-            let why = match repair::plan(file, disk_bytes, sizes, Choice::default()) {
+            let why = match repair::plan(file, disk_bytes, sizes, RepairOptions::default()) {
                 Ok(plan) => plan.promise(&words(&errors)),
                 Err(RepairRefusal::Undecided(why)) => why,
                 Err(RepairRefusal::Absent | RepairRefusal::TwoTables) => dead_end(&errors),

@@ -30,14 +30,14 @@ pub enum Source {
 /// What the user decided.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Choice {
+pub struct RepairOptions {
     /// The copy that is right, where both are whole.
     pub from: Option<Source>,
     /// Whether a DOS partition table or a file system in the first sector is overwritten.
     pub over_label: bool,
 }
 
-impl Choice {
+impl RepairOptions {
     /// Nothing is decided: where it matters, the repair is refused.
     #[must_use]
     pub const fn new() -> Self {
@@ -65,7 +65,10 @@ impl Choice {
 /// [`TableError`]: no copy is whole, they differ and none was chosen, the disk has become too small,
 /// a DOS partition table or a file system is where the protective MBR should be, or what was written
 /// does not read back.
-pub fn repair(device: &mut FileDevice, choice: Choice) -> Result<Vec<&'static str>, TableError> {
+pub fn repair(
+    device: &mut FileDevice,
+    choice: RepairOptions,
+) -> Result<Vec<&'static str>, TableError> {
     let path = device.path().to_path_buf();
     let refused = |why: String| TableError::NotRestored { path: path.clone(), why };
     let (disk_bytes, sizes) = look::extent(device.file(), &path, None)?;
@@ -90,7 +93,7 @@ pub fn repair(device: &mut FileDevice, choice: Choice) -> Result<Vec<&'static st
 /// What a repair would come to, of a disk with a table that counts and a copy that does not.
 pub fn outlook(device: &FileDevice) -> String {
     let planned = look::extent(device.file(), device.path(), None)
-        .map(|(bytes, sizes)| plan(device.file(), bytes, sizes, Choice::default()));
+        .map(|(bytes, sizes)| plan(device.file(), bytes, sizes, RepairOptions::default()));
     match planned {
         Ok(Err(RepairRefusal::Undecided(why))) => why,
         _ => "`stillboot disk repair` restores it".to_owned(),
@@ -103,7 +106,7 @@ pub(super) fn plan(
     file: &dyn FileExt,
     disk_bytes: u64,
     sizes: &[u32],
-    choice: Choice,
+    choice: RepairOptions,
 ) -> Result<RepairPlan, RepairRefusal> {
     let mut found = Vec::new();
     let mut undecided = None;
@@ -200,7 +203,11 @@ impl Whole {
         self.copy.header.last_usable_lba.to_u64() > self.last
     }
 
-    fn find(device: &mut Blocks<'_>, choice: Choice, block: u32) -> Result<Self, RepairRefusal> {
+    fn find(
+        device: &mut Blocks<'_>,
+        choice: RepairOptions,
+        block: u32,
+    ) -> Result<Self, RepairRefusal> {
         let last = gpt::last_block(device).ok_or(RepairRefusal::Absent)?;
         let mut sector = vec![0; block as usize];
         if device.read(0, &mut sector).is_err() {
@@ -230,7 +237,7 @@ impl Whole {
     /// The copy to restore from.
     fn source(
         device: &mut Blocks<'_>,
-        choice: Choice,
+        choice: RepairOptions,
         label: &Label,
         block: u32,
     ) -> Result<(Copy, bool), RepairRefusal> {

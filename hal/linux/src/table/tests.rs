@@ -320,7 +320,7 @@ fn a_backup_that_the_mbr_contradicts_is_not_used() {
     assert!(message.contains("the MBR has a partition"), "{message}");
     let message = repaired(&path).unwrap_err().to_string();
     assert!(message.contains("--over-label"), "{message}");
-    chosen(&path, Choice { over_label: true, ..Choice::default() }).unwrap();
+    chosen(&path, RepairOptions { over_label: true, ..RepairOptions::default() }).unwrap();
     assert!(!Table::read(&path, None).unwrap().is_backup);
 }
 
@@ -360,15 +360,15 @@ fn a_table_in_sectors_of_the_other_size_is_named() {
 }
 
 fn repaired(path: &Path) -> Result<Vec<&'static str>, TableError> {
-    chosen(path, Choice::default())
+    chosen(path, RepairOptions::default())
 }
 
-fn chosen(path: &Path, choice: Choice) -> Result<Vec<&'static str>, TableError> {
+fn chosen(path: &Path, choice: RepairOptions) -> Result<Vec<&'static str>, TableError> {
     repair(&mut crate::FileDevice::open(path, crate::OpenOptions::default()).unwrap(), choice)
 }
 
-const fn from(source: Source) -> Choice {
-    Choice { from: Some(source), over_label: false }
+const fn from(source: Source) -> RepairOptions {
+    RepairOptions { from: Some(source), over_label: false }
 }
 
 /// Every kind of damage that leaves one copy: afterwards both are as they were made.
@@ -516,7 +516,7 @@ fn repair_restores_where_only_the_tables_themselves_are_odd() {
     let made = make(&path, 512, &all);
     let whole = fs::read(&path).unwrap();
     let last = 16 * MIB / 512 - 1;
-    let restored = |what: &str, choice: Choice| {
+    let restored = |what: &str, choice: RepairOptions| {
         chosen(&path, choice).expect(what);
         let found = Table::read(&path, None).expect(what);
         assert_eq!(
@@ -534,7 +534,7 @@ fn repair_restores_where_only_the_tables_themselves_are_odd() {
     chosen(&path, from(Source::Primary)).unwrap();
     assert_eq!(repaired(&path).unwrap(), [""; 0]);
     change(&path, 446, &[0; 66]);
-    restored("a foreign partition beyond the disk", Choice::default());
+    restored("a foreign partition beyond the disk", RepairOptions::default());
 
     // A foreign one over slot a, in the primary.
     rewrite_entry(&path, 3, 32, 5 * MIB / 512);
@@ -548,21 +548,21 @@ fn repair_restores_where_only_the_tables_themselves_are_odd() {
     rewrite_header(&path, 32, &u64::MAX.to_le_bytes());
     change(&path, 1024 + 60, &[0x5a]);
     assert!(Table::read(&path, None).unwrap().is_backup);
-    restored("an alternate off the disk", Choice::default());
+    restored("an alternate off the disk", RepairOptions::default());
 
     for at in [3, 40, 7000, 24_000_u64] {
         rewrite_header(&path, 72, &at.to_le_bytes());
-        restored("entries elsewhere", Choice::default());
+        restored("entries elsewhere", RepairOptions::default());
     }
     rewrite_header(&path, 48, &(last - 32).to_le_bytes());
-    restored("room for partitions where the backup is", Choice::default());
+    restored("room for partitions where the backup is", RepairOptions::default());
 
     for count in [129_u32, 1000] {
         let bytes = fs::read(&path).unwrap()[1024..][..count as usize * 128].to_vec();
         rewrite_header(&path, 88, &crc32(&bytes).to_le_bytes());
         rewrite_header(&path, 80, &count.to_le_bytes());
         assert!(!Table::read(&path, None).unwrap().is_backup);
-        restored("more entries", Choice::default());
+        restored("more entries", RepairOptions::default());
     }
 }
 
@@ -752,7 +752,7 @@ fn repair_refuses_what_was_partitioned_or_formatted_again() {
         assert!(message.contains("another use"), "{what}: {message}");
         assert!(message.contains("--over-label` overwrites"), "{what}: {message}");
         assert!(fs::read(&path).unwrap() == before, "{what}");
-        chosen(&path, Choice { over_label: true, ..Choice::default() }).unwrap();
+        chosen(&path, RepairOptions { over_label: true, ..RepairOptions::default() }).unwrap();
         let now = fs::read(&path).unwrap();
         assert!(now[512..] == whole[512..] && now[..446] == whole[..446], "{what}");
         assert!(!Table::read(&path, None).unwrap().is_backup, "{what}");
@@ -820,7 +820,7 @@ impl Bad {
     }
 
     fn repaired(&self, bytes: u64) -> Result<Vec<&'static str>, String> {
-        let plan = repair::plan(self, bytes, &[512, 4096], Choice::default()).unwrap();
+        let plan = repair::plan(self, bytes, &[512, 4096], RepairOptions::default()).unwrap();
         let mut device = Device(self, Geometry::disk(512, bytes));
         let done = plan.write(&mut device).unwrap();
         plan.read_back(&mut device, &done).map(|()| done)
@@ -908,7 +908,8 @@ fn repair_writes_what_cannot_be_read() {
             if found.is_empty() {
                 let message = errors[0].1.to_string();
                 assert!(message.contains("first sector") && message.contains("I/O"), "{message}");
-                let plan = repair::plan(&bad, BYTES, &[512, 4096], Choice::default()).unwrap();
+                let plan =
+                    repair::plan(&bad, BYTES, &[512, 4096], RepairOptions::default()).unwrap();
                 let promise = plan.promise(&message);
                 assert!(promise.contains("`stillboot disk repair`"), "{what}: {promise}");
             }
@@ -921,7 +922,7 @@ fn repair_writes_what_cannot_be_read() {
     }
     // One of each copy: the first sector cannot be read, and there is nothing to restore from.
     let bad = Bad::new(&path, &[0, 9, LAST - 3], 512, true);
-    let plan = repair::plan(&bad, BYTES, &[512, 4096], Choice::default());
+    let plan = repair::plan(&bad, BYTES, &[512, 4096], RepairOptions::default());
     assert!(matches!(plan, Err(repair::RepairRefusal::Absent)));
 }
 
@@ -961,7 +962,7 @@ fn repair_writes_no_zeros_into_a_partition() {
     change(&path, 34 * 512, b"in the first partition");
     let whole = fs::read(&path).unwrap();
     let bad = Bad::new(&path, &[33], 4096, true);
-    let plan = repair::plan(&bad, BYTES, &[512, 4096], Choice::default()).unwrap();
+    let plan = repair::plan(&bad, BYTES, &[512, 4096], RepairOptions::default()).unwrap();
     let mut device = Device(&bad, Geometry::disk(512, BYTES));
     assert_eq!(plan.write(&mut device), Err(DeviceError::Io));
     assert_eq!(fs::read(&path).unwrap()[34 * 512..], whole[34 * 512..]);

@@ -10,7 +10,7 @@ use stillboot::verify::ClassError;
 
 use super::state::{Course, Kept, Model, Store};
 use crate::walk::chain::{Chain, Name, Release};
-use crate::walk::scene::DiskContents;
+use crate::walk::contents::DiskContents;
 
 /// An update as it is offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,18 +31,22 @@ impl Model {
     pub fn install(
         &self,
         chain: &Chain,
-        scene: &DiskContents,
+        contents: &DiskContents,
         store: Store,
         running: Option<&BootProof>,
         offer: InstallAttempt,
     ) -> Course<Result<Slot, InstallError>> {
         let mut states = vec![self.clone()];
-        let answer = self.admit(chain, scene, store, running, offer).and_then(|target| {
+        let answer = self.admit(chain, contents, store, running, offer).and_then(|target| {
             let mut at = self.clone();
             at.kept = Kept::Record;
             let kind = target.kind();
-            let counts =
-                self.counting_floor(chain, scene, self.stands_for(scene, chain, running), kind);
+            let counts = self.counting_floor(
+                chain,
+                contents,
+                self.stands_for(contents, chain, running),
+                kind,
+            );
             let store = store[kind as usize].unwrap_or_default();
             let recorded = at.body.floor_of_mut(kind);
             *recorded = (*recorded).min(counts.max(store));
@@ -69,13 +73,13 @@ impl Model {
     /// What runs, or on a device that is offline the good slot that stands for it.
     fn stands_for<'c>(
         &self,
-        scene: &DiskContents,
+        contents: &DiskContents,
         chain: &'c Chain,
         proof: Option<&BootProof>,
     ) -> Option<(Slot, &'c Release)> {
         match proof {
-            Some(proof) => self.release_in(chain, scene, proof.slot),
-            None => self.good_and_unsure(chain, scene).0,
+            Some(proof) => self.release_in(chain, contents, proof.slot),
+            None => self.good_and_unsure(chain, contents).0,
         }
     }
 
@@ -83,7 +87,7 @@ impl Model {
     fn admit(
         &self,
         chain: &Chain,
-        scene: &DiskContents,
+        contents: &DiskContents,
         store: Store,
         proof: Option<&BootProof>,
         offer: InstallAttempt,
@@ -93,15 +97,15 @@ impl Model {
             return Err(InstallError::Deferred(Wait::RecordLost));
         }
         let (running, unsure) = match proof {
-            Some(proof) => (Some(self.proven(chain, scene, proof)?), Vec::new()),
-            None => self.good_and_unsure(chain, scene),
+            Some(proof) => (Some(self.proven(chain, contents, proof)?), Vec::new()),
+            None => self.good_and_unsure(chain, contents),
         };
         let new = &chain.releases[offer.release];
         let kind = offer.target.map_or(SlotKind::Update, Slot::kind);
         if !new.is_ours {
             return refused(Refusal::Class(ClassError::Class));
         }
-        let floor = self.counting_floor(chain, scene, running, kind);
+        let floor = self.counting_floor(chain, contents, running, kind);
         let floor = floor.max(store[kind as usize].unwrap_or_default());
         if new.floor < floor {
             return refused(Refusal::BelowFloor { found: new.floor, floor });
@@ -120,7 +124,7 @@ impl Model {
         }
         if kind == SlotKind::Recovery {
             // Not older than what stands there, unless that is known to be bad; it may be the same.
-            let head = scene[Slot::Recovery as usize].head.map(|name| &chain.releases[name]);
+            let head = contents[Slot::Recovery as usize].head.map(|name| &chain.releases[name]);
             let is_same = head.is_some_and(|release| release.digest == new.digest);
             let head = head.map(|release| release.order);
             let is_bad = matches!(
@@ -154,10 +158,10 @@ impl Model {
     fn release_in<'c>(
         &self,
         chain: &'c Chain,
-        scene: &DiskContents,
+        contents: &DiskContents,
         slot: Slot,
     ) -> Option<(Slot, &'c Release)> {
-        let release = &chain.releases[scene[slot as usize].head?];
+        let release = &chain.releases[contents[slot as usize].head?];
         (release.digest == self.body.slot(slot).digest).then_some((slot, release))
     }
 
@@ -165,7 +169,7 @@ impl Model {
     fn proven<'c>(
         &self,
         chain: &'c Chain,
-        scene: &DiskContents,
+        contents: &DiskContents,
         proof: &BootProof,
     ) -> Result<(Slot, &'c Release), InstallError> {
         let refused = |refusal| Err(InstallError::Refused(refusal));
@@ -184,7 +188,7 @@ impl Model {
             }
             _ => return refused(Refusal::Proof),
         }
-        let found = self.release_in(chain, scene, proof.slot);
+        let found = self.release_in(chain, contents, proof.slot);
         found.ok_or(InstallError::Refused(Refusal::RunningUnverified))
     }
 
@@ -193,14 +197,14 @@ impl Model {
     fn good_and_unsure<'c>(
         &self,
         chain: &'c Chain,
-        scene: &DiskContents,
+        contents: &DiskContents,
     ) -> (Option<(Slot, &'c Release)>, Vec<Slot>) {
         let mut unsure = Vec::new();
         for (slot, kind) in self.order(false) {
             if !matches!(kind, CandidateKind::Good | CandidateKind::Suspect) {
                 continue;
             }
-            match self.release_in(chain, scene, slot) {
+            match self.release_in(chain, contents, slot) {
                 Some(running) => return (Some(running), unsure),
                 None => unsure.push(slot),
             }
@@ -212,7 +216,7 @@ impl Model {
     fn counting_floor(
         &self,
         chain: &Chain,
-        scene: &DiskContents,
+        contents: &DiskContents,
         running: Option<(Slot, &Release)>,
         kind: SlotKind,
     ) -> Floor {
@@ -222,7 +226,7 @@ impl Model {
         }
         let heads = || {
             self.of_kind(kind)
-                .filter_map(|slot| Some((slot, &chain.releases[scene[slot as usize].head?])))
+                .filter_map(|slot| Some((slot, &chain.releases[contents[slot as usize].head?])))
         };
         if heads().any(|(_, release)| release.floor >= recorded) {
             return recorded;

@@ -9,7 +9,7 @@ use stillboot::select::CandidateKind;
 use super::state::{Course, Kept, Model, Store};
 use crate::engine::HandoverFailure;
 use crate::walk::chain::{Chain, Name};
-use crate::walk::scene::{Content, DiskContents};
+use crate::walk::contents::{Content, DiskContents};
 
 /// What starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub struct Boots {
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings {
     /// What stands in the slots.
-    pub scene: DiskContents,
+    pub contents: DiskContents,
     /// What the store holds.
     pub store: Store,
     /// The nonce of this power-on.
@@ -56,12 +56,12 @@ impl Model {
     }
 
     /// Boot step 1, where there is no record.
-    fn scan(&mut self, chain: &Chain, scene: &DiskContents) {
+    fn scan(&mut self, chain: &Chain, contents: &DiskContents) {
         self.body = Body::default();
         let mut found = [None; SLOTS_MAX];
         for slot in self.slots {
             let Content { head: Some(release), is_committed: true, is_confirmed, .. } =
-                scene[*slot as usize]
+                contents[*slot as usize]
             else {
                 continue;
             };
@@ -149,7 +149,7 @@ impl<'a> Loader<'a> {
 
     fn run(mut self) -> Course<Boots> {
         if self.is_scanned {
-            self.at.scan(self.chain, &self.on.scene);
+            self.at.scan(self.chain, &self.on.contents);
         } else {
             let on_trial = |at: &Model| {
                 let trying = |slot| matches!(at.body.slot(slot).state, SlotState::Trying { .. });
@@ -226,7 +226,7 @@ impl<'a> Loader<'a> {
     /// Boot step 4.
     fn verify(&mut self, slot: Slot, kind: CandidateKind) -> Tried {
         let number = slot.kind() as usize;
-        let content = self.on.scene[slot as usize];
+        let content = self.on.contents[slot as usize];
         let condemn = |at: &mut Model| {
             if kind != CandidateKind::LastResort || at.is_good(slot) || at.waits(slot) {
                 at.set_bad(slot, Fault::Corrupt);
@@ -298,7 +298,8 @@ impl<'a> Loader<'a> {
         let mut lowest = self.chain.releases[release].floor;
         for other in self.at.of_kind(kind).filter(|other| *other != slot && self.at.is_good(*other))
         {
-            let found = self.on.scene[other as usize].head.map(|name| &self.chain.releases[name]);
+            let found =
+                self.on.contents[other as usize].head.map(|name| &self.chain.releases[name]);
             match found.filter(|found| found.digest == self.at.body.slot(other).digest) {
                 Some(found) => lowest = lowest.min(found.floor),
                 None => return,

@@ -83,8 +83,8 @@ impl Places {
 
     /// What stands on `disk`.
     #[must_use]
-    pub fn scene(&self, chain: &Chain, disk: &RamDisk) -> DiskContents {
-        let mut scene = DiskContents::default();
+    pub fn contents(&self, chain: &Chain, disk: &RamDisk) -> DiskContents {
+        let mut contents = DiskContents::default();
         for place in &self.0 {
             let holds = |at: u64, bytes: &[u8]| disk.bytes(at, bytes.len()) == bytes;
             let get = &mut |at, len| disk.bytes(at, len);
@@ -101,14 +101,14 @@ impl Places {
                 self.1.is_marked(get, place.slot, kind, &release.digest)
             };
             let mut parts = place.components.iter().zip(&release.contents);
-            scene[place.slot as usize] = Content {
+            contents[place.slot as usize] = Content {
                 head: Some(name),
                 is_whole: parts.all(|(at, (_, bytes))| holds(*at, bytes)),
                 is_committed: marked(MarkKind::Committed),
                 is_confirmed: marked(MarkKind::Confirmed),
             };
         }
-        scene
+        contents
     }
 }
 

@@ -11,7 +11,7 @@ const KEPT_MAX: u64 = 256 << 20;
 
 /// The bytes of a bundle as they are read, as far as they matter here.
 #[derive(Debug, Default)]
-pub struct Watch {
+pub struct Preview {
     at: u64,
     head: Vec<u8>,
     found: Option<Found>,
@@ -34,7 +34,7 @@ struct Part {
     bytes: Vec<u8>,
 }
 
-impl Watch {
+impl Preview {
     /// These bytes come next. Says whether more is known now than the number of bytes.
     pub fn pass(&mut self, bytes: &[u8]) -> bool {
         let from = self.at;
@@ -273,7 +273,7 @@ mod tests {
     fn parts_are_kept_however_the_bundle_comes() {
         let bundle = bundle();
         for step in [1, 13, 4096, bundle.len()] {
-            let mut watch = Watch::default();
+            let mut watch = Preview::default();
             let news = bundle.chunks(step).filter(|bytes| watch.pass(bytes)).count();
             assert!((1..=3).contains(&news), "{news}");
             assert_eq!(watch.component(1), Some(&b"panic=1"[..]), "{step}");
@@ -281,7 +281,7 @@ mod tests {
             assert_eq!(watch.component(0), None);
             assert_eq!((watch.promised(), watch.len()), (Some(watch.len()), bundle.len() as u64));
         }
-        let mut cut = Watch::default();
+        let mut cut = Preview::default();
         cut.pass(&bundle[..bundle.len() - 1]);
         assert_eq!(cut.component(2), None);
         assert_eq!(cut.promised(), Some(bundle.len() as u64));
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn what_was_skipped_is_not_kept() {
         let bundle = bundle();
-        let mut watch = Watch::default();
+        let mut watch = Preview::default();
         let (start, end) = bundle.split_at(bundle.len() - 100);
         watch.pass(&start[..start.len() - 50]);
         watch.skip(50);
