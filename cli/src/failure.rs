@@ -87,7 +87,7 @@ impl From<KeyError> for Failure {
             | KeyError::SameKey
             | KeyError::Signer(_) => "key",
             KeyError::Roots { .. } => "roots",
-            KeyError::Format(_) => "format",
+            KeyError::OtherPayload | KeyError::Format(_) => "format",
             _ => "key",
         };
         Self::new(Exit::Failed, kind, error)

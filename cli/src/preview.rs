@@ -130,6 +130,13 @@ pub fn lone_envelope(bytes: &[u8]) -> Option<String> {
     is_lone.then(|| envelope.payload_type().to_string())
 }
 
+/// Whether these bytes begin with a manifest: a bundle without a keyset.
+pub fn is_without_keyset(head: &[u8]) -> bool {
+    head.first_chunk()
+        .and_then(|header| Header::parse(header).ok())
+        .is_some_and(|header| header.payload_type == PayloadType::Manifest)
+}
+
 /// Whether a file that starts with these bytes is a release of the loader.
 pub fn is_loader_release(head: &[u8]) -> bool {
     let header = head.first_chunk::<HEADER_LEN>().map(Header::parse);

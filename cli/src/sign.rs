@@ -9,9 +9,10 @@ use clap::Args;
 use serde_json::json;
 use stillboot::driver::{Source, SourceError};
 use stillboot::format::{
-    Envelope, Field, FormatError, Id, KeyRole, Keyset, Load, Manifest, PayloadType, Role, Statement,
+    Envelope, Field, FormatError, Id, KeyKind, KeyRole, Keyset, Load, Manifest, PayloadType, Role,
+    Signature, Statement, envelope,
 };
-use stillboot::verify::{RootKey, TrustError};
+use stillboot::verify::{RootKey, SoftSha256, TrustError, verify_signature};
 use stillboot_policy::json::ChannelIndex;
 use stillboot_policy::json::index::INDEX_LEN_MAX;
 use stillboot_release::keys::{KeyError, Roots, add_signature, id_of};
@@ -163,6 +164,44 @@ fn check(target: &Target, file: &mut File, path: &Path, out: &Output) -> Result<
     }
 }
 
+/// Signatures that are there already must hold: each names its key. Another signature beside one
+/// that does not hold would sign what somebody has changed since.
+fn check_signatures(envelope: &Envelope<'_>, product: &Id, path: &Path) -> Result<(), Failure> {
+    let known = |found: &Signature<'_>| found.kind == KeyKind::Ed25519;
+    for found in envelope.signatures().filter(known) {
+        let message = |role| {
+            envelope::to_be_signed(envelope.payload_type(), role, product, envelope.payload())
+        };
+        let holds = <&[u8; 64]>::try_from(found.bytes).is_ok_and(|bytes| {
+            let by =
+                |role: &KeyRole| verify_signature(&found.name, &[&message(*role)], bytes).is_ok();
+            KeyRole::ALL.iter().any(by)
+        });
+        if !holds {
+            return Err(changed(
+                path,
+                format_args!(
+                    "its signature by key {} does not hold over its payload and this product",
+                    view::hex(&found.name)
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// It is not what was signed before.
+fn changed(path: &Path, how: std::fmt::Arguments<'_>) -> Failure {
+    Failure::new(
+        Exit::Refused,
+        "trust",
+        format_args!(
+            "{}: {how}: the file is damaged or was changed, and nothing was signed; fetch it again",
+            path.display()
+        ),
+    )
+}
+
 /// What follows a head in a file.
 struct Rest<'a> {
     file: &'a mut File,
@@ -208,6 +247,11 @@ pub fn sign(args: &SignArgs, out: &Output) -> Result<(), Failure> {
     let roots = args.roots.as_deref().map(Roots::read).transpose()?;
     let given = roots.as_ref().map(|roots| &*roots.product).or(args.product.as_deref());
     let product = product(&target, given)?;
+    if range.start > 0 {
+        let (keyset, _) = Envelope::parse(&head).map_err(KeyError::from)?;
+        check_signatures(&keyset, &product, path)?;
+    }
+    check_signatures(&envelope, &product, path)?;
     let signing = args.signers.signers(&args.key, "--key")?;
     let mut bytes = head[range.clone()].to_vec();
     let mut roles = Vec::new();
@@ -283,7 +327,18 @@ fn read<'a>(head: &'a [u8], path: &Path) -> Result<(Range<usize>, Envelope<'a>, 
         let manifest = Manifest::parse(envelope.payload()).map_err(in_words)?;
         Ok(Target::Manifest { manifest: Box::new(manifest), keyset })
     };
+    let own_payload = |envelope: &Envelope<'_>| match envelope.has_its_payload::<SoftSha256>() {
+        true => Ok(()),
+        false => Err(changed(
+            path,
+            format_args!(
+                "the payload of its {} is not the one that the envelope names",
+                envelope.payload_type()
+            ),
+        )),
+    };
     let (first, rest) = Envelope::parse(head).map_err(in_words)?;
+    own_payload(&first)?;
     let target = match first.payload_type() {
         PayloadType::Keyset => {
             let keyset = Keyset::parse(first.payload()).map_err(in_words)?;
@@ -292,6 +347,7 @@ fn read<'a>(head: &'a [u8], path: &Path) -> Result<(Range<usize>, Envelope<'a>, 
                 if second.payload_type() != PayloadType::Manifest {
                     return Err(wrong(&"expected a manifest after the keyset"));
                 }
+                own_payload(&second)?;
                 let range = head.len() - rest.len()..head.len() - body.len();
                 return Ok((range, second, manifest(&second, Some(Box::new(keyset)))?));
             }

@@ -218,6 +218,18 @@ impl Bundle {
             {
                 preview::not_a_bundle(&self.name, head)
             }
+            // The tool knows devices with roots only.
+            InstallError::Refused(Refusal::Trust(_)) if preview::is_without_keyset(head) => {
+                Failure::new(
+                    Exit::Refused,
+                    "trust",
+                    format_args!(
+                        "not trusted: {} has no keyset: it was packed with --single-key, for \
+                         devices with one built-in key, and --roots names root keys",
+                        self.name
+                    ),
+                )
+            }
             InstallError::Refused(Refusal::Trust(trust)) => match bounds::value_in(trust, head) {
                 Some(found) => Failure::from(error).also(format_args!("found {found}")),
                 None => error.into(),

@@ -1,4 +1,4 @@
-//! `cargo xtask check`: what to run before each commit, in less than three minutes.
+//! `cargo xtask check`: the inner loop, to run before each commit.
 
 use anyhow::Result;
 

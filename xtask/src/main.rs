@@ -68,7 +68,7 @@ enum Chore {
         #[arg(long)]
         refresh: bool,
     },
-    /// Formatting, lints and the fast tests, in less than three minutes.
+    /// Formatting, lints and the fast tests: the inner loop.
     Check,
     /// Everything that CI checks: of what takes long a sample that the commit chooses.
     Test {

@@ -383,3 +383,23 @@ fn thresholds_are_kept() {
     world.run(&format!("{pack} --key k/recovery-1.pem --json")).refused(1, "key");
     world.run(&format!("{pack} --key keys/release-1.pem --json")).refused(1, "key");
 }
+
+/// Its magic bytes were called wrong.
+#[test]
+fn a_bundle_without_a_keyset_is_refused_for_what_it_is() {
+    let world = World::running();
+    world.write("kernel", noise(1, 9000));
+    world
+        .run(
+            "pack --product gateway --class m1 --single-key --key keys/release-1.pem \
+             --version 1.0.0 --sequence 1 --kernel kernel --out sk.sbb",
+        )
+        .expect(0);
+    for run in [
+        format!("verify sk.sbb {TRUST} --json"),
+        format!("install sk.sbb --disk disk.img {TRUST} --proof proof --json"),
+    ] {
+        let text = world.run(&run).refused(4, "trust").json()["error"].as_str().unwrap().to_owned();
+        assert!(text.contains("it was packed with --single-key"), "{text}");
+    }
+}

@@ -5,8 +5,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
-use stillboot::format::{Envelope, KeyRole, PayloadType};
-use stillboot_release::keys::{Signer as _, SigningKey, add_signature, id_of, sign_envelope};
+use stillboot::format::{Envelope, KeyRole, PayloadType, envelope};
+use stillboot_policy::json::ChannelIndex;
+use stillboot_release::keys::{Signer, SigningKey, add_signature, id_of, sign_envelope};
 
 use crate::support::{Run, World, noise};
 
@@ -224,6 +225,48 @@ fn signatures_are_added_and_nothing_else_changes() {
         .expect(0);
     assert!(world.read("once.sbb") == world.read("v.sbb"));
     assert!(world.read("once.sbb") == after);
+}
+
+/// A changed payload was given a right digest and a signature, and verified from then on.
+#[test]
+fn what_was_changed_since_it_was_signed_gets_no_further_signature() {
+    let world = half_signed();
+    let sound = world.read("v.sbb");
+    let (_, rest) = Envelope::parse(&sound).unwrap();
+    let keyset_len = sound.len() - rest.len();
+    let version = sound.windows(5).position(|found| found == b"1.0.0").unwrap();
+    // The header of an envelope, the digest in it, the name of the first key, and its signature.
+    let key = keyset_len + 48 + 1;
+    for (changes, part) in [
+        (vec![version], "the payload of its manifest is not the one"),
+        (vec![version, key], "the payload of its manifest is not the one"),
+        (vec![keyset_len + 20], "the payload of its manifest is not the one"),
+        (vec![key], "does not hold"),
+        (vec![key + 40], "does not hold"),
+        (vec![20], "the payload of its keyset is not the one"),
+        (vec![keyset_len - 1], "the payload of its keyset is not the one"),
+    ] {
+        let mut bytes = sound.clone();
+        changes.iter().for_each(|at| bytes[*at] ^= 4);
+        world.write("v.sbb", &bytes);
+        let run = world.run("sign v.sbb --key k/release-2.pem --out both.sbb --json");
+        let text = run.refused(4, "trust").json()["error"].as_str().unwrap().to_owned();
+        assert!(text.contains(part), "{changes:?}: {text}");
+        assert!(!world.path("both.sbb").exists());
+    }
+    // The digest fits the payload again, and the signature does not.
+    let (_, rest) = Envelope::parse(&sound).unwrap();
+    let (manifest, body) = Envelope::parse(rest).unwrap();
+    let mut payload = manifest.payload().to_vec();
+    let at = payload.windows(5).position(|found| found == b"1.0.0").unwrap();
+    payload[at] = b'5';
+    let signatures: Vec<_> = manifest.signatures().collect();
+    let mut into = vec![0; envelope::LEN_MAX];
+    let len = Envelope::emit(PayloadType::Manifest, &signatures, &payload, &mut into).unwrap();
+    world.write("v.sbb", [&sound[..keyset_len], &into[..len], body].concat());
+    let run = world.run("sign v.sbb --key k/release-2.pem --out both.sbb --json");
+    let text = run.refused(4, "trust").json()["error"].as_str().unwrap().to_owned();
+    assert!(text.contains("does not hold over its payload"), "{text}");
 }
 
 #[test]
@@ -940,7 +983,12 @@ fn an_expired_index_is_signed_with_a_warning_and_names_name_their_bounds() {
         String::from_utf8(fs::read(format!("{vectors}/index/sound.json")).unwrap()).unwrap();
     for (until, is_warned) in [("0", false), ("1000000000", true), ("4000000000", false)] {
         let index = index.replacen("\"until\":1798761600", &format!("\"until\":{until}"), 1);
-        world.write("index", envelope(3, index.trim_end().as_bytes()));
+        let payload = index.trim_end().as_bytes();
+        let product = *ChannelIndex::parse(payload).unwrap().product();
+        let other = SigningKey::from_seed([5; 32]);
+        let signers: [(KeyRole, &dyn Signer); 1] = [(KeyRole::Channel, &other)];
+        let signed = sign_envelope(PayloadType::ChannelIndex, &product, payload, &signers);
+        world.write("index", signed.unwrap());
         let run = world.run("sign index --key keys/release-1.pem --out made").expect(0);
         let warning = "the channel-index has expired already: 2001-09-09";
         assert_eq!(run.stderr.contains(warning), is_warned, "{until}: {run:?}");

@@ -50,6 +50,10 @@ pub fn add_signature(
     role: KeyRole,
     signer: &dyn Signer,
 ) -> Result<Vec<u8>, KeyError> {
+    // A new envelope would give the payload a right digest, and make a damaged payload a signed one.
+    if !envelope.has_its_payload::<SoftSha256>() {
+        return Err(KeyError::OtherPayload);
+    }
     let mut signatures: Vec<_> = envelope.signatures().collect();
     let public = signer.public();
     let is_ours = |other: &Signature<'_>| other.kind == KeyKind::Ed25519;

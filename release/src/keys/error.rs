@@ -9,6 +9,9 @@ use stillboot::verify::KeyId;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
+    /// The payload of the envelope is not the one that its header names and its signatures cover.
+    #[error("the payload is not the one that its envelope names: the file is damaged or changed")]
+    OtherPayload,
     /// The operating system refused.
     #[error("cannot {action} {}: {source}", path.display())]
     System {
