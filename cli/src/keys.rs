@@ -94,6 +94,19 @@ pub fn keygen(args: &KeygenArgs, out: &Output) -> Result<(), Failure> {
     let roots_text = roots.to_toml()?;
 
     refuse_existing(args, &keys)?;
+    if args.out.as_os_str() == "-" {
+        return Err(Failure::usage("--out: expected a folder for the keys, found `-`"));
+    }
+    if args.out.exists() && !args.out.is_dir() {
+        return Err(Failure::new(
+            Exit::Failed,
+            "io",
+            format_args!(
+                "--out: expected a folder for the keys, and {} is none",
+                args.out.display()
+            ),
+        ));
+    }
     fs::create_dir_all(&args.out).map_err(|error| Failure::system("make", &args.out, &error))?;
     let mut written = Vec::new();
     let result = write_all(args, &keys, &roots_text, &envelope, &mut written);

@@ -323,6 +323,19 @@ fn what_is_replaced_keeps_its_mode() {
     }
 }
 
+/// A folder named `-` was made.
+#[test]
+fn keys_go_into_a_folder() {
+    let world = World::new();
+    world.write("file", b"");
+    for (out, exit, kind) in [("-", 2, "usage"), ("file", 1, "io")] {
+        let run = world.run(&format!("keygen --out {out} --product gateway --json"));
+        let text = run.refused(exit, kind).json()["error"].as_str().unwrap().to_owned();
+        assert!(text.contains("expected a folder for the keys"), "{text}");
+    }
+    assert!(!world.path("-").exists());
+}
+
 /// `keygen` left a secret key of no bytes, and then refused to go on because of it.
 #[test]
 fn keygen_on_a_full_disk_leaves_nothing_in_its_way() {
