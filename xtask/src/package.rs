@@ -1,7 +1,10 @@
 //! `cargo xtask package`: each crate that is published can be packed, and what is packed builds by
 //! itself.
 
-use anyhow::{Result, bail};
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
 use crate::shell;
@@ -22,6 +25,7 @@ pub fn run(build: bool) -> Result<()> {
     for package in &published {
         described(package)?;
     }
+    forget_packed(&published)?;
     // Together: cargo then takes those that depend on each other from what it has just packed.
     let mut pack = shell::cargo();
     pack.args(["package", "--locked", "--allow-dirty"]);
@@ -41,6 +45,39 @@ pub fn run(build: bool) -> Result<()> {
         }
     }
     println!("note: {} crates can be packed", published.len());
+    Ok(())
+}
+
+/// Removes what cargo has kept of an earlier packaging. It unpacks a crate once for each version, and
+/// would build the others with the crate as it was then.
+fn forget_packed(published: &[&Package]) -> Result<()> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
+    let registry = home.context("expected CARGO_HOME or a home folder")?.join("registry");
+    for kind in ["src", "cache"] {
+        // Not there on a machine that has never built anything.
+        let Ok(folders) = fs::read_dir(registry.join(kind)) else { continue };
+        for folder in folders {
+            // The registry of a packaging has no host, so its name begins with a hyphen.
+            let folder = folder?;
+            if !folder.file_name().to_string_lossy().starts_with('-') {
+                continue;
+            }
+            for package in published {
+                let stem = format!("{}-{}", package.name, package.version);
+                let unpacked = folder.path().join(&stem);
+                if unpacked.exists() {
+                    fs::remove_dir_all(&unpacked)
+                        .with_context(|| format!("cannot remove {}", unpacked.display()))?;
+                }
+                let packed = folder.path().join(format!("{stem}.crate"));
+                if packed.exists() {
+                    fs::remove_file(&packed)
+                        .with_context(|| format!("cannot remove {}", packed.display()))?;
+                }
+            }
+        }
+    }
     Ok(())
 }
 
