@@ -542,11 +542,7 @@ impl<'a, H: Sha256> Install<'a, H> {
     // The record.
 
     fn step_record(&mut self, event: Event, buffer: &mut [u8]) -> Next {
-        let result: IoResult = match event {
-            Event::Done => Ok(()),
-            Event::Failed(error) => Err(error),
-            _ => return Err(InstallError::Misused),
-        };
+        let result = io_result(event)?;
         let layout = &self.config.layout;
         let outcome = match self.area.step_record(layout, result, buffer, &mut self.record) {
             Step::Io(io) => return Ok(Action::Io(io)),
@@ -593,11 +589,7 @@ impl<'a, H: Sha256> Install<'a, H> {
     }
 
     fn step_part(&mut self, event: Event, buffer: &mut [u8]) -> Next {
-        let result: IoResult = match event {
-            Event::Done => Ok(()),
-            Event::Failed(error) => Err(error),
-            _ => return Err(InstallError::Misused),
-        };
+        let result = io_result(event)?;
         let step = self.area.step_part(&self.config.layout, result, buffer);
         self.part_step(step, buffer)
     }
@@ -700,9 +692,14 @@ const fn chunk_room(layout: &Layout<'_>, chunk_size: u32) -> usize {
 
 #[inline(never)]
 fn done(event: Event) -> Result<(), InstallError> {
+    io_result(event)?.map_err(InstallError::Device)
+}
+
+/// The result of an operation on a device; no other event answers one.
+fn io_result(event: Event) -> Result<IoResult, InstallError> {
     match event {
-        Event::Done => Ok(()),
-        Event::Failed(error) => Err(InstallError::Device(error)),
+        Event::Done => Ok(Ok(())),
+        Event::Failed(error) => Ok(Err(error)),
         _ => Err(InstallError::Misused),
     }
 }
