@@ -1,0 +1,3 @@
+//! A bundle from web servers, files and the slots of this device, as one stream.
+
+#![forbid(unsafe_code)]
