@@ -26,6 +26,15 @@ pub fn replace<T>(
     Replacement::open("--out", path, inputs)?.write(write)
 }
 
+/// As [`replace`], for a writer that goes back to the start of the file.
+pub fn replace_file<T>(
+    path: &Path,
+    inputs: &[&Path],
+    write: impl FnOnce(&mut BufWriter<&File>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    Replacement::open("--out", path, inputs)?.write_file(write)
+}
+
 /// A file that is about to be written: one without a name first, then, once every byte is on the
 /// medium, under its name. What stood there before stays until then, and keeps its mode and owner.
 pub struct Replacement {
@@ -85,6 +94,14 @@ impl Replacement {
     pub fn write<T>(
         self,
         write: impl FnOnce(&mut dyn Write) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.write_file(|file| write(file))
+    }
+
+    /// Writes it; the writer may seek.
+    pub fn write_file<T>(
+        self,
+        write: impl FnOnce(&mut BufWriter<&File>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let Self { named, path, directory, temporary } = self;
         let failed = |error: io::Error| Failure::system("write", &named, &error);

@@ -13,6 +13,8 @@
 mod args;
 mod boot;
 mod bounds;
+mod bundle;
+mod delta;
 #[cfg(feature = "lab")]
 mod demo;
 mod discard;
@@ -104,6 +106,15 @@ enum Command {
     Keyset(keyset::KeysetCommand),
     /// Packs components into a signed bundle
     Pack(Box<pack::PackArgs>),
+    /// Compresses bundles, and expands them again
+    #[command(
+        subcommand,
+        after_help = "Example:\n  stillboot bundle compress update.sbb \
+        --out update.sbz"
+    )]
+    Bundle(bundle::BundleCommand),
+    /// Makes a patch: a new bundle as differences from an old one
+    Delta(delta::DeltaArgs),
     /// Adds a signature to a bundle, keyset or statement
     Sign(sign::SignArgs),
     /// Issues the statement that offers a bundle one channel closer to stable
@@ -212,6 +223,8 @@ fn run(command: &Command, out: &Output) -> Result<(), Failure> {
         Command::Id(args) => id::id(args, out),
         Command::Keyset(command) => keyset::run(command, out),
         Command::Pack(args) => pack::pack(args, out),
+        Command::Bundle(command) => bundle::run(command, out),
+        Command::Delta(args) => delta::delta(args, out),
         Command::Sign(args) => sign::sign(args, out),
         Command::Promote(args) => promote::promote(args, out),
         Command::Statement(command) => statement::statement(command, out),

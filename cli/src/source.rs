@@ -10,7 +10,14 @@ use stillboot::format::envelope::{HEADER_LEN, MAGIC};
 use stillboot::install::{InstallError, Refusal};
 use stillboot::verify::{HEAD_LEN_MAX, TrustError};
 
+use stillboot_fetch::ahead::Ahead;
+use stillboot_fetch::assembly::{Assembly, Origins};
+use stillboot_fetch::error::FetchError;
+use stillboot_fetch::framed::PieceFile;
+use stillboot_fetch::pipe::{Pipe, Pump};
+use stillboot_fetch::read_at::{FileAt, ReadAt};
 use stillboot_linux::open::{self, Input};
+use stillboot_transport::frame;
 
 use crate::bounds;
 use crate::failure::{Exit, Failure};
@@ -25,6 +32,8 @@ pub struct Bundle {
     reader: Reader,
     name: String,
     last_error: Option<io::Error>,
+    /// Why pieces could not be had.
+    trouble: Option<FetchError>,
     watch: Preview,
     /// It came as a stream: what is missing may come the next time.
     is_streamed: bool,
@@ -39,8 +48,16 @@ pub struct Bundle {
 }
 
 enum Reader {
+    /// A bundle as it is, in a file.
     File { file: File, at: u64, len: u64 },
-    Stream { stream: Box<dyn Read>, scrap: Vec<u8> },
+    /// A stream, read once.
+    Pipe(Box<Pipe>),
+    /// The same, read ahead.
+    Pump(Box<Pump>),
+    /// A file that is read piece by piece, ahead.
+    Pieces { ahead: Box<Ahead>, len: u64 },
+    /// Nothing: it failed while it was opened again.
+    Closed,
 }
 
 impl Bundle {
@@ -55,32 +72,77 @@ impl Bundle {
                  {text} | stillboot {command} - ...`"
             )));
         }
-        let stream = |stream| Reader::Stream { stream, scrap: vec![0; SCRAP_LEN] };
+        let pipe = |stream, name: String| match Pipe::open(stream, name.clone()) {
+            Ok(pipe) => Ok(Self::new(Reader::Pipe(Box::new(pipe)), name, command)),
+            Err(error) => Err(fetch_failure(error)),
+        };
         if path == Path::new("-") {
-            return Ok(Self::new(stream(Box::new(io::stdin())), "standard input".into(), command));
+            return pipe(Box::new(io::stdin()), "standard input".into());
         }
         let failed = |error| Failure::system("open", path, &error);
+        let name = path.display().to_string();
         let input = open::input(path).map_err(|error| match error.kind() {
-            ErrorKind::InvalidInput => {
-                Failure::usage(format_args!("{} is no bundle: {error}", path.display()))
-            }
+            ErrorKind::InvalidInput => Failure::usage(format_args!("{name} is no bundle: {error}")),
             _ => failed(error),
         })?;
-        let reader = match input {
-            Input::File(file) => {
-                let len = file.metadata().map_err(failed)?.len();
-                Reader::File { file, at: 0, len }
-            }
-            pipe => stream(Box::new(pipe)),
+        let mut file = match input {
+            Input::File(file) => file,
+            stream => return pipe(Box::new(stream), name),
         };
-        Ok(Self::new(reader, path.display().to_string(), command))
+        if is_framed(&mut file).map_err(failed)? {
+            return Self::of_pieces(Box::new(FileAt::new(file, name)), command);
+        }
+        let len = file.metadata().map_err(failed)?.len();
+        Ok(Self::new(Reader::File { file, at: 0, len }, name, command))
+    }
+
+    /// A bundle that is read piece by piece.
+    fn of_pieces(reader: Box<dyn ReadAt>, command: &'static str) -> Result<Self, Failure> {
+        let file = PieceFile::open(reader).map_err(fetch_failure)?;
+        let (name, is_whole) = (file.name(), file.is_whole());
+        if !is_whole {
+            return Err(Failure::new(
+                Exit::Refused,
+                "patch",
+                format_args!(
+                    "refused: {name} is a patch: expected a bundle; give the bundle, and the patch \
+                     with --delta"
+                ),
+            ));
+        }
+        let reader = Self::pieces(Assembly::new(file))?;
+        Ok(Self::new(reader, name, command))
+    }
+
+    fn pieces(assembly: Assembly) -> Result<Reader, Failure> {
+        let len = assembly.header().bundle_len();
+        let ahead = Ahead::new(assembly).map_err(thread_failure)?;
+        Ok(Reader::Pieces { ahead: Box::new(ahead), len })
+    }
+
+    /// From here on it is read ahead, in a thread of its own.
+    pub fn read_ahead(&mut self) -> Result<(), Failure> {
+        self.reader = match std::mem::replace(&mut self.reader, Reader::Closed) {
+            Reader::Pipe(pipe) => Reader::Pump(Box::new(Pump::new(*pipe).map_err(thread_failure)?)),
+            Reader::File { file, at: 0, len } => {
+                let failed = |error| Failure::system("open", Path::new(&self.name), &error);
+                let again = file.try_clone().map_err(failed)?;
+                match PieceFile::open(Box::new(FileAt::new(again, self.name.clone()))) {
+                    Ok(file) => Self::pieces(Assembly::new(file))?,
+                    // What is wrong with it is found where it is read.
+                    Err(_) => Reader::File { file, at: 0, len },
+                }
+            }
+            reader => reader,
+        };
+        Ok(())
     }
 
     /// As [`open`](Self::open), for what has to be read twice: a stream goes into a file without a
     /// name first.
     pub fn open_whole(path: &Path, command: &'static str) -> Result<Self, Failure> {
         let mut bundle = Self::open(path, command)?;
-        if let Reader::Stream { stream, .. } = &mut bundle.reader {
+        if let Reader::Pipe(stream) = &mut bundle.reader {
             let failed = |error| Failure::system("read", path, &error);
             let mut file = tempfile::tempfile()
                 .map_err(|error| Failure::system("write", &std::env::temp_dir(), &error))?;
@@ -95,8 +157,11 @@ impl Bundle {
                 let n = match stream.read(&mut chunk) {
                     Ok(0) => break,
                     Ok(n) => n,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(error) => return Err(failed(error)),
+                    Err(SourceError) => {
+                        return Err(stream
+                            .take_error()
+                            .map_or_else(|| failed(ErrorKind::BrokenPipe.into()), fetch_failure));
+                    }
                 };
                 watch.pass(&chunk[..n]);
                 file.write_all(&chunk[..n])
@@ -110,12 +175,13 @@ impl Bundle {
     }
 
     fn new(reader: Reader, name: String, command: &'static str) -> Self {
-        let is_streamed = matches!(reader, Reader::Stream { .. });
+        let is_streamed = matches!(reader, Reader::Pipe(_));
         let watch = Preview::default();
         Self {
             reader,
             name,
             last_error: None,
+            trouble: None,
             watch,
             is_streamed,
             guard: None,
@@ -128,8 +194,8 @@ impl Bundle {
     /// How long it is, `None` for a stream.
     pub const fn len(&self) -> Option<u64> {
         match &self.reader {
-            Reader::File { len, .. } => Some(*len),
-            Reader::Stream { .. } => None,
+            Reader::File { len, .. } | Reader::Pieces { len, .. } => Some(*len),
+            Reader::Pipe(_) | Reader::Pump(_) | Reader::Closed => None,
         }
     }
 
@@ -161,37 +227,63 @@ impl Bundle {
 
     /// Back to the start, where that can be done.
     pub fn rewind(&mut self) -> Result<(), Failure> {
-        match &mut self.reader {
-            Reader::File { file, at, .. } => {
-                *at = file.seek(SeekFrom::Start(0)).map_err(|error| {
+        let reader = match std::mem::replace(&mut self.reader, Reader::Closed) {
+            Reader::File { mut file, len, .. } => {
+                let at = file.seek(SeekFrom::Start(0)).map_err(|error| {
                     Failure::system("read again", Path::new(&self.name), &error)
                 })?;
-                self.watch = Preview::default();
-                Ok(())
+                Some(Reader::File { file, at, len })
             }
-            Reader::Stream { .. } => Err(Failure::new(
-                Exit::Failed,
-                "source",
-                format_args!("{} cannot be read twice", self.name),
-            )),
-        }
+            Reader::Pieces { ahead, .. } => ahead.finish().map(Self::pieces).transpose()?,
+            Reader::Pipe(_) | Reader::Pump(_) | Reader::Closed => None,
+        };
+        let again = || {
+            let text = format_args!("{} cannot be read twice", self.name);
+            Failure::new(Exit::Failed, "source", text)
+        };
+        self.reader = reader.ok_or_else(again)?;
+        self.watch = Preview::default();
+        Ok(())
     }
 
     /// All that is left of it.
     pub fn rest(&mut self) -> Result<Vec<u8>, Failure> {
         let mut bytes = Vec::new();
-        let done = match &mut self.reader {
-            Reader::File { file, .. } => file.read_to_end(&mut bytes),
-            Reader::Stream { stream, .. } => stream.read_to_end(&mut bytes),
-        };
-        done.map_err(|error| Failure::system("read", Path::new(&self.name), &error))?;
-        Ok(bytes)
+        match Reading(self).read_to_end(&mut bytes) {
+            Ok(_) => Ok(bytes),
+            Err(error) => Err(self
+                .failure()
+                .unwrap_or_else(|| Failure::system("read", Path::new(&self.name), &error))),
+        }
+    }
+
+    /// Why it could not be read, if it could not be.
+    pub fn failure(&mut self) -> Option<Failure> {
+        let trouble = self.trouble.take().map(fetch_failure);
+        let error = self.last_error.take();
+        trouble.or(error.map(|error| Failure::system("read", Path::new(&self.name), &error)))
+    }
+
+    /// Its bytes, for what takes a reader.
+    pub const fn reading(&mut self) -> Reading<'_> {
+        Reading(self)
+    }
+
+    /// Where its pieces came from, as far as it is read piece by piece.
+    pub fn origins(&self) -> Option<Origins> {
+        match &self.reader {
+            Reader::Pieces { ahead, .. } => Some(ahead.origins()),
+            _ => None,
+        }
     }
 
     /// The failure that `error` is, with what was found in this bundle.
     pub fn explain(&mut self, error: InstallError) -> Failure {
         if let Some(fault) = self.fault.take() {
             return fault;
+        }
+        if let (InstallError::Source, Some(trouble)) = (error, self.trouble.take()) {
+            return fetch_failure(trouble);
         }
         let head = self.watch.head();
         let is_about_bytes = matches!(error, InstallError::Refused(_) | InstallError::Source);
@@ -293,6 +385,21 @@ impl Bundle {
         }
     }
 
+    fn skip_by_reading(&mut self, mut len: u64) -> Result<(), SourceError> {
+        let mut scrap = vec![0; SCRAP_LEN];
+        while len > 0 {
+            let most = len.min(scrap.len() as u64) as usize;
+            match Source::read(self, &mut scrap[..most])? {
+                0 => {
+                    self.last_error = Some(ErrorKind::UnexpectedEof.into());
+                    return Err(SourceError);
+                }
+                n => len -= n as u64,
+            }
+        }
+        Ok(())
+    }
+
     fn watch_and_guard(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
         if self.watch.pass(bytes)
             && let (Some(kind), Some(manifest)) = (self.guard, self.watch.manifest())
@@ -311,71 +418,113 @@ impl Bundle {
 
 impl Source for Bundle {
     fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {
-        loop {
-            let result = match &mut self.reader {
-                Reader::File { file, at, .. } => file.read(into).inspect(|n| *at += *n as u64),
-                Reader::Stream { stream, .. } => stream.read(into),
-            };
-            match result {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.last_error = Some(error);
-                    return Err(SourceError);
+        let n = match &mut self.reader {
+            Reader::File { file, at, .. } => loop {
+                match file.read(into) {
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) => {
+                        self.last_error = Some(error);
+                        return Err(SourceError);
+                    }
+                    Ok(n) => {
+                        *at += n as u64;
+                        break n;
+                    }
                 }
-                Ok(n) => {
-                    self.watch_and_guard(&into[..n])?;
-                    return Ok(n);
-                }
-            }
-        }
+            },
+            Reader::Pipe(pipe) => pipe
+                .read(into)
+                .map_err(|_| pipe.take_error())
+                .map_err(|error| note(&mut self.trouble, &mut self.last_error, error))?,
+            Reader::Pump(pump) => pump
+                .read(into)
+                .map_err(|_| pump.take_error())
+                .map_err(|error| note(&mut self.trouble, &mut self.last_error, error))?,
+            Reader::Pieces { ahead, .. } => ahead
+                .read(into)
+                .map_err(|_| ahead.take_error())
+                .map_err(|error| note(&mut self.trouble, &mut self.last_error, error))?,
+            Reader::Closed => return Err(SourceError),
+        };
+        self.watch_and_guard(&into[..n])?;
+        Ok(n)
     }
 
-    fn skip(&mut self, mut len: u64) -> Result<(), SourceError> {
+    fn skip(&mut self, len: u64) -> Result<(), SourceError> {
         match &mut self.reader {
             Reader::File { file, at, len: end } => {
                 // A seek past the end would succeed, and the error would not be noticed.
                 let to = at.saturating_add(len);
                 if to > *end {
-                    self.last_error = Some(io::ErrorKind::UnexpectedEof.into());
+                    self.last_error = Some(ErrorKind::UnexpectedEof.into());
                     return Err(SourceError);
                 }
                 match file.seek(SeekFrom::Start(to)) {
-                    Ok(to) => {
-                        *at = to;
-                        self.watch.skip(len);
-                    }
+                    Ok(to) => *at = to,
                     Err(error) => {
                         self.last_error = Some(error);
                         return Err(SourceError);
                     }
                 }
-                Ok(())
             }
-            Reader::Stream { scrap, .. } => {
-                let mut scrap = std::mem::take(scrap);
-                let mut result = Ok(());
-                while len > 0 {
-                    let most = len.min(scrap.len() as u64) as usize;
-                    match self.read(&mut scrap[..most]) {
-                        Ok(0) => {
-                            self.last_error = Some(io::ErrorKind::UnexpectedEof.into());
-                            result = Err(SourceError);
-                            break;
-                        }
-                        Ok(n) => len -= n as u64,
-                        Err(error) => {
-                            result = Err(error);
-                            break;
-                        }
-                    }
-                }
-                if let Reader::Stream { scrap: place, .. } = &mut self.reader {
-                    *place = scrap;
-                }
-                result
-            }
+            // What passes through is looked at, although nobody asked for it.
+            Reader::Pipe(_) | Reader::Pump(_) => return self.skip_by_reading(len),
+            Reader::Pieces { ahead, .. } => ahead
+                .skip(len)
+                .map_err(|_| ahead.take_error())
+                .map_err(|error| note(&mut self.trouble, &mut self.last_error, error))?,
+            Reader::Closed => return Err(SourceError),
         }
+        self.watch.skip(len);
+        Ok(())
     }
+}
+
+/// Keeps the error of a reader.
+fn note(
+    trouble: &mut Option<FetchError>,
+    last: &mut Option<io::Error>,
+    error: Option<FetchError>,
+) -> SourceError {
+    match error {
+        Some(FetchError::Io { error, .. }) => *last = Some(error),
+        other => *trouble = other,
+    }
+    SourceError
+}
+
+/// A bundle as a reader.
+pub struct Reading<'a>(&'a mut Bundle);
+
+impl Read for Reading<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        Source::read(self.0, into).map_err(|SourceError| ErrorKind::Other.into())
+    }
+}
+
+/// Whether a file starts as a framed file. It stands at its start afterwards.
+fn is_framed(file: &mut File) -> io::Result<bool> {
+    let mut start = Vec::new();
+    Read::by_ref(file).take(frame::MAGIC.len() as u64).read_to_end(&mut start)?;
+    file.rewind()?;
+    Ok(start == frame::MAGIC)
+}
+
+/// The failure that an error of a bundle's file is.
+pub fn fetch_failure(error: FetchError) -> Failure {
+    let exit = if error.is_temporary() { Exit::Failed } else { Exit::Refused };
+    match error {
+        FetchError::NotABundle { name, start } => preview::not_a_bundle(name, &start),
+        FetchError::Io { name, error } => Failure::system("read", Path::new(&name), &error),
+        error @ FetchError::Length { .. } => {
+            Failure::new(exit, "ended", format_args!("refused: {error}")).also("fetch it again")
+        }
+        error => Failure::new(exit, "frames", format_args!("refused: {error}")),
+    }
+}
+
+fn thread_failure(error: io::Error) -> Failure {
+    Failure::new(Exit::Failed, "system", format_args!("cannot start a thread: {error}"))
 }
 
 #[cfg(test)]

@@ -39,6 +39,10 @@
 #![forbid(unsafe_code)]
 
 pub mod bundle;
+#[cfg(feature = "frames")]
+pub mod delta;
+#[cfg(feature = "frames")]
+pub mod frames;
 pub mod keys;
 pub mod pe;
 pub mod settings;

@@ -1,3 +1,22 @@
 //! A bundle from web servers, files and the slots of this device, as one stream.
+//!
+//! - [`http`]: ranges of a file on web servers.
+//! - [`read_at`]: a file that is read at any place.
+//! - [`framed`]: a bundle or a patch in such a file, as it is or in frames.
+//! - [`slots`]: what the slots of this device hold.
+//! - [`assembly`]: each piece of a bundle from wherever is nearest.
+//! - [`ahead`]: the bundle as a stream that is read ahead.
+//! - [`pipe`]: a bundle that is read once.
+//!
+//! All of it only proposes bytes. The core compares each chunk with the signed index before it
+//! writes it.
 
 #![forbid(unsafe_code)]
+
+pub mod ahead;
+pub mod assembly;
+pub mod error;
+pub mod framed;
+pub mod pipe;
+pub mod read_at;
+pub mod slots;

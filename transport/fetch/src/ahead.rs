@@ -1,0 +1,244 @@
+//! Reads a bundle ahead in a thread of its own, so that the network, the decoder and the machine
+//! work at the same time.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread::{self, JoinHandle};
+
+use stillboot::driver::{Source, SourceError};
+use stillboot_transport::frame::{Part, Piece, Pieces};
+
+use crate::assembly::{Assembly, Origins};
+use crate::error::FetchError;
+
+/// Bytes that are read ahead.
+const AHEAD_LEN: usize = 4 << 20;
+/// Most pieces that are read ahead.
+const AHEAD_MAX: usize = 16;
+
+/// What the thread is asked for.
+struct Order {
+    piece: Piece,
+    buffer: Vec<u8>,
+}
+
+/// What the thread gives back.
+struct Delivery {
+    result: Result<(), FetchError>,
+    buffer: Vec<u8>,
+    origins: Origins,
+}
+
+/// A bundle as a [`Source`] that reads ahead.
+///
+/// It reads ahead only where it was read: an installation that skips what is there already does not
+/// fetch it. The farther it is read without a gap, the more is read ahead.
+pub struct Ahead {
+    pieces: Pieces,
+    ordered: VecDeque<Piece>,
+    orders: Option<SyncSender<Order>>,
+    deliveries: Receiver<Delivery>,
+    thread: Option<JoinHandle<Assembly>>,
+    /// Buffers that are free.
+    spare: Vec<Vec<u8>>,
+    /// The piece that is being read, its bytes, and how many were read.
+    open: Option<(Piece, Vec<u8>, usize)>,
+    /// How many pieces were read in a row.
+    row: usize,
+    most: usize,
+    error: Option<FetchError>,
+    origins: Origins,
+}
+
+impl std::fmt::Debug for Ahead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ahead").finish_non_exhaustive()
+    }
+}
+
+impl Ahead {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// What the system says if there is no further thread.
+    pub fn new(mut assembly: Assembly) -> std::io::Result<Self> {
+        let pieces = assembly.header().pieces();
+        let size = assembly.header().chunk_size as usize;
+        let most = (AHEAD_LEN / size).clamp(2, AHEAD_MAX);
+        let (orders, ordered) = mpsc::sync_channel::<Order>(most + 1);
+        let (deliver, deliveries) = mpsc::sync_channel(most + 1);
+        let thread = thread::Builder::new().name("fetch".into()).spawn(move || {
+            for Order { piece, mut buffer } in ordered {
+                buffer.resize(piece.len, 0);
+                let result = assembly.piece(&piece, &mut buffer);
+                let delivery = Delivery { result, buffer, origins: assembly.origins() };
+                if deliver.send(delivery).is_err() {
+                    break;
+                }
+            }
+            assembly
+        })?;
+        Ok(Self {
+            pieces,
+            ordered: VecDeque::new(),
+            orders: Some(orders),
+            deliveries,
+            thread: Some(thread),
+            spare: Vec::new(),
+            open: None,
+            row: 0,
+            most,
+            error: None,
+            origins: Origins::default(),
+        })
+    }
+
+    /// Where pieces came from until now.
+    #[must_use]
+    pub const fn origins(&self) -> Origins {
+        self.origins
+    }
+
+    /// What failed, after a [`SourceError`].
+    pub const fn take_error(&mut self) -> Option<FetchError> {
+        self.error.take()
+    }
+
+    /// Ends the thread; gives back what it read from.
+    pub fn finish(mut self) -> Option<Assembly> {
+        self.orders = None;
+        // The thread may wait for room for a delivery.
+        while self.deliveries.recv().is_ok() {}
+        self.thread.take().and_then(|thread| thread.join().ok())
+    }
+
+    fn order(&mut self, piece: Piece) -> Result<(), SourceError> {
+        let buffer = self.spare.pop().unwrap_or_default();
+        let orders = self.orders.as_ref().ok_or(SourceError)?;
+        orders.send(Order { piece, buffer }).map_err(|_| SourceError)
+    }
+
+    /// Orders pieces up to the number that the row allows: at least one, within one component.
+    fn order_ahead(&mut self) -> Result<(), SourceError> {
+        let most = self.most.min(1 + self.row);
+        while self.ordered.len() < most {
+            let Some(next) = self.pieces.clone().next() else { break };
+            let part = self.ordered.front().map_or(next.part, |first| first.part);
+            // What follows a component may be for another slot and not be read at all.
+            if component(part) != component(next.part) {
+                break;
+            }
+            self.pieces.next();
+            self.order(next)?;
+            self.ordered.push_back(next);
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self) -> Result<Vec<u8>, SourceError> {
+        let Delivery { result, buffer, origins } =
+            self.deliveries.recv().map_err(|_| SourceError)?;
+        self.origins = origins;
+        match result {
+            Ok(()) => Ok(buffer),
+            Err(error) => {
+                self.spare.push(buffer);
+                self.error = Some(error);
+                Err(SourceError)
+            }
+        }
+    }
+
+    /// The next piece, which is read from its start.
+    fn next_piece(&mut self) -> Result<Option<(Piece, Vec<u8>)>, SourceError> {
+        self.order_ahead()?;
+        let Some(piece) = self.ordered.pop_front() else { return Ok(None) };
+        self.row += 1;
+        let bytes = self.receive()?;
+        // The next ones are read while this one is used.
+        self.order_ahead()?;
+        Ok(Some((piece, bytes)))
+    }
+
+    /// Skips a whole piece of at most `len` bytes; returns its length, or 0 if the next one is
+    /// longer.
+    fn skip_piece(&mut self, len: u64) -> Result<u64, SourceError> {
+        let ordered = self.ordered.front().copied();
+        let Some(piece) = ordered.or_else(|| self.pieces.clone().next()) else {
+            return Err(SourceError);
+        };
+        if piece.len as u64 > len {
+            return Ok(0);
+        }
+        self.row = 0;
+        match self.ordered.pop_front() {
+            // It comes nevertheless. That it could not be had does not matter.
+            Some(_) => {
+                let delivery = self.deliveries.recv().map_err(|_| SourceError)?;
+                self.spare.push(delivery.buffer);
+            }
+            None => {
+                self.pieces.next();
+            }
+        }
+        Ok(piece.len as u64)
+    }
+}
+
+/// The component that a part belongs to; `None` for the head.
+const fn component(part: Part) -> Option<u8> {
+    match part {
+        Part::Head => None,
+        Part::Index(number) | Part::Chunk(number) => Some(number),
+    }
+}
+
+impl Source for Ahead {
+    fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {
+        if into.is_empty() {
+            return Ok(0);
+        }
+        let (piece, bytes, at) = match self.open.take() {
+            Some(open) => open,
+            None => match self.next_piece()? {
+                Some((piece, bytes)) => (piece, bytes, 0),
+                None => return Ok(0),
+            },
+        };
+        let len = into.len().min(piece.len - at);
+        into[..len].copy_from_slice(&bytes[at..at + len]);
+        if at + len < piece.len {
+            self.open = Some((piece, bytes, at + len));
+        } else {
+            self.spare.push(bytes);
+        }
+        Ok(len)
+    }
+
+    fn skip(&mut self, mut len: u64) -> Result<(), SourceError> {
+        if let Some((piece, bytes, at)) = self.open.take() {
+            let step = len.min((piece.len - at) as u64);
+            len -= step;
+            let at = at + step as usize;
+            if at < piece.len {
+                self.open = Some((piece, bytes, at));
+            } else {
+                self.spare.push(bytes);
+            }
+        }
+        while len > 0 {
+            match self.skip_piece(len)? {
+                // Only a part of the next piece is skipped.
+                0 => {
+                    let Some((piece, bytes)) = self.next_piece()? else {
+                        return Err(SourceError);
+                    };
+                    self.open = Some((piece, bytes, len as usize));
+                    return Ok(());
+                }
+                step => len -= step,
+            }
+        }
+        Ok(())
+    }
+}

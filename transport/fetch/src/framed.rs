@@ -1,0 +1,247 @@
+//! A bundle in a file that is read at any place: as it is, or in frames.
+
+use stillboot::driver::Source as _;
+use stillboot::format::Digest;
+use stillboot::format::envelope::{Envelope, HEADER_LEN, MAGIC};
+use stillboot::verify::HEAD_LEN_MAX;
+use stillboot_transport::decode::Decoder;
+use stillboot_transport::frame::{
+    self, ENTRY_LEN, Encoding, Entry, Fault, HEADER_LEN_MIN, Header, Part, Piece,
+};
+use stillboot_transport::old::Old;
+use stillboot_transport::outline::Outline;
+
+use crate::error::FetchError;
+use crate::read_at::{From, ReadAt};
+
+/// Most frames of a file that is read at any place: its table stays in memory. With chunks of 64 KiB
+/// that is a bundle of 64 GiB.
+const FRAMES_MAX: u64 = 1 << 20;
+/// The place of every so manieth frame is kept; those between are counted from there.
+const STEP: usize = 256;
+
+/// A bundle, or a patch, in a file that is read at any place.
+pub struct PieceFile {
+    reader: Box<dyn ReadAt>,
+    header: Header,
+    /// `None` for a bundle as it is.
+    table: Option<Table>,
+}
+
+impl std::fmt::Debug for PieceFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PieceFile").field("header", &self.header).finish_non_exhaustive()
+    }
+}
+
+/// The entries of the frames.
+struct Table {
+    entries: Vec<[u8; ENTRY_LEN]>,
+    /// Where the first frame of each [`STEP`] starts in the file.
+    starts: Vec<u64>,
+}
+
+impl PieceFile {
+    /// Opens a bundle, as it is or in frames, or a patch.
+    ///
+    /// # Errors
+    /// [`FetchError`]. An encoding that this build lacks is refused here.
+    pub fn open(mut reader: Box<dyn ReadAt>) -> Result<Self, FetchError> {
+        let mut start = [0; HEADER_LEN_MIN];
+        // The head comes in small pieces; one request serves them all.
+        reader.expect(u64::MAX);
+        let len = reader.read_at(0, &mut start)?;
+        if len == start.len() && start[..4] == frame::MAGIC {
+            return Self::open_framed(reader, &start);
+        }
+        if !start[..len].starts_with(&MAGIC) {
+            let start = start[..len].to_vec();
+            return Err(FetchError::NotABundle { name: reader.name(), start });
+        }
+        let outline = read_outline(&mut *reader)?;
+        let name = reader.name();
+        let header =
+            outline.header().map_err(|fault| FetchError::Frames { name: name.clone(), fault })?;
+        let (expected, found) = (outline.bundle_len(), reader.file_len()?);
+        if expected != found {
+            return Err(FetchError::Length { name, expected, found });
+        }
+        Ok(Self { reader, header, table: None })
+    }
+
+    fn open_framed(
+        mut reader: Box<dyn ReadAt>,
+        start: &[u8; HEADER_LEN_MIN],
+    ) -> Result<Self, FetchError> {
+        let name = reader.name();
+        let frames = |fault| FetchError::Frames { name: name.clone(), fault };
+        let len = Header::len_of(start).map_err(frames)?;
+        let mut bytes = vec![0; len];
+        read_all(&mut *reader, 0, &mut bytes)?;
+        let header = Header::parse(&bytes).map_err(frames)?;
+        header.check_supported().map_err(frames)?;
+        let found = header.frames();
+        if found > FRAMES_MAX {
+            return Err(FetchError::Frameful { name, most: FRAMES_MAX, found });
+        }
+        let mut bytes = vec![0; found as usize * ENTRY_LEN];
+        read_all(&mut *reader, header.header_len(), &mut bytes)?;
+        let entries = bytes.as_chunks().0.to_vec();
+        let (mut starts, mut at) = (Vec::new(), header.frames_start());
+        for (number, (piece, entry)) in header.pieces().zip(&entries).enumerate() {
+            if number % STEP == 0 {
+                starts.push(at);
+            }
+            at += Entry::parse(*entry, &header, &piece).map_err(frames)?.frame_len();
+        }
+        // A file that was cut short is refused before anything is erased.
+        let found = reader.file_len()?;
+        if found != at {
+            return Err(FetchError::Length { name, expected: at, found });
+        }
+        Ok(Self { reader, header, table: Some(Table { entries, starts }) })
+    }
+
+    /// What it is called in messages.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.reader.name()
+    }
+
+    /// The parts of the bundle.
+    #[must_use]
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The manifest that its patches start from; `None` without patches.
+    #[must_use]
+    pub fn from(&self) -> Option<Digest> {
+        self.header.has_patches().then_some(self.header.from)
+    }
+
+    /// Whether every piece is in this file.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.header.encodings & Encoding::Absent.bit() == 0
+    }
+
+    /// Whether `piece` is in this file, and not in the bundle alone.
+    #[must_use]
+    pub fn has(&self, piece: &Piece) -> bool {
+        self.entry(piece).is_ok_and(|entry| entry.encoding != Encoding::Absent)
+    }
+
+    /// Where the piece is in the file: its first byte, and one past its last.
+    ///
+    /// # Errors
+    /// [`Fault::Entry`] for a piece of another bundle.
+    pub fn place(&self, piece: &Piece) -> Result<(u64, u64), Fault> {
+        let Some(table) = &self.table else {
+            let start = plain_start(&self.header, piece);
+            return Ok((start, start + piece.len as u64));
+        };
+        let number = piece.number as usize;
+        let group = number / STEP;
+        let between = table.entries.get(group * STEP..number).ok_or(Fault::Entry)?;
+        let before: u64 = between.iter().map(|entry| frame_len(*entry)).sum();
+        let start = *table.starts.get(group).ok_or(Fault::Entry)? + before;
+        let entry = table.entries.get(number).ok_or(Fault::Entry)?;
+        Ok((start, start + frame_len(*entry)))
+    }
+
+    /// The pieces up to `end`, a place in the file, will be wanted.
+    pub fn expect(&mut self, end: u64) {
+        self.reader.expect(end);
+    }
+
+    /// Reads `piece` to `out`, which has its length.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub fn read<O: Old>(
+        &mut self,
+        piece: &Piece,
+        decoder: &mut Decoder<O>,
+        out: &mut [u8],
+    ) -> Result<(), FetchError> {
+        let name = self.reader.name();
+        let frames = |fault| FetchError::Frames { name: name.clone(), fault };
+        let (start, _) = self.place(piece).map_err(frames)?;
+        if self.table.is_none() {
+            return read_all(&mut *self.reader, start, out);
+        }
+        let entry = self.entry(piece).map_err(frames)?;
+        let mut bytes = [0; ENTRY_LEN];
+        read_all(&mut *self.reader, start, &mut bytes)?;
+        // The entry stands twice. If both differ, the places of all frames behind are in doubt.
+        if bytes != entry.emit() {
+            return Err(frames(Fault::Entry));
+        }
+        let mut source = From::new(&mut *self.reader, start);
+        // Moves past the entry; it cannot fail.
+        let _ = source.skip(ENTRY_LEN as u64);
+        let result = decoder.decode(&self.header, piece, entry, &mut source, out);
+        match source.error {
+            Some(error) => Err(error),
+            None => result.map_err(frames),
+        }
+    }
+
+    fn entry(&self, piece: &Piece) -> Result<Entry, Fault> {
+        let Some(table) = &self.table else {
+            return Ok(Entry { encoding: Encoding::Raw, len: piece.len as u32 });
+        };
+        let entry = table.entries.get(piece.number as usize).ok_or(Fault::Entry)?;
+        Entry::parse(*entry, &self.header, piece)
+    }
+}
+
+/// Bytes of the frame with an entry that was checked already.
+fn frame_len(entry: [u8; ENTRY_LEN]) -> u64 {
+    // The length is below the four bits of the encoding.
+    u64::from(u32::from_le_bytes(entry) & 0x0fff_ffff) + ENTRY_LEN as u64
+}
+
+/// Where a piece starts in the bundle itself.
+pub(crate) fn plain_start(header: &Header, piece: &Piece) -> u64 {
+    let size = u64::from(header.chunk_size);
+    let whole = |length: &u64| length.div_ceil(size) * 32 + length;
+    let before = |count: u8| {
+        let components = &header.components()[..usize::from(count)];
+        u64::from(header.head_len) + components.iter().map(whole).sum::<u64>()
+    };
+    match piece.part {
+        Part::Head => piece.start,
+        Part::Index(number) => before(number) + piece.start,
+        Part::Chunk(number) => {
+            let length = header.components()[usize::from(number)];
+            before(number) + length.div_ceil(size) * 32 + piece.start
+        }
+    }
+}
+
+fn read_all(reader: &mut dyn ReadAt, offset: u64, into: &mut [u8]) -> Result<(), FetchError> {
+    match reader.read_at(offset, into)? {
+        len if len == into.len() => Ok(()),
+        _ => Err(FetchError::Frames { name: reader.name(), fault: Fault::Ended }),
+    }
+}
+
+/// Reads the head of a bundle, envelope by envelope: no more of it than there is.
+fn read_outline(reader: &mut dyn ReadAt) -> Result<Outline, FetchError> {
+    let mut head = Vec::new();
+    while head.len() < HEAD_LEN_MAX {
+        let from = head.len();
+        head.resize(from + HEADER_LEN, 0);
+        read_all(reader, from as u64, &mut head[from..])?;
+        let header = head[from..].first_chunk().map(Envelope::len_from_header);
+        let Some(Ok(len)) = header else { break };
+        head.resize(from + len, 0);
+        read_all(reader, (from + HEADER_LEN) as u64, &mut head[from + HEADER_LEN..])?;
+        if let Some(outline) = Outline::of(&head) {
+            return Ok(outline);
+        }
+    }
+    Err(FetchError::NotABundle { name: reader.name(), start: head })
+}

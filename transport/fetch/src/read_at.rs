@@ -1,0 +1,112 @@
+//! A file that is read at any place: on a disk, or on a web server.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+use stillboot::driver::{Source, SourceError};
+
+use crate::error::FetchError;
+
+/// A file that is read at any place.
+pub trait ReadAt: Send {
+    /// What it is called in messages.
+    fn name(&self) -> String;
+
+    /// How many bytes it has.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    fn file_len(&mut self) -> Result<u64, FetchError>;
+
+    /// The bytes up to `end` will be wanted, so they may be asked for at once.
+    fn expect(&mut self, end: u64) {
+        let _ = end;
+    }
+
+    /// Fills `into` with the bytes at `offset`; fewer only at the end of the file. Returns how many.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    fn read_at(&mut self, offset: u64, into: &mut [u8]) -> Result<usize, FetchError>;
+}
+
+/// A file on a disk.
+#[derive(Debug)]
+pub struct FileAt {
+    file: File,
+    name: String,
+}
+
+impl FileAt {
+    /// An open file, called `name` in messages.
+    #[must_use]
+    pub fn new(file: File, name: String) -> Self {
+        Self { file, name }
+    }
+
+    fn failed(&self, error: io::Error) -> FetchError {
+        FetchError::Io { name: self.name.clone(), error }
+    }
+}
+
+impl ReadAt for FileAt {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn file_len(&mut self) -> Result<u64, FetchError> {
+        self.file.metadata().map(|found| found.len()).map_err(|error| self.failed(error))
+    }
+
+    fn read_at(&mut self, offset: u64, into: &mut [u8]) -> Result<usize, FetchError> {
+        read_full(&self.file, offset, into).map_err(|error| self.failed(error))
+    }
+}
+
+/// Fills `into` with the bytes of `file` at `offset`, as far as there are any.
+pub(crate) fn read_full(file: &File, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < into.len() {
+        match file.read_at(&mut into[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(len) => filled += len,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// The bytes of a file from one place on, as a source for a decoder. It keeps the error.
+pub(crate) struct From<'a> {
+    reader: &'a mut dyn ReadAt,
+    at: u64,
+    pub(crate) error: Option<FetchError>,
+}
+
+impl<'a> From<'a> {
+    pub(crate) fn new(reader: &'a mut dyn ReadAt, at: u64) -> Self {
+        Self { reader, at, error: None }
+    }
+}
+
+impl Source for From<'_> {
+    fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {
+        match self.reader.read_at(self.at, into) {
+            Ok(len) => {
+                self.at += len as u64;
+                Ok(len)
+            }
+            Err(error) => {
+                self.error = Some(error);
+                Err(SourceError)
+            }
+        }
+    }
+
+    fn skip(&mut self, len: u64) -> Result<(), SourceError> {
+        self.at = self.at.checked_add(len).ok_or(SourceError)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,212 @@
+//! What the slots of this device hold: chunks that need not be fetched, and what patches start from.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use stillboot::driver::SourceError;
+use stillboot::format::{Digest, Manifest, Slot};
+use stillboot::layout::{Layout, Region};
+use stillboot_transport::old::Old;
+
+use crate::read_at::read_full;
+
+/// Longest index that is kept in memory; chunks of longer components are not looked for.
+pub(crate) const INDEX_LEN_MAX: u64 = 8 << 20;
+/// No slot is being written.
+const NONE: u8 = u8::MAX;
+
+/// The slot that is written to, once that is known. The host of an installation sets it before
+/// anything is written.
+#[derive(Clone, Debug)]
+pub struct Target(Arc<AtomicU8>);
+
+impl Default for Target {
+    fn default() -> Self {
+        Self(Arc::new(AtomicU8::new(NONE)))
+    }
+}
+
+impl Target {
+    /// This slot is written to.
+    pub fn set(&self, slot: Slot) {
+        self.0.store(slot as u8, Ordering::Release);
+    }
+
+    fn is(&self, slot: Slot) -> bool {
+        self.0.load(Ordering::Acquire) == slot as u8
+    }
+}
+
+/// A component that a slot holds.
+#[derive(Clone, Debug)]
+struct Held {
+    data: Region,
+    length: u64,
+}
+
+/// A bundle that a slot holds.
+#[derive(Clone, Debug)]
+struct Installed {
+    slot: Slot,
+    digest: Digest,
+    /// Of each component in the order of the manifest: its length, and where it is, unless it is
+    /// for another slot.
+    components: Vec<(u64, Option<Region>)>,
+}
+
+/// A chunk that a slot holds, if its stored index is right: the start of its digest, the component,
+/// and where it starts in that.
+type Chunk = (u64, u32, u64);
+
+/// What the slots hold, as their heads and stored indexes said before anything was written. All of
+/// it may be wrong: what is taken from here is a proposal.
+#[derive(Debug)]
+pub struct Slots {
+    devices: Vec<File>,
+    target: Target,
+    held: Vec<Held>,
+    /// Sorted.
+    chunks: Vec<Chunk>,
+    /// The bundles in the slots.
+    bundles: Vec<Installed>,
+    /// Stored indexes: of which slot and component, and their bytes.
+    indexes: Vec<(Slot, u8, Vec<u8>)>,
+}
+
+impl Slots {
+    /// No slots yet. `devices` are files of their own on the devices of the layout, in their order;
+    /// they are only read.
+    #[must_use]
+    pub fn new(devices: Vec<File>, target: Target) -> Self {
+        Self {
+            devices,
+            target,
+            held: Vec::new(),
+            chunks: Vec::new(),
+            bundles: Vec::new(),
+            indexes: Vec::new(),
+        }
+    }
+
+    /// Adds what `slot` holds by its head, `manifest` with this digest. What cannot be read is left
+    /// out.
+    pub fn add(&mut self, layout: &Layout<'_>, slot: Slot, manifest: &Manifest, digest: Digest) {
+        let mut components = Vec::new();
+        for (number, component) in manifest.components.iter().enumerate() {
+            let data = component.fits(slot).then(|| layout.component(slot, manifest, number));
+            let data = data.and_then(Result::ok);
+            components.push((component.length, data));
+            let Some(data) = data else { continue };
+            let held = self.held.len() as u32;
+            self.held.push(Held { data, length: component.length });
+            let len = component.index_len(manifest.chunk_size);
+            let Ok(index) = layout.index(slot, manifest, number) else { continue };
+            if len > INDEX_LEN_MAX {
+                continue;
+            }
+            let mut bytes = vec![0; len as usize];
+            if self.read(index.device, index.offset, &mut bytes).is_err() {
+                continue;
+            }
+            let size = u64::from(manifest.chunk_size);
+            let entries = bytes.as_chunks::<32>().0.iter().enumerate();
+            self.chunks.extend(entries.map(|(at, entry)| (prefix(entry), held, at as u64 * size)));
+            self.indexes.push((slot, number as u8, bytes));
+        }
+        self.bundles.push(Installed { slot, digest, components });
+        self.chunks.sort_unstable();
+    }
+
+    /// The stored index of component `number` of the bundle `digest`, where a slot has it. It may be
+    /// another one: compare it with the signed root.
+    #[must_use]
+    pub fn index_of(&self, digest: &Digest, number: u8) -> Option<&[u8]> {
+        let bundle = self.bundles.iter().find(|bundle| bundle.digest == *digest)?;
+        let is_its = |(slot, n, _): &&(Slot, u8, _)| *slot == bundle.slot && *n == number;
+        self.indexes.iter().find(is_its).map(|(_, _, bytes)| &bytes[..])
+    }
+
+    /// Places where a chunk with this digest may be, each a device and an offset. It may have been
+    /// overwritten by now.
+    pub(crate) fn places(&self, digest: &Digest, len: usize) -> Vec<(u8, u64)> {
+        let wanted = prefix(digest);
+        let first = self.chunks.partition_point(|chunk| chunk.0 < wanted);
+        let alike = self.chunks[first..].iter().take_while(|chunk| chunk.0 == wanted);
+        alike
+            .filter_map(|(_, held, at)| {
+                let held = &self.held[*held as usize];
+                let fits = at + len as u64 <= held.length;
+                fits.then_some((held, *at))
+            })
+            .map(|(held, at)| (held.data.device, held.data.offset + at))
+            .take(PLACES_MAX)
+            .collect()
+    }
+
+    /// Fills `into` from a device.
+    pub(crate) fn read(&self, device: u8, at: u64, into: &mut [u8]) -> Result<(), SourceError> {
+        let file = self.devices.get(usize::from(device)).ok_or(SourceError)?;
+        match read_full(file, at, into) {
+            Ok(len) if len == into.len() => Ok(()),
+            _ => Err(SourceError),
+        }
+    }
+
+    /// Whether a slot holds the bundle with this digest and is not written to.
+    #[must_use]
+    pub fn has(&self, digest: &Digest) -> bool {
+        self.old(digest).is_some()
+    }
+
+    fn old(&self, digest: &Digest) -> Option<&[(u64, Option<Region>)]> {
+        let is_old = |bundle: &&Installed| bundle.digest == *digest && !self.target.is(bundle.slot);
+        self.bundles.iter().find(is_old).map(|bundle| &bundle.components[..])
+    }
+}
+
+/// A chunk is looked for in at most so many places.
+const PLACES_MAX: usize = 2;
+
+/// The part of a digest that chunks are sorted by.
+fn prefix(digest: &[u8; 32]) -> u64 {
+    let mut start = [0; 8];
+    start.copy_from_slice(&digest[..8]);
+    u64::from_be_bytes(start)
+}
+
+/// The components of the old bundle, for patches from it.
+#[derive(Clone, Debug)]
+pub struct OldBundle {
+    slots: Arc<Slots>,
+    digest: Digest,
+}
+
+impl OldBundle {
+    /// Those of the bundle with this digest.
+    #[must_use]
+    pub const fn new(slots: Arc<Slots>, digest: Digest) -> Self {
+        Self { slots, digest }
+    }
+}
+
+impl Old for OldBundle {
+    fn read(&mut self, mut offset: u64, mut into: &mut [u8]) -> Result<(), SourceError> {
+        let parts = self.slots.old(&self.digest).ok_or(SourceError)?;
+        for (length, data) in parts {
+            if into.is_empty() {
+                break;
+            }
+            if offset >= *length {
+                offset -= length;
+                continue;
+            }
+            let len = into.len().min((length - offset).min(usize::MAX as u64) as usize);
+            let (now, rest) = into.split_at_mut(len);
+            let data = data.as_ref().ok_or(SourceError)?;
+            self.slots.read(data.device, data.offset + offset, now)?;
+            (offset, into) = (0, rest);
+        }
+        if into.is_empty() { Ok(()) } else { Err(SourceError) }
+    }
+}
