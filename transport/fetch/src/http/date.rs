@@ -14,7 +14,7 @@ pub(crate) fn seconds(text: &str) -> Option<u64> {
     let month = MONTHS.iter().position(|&name| name == month)? as u64;
     let (day, year) = (number(day, 2)?, number(year, 4)?);
     let (hour, minute, second) = (number(hour, 2)?, number(minute, 2)?, number(second, 2)?);
-    if year < 1970 || day < 1 || day > 31 || hour > 23 || minute > 59 || second > 60 {
+    if year < 1970 || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
         return None;
     }
     // Days of whole years, then of whole months; March is where leap days are counted.

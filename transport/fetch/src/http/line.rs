@@ -109,6 +109,8 @@ struct Window {
     waited: Duration,
     bytes: u64,
     stalled: bool,
+    /// Connections that were made.
+    connections: u32,
 }
 
 impl Meter {
@@ -119,6 +121,11 @@ impl Meter {
     /// A new request begins.
     pub(crate) fn begin(&self) {
         *self.lock() = Window::default();
+    }
+
+    /// Whether the request that began took a connection of an earlier one.
+    pub(crate) fn has_reused(&self) -> bool {
+        self.lock().connections == 0
     }
 
     /// Whether the connection stalled since the request began.
@@ -142,12 +149,12 @@ impl Meter {
         }
         let expected = u128::from(self.stall.bytes_per_second_min) * window.waited.as_millis();
         let stalled = u128::from(window.bytes) * 1000 < expected;
-        *window = Window { stalled, ..Window::default() };
+        (window.waited, window.bytes, window.stalled) = (Duration::ZERO, 0, stalled);
         !stalled
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Window> {
-        // The window is three plain values: whoever panicked left nothing half done.
+        // The window is plain values: whoever panicked left nothing half done.
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -173,6 +180,7 @@ impl<In: Transport> Connector<In> for Metering {
         chained: Option<In>,
     ) -> Result<Option<Self::Out>, ureq::Error> {
         let (meter, prefix) = (Arc::clone(&self.meter), self.prefix.clone());
+        meter.lock().connections += 1;
         Ok(chained.map(|inner| Metered { inner, meter, prefix }))
     }
 }

@@ -41,8 +41,8 @@ impl Proxies {
     /// first.
     pub(crate) fn new(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let first = |names: &[&str]| {
-            let set = names.iter().filter_map(|&name| Some((name.to_owned(), variable(name)?)));
-            set.filter(|(_, value)| !value.trim().is_empty()).next()
+            let mut set = names.iter().filter_map(|&name| Some((name.to_owned(), variable(name)?)));
+            set.find(|(_, value)| !value.trim().is_empty())
         };
         // A web server passes a client's header `Proxy` to its programs under this name.
         let plain: &[&str] = if variable("REQUEST_METHOD").is_some() {

@@ -126,6 +126,8 @@ struct Failure {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
+    /// The request was not seen by the server; it is sent again over a new connection.
+    Again,
     /// The mirror may be asked again, not before this time.
     Retry(Duration),
     /// The mirror is not asked again.
@@ -416,6 +418,7 @@ impl Remote {
         mirror.failures = mirror.failures.saturating_add(1);
         mirror.aside = true;
         match failure.then {
+            Then::Again => {}
             Then::Retry(after) => self.retry_after = self.retry_after.max(after),
             Then::Out => mirror.out = true,
             Then::Stop => return Err(failure.error),
@@ -431,7 +434,13 @@ impl Remote {
         let mut place = Place { url: mirror.url.clone(), asked };
         let mut trusted = true;
         for _ in 0..=REDIRECTS_MAX {
-            let answer = self.send(number, &place, trusted)?;
+            let answer = match self.send(number, &place, trusted) {
+                Err(Failure { then: Then::Again, .. }) => {
+                    self.mirrors[number].agents.clear();
+                    self.send(number, &place, trusted)
+                }
+                result => result,
+            }?;
             let status = answer.status().as_u16();
             if !matches!(status, 301 | 302 | 303 | 307 | 308) {
                 return self.judge(number, start, place, answer);
@@ -473,7 +482,14 @@ impl Remote {
             request = request.header(header::PROXY_AUTHORIZATION, value);
         }
         self.meter.begin();
-        request.call().map_err(|error| failed(place, &error, &self.meter, &self.options))
+        request.call().map_err(|error| {
+            // The server closed a connection that was kept: that is its right, and no failure.
+            let then = match &error {
+                ureq::Error::Io(io) if self.meter.has_reused() && is_closed(io) => Then::Again,
+                _ => return failed(place, &error, &self.meter, &self.options),
+            };
+            place.network(error).then(then)
+        })
     }
 
     fn agent(&mut self, number: usize, url: &Url, trusted: bool) -> Result<Agent, Error> {
@@ -665,6 +681,19 @@ fn follow(place: &Place, status: u16, headers: &HeaderMap) -> Result<Url, Error>
     Ok(next)
 }
 
+/// Whether the other side ended the connection.
+fn is_closed(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::UnexpectedEof
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe
+            | ErrorKind::NotConnected
+    )
+}
+
 /// Why no answer came.
 fn failed(place: &Place, error: &ureq::Error, meter: &Meter, options: &Options) -> Failure {
     let retry = Then::Retry(Duration::ZERO);
@@ -681,6 +710,10 @@ fn failed(place: &Place, error: &ureq::Error, meter: &Meter, options: &Options) 
         ureq::Error::Tls(what) => place.tls(what).then(Then::Out),
         ureq::Error::ConnectProxyFailed(what) => {
             place.network(format_args!("the proxy refused the tunnel: {what}")).then(retry)
+        }
+        ureq::Error::Io(error) => place.network(error).then(retry),
+        ureq::Error::Timeout(phase) => {
+            place.network(format_args!("the time for this step is over: {phase}")).then(retry)
         }
         error => place.network(error).then(retry),
     }
