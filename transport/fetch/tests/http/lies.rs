@@ -1,6 +1,6 @@
 //! Answers that break the rules: each is refused with what came instead, and never retried.
 
-use stillboot_fetch::http::{Error, Options, Remote};
+use stillboot_fetch::http::{Error, Remote};
 
 use crate::server::{Server, Step, options, remote};
 
@@ -45,7 +45,8 @@ fn lying_answers_are_refused_and_name_what_came() {
         (format!("HTTP/1.1 200 OK\r\n{body}"), "how long the file is"),
         (format!("HTTP/1.0 200 OK\r\n{body}"), "how long the file is"),
         (
-            format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n01234\r\n0\r\n\r\n"),
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n01234\r\n0\r\n\r\n"
+                .to_owned(),
             "how long the file is",
         ),
         (format!("{part}Transfer-Encoding: chunked\r\n{right}\r\nzz\r\n0123"), ""),
@@ -131,7 +132,6 @@ fn errors_never_show_a_query() {
 fn a_user_agent_is_a_header_whatever_is_in_it() {
     let server = Server::saying("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n");
     let options = options().with_user_agent("a\r\nX-Injected: 1 \u{e9}");
-    let options: Options = options;
     let _ = Remote::new(vec![server.url("/file")], &options).unwrap().len().unwrap_err();
     let request = &server.requests()[0];
     assert_eq!(request.header("user-agent"), Some("aX-Injected: 1"));

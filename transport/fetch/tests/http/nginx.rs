@@ -23,8 +23,10 @@ struct Nginx {
     certificates: Certificates,
 }
 
-/// Runs nginx until its input ends: that is when this process ends, however that happens.
-const KEEPER: &str = "nginx -p \"$1\" -c nginx.conf -e error.log & read _; kill $!; wait";
+/// Runs nginx until its input ends: that is when this process ends, however that happens. Nothing
+/// drops what is in a static.
+const KEEPER: &str =
+    r#"nginx -p "$1" -c nginx.conf -e error.log & read _; kill $!; wait; rm -r "$1""#;
 
 /// One server for all tests that change nothing in it.
 static SHARED: LazyLock<Nginx> = LazyLock::new(Nginx::start);
@@ -33,30 +35,46 @@ const TOKEN: &str = "secret-token";
 
 impl Nginx {
     fn start() -> Self {
+        // A port that is free now can be taken a moment later: then this begins again.
+        let mut tries = (0..5).map(|_| Self::spawn());
+        tries.find(Self::answers).expect("free ports for nginx")
+    }
+
+    fn spawn() -> Self {
+        let nginx = Command::new("nginx").arg("-v").stderr(Stdio::null()).status();
+        assert!(nginx.is_ok(), "nginx is needed: see `cargo xtask setup`");
         let folder = TempDir::new().unwrap();
         let certificates = Certificates::make(folder.path());
-        // A port that is free now can be taken a moment later: then this begins again.
-        for _ in 0..5 {
-            let ports: Vec<SocketAddr> = free_ports(5);
-            std::fs::write(folder.path().join("nginx.conf"), config(folder.path(), &ports))
-                .unwrap();
-            std::fs::create_dir_all(folder.path().join("files/token")).unwrap();
-            std::fs::write(folder.path().join("files/file"), file(200_000)).unwrap();
-            std::fs::write(folder.path().join("files/empty"), "").unwrap();
-            std::fs::write(folder.path().join("files/token/file"), file(1000)).unwrap();
-            let _ = std::fs::remove_file(folder.path().join("error.log"));
-            let shell = Command::new("sh")
-                .args(["-c", KEEPER, "sh"])
-                .arg(folder.path())
-                .stdin(Stdio::piped())
-                .spawn()
-                .unwrap();
-            if answers(folder.path(), &ports) {
-                let secure = [ports[1], ports[2], ports[3], ports[4]];
-                return Self { shell, folder, plain: ports[0], secure, certificates };
+        let ports = free_ports(5);
+        let files = folder.path().join("files");
+        std::fs::create_dir_all(files.join("token")).unwrap();
+        std::fs::write(folder.path().join("nginx.conf"), config(folder.path(), &ports)).unwrap();
+        std::fs::write(files.join("file"), file(200_000)).unwrap();
+        std::fs::write(files.join("empty"), "").unwrap();
+        std::fs::write(files.join("token/file"), file(1000)).unwrap();
+        let mut keeper = Command::new("sh");
+        keeper.args(["-c", KEEPER, "sh"]).arg(folder.path()).stdin(Stdio::piped());
+        let secure = [ports[1], ports[2], ports[3], ports[4]];
+        Self { shell: keeper.spawn().unwrap(), folder, plain: ports[0], secure, certificates }
+    }
+
+    /// Whether all ports answer; `false` if another process has one of them.
+    fn answers(&self) -> bool {
+        let end = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < end {
+            let log = self.folder.path().join("error.log");
+            let log = std::fs::read_to_string(log).unwrap_or_default();
+            if log.contains("Address already in use") {
+                return false;
             }
+            assert!(!log.contains("[emerg]"), "nginx did not start: {log}");
+            let mut ports = self.secure.iter().chain([&self.plain]);
+            if ports.all(|port| TcpStream::connect(port).is_ok()) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
-        panic!("no free ports for nginx");
+        panic!("nginx does not listen; is it installed? See `cargo xtask setup`");
     }
 
     fn url(&self, path: &str) -> Url {
@@ -83,23 +101,6 @@ fn free_ports(count: usize) -> Vec<SocketAddr> {
     let held: Vec<TcpListener> =
         (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     held.iter().map(|listener| listener.local_addr().unwrap()).collect()
-}
-
-/// Whether all ports answer; `false` if another process has one of them.
-fn answers(folder: &Path, ports: &[SocketAddr]) -> bool {
-    let end = Instant::now() + Duration::from_secs(20);
-    while Instant::now() < end {
-        let log = std::fs::read_to_string(folder.join("error.log")).unwrap_or_default();
-        if log.contains("Address already in use") {
-            return false;
-        }
-        assert!(!log.contains("[emerg]"), "nginx did not start: {log}");
-        if ports.iter().all(|p| TcpStream::connect(p).is_ok()) {
-            return true;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    panic!("nginx does not listen; is it installed? See `cargo xtask setup`");
 }
 
 fn config(folder: &Path, ports: &[SocketAddr]) -> String {

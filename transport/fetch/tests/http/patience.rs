@@ -14,12 +14,15 @@ fn impatient() -> Options {
     options().with_stall(stall).with_attempts(1)
 }
 
+/// What a server does, given a head, a head with the beginning of a body, and a pause.
+type Case = fn(String, String, Duration) -> Vec<Step>;
+
 #[test]
 fn stalls_are_noticed_wherever_they_happen() {
     let head = "HTTP/1.1 206 Part\r\nContent-Range: bytes 0-999/1000\r\n";
     let body = format!("{head}Content-Length: 1000\r\n\r\nabc");
     let slow = Duration::from_millis(20);
-    let cases: Vec<fn(String, String, Duration) -> Vec<Step>> = vec![
+    let cases: [Case; 5] = [
         // No answer at all.
         |_, _, _| vec![Step::Hold],
         // A head that does not end.
