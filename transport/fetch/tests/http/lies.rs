@@ -1,6 +1,6 @@
 //! Answers that break the rules: each is refused with what came instead, and never retried.
 
-use stillboot_fetch::http::{Error, Remote};
+use stillboot_fetch::http::{Error, Identity, Remote};
 
 use crate::server::{Server, Step, options, remote};
 
@@ -112,10 +112,18 @@ fn files_longer_than_the_limit_are_refused_before_a_byte_is_read() {
     );
     let options = options().with_len_max(1000);
     let mut remote = Remote::new(vec![server.url("/file")], &options).unwrap();
-    let error = remote.len().unwrap_err();
+    let error = remote.read_at(0, &mut [0; 1]).unwrap_err();
     assert!(matches!(error, Error::TooLong { len: 9_000_000_000_000_000_000, most: 1000, .. }));
     assert!(!error.is_temporary());
-    assert_eq!(remote.received(), 0);
+    let error = remote.len().unwrap_err();
+    assert!(matches!(error, Error::TooLong { .. }), "{error}");
+    // A length that was stored has the same bound.
+    let stored = Identity::new(1001, server.url("/file").to_string(), None);
+    let mut later = Remote::new(vec![server.url("/file")], &options).unwrap();
+    later = later.with_identity(&stored);
+    assert!(matches!(later.read_at(0, &mut [0]).unwrap_err(), Error::TooLong { len: 1001, .. }));
+    assert_eq!(remote.received() + later.received(), 0);
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[test]

@@ -61,6 +61,24 @@ fn a_token_does_not_come_back_with_a_second_redirect() {
 }
 
 #[test]
+fn a_token_is_not_sent_within_the_stranger_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, "secret-token").unwrap();
+    let stranger = Server::start(|number, request| match number {
+        0 => redirect("/again"),
+        _ => vec![Step::Send(good(&file(10), request, "\"a\""))],
+    });
+    let there = format!("http://{}/", stranger.address);
+    let server = Server::start(move |_, _| redirect(&there));
+    let options = options().with_token_file(&token);
+    assert_eq!(Remote::new(vec![server.url("/file")], &options).unwrap().len().unwrap(), 10);
+    for request in stranger.requests() {
+        assert_eq!(request.header("authorization"), None);
+    }
+}
+
+#[test]
 fn redirects_against_the_rules_are_refused() {
     for (to, expected) in [
         ("file:///etc/passwd", "http:// or https://"),
