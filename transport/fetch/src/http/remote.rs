@@ -14,6 +14,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::io::Read;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -283,9 +284,13 @@ impl Remote {
                 Some(0) => return Ok(true),
                 Some(gap) => {
                     let most = gap.min(scrap.len() as u64) as usize;
-                    self.may_discard(most as u64)?;
+                    // A small gap needs no bound: each one is a wish of the caller.
+                    let counts = !self.mirrors[open.mirror].ranges;
+                    if counts {
+                        self.may_discard(most as u64)?;
+                    }
                     let came = self.read_body(&mut scrap[..most])?;
-                    self.discarded += came as u64;
+                    self.discarded += if counts { came as u64 } else { 0 };
                 }
                 None => {
                     self.open = None;
@@ -528,9 +533,9 @@ impl Remote {
             answer::check_coding(headers).map_err(refuse)?;
         }
         let (position, end, total) = match (status, &place.asked.0) {
-            (206, Some(_)) => {
+            (206, Some(asked)) => {
                 let found = answer::content_range(headers).map_err(refuse)?;
-                part(start, found, headers).map_err(refuse)?
+                part(asked, found, headers).map_err(refuse)?
             }
             (200, asked) => {
                 let total = answer::content_length(headers).map_err(refuse)?;
@@ -648,18 +653,27 @@ impl Mirror {
 }
 
 /// The positions of a part that begins where it was asked for.
-fn part(start: u64, found: ContentRange, headers: &HeaderMap) -> Result<(u64, u64, u64), String> {
-    let ContentRange::Part { start: first, end, total } = found else {
+fn part(
+    asked: &Range<u64>,
+    found: ContentRange,
+    headers: &HeaderMap,
+) -> Result<(u64, u64, u64), String> {
+    let ContentRange::Part { start, end, total } = found else {
         return Err("expected bytes, found none in its Content-Range".to_owned());
     };
-    if first != start {
-        return Err(format!("expected bytes from {start} on, found bytes from {first} on"));
+    if start != asked.start {
+        return Err(format!("expected bytes from {} on, found bytes from {start} on", asked.start));
+    }
+    // A server may give less than was asked for, but not byte by byte: no rate would show that.
+    let least = (asked.end.min(total) - start).min(PROGRESS_MIN);
+    if end - start < least {
+        return Err(format!("expected {least} bytes at least, found {}", end - start));
     }
     match answer::content_length(headers)? {
-        Some(len) if len != end - first => {
-            Err(format!("expected {} bytes in its body, found {len}", end - first))
+        Some(len) if len != end - start => {
+            Err(format!("expected {} bytes in its body, found {len}", end - start))
         }
-        _ => Ok((first, end, total)),
+        _ => Ok((start, end, total)),
     }
 }
 

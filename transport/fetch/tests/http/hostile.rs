@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stillboot_fetch::http::{Backoff, Error, Identity, Remote, Url};
 
-use crate::server::{Server, Step, file, good, options, read_all, remote, whole};
+use crate::server::{Request, Server, Step, file, good, options, read_all, remote, whole};
 
 #[test]
 fn what_is_expected_comes_in_one_request() {
@@ -53,6 +53,36 @@ fn small_gaps_are_read_over() {
         remote.read_at(at, &mut piece).unwrap();
         assert_eq!(piece[..], bytes[at as usize..][..100]);
     }
+    assert_eq!(server.requests().len(), 1);
+
+    // However often: only what a server without ranges sends in vain has a bound.
+    for round in 0..100 {
+        remote.expect(50_000);
+        remote.read_at(20_000, &mut piece).unwrap();
+        remote.read_at(36_000, &mut piece).unwrap();
+        assert_eq!(piece[..], bytes[36_000..36_100], "{round}");
+    }
+}
+
+#[test]
+fn parts_may_be_shorter_than_asked_but_not_endlessly_many() {
+    let of_parts = |most: usize| {
+        Server::start(move |_, request| {
+            let (first, last) = request.range().unwrap();
+            let last = last.min(first + most - 1);
+            let head = format!("GET / HTTP/1.1\r\nRange: bytes={first}-{last}\r\n\r\n");
+            vec![Step::Send(good(&file(60_000), &Request { head }, "\"a\""))]
+        })
+    };
+    let server = of_parts(20_000);
+    let mut enough = remote(&[&server]);
+    enough.expect(60_000);
+    assert_eq!(read_all(&mut enough, 60_000), file(60_000));
+    assert_eq!(server.requests().len(), 3);
+
+    let server = of_parts(1);
+    let error = remote(&[&server]).read_at(0, &mut [0; 100]).unwrap_err();
+    assert!(error.to_string().contains("expected 100 bytes at least, found 1"), "{error}");
     assert_eq!(server.requests().len(), 1);
 }
 

@@ -314,6 +314,7 @@ fn a_proxy_is_asked_for_addresses_and_for_tunnels() {
     assert_eq!(read_all(&mut secure, 150_000), file(200_000));
     let head = &tunnel.heads()[0];
     assert!(head.starts_with("CONNECT other.example:443 HTTP/1.1\r\n"), "{head}");
+    assert!(head.to_lowercase().contains("proxy-authorization: basic dxnlcjpwqhnz"), "{head}");
 
     // Not to this machine.
     let count = proxy.heads().len();
