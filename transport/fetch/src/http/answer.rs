@@ -95,7 +95,7 @@ pub(crate) fn check_coding(headers: &HeaderMap) -> Result<(), String> {
 pub(crate) enum Validator {
     /// Equal only for equal bytes.
     Strong(String),
-    /// Equal for what the server takes as equal: good enough to notice a change, not for `If-Range`.
+    /// Equal for what the server takes as equal: enough to notice a change, not for `If-Range`.
     Weak(String),
     /// The date of the last change, and whether it is old enough to be strong.
     Date { value: String, strong: bool },

@@ -35,7 +35,8 @@ impl Certificates {
         let path = |file: &str| self.path(file);
         let settings = format!(
             "[ca]\ndefault_ca=x\n[x]\ndatabase={}\nnew_certs_dir={}\nrand_serial=yes\n\
-             default_md=sha256\npolicy=y\nx509_extensions=z\n[y]\ncommonName=supplied\n[z]\n{names}\n",
+             default_md=sha256\npolicy=y\nx509_extensions=z\n\
+             [y]\ncommonName=supplied\n[z]\n{names}\n",
             path("index"),
             path(""),
         );
