@@ -51,6 +51,7 @@ const NEEDS: &[(&str, &str)] = &[
     ("dmidecode", "dmidecode"),
     ("sbsign", "sbsigntool"),
     ("swtpm", "swtpm"),
+    ("nginx", "nginx-light"),
 ];
 
 /// Installs or names everything missing.

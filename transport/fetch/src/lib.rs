@@ -17,6 +17,7 @@ pub mod ahead;
 pub mod assembly;
 pub mod error;
 pub mod framed;
+pub mod http;
 pub mod pipe;
 pub mod read_at;
 pub mod slots;
