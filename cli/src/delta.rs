@@ -89,7 +89,7 @@ fn explain(error: DeltaError, args: &DeltaArgs) -> Failure {
         DeltaError::Io(error) => Failure::system("write", &args.out, &error),
         DeltaError::Old(error) => refused(&args.old, &error),
         DeltaError::New(error) => refused(&args.new, &error),
-        DeltaError::Sort => Failure::new(Exit::Failed, "memory", error),
+        DeltaError::TooLong(_) => Failure::new(Exit::Refused, "bundle", error),
         error => Failure::usage(error),
     }
 }

@@ -1,7 +1,5 @@
 //! Where bytes of the new bundle stand in the old one.
 
-use libsais::SuffixArrayConstruction;
-
 use super::DeltaError;
 
 /// Matches are compared up to this length. Runs of zeros are often far longer, and comparing all of
@@ -11,28 +9,19 @@ const PROBE_LEN: usize = 1024;
 /// The suffixes of the old bytes in order.
 pub struct Suffixes<'a> {
     old: &'a [u8],
-    order: Order,
-}
-
-enum Order {
-    Narrow(Vec<i32>),
-    Wide(Vec<i64>),
+    order: Vec<i32>,
 }
 
 impl<'a> Suffixes<'a> {
-    /// Sorts them: four bytes of memory for each byte of `old`, eight above 2 GiB.
+    /// Sorts them: four bytes of memory for each byte of `old`.
     ///
     /// # Errors
-    /// [`DeltaError::Sort`].
+    /// [`DeltaError::TooLong`] above 2 GiB.
     pub fn of(old: &'a [u8]) -> Result<Self, DeltaError> {
-        let sort = SuffixArrayConstruction::for_text(old);
-        let order = if i32::try_from(old.len()).is_ok() {
-            let sorted = sort.in_owned_buffer32().single_threaded().run();
-            Order::Narrow(sorted.map_err(|_| DeltaError::Sort)?.into_vec())
-        } else {
-            let sorted = sort.in_owned_buffer64().single_threaded().run();
-            Order::Wide(sorted.map_err(|_| DeltaError::Sort)?.into_vec())
-        };
+        if i32::try_from(old.len()).is_err() {
+            return Err(DeltaError::TooLong(old.len() as u64));
+        }
+        let (_, order) = divsufsort::sort(old).into_parts();
         Ok(Self { old, order })
     }
 
@@ -41,30 +30,16 @@ impl<'a> Suffixes<'a> {
         self.old
     }
 
-    fn len(&self) -> usize {
-        match &self.order {
-            Order::Narrow(order) => order.len(),
-            Order::Wide(order) => order.len(),
-        }
-    }
-
-    fn at(&self, number: usize) -> usize {
-        match &self.order {
-            Order::Narrow(order) => order[number] as usize,
-            Order::Wide(order) => order[number] as usize,
-        }
-    }
-
     /// The place and length of the longest match with the start of `new`, at most [`PROBE_LEN`].
     pub fn longest(&self, new: &[u8]) -> (usize, usize) {
         let probe = &new[..new.len().min(PROBE_LEN)];
-        let (mut low, mut high) = (0, self.len());
+        let (mut low, mut high) = (0, self.order.len());
         // How much of `probe` the suffixes at both ends share with it: so do all between them.
         let (mut low_len, mut high_len) = (0, 0);
         let mut best = (0, 0);
         while low < high {
             let middle = low + (high - low) / 2;
-            let start = self.at(middle);
+            let start = self.order[middle] as usize;
             let suffix = &self.old[start..];
             let known = low_len.min(high_len).min(suffix.len());
             let len = known + common(&suffix[known..], &probe[known..]);

@@ -36,9 +36,9 @@ pub enum DeltaError {
     /// The bundles are for different products.
     #[error("expected two bundles of one product, found two products")]
     Product,
-    /// The suffixes of the old bundle could not be sorted: there is not enough memory.
-    #[error("the old bundle could not be indexed: there is not enough memory")]
-    Sort,
+    /// The components of the old bundle have more bytes than can be compared.
+    #[error("the old bundle: expected at most 2 GiB of components, found {0} bytes")]
+    TooLong(u64),
 }
 
 /// What stands in a patch besides differences.
