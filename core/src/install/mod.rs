@@ -324,6 +324,8 @@ pub struct Update<'a> {
     pub manifest: &'a Verified<Manifest>,
     /// Its head as received. The keyset in the head verifies the statements about the update.
     pub head: &'a [u8],
+    /// The slot that it goes to.
+    pub target: Slot,
     /// The version text of the slot that runs, or would boot; `None` on a new device.
     pub running_version: Option<&'a str>,
     /// The device's record.
@@ -439,6 +441,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         Some(Update {
             manifest: self.manifest.as_ref()?,
             head: buffer.get(..self.head_len)?,
+            target: self.target,
             running_version: running,
             body,
         })

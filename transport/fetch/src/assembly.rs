@@ -23,6 +23,8 @@ pub struct Origins {
     pub full: u64,
     /// Bytes of pieces that a patch gave wrong, or that its old bytes did not give.
     pub rejected: u64,
+    /// Bytes that came over a network.
+    pub received: u64,
 }
 
 /// The pieces of one bundle.
@@ -99,8 +101,9 @@ impl Assembly {
 
     /// Where pieces came from until now.
     #[must_use]
-    pub const fn origins(&self) -> Origins {
-        self.origins
+    pub fn origins(&self) -> Origins {
+        let patch = self.patch.as_ref().map_or(0, PieceFile::received);
+        Origins { received: self.bundle.received() + patch, ..self.origins }
     }
 
     /// What was wrong with the patch, if something was. The bundle's file stood in for it.

@@ -4,6 +4,8 @@ use std::io;
 
 use stillboot_transport::frame::Fault;
 
+use crate::http;
+
 /// Why bytes of a bundle could not be had.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -16,6 +18,9 @@ pub enum FetchError {
         /// What the system said.
         error: io::Error,
     },
+    /// A web server did not give it.
+    #[error(transparent)]
+    Http(#[from] http::Error),
     /// A framed file is damaged, or uses what this build lacks.
     #[error("{name}: {fault}")]
     Frames {
@@ -61,7 +66,11 @@ impl FetchError {
     /// Whether the same may work later: a server that is not reached, a file that cannot be read
     /// just now.
     #[must_use]
-    pub const fn is_temporary(&self) -> bool {
-        matches!(self, Self::Io { .. })
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Io { .. } => true,
+            Self::Http(error) => error.is_temporary(),
+            _ => false,
+        }
     }
 }

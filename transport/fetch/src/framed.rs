@@ -108,6 +108,12 @@ impl PieceFile {
         self.reader.name()
     }
 
+    /// Bytes that came over a network.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.reader.received()
+    }
+
     /// The parts of the bundle.
     #[must_use]
     pub const fn header(&self) -> &Header {

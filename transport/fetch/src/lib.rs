@@ -1,7 +1,7 @@
 //! A bundle from web servers, files and the slots of this device, as one stream.
 //!
 //! - [`http`]: ranges of a file on web servers.
-//! - [`read_at`]: a file that is read at any place.
+//! - [`read_at`]: a file that is read at any place; [`remote_at`]: the same on web servers.
 //! - [`framed`]: a bundle or a patch in such a file, as it is or in frames.
 //! - [`slots`]: what the slots of this device hold.
 //! - [`assembly`]: each piece of a bundle from wherever is nearest.
@@ -20,4 +20,5 @@ pub mod framed;
 pub mod http;
 pub mod pipe;
 pub mod read_at;
+pub mod remote_at;
 pub mod slots;

@@ -29,6 +29,11 @@ pub trait ReadAt: Send {
     /// # Errors
     /// [`FetchError`].
     fn read_at(&mut self, offset: u64, into: &mut [u8]) -> Result<usize, FetchError>;
+
+    /// Bytes that came over a network.
+    fn received(&self) -> u64 {
+        0
+    }
 }
 
 /// A file on a disk.
