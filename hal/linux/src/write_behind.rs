@@ -7,7 +7,10 @@
 //! # What the caller sees
 //! The [contract](stillboot::device#the-power-loss-contract), with errors that come late:
 //!
-//! - A write returns when its bytes are in a buffer. Whether the device took them is known later.
+//! - A write of [`BEHIND_LEN_MIN`] bytes or more returns when its bytes are in a buffer. Whether the
+//!   device took them is known later. A shorter one waits for those before it and for the device:
+//!   its error is not late, and does not stay. So a record goes to its next place when one place
+//!   fails.
 //! - The first late error stays: every later write, erase and flush fails with it, until the device
 //!   is opened again. Changes that waited behind the one that failed are dropped. Reads go on.
 //! - A flush returns when everything before it is on the device and the device was flushed.
@@ -43,6 +46,10 @@ const BUFFERS: usize = 4;
 const AHEAD_PIECES: usize = BUFFERS - 1;
 /// Changes that wait. Erases take no buffer, and are bounded by this.
 const JOBS_MAX: usize = 2 * BUFFERS;
+
+/// Writes and reads of this length belong to a component. Shorter ones are of a record, a mark or
+/// an index: their errors must be known at once, and nothing like them follows.
+pub const BEHIND_LEN_MIN: usize = 64 << 10;
 
 /// What a device that is written behind takes in memory.
 pub const MEMORY_BYTES: usize = BUFFERS * (BUFFER_LEN + ALIGNMENT);
@@ -113,6 +120,11 @@ fn serve<D: BlockDevice>(shared: &Shared<D>) {
     loop {
         let mut state = shared.state();
         let turn = loop {
+            // A lock is not fair: the caller would wait for all jobs, where it waits for one.
+            if state.is_caller_reading {
+                state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
             if let Some(job) = state.jobs.pop_front() {
                 state.busy = Some(job.range());
                 break Turn::Change(job);
@@ -201,6 +213,27 @@ impl<D: BlockDevice> WriteBehind<'_, D> {
         Ok(())
     }
 
+    /// The state, once every change has reached the device or failed.
+    fn drained(&self) -> MutexGuard<'_, State> {
+        let mut state = self.shared.state();
+        while !state.is_drained() {
+            state = self.shared.wait(state);
+        }
+        state
+    }
+
+    /// Writes behind everything that waits, and returns what the device says of it.
+    fn write_through(&self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+        let mut state = self.drained();
+        if let Some(error) = state.failed {
+            return Err(error);
+        }
+        // The thread has no change, and what it reads of these bytes from now on is dropped.
+        state.forget(&(offset..offset + bytes.len() as u64));
+        drop(state);
+        self.shared.device().write(offset, bytes)
+    }
+
     fn write_piece(&self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
         let mut state = self.shared.state();
         let mut buffer = loop {
@@ -215,6 +248,14 @@ impl<D: BlockDevice> WriteBehind<'_, D> {
         drop(state);
         buffer[..bytes.len()].copy_from_slice(bytes);
         self.push(self.shared.state(), Job::Write { offset, len: bytes.len(), buffer })
+    }
+
+    fn read_device(&self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError> {
+        self.shared.state().is_caller_reading = true;
+        let result = self.shared.device().read(offset, into);
+        self.shared.state().is_caller_reading = false;
+        self.shared.work.notify_one();
+        result
     }
 
     /// Copies what was read ahead of `at`. Returns how many bytes that were, and how many the caller
@@ -263,11 +304,11 @@ impl<D: BlockDevice> BlockDevice for WriteBehind<'_, D> {
         while at < into.len() {
             let (copied, own) = self.serve_ahead(offset + at as u64, &mut into[at..]);
             if own > 0 {
-                self.shared.device().read(offset + at as u64, &mut into[at..at + own])?;
+                self.read_device(offset + at as u64, &mut into[at..at + own])?;
             }
             at += copied + own;
         }
-        if into.len() >= AHEAD_LEN_MIN {
+        if into.len() >= BEHIND_LEN_MIN {
             self.shared.state().note_read(&range, self.geometry.capacity_bytes);
             self.shared.work.notify_one();
         }
@@ -276,6 +317,9 @@ impl<D: BlockDevice> BlockDevice for WriteBehind<'_, D> {
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
         self.geometry.check_write(offset, bytes.len() as u64)?;
+        if bytes.len() < BEHIND_LEN_MIN {
+            return self.write_through(offset, bytes);
+        }
         let pieces = (offset..).step_by(BUFFER_LEN).zip(bytes.chunks(BUFFER_LEN));
         for (at, piece) in pieces {
             self.write_piece(at, piece)?;
@@ -290,10 +334,7 @@ impl<D: BlockDevice> BlockDevice for WriteBehind<'_, D> {
     }
 
     fn flush(&mut self) -> Result<(), DeviceError> {
-        let mut state = self.shared.state();
-        while !state.is_drained() {
-            state = self.shared.wait(state);
-        }
+        let mut state = self.drained();
         // What comes from the device before the flush may come from its cache.
         state.forget(&(0..u64::MAX));
         if let Some(error) = state.failed {
@@ -307,9 +348,6 @@ impl<D: BlockDevice> BlockDevice for WriteBehind<'_, D> {
         result
     }
 }
-
-/// A shorter read is of a record or an index, and nothing like it follows.
-const AHEAD_LEN_MIN: usize = 64 << 10;
 
 impl<D> Drop for WriteBehind<'_, D> {
     fn drop(&mut self) {

@@ -59,6 +59,8 @@ pub(super) struct State {
     pub(super) failed: Option<DeviceError>,
     pub(super) pieces: VecDeque<Piece>,
     pub(super) is_ended: bool,
+    /// The caller waits for the device, and the thread lets it go first.
+    pub(super) is_caller_reading: bool,
     /// The reads that are read ahead of.
     run: Run,
     /// Another run, which becomes that one when it goes on. Single reads elsewhere, such as those

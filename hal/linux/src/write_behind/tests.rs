@@ -125,13 +125,14 @@ fn a_late_error_stays_and_reads_go_on() {
             let mut device = WriteBehind::new(scope, disk);
             let mut refused = 0;
             for piece in 0..6 {
-                refused += u64::from(device.write(piece * MIB, &[7; 4096]).is_err());
+                refused += u64::from(device.write(piece * MIB, &[7; BEHIND_LEN_MIN]).is_err());
             }
             assert!(refused <= 5 - fails_at, "a write fails only after the one that failed");
             // The disk has forgotten it: only the decorator knows.
             assert_eq!(device.flush(), Err(DeviceError::Full));
             assert_eq!(device.flush(), Err(DeviceError::Full));
             assert_eq!(device.write(0, &[8; 512]), Err(DeviceError::Full));
+            assert_eq!(device.write(0, &[8; BEHIND_LEN_MIN]), Err(DeviceError::Full));
             assert_eq!(device.erase(0, 4096), Err(DeviceError::Full));
             let mut into = [0; 512];
             for piece in 0..6 {
@@ -141,6 +142,21 @@ fn a_late_error_stays_and_reads_go_on() {
             }
         });
     }
+}
+
+/// A worn place of the record must not end all updates: the next place takes it.
+#[test]
+fn the_error_of_a_short_write_comes_at_once_and_does_not_stay() {
+    thread::scope(|scope| {
+        let mut disk = Slow::new(8, 5);
+        disk.fails_at = Some(2);
+        let mut device = WriteBehind::new(scope, disk);
+        device.write(0, &[7; BEHIND_LEN_MIN]).unwrap();
+        device.write(MIB, &[7; BEHIND_LEN_MIN]).unwrap();
+        assert_eq!(device.write(2 * MIB, &[7; 4096]), Err(DeviceError::Full));
+        device.write(3 * MIB, &[7; 4096]).unwrap();
+        device.flush().unwrap();
+    });
 }
 
 #[test]
@@ -271,7 +287,7 @@ fn drop_waits_for_what_was_written() {
     thread::scope(|scope| {
         let mut device = WriteBehind::new(scope, &mut disk);
         for piece in 0..4 {
-            device.write(piece * MIB, &[3; 4096]).unwrap();
+            device.write(piece * MIB, &[3; BEHIND_LEN_MIN]).unwrap();
         }
     });
     assert!((0..4).all(|piece| disk.bytes[piece << 20] == 3));
@@ -299,7 +315,7 @@ fn a_thread_that_panics_is_an_error_and_no_silence() {
     }
     thread::scope(|scope| {
         let mut device = WriteBehind::new(scope, Trap);
-        device.write(0, &[1; 512]).unwrap();
+        device.write(0, &[1; BEHIND_LEN_MIN]).unwrap();
         assert_eq!(device.flush(), Err(DeviceError::Io));
         assert_eq!(device.write(0, &[1; 512]), Err(DeviceError::Io));
     });
