@@ -28,7 +28,7 @@ use crate::live::LiveArgs;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::source::Bundle;
-use crate::{record, request, room, size, time, verdict, verify, view};
+use crate::{record, request, room, size, time, verdict, verify, view, whole};
 
 /// The work buffer in bytes: the largest chunk, and entries of its index. What is read back comes
 /// in pieces of this length, and the disk reads ahead of them.
@@ -299,7 +299,7 @@ fn verify_first(
         bundle.guard(kind);
         return Ok(());
     }
-    let manifest = verify::whole(device, kind, bundle, out)?;
+    let manifest = whole::file(device, kind, bundle, out)?;
     verify::for_device(device, names, &manifest)?;
     bundle.rewind()
 }
