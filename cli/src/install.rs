@@ -1,6 +1,7 @@
 //! `install` and `resume`: a bundle into the slot that is not running.
 
 use std::path::PathBuf;
+use std::thread;
 
 use clap::Args;
 use serde_json::json;
@@ -16,8 +17,8 @@ use stillboot::install::{
 use stillboot::layout::{Layout, LayoutError};
 use stillboot::request::{Perform, Request};
 use stillboot::verify::{Device, SoftSha256};
-use stillboot_linux::FileDevice;
 use stillboot_linux::disk::{self, Disk};
+use stillboot_linux::{FileDevice, WriteBehind};
 use stillboot_release::keys::Roots;
 
 use crate::args::{self, DeviceArgs, DiskArgs, WriteArgs, read_proof};
@@ -27,11 +28,11 @@ use crate::live::LiveArgs;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::source::Bundle;
-use crate::{record, request, room, size, time, verdict, verify, view};
+use crate::{record, request, room, size, time, verdict, verify, view, whole};
 
-/// The work buffer in bytes: the largest chunk, entries of its index, and room to read back in
-/// large pieces.
-pub const BUFFER_LEN: usize = 4 << 20;
+/// The work buffer in bytes: the largest chunk, and entries of its index. What is read back comes
+/// in pieces of this length, and the disk reads ahead of them.
+pub const BUFFER_LEN: usize = (1 << 20) + (64 << 10);
 
 /// Which update, for which device: what `install`, `resume` and `policy check` share.
 #[derive(Args, Debug)]
@@ -236,20 +237,29 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     let judge = Judge { spared: spare_rolled_back(&config, devices), ..judge };
     let mut buffer = vec![0; BUFFER_LEN];
     note_time(&config.layout, devices, &mut buffer);
+    for device in &mut *devices {
+        // Where it cannot, the page cache serves.
+        let _ = device.go_direct();
+    }
     let mut machine = Install::<SoftSha256>::new(&config);
     let mut host = Host {
         judge,
         writing: Progress::new(out, "installing", 0),
         reading: Progress::new(out, "reading back", 0),
     };
-    let result = driver::install(
-        &mut machine,
-        &mut disk::lent(devices),
-        &mut NoStore,
-        &mut bundle,
-        &mut host,
-        &mut buffer,
-    );
+    let result = thread::scope(|scope| {
+        // The disks write behind for as long as the machine runs, and are whole again afterwards.
+        let behind = |device| WriteBehind::new(scope, device);
+        let mut behind: Vec<_> = devices.iter_mut().map(behind).collect();
+        driver::install(
+            &mut machine,
+            &mut disk::lent(&mut behind),
+            &mut NoStore,
+            &mut bundle,
+            &mut host,
+            &mut buffer,
+        )
+    });
     bundle.remark().iter().for_each(|remark| out.warn(remark));
     let Host { judge, writing, reading } = host;
     if let Some(failure) = judge.failure {
@@ -288,7 +298,7 @@ fn verify_first(
         bundle.guard(kind);
         return Ok(());
     }
-    let manifest = verify::whole(device, kind, bundle, out)?;
+    let manifest = whole::file(device, kind, bundle, out)?;
     verify::for_device(device, names, &manifest)?;
     bundle.rewind()
 }

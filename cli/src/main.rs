@@ -61,6 +61,7 @@ mod time;
 mod verdict;
 mod verify;
 mod view;
+mod whole;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};

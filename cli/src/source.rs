@@ -199,6 +199,14 @@ impl Bundle {
         }
     }
 
+    /// The file, `None` for a stream. Read it at places, which moves nothing here.
+    pub const fn file(&self) -> Option<&File> {
+        match &self.reader {
+            Reader::File { file, .. } => Some(file),
+            Reader::Stream { .. } => None,
+        }
+    }
+
     /// What was read of it.
     pub const fn watch(&self) -> &Preview {
         &self.watch

@@ -5,6 +5,7 @@ use stillboot::format::{Slot, SlotKind, SlotState};
 use stillboot::install::{InstallError, Nothing, Running};
 use stillboot::request::Request;
 use stillboot_sim::disk::{Cut, PowerCut, RamDisk, Random, Tear};
+use stillboot_sim::fault::FailsLate;
 use stillboot_sim::world::Bytes;
 use stillboot_sim::{Publisher, World};
 use stillboot_tests::{blank, commission, confirm, media, seed};
@@ -298,6 +299,57 @@ fn a_full_disk_and_every_single_write_error_leave_the_running_slot_alone() {
         world.install(&update, Some(runs)).unwrap_or_else(|error| panic!("write {at}: {error}"));
     }
     assert!(refused > 8 && spared == 2, "only {refused} and {spared} writes");
+}
+
+/// Loses each write of an installation in turn, and reports it after `delay` more changes. Returns
+/// how often that was tried, and how often the installation counted as done nevertheless.
+fn lose_each_write(delay: u64, forgets: bool) -> (u32, u32) {
+    let publisher = Publisher::new(1);
+    let update = publisher.simple(2, SlotKind::Update).unwrap();
+    let mut world = blank(&publisher, media()[0].1, AB);
+    let proof = commission(&mut world, &publisher.simple(1, SlotKind::Update).unwrap());
+    let (mut lost, mut installed) = (0, 0);
+    for at in 0.. {
+        let device = FailsLate::new(world.disks[0].fork(), at, delay);
+        let device = if forgets { device.forgetful() } else { device };
+        let mut late = World::new(world.device, world.ground.clone(), vec![device]);
+        late.nonce = world.nonce;
+        let result = late.install(&update, Some(proof));
+        if !late.disks[0].has_struck() {
+            result.unwrap();
+            break;
+        }
+        lost += 1;
+        if result.is_ok() {
+            installed += 1;
+            continue;
+        }
+        // The next power-on opens the device again, with what reached it.
+        let disks = late.disks.into_iter().map(FailsLate::into_inner).collect();
+        let mut after = World::new(world.device, world.ground.clone(), disks);
+        after.nonce = late.nonce;
+        let runs = after.power_on().unwrap().proof.unwrap();
+        assert_eq!(runs.digest, proof.digest, "change {at}, {delay} later");
+        let again = after.install(&update, Some(runs));
+        again.unwrap_or_else(|error| panic!("change {at}, {delay} later: {error}"));
+    }
+    (lost, installed)
+}
+
+#[test]
+fn a_write_that_fails_late_never_ends_as_installed_and_the_old_slot_boots() {
+    for delay in [0, 1, 2, 5, 1000] {
+        let (lost, installed) = lose_each_write(delay, false);
+        assert!(lost > 8, "only {lost} writes were lost");
+        assert_eq!(installed, 0, "{delay} changes later");
+    }
+}
+
+/// The test above is known to work because it sees this bug.
+#[test]
+fn a_device_that_forgets_a_late_error_is_caught() {
+    let installed: u32 = [0, 1, 2, 5].map(|delay| lose_each_write(delay, true).1).iter().sum();
+    assert!(installed > 0, "a forgotten error was never missed");
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub fn check(device: &mut dyn BlockDevice, scratch: &mut [u8]) -> Result<(), Fai
         bench.whole_and_pieces(block)?;
     }
     bench.rewrite_tail()?;
+    bench.many_writes()?;
+    bench.read_across()?;
     bench.flush()?;
     if bench.device.geometry() == geometry { Ok(()) } else { Err(Failure::GeometryChanged) }
 }
@@ -216,6 +218,9 @@ const BACKGROUND: u8 = 1;
 /// The salt of what is written over it.
 const FOREGROUND: u8 = 2;
 
+/// Granules of a block that are written one by one: enough to fill any queue.
+const MANY: u64 = 64;
+
 struct Bench<'a> {
     device: &'a mut dyn BlockDevice,
     geometry: Geometry,
@@ -375,6 +380,53 @@ impl Bench<'_> {
             })?;
         }
         self.expect_background(|offset| Failure::Neighbour { operation: Operation::Write, offset })
+    }
+
+    /// Writes of one granule each, without a flush, read as they were written, last one first: a
+    /// device that writes behind has some of them on the medium and some not.
+    fn many_writes(&mut self) -> Result<(), Failure> {
+        let (granule, last) = (self.unit(Operation::Write), self.blocks - 1);
+        for block in [0, last] {
+            self.erase(block)?;
+        }
+        let count = (self.block_len() / granule).min(MANY);
+        for number in 0..count {
+            for block in [0, last] {
+                self.write(self.block_start(block) + number * granule, granule, FOREGROUND)?;
+            }
+        }
+        for number in (0..count).rev() {
+            for block in [last, 0] {
+                let offset = self.block_start(block) + number * granule;
+                self.expect(offset, granule, Content::Pattern(FOREGROUND), |offset| {
+                    Failure::ReadBack { offset }
+                })?;
+            }
+        }
+        for block in [0, last] {
+            self.erase(block)?;
+            self.write(self.block_start(block), self.block_len(), BACKGROUND)?;
+        }
+        self.expect_background(|offset| Failure::ReadBack { offset })
+    }
+
+    /// A read over the border of two blocks that were just written, the second one before the first.
+    fn read_across(&mut self) -> Result<(), Failure> {
+        let (unit, second) = (self.unit(Operation::Read), self.blocks / 2);
+        let half = (self.scratch.len() as u64 / 2 / unit * unit).min(self.block_len());
+        for block in [second, second - 1] {
+            self.erase(block)?;
+            self.write(self.block_start(block), self.block_len(), FOREGROUND)?;
+        }
+        let border = self.block_start(second);
+        self.expect(border - half, 2 * half, Content::Pattern(FOREGROUND), |offset| {
+            Failure::ReadBack { offset }
+        })?;
+        for block in [second - 1, second] {
+            self.erase(block)?;
+            self.write(self.block_start(block), self.block_len(), BACKGROUND)?;
+        }
+        self.expect_background(|offset| Failure::ReadBack { offset })
     }
 
     /// A flush succeeds and changes nothing that can be read.

@@ -23,6 +23,16 @@
 //!    check bits, is an error of the read, never a trap.
 //! 5. **Failed writes.** After an error the range may hold anything that a torn write could leave;
 //!    bytes outside the range are untouched.
+//! 6. **Late errors.** A device may report that a write or an erase failed at a later write, erase
+//!    or flush, at the latest at the next flush. Such an error stays: every write, erase and flush
+//!    from then on fails, until the device is opened again, and reads go on. All changes since the
+//!    last flush that returned count as failed then, as in point 5. A read waits for changes of its
+//!    range that are still under way. After a flush a read returns what the medium gives, never a
+//!    copy that was kept from before the flush.
+//!
+//! Why an error that comes late has to stay: the machines know of the write that an error answers,
+//! and of no other. An error that is reported once can be taken for one that the next place of the
+//! record makes good, while the write that was lost is another one.
 //!
 //! # Example
 //!

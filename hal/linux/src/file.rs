@@ -21,17 +21,26 @@
 //! the kernel remembers.
 //!
 //! A flush that failed is final: from then on the device is only read, until it is opened again.
+//!
+//! # Past the page cache
+//! After [`FileDevice::go_direct`] large requests in aligned memory go to the disk without a copy
+//! in the page cache (`O_DIRECT`), and all others through it. Both see the same bytes. The kernel
+//! stores dirty pages of a range before it reads or writes the range directly, and drops the pages
+//! after a direct write. Only requests in whole aligned blocks of 4096 bytes go direct, so no page
+//! has a part that came each way. One request runs at a time, because the trait takes `&mut self`,
+//! so no page is read into the cache while a direct write is under way.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Seek, SeekFrom};
 use std::num::NonZeroU64;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::{Advice, FlockOperation};
+use rustix::fs::{Advice, FlockOperation, OFlags};
 use rustix::io::Errno;
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
 
@@ -130,6 +139,8 @@ pub enum OpenError {
 #[derive(Debug)]
 pub struct FileDevice {
     file: File,
+    /// The same file past the page cache, where it is asked for and the file system can do it.
+    direct: Option<File>,
     path: PathBuf,
     /// Its length, of which the last part may be no whole block.
     bytes: u64,
@@ -190,6 +201,7 @@ impl FileDevice {
         }
         let device = Self {
             file,
+            direct: None,
             path: path.to_path_buf(),
             bytes,
             geometry: Geometry::disk(logical_block, capacity),
@@ -205,6 +217,26 @@ impl FileDevice {
             device.drop_cache(0..capacity);
         }
         Ok(device)
+    }
+
+    /// Lets large requests in aligned memory go past the page cache, where the file system can do
+    /// it. Returns whether it can, as far as that is known before the first request.
+    // Why: docs/DESIGN.md#why-direct-io
+    pub fn go_direct(&mut self) -> bool {
+        let mut how = std::fs::OpenOptions::new();
+        how.read(true).write(!self.read_only);
+        // By the descriptor: the path may have got another meaning, and the lock is on this file.
+        let same = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        self.direct = how.custom_flags(OFlags::DIRECT.bits() as i32).open(same).ok();
+        self.direct.is_some()
+    }
+
+    /// The file past the page cache, if this request can take that way.
+    fn direct_for(&self, offset: u64, bytes: &[u8]) -> Option<&File> {
+        let is_aligned = offset.is_multiple_of(DIRECT_UNIT as u64)
+            && bytes.len().is_multiple_of(DIRECT_UNIT)
+            && bytes.as_ptr().addr().is_multiple_of(DIRECT_UNIT);
+        self.direct.as_ref().filter(|_| is_aligned && bytes.len() >= DIRECT_LEN_MIN)
     }
 
     /// Counts in blocks of that size from now on: what the partition table of an image says.
@@ -268,7 +300,14 @@ impl BlockDevice for FileDevice {
 
     fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError> {
         self.geometry.check_read(offset, into.len() as u64)?;
-        self.file.read_exact_at(into, offset).map_err(|error| self.failed(error))
+        let direct = self.direct_for(offset, into).map(|direct| direct.read_exact_at(into, offset));
+        let done = match direct {
+            Some(Ok(())) => return Ok(()),
+            // A file system that takes the flag and no request, or a disk with larger blocks. Other
+            // errors of the disk come again when it is asked the other way.
+            Some(Err(_)) | None => self.file.read_exact_at(into, offset),
+        };
+        done.map_err(|error| self.failed(error))
     }
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
@@ -282,6 +321,17 @@ impl BlockDevice for FileDevice {
         self.require_whole()?;
         // Noted before the write, because a failed write may have stored a part.
         self.unflushed.add(offset, bytes.len() as u64);
+        let direct =
+            self.direct_for(offset, bytes).map(|direct| direct.write_all_at(bytes, offset));
+        match direct {
+            Some(Ok(())) => return Ok(()),
+            // As above. Nothing was written then.
+            Some(Err(error)) if Errno::from_io_error(&error) == Some(Errno::INVAL) => {
+                self.direct = None;
+            }
+            Some(Err(error)) => return Err(self.failed(error)),
+            None => {}
+        }
         self.file.write_all_at(bytes, offset).map_err(|error| self.failed(error))
     }
 
@@ -314,6 +364,13 @@ impl BlockDevice for FileDevice {
         Ok(())
     }
 }
+
+/// Direct requests are in whole blocks of this many bytes: no disk has larger ones, and no page of
+/// the cache is smaller.
+const DIRECT_UNIT: usize = 4096;
+
+/// Shorter requests go through the page cache, which waits for no disk.
+const DIRECT_LEN_MIN: usize = 64 * 1024;
 
 /// The largest page that Linux uses.
 const PAGE_BYTES_MAX: u64 = 64 * 1024;

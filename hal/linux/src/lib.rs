@@ -35,7 +35,9 @@ pub mod new_file;
 pub mod open;
 pub mod proof;
 pub mod table;
+pub mod write_behind;
 
 pub use uuid;
 
 pub use file::{FileDevice, OpenError, OpenOptions};
+pub use write_behind::WriteBehind;

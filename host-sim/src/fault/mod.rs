@@ -4,7 +4,11 @@
 //! [`WriteCache`](crate::disk::WriteCache). Every fault here is deterministic and counts requests
 //! from zero, so that a clone of the device fails in the same way.
 
+mod late;
+
 use std::ops::Range;
+
+pub use late::FailsLate;
 
 use crate::disk::Torn;
 use stillboot::device::{BlockDevice, DeviceError, Geometry};

@@ -1,0 +1,322 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use stillboot::device::conformance;
+
+use super::*;
+use crate::file::{FileDevice, OpenOptions};
+
+const MIB: u64 = 1 << 20;
+
+/// A disk in memory that takes its time, notes what it is asked, and fails from a request on.
+#[derive(Debug)]
+struct Slow {
+    bytes: Vec<u8>,
+    pause: Duration,
+    /// This write, counted from 0, fails once. The disk itself forgets it.
+    fails_at: Option<u64>,
+    writes: u64,
+    flush_fails: bool,
+    reads: Arc<AtomicU64>,
+}
+
+impl Slow {
+    fn new(mib: u64, pause_ms: u64) -> Self {
+        let (bytes, pause) = (vec![0; (mib * MIB) as usize], Duration::from_millis(pause_ms));
+        let reads = Arc::default();
+        Self { bytes, pause, fails_at: None, writes: 0, flush_fails: false, reads }
+    }
+}
+
+impl BlockDevice for Slow {
+    fn geometry(&self) -> Geometry {
+        Geometry::disk(512, self.bytes.len() as u64)
+    }
+    fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError> {
+        self.geometry().check_read(offset, into.len() as u64)?;
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        into.copy_from_slice(&self.bytes[offset as usize..][..into.len()]);
+        Ok(())
+    }
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.geometry().check_write(offset, bytes.len() as u64)?;
+        thread::sleep(self.pause);
+        let number = self.writes;
+        self.writes += 1;
+        if self.fails_at == Some(number) {
+            return Err(DeviceError::Full);
+        }
+        self.bytes[offset as usize..][..bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+    fn erase(&mut self, offset: u64, len: u64) -> Result<(), DeviceError> {
+        self.geometry().check_erase(offset, len)
+    }
+    fn flush(&mut self) -> Result<(), DeviceError> {
+        if std::mem::take(&mut self.flush_fails) { Err(DeviceError::Io) } else { Ok(()) }
+    }
+}
+
+/// Waits until the thread has done what it was asked.
+fn settle<D>(device: &WriteBehind<'_, D>) {
+    let mut state = device.shared.state();
+    while !state.is_drained() {
+        state = device.shared.wait(state);
+    }
+}
+
+#[test]
+fn decorated_devices_conform() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(4 * MIB + 700).unwrap();
+    for (logical_block, direct) in [(512, false), (4096, false), (512, true), (4096, true)] {
+        let options = OpenOptions::new().with_logical_block(Some(logical_block));
+        let mut disk = FileDevice::open(file.path(), options).unwrap();
+        if direct {
+            disk.go_direct();
+        }
+        thread::scope(|scope| {
+            let mut device = WriteBehind::new(scope, &mut disk);
+            assert_eq!(conformance::check(&mut device, &mut vec![0; 128 << 10]), Ok(()));
+        });
+        assert!(disk.last_error().is_none());
+    }
+    thread::scope(|scope| {
+        for pause in [0, 1] {
+            let mut device = WriteBehind::new(scope, Slow::new(1, pause));
+            assert_eq!(conformance::check(&mut device, &mut [0; 8192]), Ok(()));
+        }
+    });
+}
+
+#[test]
+fn large_direct_writes_and_buffered_ones_see_each_other() {
+    let file = tempfile::NamedTempFile::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    file.as_file().set_len(8 * MIB).unwrap();
+    let mut disk = FileDevice::open(file.path(), OpenOptions::new()).unwrap();
+    println!("direct: {}", disk.go_direct());
+    thread::scope(|scope| {
+        let mut device = WriteBehind::new(scope, &mut disk);
+        let mut expected = vec![0; 8 << 20];
+        // Whole buffers, a few blocks at odd places, and a write over the border of two buffers.
+        for (salt, offset, len) in
+            [(1_u8, 0, 6 << 20), (2, 512, 512), (3, (1 << 20) - 512, 1024), (4, 4096, 2 << 20)]
+        {
+            let bytes = vec![salt; len];
+            device.write(offset, &bytes).unwrap();
+            expected[offset as usize..][..len].copy_from_slice(&bytes);
+            let mut found = vec![0; 8 << 20];
+            device.read(0, &mut found).unwrap();
+            assert!(found == expected, "after write {salt}");
+        }
+        device.flush().unwrap();
+        drop(device);
+        assert!(std::fs::read(file.path()).unwrap() == expected);
+    });
+}
+
+#[test]
+fn a_late_error_stays_and_reads_go_on() {
+    for fails_at in 0..6 {
+        thread::scope(|scope| {
+            let mut disk = Slow::new(8, 1);
+            disk.fails_at = Some(fails_at);
+            let mut device = WriteBehind::new(scope, disk);
+            let mut refused = 0;
+            for piece in 0..6 {
+                refused += u64::from(device.write(piece * MIB, &[7; BEHIND_LEN_MIN]).is_err());
+            }
+            assert!(refused <= 5 - fails_at, "a write fails only after the one that failed");
+            // The disk has forgotten it: only the decorator knows.
+            assert_eq!(device.flush(), Err(DeviceError::Full));
+            assert_eq!(device.flush(), Err(DeviceError::Full));
+            assert_eq!(device.write(0, &[8; 512]), Err(DeviceError::Full));
+            assert_eq!(device.write(0, &[8; BEHIND_LEN_MIN]), Err(DeviceError::Full));
+            assert_eq!(device.erase(0, 4096), Err(DeviceError::Full));
+            let mut into = [0; 512];
+            for piece in 0..6 {
+                device.read(piece * MIB, &mut into).unwrap();
+                // In order: what was before the failure is there, and nothing behind it.
+                assert_eq!(into[0], if piece < fails_at { 7 } else { 0 });
+            }
+        });
+    }
+}
+
+/// A worn place of the record must not end all updates: the next place takes it.
+#[test]
+fn the_error_of_a_short_write_comes_at_once_and_does_not_stay() {
+    thread::scope(|scope| {
+        let mut disk = Slow::new(8, 5);
+        disk.fails_at = Some(2);
+        let mut device = WriteBehind::new(scope, disk);
+        device.write(0, &[7; BEHIND_LEN_MIN]).unwrap();
+        device.write(MIB, &[7; BEHIND_LEN_MIN]).unwrap();
+        assert_eq!(device.write(2 * MIB, &[7; 4096]), Err(DeviceError::Full));
+        device.write(3 * MIB, &[7; 4096]).unwrap();
+        device.flush().unwrap();
+    });
+}
+
+#[test]
+fn a_failed_flush_stays() {
+    thread::scope(|scope| {
+        let mut disk = Slow::new(1, 0);
+        disk.flush_fails = true;
+        let mut device = WriteBehind::new(scope, disk);
+        device.write(0, &[7; 512]).unwrap();
+        assert_eq!(device.flush(), Err(DeviceError::Io));
+        assert_eq!(device.flush(), Err(DeviceError::Io));
+        assert_eq!(device.write(0, &[7; 512]), Err(DeviceError::Io));
+        device.read(0, &mut [0; 512]).unwrap();
+    });
+}
+
+#[test]
+fn reads_wait_for_what_overlaps_and_for_nothing_else() {
+    thread::scope(|scope| {
+        let mut device = WriteBehind::new(scope, Slow::new(8, 30));
+        for piece in 0..4 {
+            device.write(piece * MIB, &vec![piece as u8 + 1; 1 << 20]).unwrap();
+        }
+        let mut into = [0; 512];
+        device.read(6 * MIB, &mut into).unwrap();
+        assert!(!device.shared.state().is_drained(), "it waited for a write elsewhere");
+        device.read(2 * MIB, &mut into).unwrap();
+        assert_eq!(into, [3; 512]);
+        device.read(4 * MIB - 512, &mut into).unwrap();
+        assert_eq!(into, [4; 512]);
+    });
+}
+
+#[test]
+fn memory_is_bounded_however_fast_the_caller_is() {
+    thread::scope(|scope| {
+        let mut device = WriteBehind::new(scope, Slow::new(16, 2));
+        for round in 0..16 {
+            device.write(round * MIB, &vec![1; 1 << 20]).unwrap();
+            device.erase(round * MIB, 4096).unwrap();
+            let state = device.shared.state();
+            assert!(state.jobs.len() <= JOBS_MAX);
+            assert!(state.free.len() <= BUFFERS);
+        }
+        device.flush().unwrap();
+        assert_eq!(device.shared.state().free.len(), BUFFERS);
+    });
+}
+
+/// Reads three pieces in a row, so that the next ones are read ahead, and waits until they are.
+fn read_run<D: BlockDevice>(device: &mut WriteBehind<'_, D>, len: usize) {
+    let mut into = vec![0; len];
+    for piece in 0..3 {
+        device.read(piece * len as u64, &mut into).unwrap();
+    }
+    let is_ready = |state: &State| {
+        !state.pieces.is_empty()
+            && state.pieces.iter().all(|piece| matches!(piece.content, Content::Ready(_)))
+    };
+    let mut state = device.shared.state();
+    while !is_ready(&state) {
+        state = device.shared.wait(state);
+    }
+}
+
+#[test]
+fn reads_in_a_row_are_read_ahead_and_right() {
+    for len in [64 << 10, (1 << 20) + (64 << 10)] {
+        thread::scope(|scope| {
+            let mut disk = Slow::new(16, 0);
+            disk.bytes.iter_mut().enumerate().for_each(|(at, byte)| *byte = (at / 512) as u8);
+            let expected = disk.bytes.clone();
+            let reads = Arc::clone(&disk.reads);
+            let mut device = WriteBehind::new(scope, disk);
+            read_run(&mut device, len);
+            let before = reads.load(Ordering::Relaxed);
+            let mut into = vec![0; len];
+            device.read(3 * len as u64, &mut into).unwrap();
+            assert!(into == expected[3 * len..4 * len]);
+            assert!(reads.load(Ordering::Relaxed) - before <= 2, "it was not read ahead");
+            // To the very end, and a read elsewhere in between.
+            let mut at = 4 * len;
+            while at < expected.len() {
+                let piece = len.min(expected.len() - at);
+                device.read(at as u64, &mut into[..piece]).unwrap();
+                assert!(into[..piece] == expected[at..at + piece], "{at}");
+                device.read(512, &mut into[..512]).unwrap();
+                at += piece;
+            }
+        });
+    }
+}
+
+#[test]
+fn what_was_read_ahead_is_dropped_by_a_change_of_it_and_by_a_flush() {
+    let len = 128 << 10;
+    let next = 3 * len as u64;
+    thread::scope(|scope| {
+        let mut device = WriteBehind::new(scope, Slow::new(16, 0));
+        let mut into = vec![0; len];
+        // A write below a piece that is ready.
+        read_run(&mut device, len);
+        device.write(next + 4096, &[9; 512]).unwrap();
+        device.read(next, &mut into).unwrap();
+        assert_eq!((into[0], into[4096], into[4608]), (0, 9, 0));
+        // A change on the disk itself is seen behind a flush, and only there.
+        let behind = |device: &WriteBehind<'_, Slow>, value| {
+            device.shared.device().bytes[3 * len..][..len].fill(value);
+        };
+        settle(&device);
+        read_run(&mut device, len);
+        behind(&device, 5);
+        device.flush().unwrap();
+        device.read(next, &mut into).unwrap();
+        assert_eq!(into[0], 5);
+        // An erase.
+        read_run(&mut device, len);
+        behind(&device, 6);
+        device.erase(next, 4096).unwrap();
+        device.read(next, &mut into).unwrap();
+        assert_eq!(into[0], 6);
+    });
+}
+
+#[test]
+fn drop_waits_for_what_was_written() {
+    let mut disk = Slow::new(4, 5);
+    thread::scope(|scope| {
+        let mut device = WriteBehind::new(scope, &mut disk);
+        for piece in 0..4 {
+            device.write(piece * MIB, &[3; BEHIND_LEN_MIN]).unwrap();
+        }
+    });
+    assert!((0..4).all(|piece| disk.bytes[piece << 20] == 3));
+}
+
+#[test]
+fn a_thread_that_panics_is_an_error_and_no_silence() {
+    struct Trap;
+    impl BlockDevice for Trap {
+        fn geometry(&self) -> Geometry {
+            Geometry::disk(512, 4 * MIB)
+        }
+        fn read(&mut self, _: u64, _: &mut [u8]) -> Result<(), DeviceError> {
+            Ok(())
+        }
+        fn write(&mut self, _: u64, _: &[u8]) -> Result<(), DeviceError> {
+            panic!("meant: the device of this test panics");
+        }
+        fn erase(&mut self, _: u64, _: u64) -> Result<(), DeviceError> {
+            Ok(())
+        }
+        fn flush(&mut self) -> Result<(), DeviceError> {
+            Ok(())
+        }
+    }
+    thread::scope(|scope| {
+        let mut device = WriteBehind::new(scope, Trap);
+        device.write(0, &[1; BEHIND_LEN_MIN]).unwrap();
+        assert_eq!(device.flush(), Err(DeviceError::Io));
+        assert_eq!(device.write(0, &[1; 512]), Err(DeviceError::Io));
+    });
+}
