@@ -63,7 +63,7 @@ pub fn run(command: &BundleCommand, out: &Output) -> Result<(), Failure> {
 }
 
 fn compress(args: &CompressArgs, out: &Output) -> Result<(), Failure> {
-    let mut bundle = Bundle::open(&args.bundle, "bundle compress")?;
+    let mut bundle = Bundle::open(&args.bundle, "bundle compress", out)?;
     let plain = bundle.len().unwrap_or_default();
     let (outline, len) = files::replace_file(&args.out, &[&args.bundle], |file| {
         let mut progress = Progress::new(out, "compressing", plain);
@@ -76,7 +76,7 @@ fn compress(args: &CompressArgs, out: &Output) -> Result<(), Failure> {
 }
 
 fn expand(args: &ExpandArgs, out: &Output) -> Result<(), Failure> {
-    let mut bundle = Bundle::open(&args.bundle, "bundle expand")?;
+    let mut bundle = Bundle::open(&args.bundle, "bundle expand", out)?;
     let (outline, len) = files::replace_file(&args.out, &[&args.bundle], |file| {
         let mut progress = Progress::new(out, "expanding", 0);
         let mut set = |done, total| {

@@ -45,7 +45,7 @@ pub struct DeltaArgs {
 
 /// Writes a patch.
 pub fn delta(args: &DeltaArgs, out: &Output) -> Result<(), Failure> {
-    let (old, new) = (whole(&args.old)?, whole(&args.new)?);
+    let (old, new) = (whole(&args.old, out)?, whole(&args.new, out)?);
     let full = match args.whole {
         true => Full::Whole(args.compress),
         false => Full::Absent(args.compress),
@@ -77,8 +77,8 @@ pub fn delta(args: &DeltaArgs, out: &Output) -> Result<(), Failure> {
 }
 
 /// All bytes of the bundle at `path`.
-fn whole(path: &Path) -> Result<Vec<u8>, Failure> {
-    Bundle::open(path, "delta")?.rest()
+fn whole(path: &Path, out: &Output) -> Result<Vec<u8>, Failure> {
+    Bundle::open(path, "delta", out)?.rest()
 }
 
 fn explain(error: DeltaError, args: &DeltaArgs) -> Failure {

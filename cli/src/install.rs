@@ -17,14 +17,18 @@ use stillboot::install::{
 use stillboot::layout::{Layout, LayoutError};
 use stillboot::request::{Perform, Request};
 use stillboot::verify::{Device, SoftSha256};
+use stillboot_fetch::assembly::Origins;
+use stillboot_fetch::slots::Target;
 use stillboot_linux::disk::{self, Disk};
 use stillboot_linux::{FileDevice, WriteBehind};
 use stillboot_release::keys::Roots;
 
 use crate::args::{self, DeviceArgs, DiskArgs, WriteArgs, read_proof};
 use crate::failure::{CALLED_OFF, Exit, Failure, OTHER_DISK, UNKNOWN_BOOT};
+use crate::http::HttpArgs;
 use crate::judge::{Judge, PolicyArgs, with_standings};
 use crate::live::LiveArgs;
+use crate::near::Near;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::source::Bundle;
@@ -37,9 +41,11 @@ pub const BUFFER_LEN: usize = (1 << 20) + (64 << 10);
 /// Which update, for which device: what `install`, `resume` and `policy check` share.
 #[derive(Args, Debug)]
 pub struct UpdateArgs {
-    /// The bundle; `-` reads standard input
+    /// The bundle: a file or a URL; `-` reads standard input
     #[arg(value_name = "BUNDLE")]
     pub bundle: PathBuf,
+    #[command(flatten)]
+    pub http: HttpArgs,
     #[command(flatten)]
     pub disk: DiskArgs,
     #[command(flatten)]
@@ -169,9 +175,13 @@ pub struct InstallArgs {
     /// How often the new version may be tried
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = args::tries())]
     tries: u8,
-    /// Copy chunks that are already on the disk from there
+    /// Copy chunks that are already on the disk from there; always so where BUNDLE is a URL
     #[arg(long)]
     reuse: bool,
+    /// A patch to BUNDLE from what a slot holds, as `stillboot delta` writes it: a file or a URL. By
+    /// default the one beside BUNDLE, if there is one
+    #[arg(long, value_name = "PATCH")]
+    delta: Option<PathBuf>,
     /// Install the running version into another slot, to repair that slot
     #[arg(long)]
     repair: bool,
@@ -186,12 +196,15 @@ pub struct InstallArgs {
 /// What the command line adds to an installation: the operator's policy, and progress.
 struct Host<'a> {
     judge: Judge<'a>,
+    /// Tells the reader of the bundle which slot is written.
+    target: Target,
     writing: Progress,
     reading: Progress,
 }
 
 impl InstallHost for Host<'_> {
     fn judge(&mut self, update: &Update<'_>) -> Permission {
+        self.target.set(update.target);
         self.judge.judge(update)
     }
 
@@ -217,7 +230,8 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     let device = update.device(&roots);
     let judge = Judge { notes: true, ..update.judge(device, out)? };
     let names = update.device.names(&roots);
-    let mut bundle = Bundle::open(&update.bundle, if resume_only { "resume" } else { "install" })?;
+    let command = if resume_only { "resume" } else { "install" };
+    let mut bundle = Bundle::open_with(&update.bundle, command, &update.http, out)?;
     let Disk { devices, plan, .. } = &mut args.write.open(&update.disk, out)?;
     let slots = plan.slots();
     if update.offline {
@@ -227,7 +241,8 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     let config = {
         let mut changed = update.config(device, plan.layout(&slots)?)?;
         changed.tries = args.tries;
-        changed.reuse = Reuse { target: args.reuse, running: args.reuse };
+        let reuse = args.reuse || bundle.is_remote();
+        changed.reuse = Reuse { target: reuse, running: reuse };
         changed.repair = args.repair;
         changed.allow_new_epoch = args.allow_new_epoch;
         changed.resume_only = resume_only;
@@ -241,9 +256,12 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
         // Where it cannot, the page cache serves.
         let _ = device.go_direct();
     }
+    let target = Target::default();
+    look_near(args, &config, devices, &target, &mut bundle, out)?;
     let mut machine = Install::<SoftSha256>::new(&config);
     let mut host = Host {
         judge,
+        target,
         writing: Progress::new(out, "installing", 0),
         reading: Progress::new(out, "reading back", 0),
     };
@@ -261,7 +279,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
         )
     });
     bundle.remark().iter().for_each(|remark| out.warn(remark));
-    let Host { judge, writing, reading } = host;
+    let Host { judge, writing, reading, .. } = host;
     if let Some(failure) = judge.failure {
         return Err(failure);
     }
@@ -280,7 +298,8 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
         with_incomplete_slot(failure, error, &config, devices, digest.as_ref())
     })?;
     let version = machine.manifest().map(|manifest| manifest.version.as_str());
-    tell(args, &installed, version.unwrap_or_default(), devices, out);
+    let origins = bundle.origins();
+    tell(args, &installed, version.unwrap_or_default(), devices, origins, out);
     Ok(())
 }
 
@@ -294,13 +313,40 @@ fn verify_first(
     out: &Output,
 ) -> Result<(), Failure> {
     let kind = args.update.kind();
-    if bundle.len().is_none() || args.stream {
+    if bundle.len().is_none() || bundle.is_remote() || args.stream {
         bundle.guard(kind);
         return Ok(());
     }
     let manifest = whole::file(device, kind, bundle, out)?;
     verify::for_device(device, names, &manifest)?;
     bundle.rewind()
+}
+
+/// Has the bundle read ahead, and what the slots or a patch have taken from there.
+fn look_near(
+    args: &InstallArgs,
+    config: &InstallConfig<'_>,
+    devices: &mut [FileDevice],
+    target: &Target,
+    bundle: &mut Bundle,
+    out: &Output,
+) -> Result<(), Failure> {
+    let update = &args.update;
+    let is_piped = bundle.len().is_none();
+    if is_piped && args.delta.is_some() {
+        return Err(Failure::usage(
+            "--delta needs a bundle that is read at any place: expected a file or a URL, found a \
+             stream",
+        ));
+    }
+    // A stream of whole patches starts from a slot as well, but cannot go to and fro.
+    if is_piped || !(config.reuse.running || args.delta.is_some() || bundle.has_patches()) {
+        return bundle.read_ahead(None, None);
+    }
+    let near = Near::of(config, devices, target)?;
+    let options = update.http.options()?;
+    let patch = near.patch(args.delta.as_deref(), &update.bundle, &options, out)?;
+    bundle.read_ahead(Some(&near), patch)
 }
 
 /// Loaders have no clock: failures since the last call get a time now, for the back-off.
@@ -367,6 +413,7 @@ fn tell(
     installed: &Installed,
     version: &str,
     devices: &[FileDevice],
+    origins: Option<Origins>,
     out: &Output,
 ) {
     // The record was written to another place after one place failed.
@@ -388,6 +435,14 @@ fn tell(
         size::show(installed.written),
         size::show(installed.reused)
     ));
+    if let Some(origins) = origins.filter(|found| found.near + found.patched + found.received > 0) {
+        out.line(format_args!(
+            "{} copied from slots, {} by the patch, {} fetched",
+            size::show(origins.near),
+            size::show(origins.patched),
+            size::show(origins.received)
+        ));
+    }
     match installed.slot.kind() {
         SlotKind::Update => out.line(format_args!(
             "the next boot tries it, at most {} times; `stillboot mark-good` keeps it",
@@ -400,6 +455,9 @@ fn tell(
             "slot": installed.slot.name(), "digest": view::hex(&installed.digest),
             "version": version, "written": installed.written, "reused": installed.reused,
             "resumed": installed.resumed, "tries": args.tries,
+            "copied": origins.map(|found| found.near),
+            "patched": origins.map(|found| found.patched),
+            "fetched": origins.map(|found| found.received),
         })
     });
 }

@@ -83,7 +83,7 @@ pub fn check(
         Failure::new(Exit::Refused, "trust", text)
     };
     let device = any_device(roots);
-    let mut bundle = Bundle::open(path, command)?;
+    let mut bundle = Bundle::open(path, command, out)?;
     let manifest = verify::whole(&device, SlotKind::Update, &mut bundle, out)?;
     let head = bundle.watch().head();
     let (envelope, _) = Envelope::parse(head).map_err(TrustError::Keyset).map_err(refused)?;

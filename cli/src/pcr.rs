@@ -14,6 +14,7 @@ use stillboot_devicetree::set::Set;
 
 use crate::args::{self, DeviceArgs};
 use crate::failure::{Exit, Failure};
+use crate::http::HttpArgs;
 use crate::output::Output;
 use crate::{source, verify, view};
 
@@ -58,7 +59,8 @@ fn predict(args: &PredictArgs, out: &Output) -> Result<(), Failure> {
     let refused = |message: String| Failure::new(Exit::Refused, "pcr", message);
     let roots = args.device.roots()?;
     let device = args.device.device(&roots);
-    let mut source = source::Bundle::open_whole(&args.bundle, "pcr predict")?;
+    let mut source =
+        source::Bundle::open_whole(&args.bundle, "pcr predict", &HttpArgs::default(), out)?;
     let manifest = verify::whole(&device, args.slot.kind(), &mut source, out)?;
     verify::for_device(&device, &args.device.names(&roots), &manifest)?;
     source.rewind()?;

@@ -51,7 +51,7 @@ pub fn check(args: &CheckArgs, out: &Output) -> Result<(), Failure> {
     let device = update.device(&roots);
     let judge = update.judge(device, out)?;
     // The checks of the bundle that `install` makes come first.
-    let mut bundle = Bundle::open_whole(&update.bundle, "policy check")?;
+    let mut bundle = Bundle::open_whole(&update.bundle, "policy check", &update.http, out)?;
     let kind = update.kind();
     let manifest = verify::whole(&device, kind, &mut bundle, out)?;
     let names = update.device.names(&roots);

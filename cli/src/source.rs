@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use stillboot::driver::{Source, SourceError};
 use stillboot::format::SlotKind;
@@ -21,8 +22,11 @@ use stillboot_transport::frame;
 
 use crate::bounds;
 use crate::failure::{Exit, Failure};
+use crate::http::{self, HttpArgs, is_url};
+use crate::near::Near;
+use crate::output::Output;
 use crate::preview::{self, Preview};
-use crate::start;
+use crate::{start, view};
 
 /// How many bytes are thrown away at a time when a part of a stream is skipped.
 const SCRAP_LEN: usize = 64 << 10;
@@ -45,6 +49,10 @@ pub struct Bundle {
     remark: Option<String>,
     /// The command that reads it.
     command: &'static str,
+    /// It is on a web server.
+    is_remote: bool,
+    /// It is a patch that holds everything.
+    has_patches: bool,
 }
 
 enum Reader {
@@ -61,15 +69,37 @@ enum Reader {
 }
 
 impl Bundle {
-    /// Opens the bundle at `path` for `command`; `-` is standard input.
-    pub fn open(path: &Path, command: &'static str) -> Result<Self, Failure> {
-        if let Some(text) = path.to_str()
-            && let Some((scheme, _)) = text.split_once("://")
-            && ["http", "https", "ftp", "file"].iter().any(|url| url.eq_ignore_ascii_case(scheme))
+    /// Opens the bundle at `path` for `command`; `-` is standard input, and a URL leads to a web
+    /// server that is asked without credentials.
+    pub fn open(path: &Path, command: &'static str, out: &Output) -> Result<Self, Failure> {
+        Self::open_with(path, command, &HttpArgs::default(), out)
+    }
+
+    /// As [`open`](Self::open), with what was said of web servers.
+    pub fn open_with(
+        path: &Path,
+        command: &'static str,
+        http: &HttpArgs,
+        out: &Output,
+    ) -> Result<Self, Failure> {
+        if let Some(url) = is_url(path) {
+            let remote = http.remote(url, &http.options()?, out)?;
+            let mut bundle = Self::of_pieces(Box::new(http::remote_at(remote, url)), command)?;
+            bundle.is_remote = true;
+            return Ok(bundle);
+        }
+        if let Some((text, scheme)) = http::with_scheme(path)
+            && ["ftp", "file"].iter().any(|other| other.eq_ignore_ascii_case(scheme))
         {
             return Err(Failure::usage(format_args!(
-                "expected a file, found the URL {text}: fetch it first, or pipe it, as in `curl -f \
-                 {text} | stillboot {command} - ...`"
+                "expected a file, or a URL that begins with https:// or http://, found {text}"
+            )));
+        }
+        if let Some(url) = http.mirror.first() {
+            return Err(Failure::usage(format_args!(
+                "--mirror {url} is another URL of the bundle: expected a URL as the bundle too, \
+                 found {}",
+                path.display()
             )));
         }
         let pipe = |stream, name: String| match Pipe::open(stream, name.clone()) {
@@ -110,8 +140,9 @@ impl Bundle {
                 ),
             ));
         }
+        let has_patches = file.from().is_some();
         let reader = Self::pieces(Assembly::new(file))?;
-        Ok(Self::new(reader, name, command))
+        Ok(Self { has_patches, ..Self::new(reader, name, command) })
     }
 
     fn pieces(assembly: Assembly) -> Result<Reader, Failure> {
@@ -120,28 +151,66 @@ impl Bundle {
         Ok(Reader::Pieces { ahead: Box::new(ahead), len })
     }
 
-    /// From here on it is read ahead, in a thread of its own.
-    pub fn read_ahead(&mut self) -> Result<(), Failure> {
-        self.reader = match std::mem::replace(&mut self.reader, Reader::Closed) {
-            Reader::Pipe(pipe) => Reader::Pump(Box::new(Pump::new(*pipe).map_err(thread_failure)?)),
+    /// From here on it is read ahead, in a thread of its own; and what `near` has is taken from
+    /// there, with the patch if there is one.
+    pub fn read_ahead(
+        &mut self,
+        near: Option<&Near>,
+        patch: Option<PieceFile>,
+    ) -> Result<(), Failure> {
+        let assembly = match std::mem::replace(&mut self.reader, Reader::Closed) {
+            Reader::Pipe(pipe) => {
+                let pump = Pump::new(*pipe).map_err(thread_failure)?;
+                self.reader = Reader::Pump(Box::new(pump));
+                return Ok(());
+            }
             Reader::File { file, at: 0, len } => {
                 let failed = |error| Failure::system("open", Path::new(&self.name), &error);
                 let again = file.try_clone().map_err(failed)?;
                 match PieceFile::open(Box::new(FileAt::new(again, self.name.clone()))) {
-                    Ok(file) => Self::pieces(Assembly::new(file))?,
+                    Ok(file) => Some(Assembly::new(file)),
                     // What is wrong with it is found where it is read.
-                    Err(_) => Reader::File { file, at: 0, len },
+                    Err(_) => {
+                        self.reader = Reader::File { file, at: 0, len };
+                        None
+                    }
                 }
             }
-            reader => reader,
+            Reader::Pieces { ahead, .. } => ahead.finish(),
+            reader => {
+                self.reader = reader;
+                None
+            }
         };
+        let Some(mut assembly) = assembly else { return Ok(()) };
+        if let Some(near) = near {
+            assembly = assembly.with_slots(Arc::clone(&near.slots));
+        }
+        if let Some(patch) = patch {
+            let (name, mine) = (patch.name(), view::hex(&assembly.header().digest));
+            assembly = assembly.with_patch(patch).map_err(|digest| {
+                let its = view::hex(&digest);
+                let text = format_args!(
+                    "refused: {name} is a patch to the bundle {its}: expected one to {mine}, which \
+                     is {}",
+                    self.name
+                );
+                Failure::new(Exit::Refused, "patch", text)
+            })?;
+        }
+        self.reader = Self::pieces(assembly)?;
         Ok(())
     }
 
     /// As [`open`](Self::open), for what has to be read twice: a stream goes into a file without a
     /// name first.
-    pub fn open_whole(path: &Path, command: &'static str) -> Result<Self, Failure> {
-        let mut bundle = Self::open(path, command)?;
+    pub fn open_whole(
+        path: &Path,
+        command: &'static str,
+        http: &HttpArgs,
+        out: &Output,
+    ) -> Result<Self, Failure> {
+        let mut bundle = Self::open_with(path, command, http, out)?;
         if let Reader::Pipe(stream) = &mut bundle.reader {
             let failed = |error| Failure::system("read", path, &error);
             let mut file = tempfile::tempfile()
@@ -188,6 +257,8 @@ impl Bundle {
             fault: None,
             remark: None,
             command,
+            is_remote: false,
+            has_patches: false,
         }
     }
 
@@ -203,8 +274,18 @@ impl Bundle {
     pub const fn file(&self) -> Option<&File> {
         match &self.reader {
             Reader::File { file, .. } => Some(file),
-            Reader::Stream { .. } => None,
+            _ => None,
         }
+    }
+
+    /// Whether it is a patch, from what a slot holds.
+    pub fn has_patches(&self) -> bool {
+        self.has_patches
+    }
+
+    /// Whether it is on a web server.
+    pub const fn is_remote(&self) -> bool {
+        self.is_remote
     }
 
     /// What was read of it.
@@ -523,6 +604,7 @@ pub fn fetch_failure(error: FetchError) -> Failure {
     let exit = if error.is_temporary() { Exit::Failed } else { Exit::Refused };
     match error {
         FetchError::NotABundle { name, start } => preview::not_a_bundle(name, &start),
+        FetchError::Http(error) => http::failure(error),
         FetchError::Io { name, error } => Failure::system("read", Path::new(&name), &error),
         error @ FetchError::Length { .. } => {
             Failure::new(exit, "ended", format_args!("refused: {error}")).also("fetch it again")
@@ -544,7 +626,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("bundle");
         std::fs::write(&path, [7; 10]).unwrap();
-        let mut bundle = Bundle::open(&path, "verify").unwrap();
+        let mut bundle = Bundle::open(&path, "verify", &Output::new(false, true)).unwrap();
         let mut byte = [0];
         bundle.skip(9).unwrap();
         assert_eq!(bundle.read(&mut byte), Ok(1));

@@ -59,7 +59,7 @@ pub fn run(command: &StubCommand, out: &Output) -> Result<(), Failure> {
 fn build(args: &BuildArgs, out: &Output) -> Result<(), Failure> {
     let roots = args.device.roots()?;
     let device = args.device.device(&roots);
-    let mut bundle = Bundle::open(&args.bundle, "stub build")?;
+    let mut bundle = Bundle::open(&args.bundle, "stub build", out)?;
     let manifest = verify::whole(&device, SlotKind::Update, &mut bundle, out)?;
     verify::for_device(&device, &args.device.names(&roots), &manifest)?;
     let refused = |message: String| Failure::new(Exit::Refused, "stub", message);

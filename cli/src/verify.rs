@@ -17,6 +17,7 @@ use stillboot::verify::{
 use stillboot_release::keys::{Roots, id_of};
 
 use crate::failure::{Exit, Failure, trust_advice};
+use crate::http::HttpArgs;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::source::Bundle;
@@ -33,6 +34,8 @@ pub struct VerifyArgs {
     /// The bundle, or a file with a release of the loader; `-` reads standard input
     #[arg(value_name = "BUNDLE")]
     bundle: PathBuf,
+    #[command(flatten)]
+    http: HttpArgs,
     /// The root keys of the product
     #[arg(long, value_name = "FILE")]
     roots: PathBuf,
@@ -62,7 +65,7 @@ pub fn verify(args: &VerifyArgs, out: &Output) -> Result<(), Failure> {
     .with_revision(args.revision)
     .with_architecture(args.arch);
     let kind = if args.recovery { SlotKind::Recovery } else { SlotKind::Update };
-    let mut bundle = Bundle::open(&args.bundle, "verify")?;
+    let mut bundle = Bundle::open_with(&args.bundle, "verify", &args.http, out)?;
     if bundle.is_loader_release()? {
         return loader_release(args, &roots, &device, &mut bundle, out);
     }

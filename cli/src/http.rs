@@ -1,0 +1,102 @@
+//! How web servers are asked, and which ones.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use stillboot_fetch::http::{self, Options, Remote, Url};
+use stillboot_fetch::remote_at::RemoteAt;
+
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+
+/// How web servers are asked. HTTPS_PROXY, HTTP_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR of
+/// the environment count as they do for curl.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Where BUNDLE is a URL")]
+pub struct HttpArgs {
+    /// Another URL of the same file, asked when the first does not serve. May be repeated
+    #[arg(long, value_name = "URL")]
+    pub mirror: Vec<String>,
+    /// Trust the certificate authorities in this PEM file, in place of those of the system
+    #[arg(long, value_name = "FILE")]
+    cacert: Option<PathBuf>,
+    /// Show servers this certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    client_cert: Option<PathBuf>,
+    /// The private key of --client-cert, in PEM
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    client_key: Option<PathBuf>,
+    /// Send the bearer token in this file to the hosts that are named
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+impl HttpArgs {
+    /// How servers are asked.
+    pub fn options(&self) -> Result<Options, Failure> {
+        let mut options = Options::default().with_user_agent(AGENT);
+        // Files that are named here replace those of the environment.
+        let environment = |name: &str| std::env::var(name).ok();
+        options = options.with_environment(environment).map_err(failure)?;
+        if let Some(file) = &self.cacert {
+            options = options.with_cacert(file);
+        }
+        if let (Some(cert), Some(key)) = (&self.client_cert, &self.client_key) {
+            options = options.with_certificate(cert, key);
+        }
+        if let Some(file) = &self.token_file {
+            options = options.with_token_file(file);
+        }
+        Ok(options)
+    }
+
+    /// The file at `url` and the mirrors that are named.
+    pub fn remote(&self, url: &str, options: &Options, out: &Output) -> Result<Remote, Failure> {
+        let all = std::iter::once(url).chain(self.mirror.iter().map(String::as_str));
+        let remote = remote(all, options)?;
+        remote.warnings().iter().for_each(|warning| out.warn(warning));
+        Ok(remote)
+    }
+}
+
+/// What servers are told of the program that asks.
+const AGENT: &str = concat!("stillboot/", env!("CARGO_PKG_VERSION"));
+
+/// The file at these URLs.
+pub fn remote<'a>(
+    urls: impl Iterator<Item = &'a str>,
+    options: &Options,
+) -> Result<Remote, Failure> {
+    let urls = urls.map(|url| Url::parse(url).map_err(Failure::usage));
+    Remote::new(urls.collect::<Result<_, _>>()?, options).map_err(failure)
+}
+
+/// The same, to be read at any place.
+pub fn remote_at(remote: Remote, url: &str) -> RemoteAt {
+    let name = Url::parse(url).map_or_else(|_| "the URL".into(), |url| url.to_string());
+    RemoteAt::new(remote, name)
+}
+
+/// Whether a name is a URL of a web server.
+pub fn is_url(path: &Path) -> Option<&str> {
+    let (text, scheme) = with_scheme(path)?;
+    let is_web = ["http", "https"].iter().any(|web| web.eq_ignore_ascii_case(scheme));
+    is_web.then_some(text)
+}
+
+/// A name that has the form of a URL, and its scheme.
+pub fn with_scheme(path: &Path) -> Option<(&str, &str)> {
+    let text = path.to_str()?;
+    let (scheme, _) = text.split_once("://")?;
+    Some((text, scheme))
+}
+
+/// The failure that an error of a web server is.
+pub fn failure(error: http::Error) -> Failure {
+    if error.is_setup() {
+        return Failure::usage(error);
+    }
+    let exit = if error.is_temporary() { Exit::Failed } else { Exit::Refused };
+    let failure = Failure::new(exit, "http", &error);
+    if error.is_temporary() { failure.also("try again later") } else { failure }
+}

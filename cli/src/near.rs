@@ -1,0 +1,147 @@
+//! What need not be fetched: the slots of this device, and a patch.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use stillboot::boot::Boot;
+use stillboot::check;
+use stillboot::format::Digest;
+use stillboot::install::{InstallConfig, Running};
+use stillboot::verify::SoftSha256;
+use stillboot_fetch::framed::PieceFile;
+use stillboot_fetch::http::Options;
+use stillboot_fetch::read_at::FileAt;
+use stillboot_fetch::slots::{Slots, Target};
+use stillboot_linux::disk;
+use stillboot_linux::{FileDevice, open};
+
+use crate::failure::{Exit, Failure};
+use crate::http::{self, is_url};
+use crate::output::Output;
+use crate::source::fetch_failure;
+use crate::view;
+
+/// How many digits of a digest stand in the name of a patch.
+const NAME_DIGITS: usize = 16;
+
+/// What the slots hold, and the digests of what patches may start from: that of the running slot
+/// first.
+pub struct Near {
+    pub slots: Arc<Slots>,
+    digests: Vec<Digest>,
+}
+
+impl Near {
+    /// Reads heads and stored indexes of all slots, before anything is written.
+    pub fn of(
+        config: &InstallConfig<'_>,
+        devices: &mut [FileDevice],
+        target: &Target,
+    ) -> Result<Self, Failure> {
+        let mut files = Vec::new();
+        for device in &*devices {
+            let path = device.path();
+            // A file of its own: it is read while the device is written, and has no lock.
+            let (file, _) = open::disk(path, std::fs::OpenOptions::new().read(true))
+                .map_err(|error| Failure::system("open", path, &error))?;
+            files.push(file);
+        }
+        let layout = &config.layout;
+        let mut slots = Slots::new(files, target.clone());
+        let mut digests = Vec::new();
+        let mut buffer = vec![0; Boot::<SoftSha256>::buffer_len_min(layout)];
+        for at in layout.slots() {
+            let lent = &mut disk::lent(devices);
+            let head =
+                check::slot_head::<SoftSha256>(&config.device, layout, at.slot, lent, &mut buffer);
+            // An empty slot, or one with something else, has nothing to give.
+            let Ok(manifest) = head else { continue };
+            slots.add(layout, at.slot, &manifest, *manifest.digest());
+            let runs = matches!(&config.running, Running::Proof(proof) if proof.slot == at.slot);
+            digests.insert(if runs { 0 } else { digests.len() }, *manifest.digest());
+        }
+        Ok(Self { slots: Arc::new(slots), digests })
+    }
+
+    /// The patch that is named, or the one that stands beside the bundle.
+    pub fn patch(
+        &self,
+        named: Option<&Path>,
+        bundle: &Path,
+        options: &Options,
+        out: &Output,
+    ) -> Result<Option<PieceFile>, Failure> {
+        if let Some(path) = named {
+            let patch = open_patch(path, options)?;
+            return self.usable(patch, out);
+        }
+        for digest in &self.digests {
+            let Some(path) = beside(bundle, digest) else { continue };
+            let is_there = is_url(&path).is_some() || path.is_file();
+            if !is_there {
+                continue;
+            }
+            // It is only a help that may be there.
+            let once = options.clone().with_attempts(1);
+            match open_patch(&path, &once) {
+                Ok(patch) if patch.from() == Some(*digest) => return Ok(Some(patch)),
+                Ok(_) => out.warn(format_args!(
+                    "{}: not used: it is not the patch that its name says",
+                    path.display()
+                )),
+                Err(failure) if is_url(&path).is_none() => {
+                    out.warn(format_args!("{}: not used: {}", path.display(), failure.message));
+                }
+                // Most servers have none.
+                Err(_) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// A patch that was named, if a slot has what it starts from.
+    fn usable(&self, patch: PieceFile, out: &Output) -> Result<Option<PieceFile>, Failure> {
+        let name = patch.name();
+        let Some(from) = patch.from() else {
+            return Err(Failure::new(
+                Exit::Refused,
+                "patch",
+                format_args!(
+                    "refused: {name} is not a patch: expected a file as `stillboot delta` writes it"
+                ),
+            ));
+        };
+        if self.digests.contains(&from) {
+            return Ok(Some(patch));
+        }
+        let found: Vec<String> = self.digests.iter().map(|digest| view::hex(digest)).collect();
+        out.warn(format_args!(
+            "{name}: not used: it starts from {}, and the slots hold {}",
+            view::hex(&from),
+            if found.is_empty() { "nothing".into() } else { found.join(", ") }
+        ));
+        Ok(None)
+    }
+}
+
+fn open_patch(path: &Path, options: &Options) -> Result<PieceFile, Failure> {
+    if let Some(url) = is_url(path) {
+        let remote = http::remote(std::iter::once(url), options)?;
+        return PieceFile::open(Box::new(http::remote_at(remote, url))).map_err(fetch_failure);
+    }
+    let failed = |error| Failure::system("open", path, &error);
+    let file = open::file(path).map_err(failed)?;
+    let reader = FileAt::new(file, path.display().to_string());
+    PieceFile::open(Box::new(reader)).map_err(fetch_failure)
+}
+
+/// The name of the patch from the bundle with this digest, beside `bundle`:
+/// `update.FROMDIGEST.sbd` beside `update.sbz` or `update.sbb`.
+pub fn beside(bundle: &Path, from: &Digest) -> Option<PathBuf> {
+    let text = bundle.to_str()?;
+    // The query of a URL is not a part of the name.
+    let plain = if is_url(bundle).is_some() { text.split(['?', '#']).next()? } else { text };
+    let stem = [".sbz", ".sbb"].iter().find_map(|end| plain.strip_suffix(end)).unwrap_or(plain);
+    let digits = &view::hex(from)[..NAME_DIGITS];
+    Some(PathBuf::from(format!("{stem}.{digits}.sbd")))
+}
