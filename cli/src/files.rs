@@ -135,7 +135,7 @@ impl Replacement {
 }
 
 /// A name, or that it is gone, lasts only once the directory is on the medium.
-fn sync(directory: &Path) -> io::Result<()> {
+pub fn sync(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 

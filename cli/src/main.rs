@@ -21,6 +21,7 @@ mod discard;
 mod disk;
 mod dtb;
 mod failure;
+mod fetch;
 mod files;
 mod http;
 mod id;
@@ -133,6 +134,8 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Verifies every byte of a bundle
     Verify(verify::VerifyArgs),
+    /// Fetches a bundle from a web server into a file, and verifies every byte of it
+    Fetch(Box<fetch::FetchArgs>),
     /// Creates, shows and repairs disks
     #[command(subcommand, after_help = "Example:\n  stillboot disk create disk.img")]
     Disk(disk::DiskCommand),
@@ -233,6 +236,7 @@ fn run(command: &Command, out: &Output) -> Result<(), Failure> {
         Command::Statement(command) => statement::statement(command, out),
         Command::Inspect(args) => inspect::inspect(args, out),
         Command::Verify(args) => verify::verify(args, out),
+        Command::Fetch(args) => fetch::fetch(args, out),
         Command::Disk(disk::DiskCommand::Create(args)) => disk::create(args, out),
         Command::Disk(disk::DiskCommand::Show(args)) => disk::show(args, out),
         Command::Disk(disk::DiskCommand::Repair(args)) => disk::repair(args, out),

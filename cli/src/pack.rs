@@ -10,11 +10,14 @@ pub mod settings;
 mod signing;
 mod written;
 
-use std::path::PathBuf;
+use std::io::{BufReader, BufWriter, Seek as _, Write};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use stillboot::format::{PayloadType, Role, SlotKind};
+use stillboot::format::{Architecture, Manifest, PayloadType, Role, SlotKind};
+use stillboot_linux::new_file;
 use stillboot_release::bundle::{self, Part};
+use stillboot_release::frames::{self, Compression, Sink};
 use stillboot_release::keys::Roots;
 
 use crate::failure::Failure;
@@ -35,6 +38,7 @@ use written::{Counted, explain, tell};
       --kernel vmlinuz --initramfs initrd.img --cmdline 'console=ttyS0 panic=1' \\\n    \
       --keyset keys/keyset.sbk --key keys/release-1.pem --out gateway-1.2.0.sbb\n  \
     stillboot pack --config bundle.toml --out gateway-1.2.0.sbb\n  \
+    stillboot pack --config bundle.toml --out gateway-1.2.0.sbz    compressed\n  \
     stillboot pack --from-latest-json latest.json --sig latest.json.sig --latest-key os.pub \\\n    \
       --kernel vmlinuz --initramfs kubesolo-os.gz --class model-1 --sequence 12 \\\n    \
       --roots keys/roots.toml --keyset keys/keyset.sbk --key keys/release-1.pem --out os.sbb\n  \
@@ -119,23 +123,76 @@ pub fn pack(args: &PackArgs, out: &Output) -> Result<(), Failure> {
     check::warn_slots(&parts, out);
     let named = settings.inputs(args.config.as_deref()).into_iter();
     let inputs: Vec<_> = named.chain(args.signers.inputs()).chain(args.latest.inputs()).collect();
-    let (manifest, digest, len) = files::replace(&args.out, &inputs, |file| {
+    let compression = compression(&settings, &args.out, manifest.architecture)?;
+    let (manifest, digest, len) = files::replace_file(&args.out, &inputs, |file| {
         // Everything is read twice, because the digests come before the bytes.
         let mut progress = Progress::new(out, "packing", 2 * total);
-        let mut counted = Counted { file, len: 0 };
-        let (manifest, digest) =
-            bundle::write(manifest, envelope, &signers, &mut parts, &mut counted, &mut |done| {
-                progress.set(done)
-            })
-            .map_err(|error| explain(error, &args.out))?;
+        let mut write = |to: &mut dyn Write| {
+            let mut counted = Counted { file: to, len: 0 };
+            let mut set = |done| progress.set(done);
+            let taken = manifest.clone();
+            bundle::write(taken, envelope, &signers, &mut parts, &mut counted, &mut set)
+                .map(|(manifest, digest)| (manifest, digest, counted.len))
+                .map_err(|error| explain(error, &args.out))
+        };
+        let written = match compression {
+            Compression::None => write(file)?,
+            how => compressed(how, &args.out, file, &mut write, out)?,
+        };
         if let Some(promised) = &promised {
-            promised.check(&manifest)?;
+            promised.check(&written.0)?;
         }
         if let Some(roots) = &roots {
-            check::head(roots, kind, envelope, &manifest, &signers)?;
+            check::head(roots, kind, envelope, &written.0, &signers)?;
         }
-        Ok((manifest, digest, counted.len))
+        Ok(written)
     })?;
     tell(&args.out, PayloadType::Manifest, &manifest, &digest, len, out);
     Ok(())
+}
+
+/// How the file is compressed: as it is said, or as the name says.
+fn compression(
+    settings: &Settings,
+    out: &Path,
+    architecture: Architecture,
+) -> Result<Compression, Failure> {
+    if let Some(text) = &settings.compress {
+        return text.parse().map_err(|error| Failure::usage(format!("compress: {error}")));
+    }
+    let is_framed = out.extension().is_some_and(|extension| extension == "sbz");
+    Ok(match architecture {
+        _ if !is_framed => Compression::None,
+        Architecture::Thumbv6m
+        | Architecture::Thumbv7m
+        | Architecture::Thumbv7em
+        | Architecture::Thumbv8m
+        | Architecture::Riscv32 => Compression::Lzma,
+        _ => Compression::Zstd(Compression::ZSTD_LEVEL),
+    })
+}
+
+/// Writes the bundle to a file without a name first, and from there its frames.
+fn compressed<T>(
+    how: Compression,
+    path: &Path,
+    file: &mut dyn Sink,
+    write: &mut dyn FnMut(&mut dyn Write) -> Result<(Manifest, T, u64), Failure>,
+    out: &Output,
+) -> Result<(Manifest, T, u64), Failure> {
+    let folder = new_file::directory(path);
+    let failed = |error| Failure::system("write", folder, &error);
+    let mut plain = tempfile::tempfile_in(folder).map_err(failed)?;
+    let (manifest, digest, len) = {
+        let mut buffered = BufWriter::with_capacity(1 << 20, &mut plain);
+        let written = write(&mut buffered)?;
+        buffered.flush().map_err(failed)?;
+        written
+    };
+    plain.rewind().map_err(failed)?;
+    let mut progress = Progress::new(out, "compressing", len);
+    let mut plain = BufReader::with_capacity(1 << 20, plain);
+    let (_, len) = frames::compress(&mut plain, how, file, &mut |done| progress.set(done))
+        .map_err(|error| Failure::system("write", path, &std::io::Error::other(error)))?;
+    Ok((manifest, digest, len))
 }

@@ -1,7 +1,7 @@
 //! `verify`: checks that the right keys signed every byte of a bundle, or of a release of the
 //! loader.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
@@ -38,7 +38,7 @@ pub struct VerifyArgs {
     http: HttpArgs,
     /// The root keys of the product
     #[arg(long, value_name = "FILE")]
-    roots: PathBuf,
+    pub roots: PathBuf,
     /// Verify it for the recovery slot, which other keys sign for
     #[arg(long)]
     recovery: bool,
@@ -54,27 +54,59 @@ pub struct VerifyArgs {
     arch: Architecture,
 }
 
+impl VerifyArgs {
+    /// Where the bundle is.
+    pub fn bundle(&self) -> &Path {
+        &self.bundle
+    }
+
+    /// What was said of web servers.
+    pub const fn http(&self) -> &HttpArgs {
+        &self.http
+    }
+
+    fn kind(&self) -> SlotKind {
+        if self.recovery { SlotKind::Recovery } else { SlotKind::Update }
+    }
+
+    fn device<'a>(&self, roots: &'a Roots) -> Device<'a> {
+        let class = self.class.as_deref().map_or([0; 16], id_of);
+        Device::new(roots.trust(), roots.product_id(), class)
+            .with_revision(self.revision)
+            .with_architecture(self.arch)
+    }
+
+    /// The names that were typed, or stand in the roots.
+    fn names<'a>(&'a self, roots: &'a Roots) -> Vec<&'a str> {
+        std::iter::once(&*roots.product).chain(self.class.as_deref()).collect()
+    }
+
+    /// The verdict on a bundle: every byte of it, and whether it is for the device that was named.
+    pub fn judge(
+        &self,
+        roots: &Roots,
+        bundle: &mut Bundle,
+        out: &Output,
+    ) -> Result<Verified<Manifest>, Failure> {
+        let device = self.device(roots);
+        let manifest = whole(&device, self.kind(), bundle, out)?;
+        warn_expired(&manifest, out);
+        if self.class.is_some() {
+            for_device(&device, &self.names(roots), &manifest)?;
+        }
+        Ok(manifest)
+    }
+}
+
 /// Verifies a bundle.
 pub fn verify(args: &VerifyArgs, out: &Output) -> Result<(), Failure> {
     let roots = Roots::read(&args.roots)?;
-    let device = Device::new(
-        roots.trust(),
-        roots.product_id(),
-        args.class.as_deref().map_or([0; 16], id_of),
-    )
-    .with_revision(args.revision)
-    .with_architecture(args.arch);
-    let kind = if args.recovery { SlotKind::Recovery } else { SlotKind::Update };
     let mut bundle = Bundle::open_with(&args.bundle, "verify", &args.http, out)?;
     if bundle.is_loader_release()? {
-        return loader_release(args, &roots, &device, &mut bundle, out);
+        return loader_release(args, &roots, &args.device(&roots), &mut bundle, out);
     }
-    let manifest = whole(&device, kind, &mut bundle, out)?;
-    warn_expired(&manifest, out);
-    let names: Vec<_> = std::iter::once(&*roots.product).chain(args.class.as_deref()).collect();
-    if args.class.is_some() {
-        for_device(&device, &names, &manifest)?;
-    }
+    let manifest = args.judge(&roots, &mut bundle, out)?;
+    let names = args.names(&roots);
     out.line(format_args!("{}: verified, every byte", args.bundle.display()));
     out.line(format_args!("digest {}", view::hex(manifest.digest())));
     out.line(format_args!("keyset version {}", manifest.keyset_version()));

@@ -76,6 +76,11 @@ pub struct Settings {
     #[arg(long, value_name = "SIZE", help_heading = "What it is")]
     #[serde(alias = "chunk_size")]
     pub chunk_size: Option<String>,
+    /// How the chunks of the file are compressed: zstd, zstd:LEVEL (1 to 22), lz4, lzma or none. By
+    /// default the name of --out decides: for .sbz zstd, and lzma for microcontrollers; for any
+    /// other name none
+    #[arg(long, value_name = "HOW", help_heading = "What it is")]
+    pub compress: Option<String>,
 
     /// A kernel
     #[arg(long, value_name = "FILE", help_heading = "Components")]
@@ -212,6 +217,7 @@ impl Settings {
             security: self.security || other.security,
             dtb_required: self.dtb_required || other.dtb_required,
             chunk_size: self.chunk_size.or(other.chunk_size),
+            compress: self.compress.or(other.compress),
             kernel: self.kernel.or(other.kernel),
             initramfs: self.initramfs.or(other.initramfs),
             cmdline,

@@ -20,6 +20,10 @@ const FRAMES_MAX: u64 = 1 << 20;
 /// The place of every so manieth frame is kept; those between are counted from there.
 const STEP: usize = 256;
 
+/// What is asked for first: most headers and heads are shorter. An installation that is cut often
+/// asks for it each time.
+const START_LEN: u64 = 1024;
+
 /// A bundle, or a patch, in a file that is read at any place.
 pub struct PieceFile {
     reader: Box<dyn ReadAt>,
@@ -48,8 +52,7 @@ impl PieceFile {
     /// [`FetchError`]. An encoding that this build lacks is refused here.
     pub fn open(mut reader: Box<dyn ReadAt>) -> Result<Self, FetchError> {
         let mut start = [0; HEADER_LEN_MIN];
-        // The head comes in small pieces; one request serves them all.
-        reader.expect(u64::MAX);
+        reader.expect(START_LEN);
         let len = reader.read_at(0, &mut start)?;
         if len == start.len() && start[..4] == frame::MAGIC {
             return Self::open_framed(reader, &start);
@@ -84,6 +87,7 @@ impl PieceFile {
         if found > FRAMES_MAX {
             return Err(FetchError::Frameful { name, most: FRAMES_MAX, found });
         }
+        reader.expect(header.frames_start());
         let mut bytes = vec![0; found as usize * ENTRY_LEN];
         read_all(&mut *reader, header.header_len(), &mut bytes)?;
         let entries = bytes.as_chunks().0.to_vec();

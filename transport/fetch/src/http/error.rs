@@ -141,6 +141,9 @@ pub struct Asked(pub(crate) Option<Range<u64>>);
 impl fmt::Display for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
+            Some(range) if range.end == u64::MAX => {
+                write!(f, "bytes from {} on", range.start)
+            }
             Some(range) => write!(f, "bytes {}-{}", range.start, range.end.saturating_sub(1)),
             None => f.write_str("the whole file"),
         }

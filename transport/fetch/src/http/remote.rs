@@ -225,6 +225,8 @@ impl Remote {
     }
 
     /// The bytes up to `end` will be wanted: the next request asks for all of them at once.
+    ///
+    /// [`u64::MAX`] asks for all up to the end of the file.
     pub fn expect(&mut self, end: u64) {
         self.expected = end;
     }
@@ -469,7 +471,11 @@ impl Remote {
         let agent = self.agent(number, &place.url, trusted).map_err(|e| e.then(Then::Stop))?;
         let mut request = agent.get(place.url.uri().clone());
         if let Some(range) = &place.asked.0 {
-            let value = format!("bytes={}-{}", range.start, range.end - 1);
+            // Some servers refuse a last byte that does not fit in 63 bits.
+            let value = match range.end {
+                u64::MAX => format!("bytes={}-", range.start),
+                end => format!("bytes={}-{}", range.start, end - 1),
+            };
             request = request.header(header::RANGE, value);
             let validator = self.mirrors[number].validator.as_ref();
             if let Some(value) = validator.and_then(Validator::for_if_range) {
