@@ -1,6 +1,6 @@
 //! The bytes of one frame, through a small buffer.
 
-use stillboot::driver::Source;
+use stillboot::driver::{Source, SourceError};
 
 use crate::frame::Fault;
 
@@ -141,4 +141,24 @@ pub(crate) fn read_all(source: &mut dyn Source, into: &mut [u8]) -> Result<(), F
         }
     }
     Ok(())
+}
+
+/// Bytes in memory as a source.
+#[derive(Debug)]
+pub struct Bytes<'a>(pub &'a [u8]);
+
+impl Source for Bytes<'_> {
+    fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {
+        let len = into.len().min(self.0.len());
+        let (now, rest) = self.0.split_at(len);
+        into[..len].copy_from_slice(now);
+        self.0 = rest;
+        Ok(len)
+    }
+
+    fn skip(&mut self, len: u64) -> Result<(), SourceError> {
+        let len = usize::try_from(len).map_err(|_| SourceError)?;
+        self.0 = self.0.get(len..).ok_or(SourceError)?;
+        Ok(())
+    }
 }

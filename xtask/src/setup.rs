@@ -35,6 +35,8 @@ const TOOLS: &[(&str, &str, &str)] = &[("deny", "cargo-deny", deny::VERSION)];
 /// A program to look for, or a file by its whole path, and the Debian package that brings it.
 const NEEDS: &[(&str, &str)] = &[
     ("cc", "gcc"),
+    ("musl-gcc", "musl-tools"),
+    ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
     ("python3", "python3"),
     ("openssl", "openssl"),
     ("readelf", "binutils"),

@@ -10,8 +10,12 @@ use crate::efi::Arch;
 use crate::initramfs::Initramfs;
 use crate::shell;
 
-/// Crates that would bring C code, or a search for libraries of the system.
-const FOREIGN: &[&str] = &["cc", "cmake", "bindgen", "pkg-config", "vcpkg"];
+/// Crates that would search for libraries of the system, or build with other tools than a compiler.
+const FOREIGN: &[&str] = &["cmake", "bindgen", "pkg-config", "vcpkg"];
+
+/// Crates with C in them that is compiled in.
+// Why: docs/DESIGN.md#why-c-in-the-tool
+const WITH_C: &[&str] = &["ring", "zstd-sys"];
 
 /// What only the commands of the feature `lab` need.
 const SIMULATOR: &str = "stillboot-sim";
@@ -46,15 +50,25 @@ pub fn run(arch: Arch, out: Option<&Path>) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// Fails if anything but Rust is compiled in, or the simulator.
+/// Fails if a library of the system would be needed, other C than that of [`WITH_C`], or the
+/// simulator.
 fn check_pure(target: &str) -> Result<()> {
-    let mut tree = shell::cargo();
-    tree.args(["tree", "-p", "stillboot-cli", "--no-default-features", "--target", target]);
-    let tree = shell::output(tree.args(["-e", "normal,build", "--prefix", "none", "-f", "{p}"]))?;
-    let mut names = tree.lines().filter_map(|line| line.split(' ').next());
-    match names.find(|name| FOREIGN.contains(name) || *name == SIMULATOR) {
-        Some(SIMULATOR) => bail!("expected the tool without {SIMULATOR}, found that it needs it"),
-        Some(name) => bail!("expected the tool to be free of C code, found that it needs {name}"),
+    let tree = |more: &[&str]| {
+        let mut tree = shell::cargo();
+        tree.args(["tree", "-p", "stillboot-cli", "--no-default-features", "--target", target]);
+        shell::output(tree.args(["--prefix", "none", "-f", "{p}"]).args(more))
+    };
+    let name = |line: &'_ str| line.split(' ').next().unwrap_or_default().to_owned();
+    let all = tree(&["-e", "normal,build"])?;
+    let foreign = |name: &String| FOREIGN.contains(&name.as_str()) || name == SIMULATOR;
+    if let Some(name) = all.lines().map(name).find(foreign) {
+        bail!("expected the tool without {name}, found that it needs it");
+    }
+    // Who needs a C compiler, directly.
+    let users = tree(&["-e", "normal,build", "--invert", "cc", "--depth", "1"])?;
+    let unknown = |name: &String| name != "cc" && !WITH_C.contains(&name.as_str());
+    match users.lines().filter(|line| !line.is_empty()).map(name).find(unknown) {
+        Some(name) => bail!("expected C code in {} alone, found it in {name}", WITH_C.join(", ")),
         None => Ok(()),
     }
 }

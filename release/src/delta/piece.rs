@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use stillboot_transport::decode::Decoder;
 use stillboot_transport::frame::{Encoding, Entry, Header, Part, Piece};
+use stillboot_transport::input::Bytes;
 use stillboot_transport::lzma::Parameters;
 
 use super::Full;
@@ -147,22 +148,4 @@ fn number(out: &mut Vec<u8>, mut value: u64) {
         value >>= 7;
     }
     out.push(value as u8);
-}
-
-/// Bytes in memory as a source.
-struct Bytes<'a>(&'a [u8]);
-
-impl stillboot::driver::Source for Bytes<'_> {
-    fn read(&mut self, into: &mut [u8]) -> Result<usize, stillboot::driver::SourceError> {
-        let len = into.len().min(self.0.len());
-        into[..len].copy_from_slice(&self.0[..len]);
-        self.0 = &self.0[len..];
-        Ok(len)
-    }
-
-    fn skip(&mut self, len: u64) -> Result<(), stillboot::driver::SourceError> {
-        let len = usize::try_from(len).ok().filter(|len| *len <= self.0.len());
-        self.0 = &self.0[len.ok_or(stillboot::driver::SourceError)?..];
-        Ok(())
-    }
 }

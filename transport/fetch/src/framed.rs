@@ -1,18 +1,21 @@
 //! A bundle in a file that is read at any place: as it is, or in frames.
 
-use stillboot::driver::Source as _;
+use std::path::Path;
+
 use stillboot::format::Digest;
 use stillboot::format::envelope::{Envelope, HEADER_LEN, MAGIC};
-use stillboot::verify::HEAD_LEN_MAX;
+use stillboot::verify::{HEAD_LEN_MAX, Sha256 as _, SoftSha256};
 use stillboot_transport::decode::Decoder;
 use stillboot_transport::frame::{
     self, ENTRY_LEN, Encoding, Entry, Fault, HEADER_LEN_MIN, Header, Part, Piece,
 };
+use stillboot_transport::input::Bytes;
 use stillboot_transport::old::Old;
 use stillboot_transport::outline::Outline;
 
 use crate::error::FetchError;
-use crate::read_at::{From, ReadAt};
+use crate::read_at::ReadAt;
+use crate::spool::{Spool, Spooled};
 
 /// Most frames of a file that is read at any place: its table stays in memory. With chunks of 64 KiB
 /// that is a bundle of 64 GiB.
@@ -30,6 +33,10 @@ pub struct PieceFile {
     header: Header,
     /// `None` for a bundle as it is.
     table: Option<Table>,
+    /// What stands before the frames, or the head: it tells this file from others.
+    key: Digest,
+    /// The frame at hand.
+    frame: Vec<u8>,
 }
 
 impl std::fmt::Debug for PieceFile {
@@ -69,7 +76,8 @@ impl PieceFile {
         if expected != found {
             return Err(FetchError::Length { name, expected, found });
         }
-        Ok(Self { reader, header, table: None })
+        let key = key(&outline.digest, &[], found);
+        Ok(Self { reader, header, table: None, key, frame: Vec::new() })
     }
 
     fn open_framed(
@@ -103,7 +111,19 @@ impl PieceFile {
         if found != at {
             return Err(FetchError::Length { name, expected: at, found });
         }
-        Ok(Self { reader, header, table: Some(Table { entries, starts }) })
+        let key = key(&header.digest, &bytes, found);
+        let table = Some(Table { entries, starts });
+        Ok(Self { reader, header, table, key, frame: Vec::new() })
+    }
+
+    /// The same beside a spool called `name` in `folder`: what comes over the network is kept there
+    /// until the installation is complete. Without a spool it is fetched again after a kill.
+    #[must_use]
+    pub fn with_spool(mut self, folder: &Path, name: &str) -> Self {
+        if let Ok(spool) = Spool::open(folder, name, &self.key) {
+            self.reader = Box::new(Spooled::new(self.reader, spool));
+        }
+        self
     }
 
     /// What it is called in messages.
@@ -182,20 +202,14 @@ impl PieceFile {
             return read_all(&mut *self.reader, start, out);
         }
         let entry = self.entry(piece).map_err(frames)?;
-        let mut bytes = [0; ENTRY_LEN];
-        read_all(&mut *self.reader, start, &mut bytes)?;
+        self.frame.resize(entry.frame_len() as usize, 0);
+        read_all(&mut *self.reader, start, &mut self.frame)?;
         // The entry stands twice. If both differ, the places of all frames behind are in doubt.
-        if bytes != entry.emit() {
+        let (copy, frame) = self.frame.split_at(ENTRY_LEN);
+        if *copy != entry.emit() {
             return Err(frames(Fault::Entry));
         }
-        let mut source = From::new(&mut *self.reader, start);
-        // Moves past the entry; it cannot fail.
-        let _ = source.skip(ENTRY_LEN as u64);
-        let result = decoder.decode(&self.header, piece, entry, &mut source, out);
-        match source.error {
-            Some(error) => Err(error),
-            None => result.map_err(frames),
-        }
+        decoder.decode(&self.header, piece, entry, &mut Bytes(frame), out).map_err(frames)
     }
 
     fn entry(&self, piece: &Piece) -> Result<Entry, Fault> {
@@ -205,6 +219,15 @@ impl PieceFile {
         let entry = table.entries.get(piece.number as usize).ok_or(Fault::Entry)?;
         Entry::parse(*entry, &self.header, piece)
     }
+}
+
+/// What tells a file from another one.
+fn key(digest: &Digest, table: &[u8], len: u64) -> Digest {
+    let mut hash = SoftSha256::new();
+    hash.update(digest);
+    hash.update(table);
+    hash.update(&len.to_le_bytes());
+    hash.finish()
 }
 
 /// Bytes of the frame with an entry that was checked already.

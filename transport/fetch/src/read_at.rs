@@ -4,8 +4,6 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-use stillboot::driver::{Source, SourceError};
-
 use crate::error::FetchError;
 
 /// A file that is read at any place.
@@ -83,35 +81,20 @@ pub(crate) fn read_full(file: &File, offset: u64, into: &mut [u8]) -> io::Result
     Ok(filled)
 }
 
-/// The bytes of a file from one place on, as a source for a decoder. It keeps the error.
-pub(crate) struct From<'a> {
-    reader: &'a mut dyn ReadAt,
-    at: u64,
-    pub(crate) error: Option<FetchError>,
-}
-
-impl<'a> From<'a> {
-    pub(crate) fn new(reader: &'a mut dyn ReadAt, at: u64) -> Self {
-        Self { reader, at, error: None }
+impl<T: ReadAt + ?Sized> ReadAt for Box<T> {
+    fn name(&self) -> String {
+        (**self).name()
     }
-}
-
-impl Source for From<'_> {
-    fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {
-        match self.reader.read_at(self.at, into) {
-            Ok(len) => {
-                self.at += len as u64;
-                Ok(len)
-            }
-            Err(error) => {
-                self.error = Some(error);
-                Err(SourceError)
-            }
-        }
+    fn file_len(&mut self) -> Result<u64, FetchError> {
+        (**self).file_len()
     }
-
-    fn skip(&mut self, len: u64) -> Result<(), SourceError> {
-        self.at = self.at.checked_add(len).ok_or(SourceError)?;
-        Ok(())
+    fn expect(&mut self, end: u64) {
+        (**self).expect(end);
+    }
+    fn read_at(&mut self, offset: u64, into: &mut [u8]) -> Result<usize, FetchError> {
+        (**self).read_at(offset, into)
+    }
+    fn received(&self) -> u64 {
+        (**self).received()
     }
 }

@@ -1,0 +1,245 @@
+//! What came over the network and is not in the slot yet, in a small file: an installation that is
+//! killed does not fetch it again.
+//!
+//! ```text
+//!  0   8  "SBSPOOL1"
+//!  8  32  key: which file of which server it is of
+//! ..      records, one after the other:
+//!          0  8  offset in the file, little-endian
+//!          8  4  length
+//!         12  4  CRC-32 (ISO-HDLC) of offset, length and bytes
+//!         16  .. bytes
+//! ```
+//!
+//! Two such files take turns, so that the older bytes can be let go. Nothing is flushed: what a power
+//! cut loses is fetched again. A record that is not whole ends its file.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crc::{CRC_32_ISO_HDLC, Crc};
+
+use crate::error::FetchError;
+use crate::read_at::{ReadAt, read_full};
+
+const MAGIC: &[u8; 8] = b"SBSPOOL1";
+const KEY_END: u64 = 40;
+const RECORD_LEN: usize = 16;
+/// Bytes of a file after which the other one is begun: more than all buffers between the network
+/// and a slot hold.
+const LEN_MAX: u64 = 12 << 20;
+/// Bytes of a record: what a kill loses at most.
+const PIECE_LEN: usize = 4096;
+const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+
+/// A file that is read at any place, beside a spool of what was read of it.
+#[derive(Debug)]
+pub struct Spooled<R> {
+    inner: R,
+    spool: Spool,
+}
+
+impl<R> Spooled<R> {
+    /// `inner` beside `spool`.
+    pub const fn new(inner: R, spool: Spool) -> Self {
+        Self { inner, spool }
+    }
+}
+
+impl<R: ReadAt> ReadAt for Spooled<R> {
+    fn name(&self) -> String {
+        self.inner.name()
+    }
+
+    fn file_len(&mut self) -> Result<u64, FetchError> {
+        self.inner.file_len()
+    }
+
+    fn expect(&mut self, end: u64) {
+        self.inner.expect(end);
+    }
+
+    fn read_at(&mut self, offset: u64, into: &mut [u8]) -> Result<usize, FetchError> {
+        let mut filled = 0;
+        while filled < into.len() {
+            let at = offset + filled as u64;
+            let rest = &mut into[filled..];
+            if let Some(len) = self.spool.read(at, rest) {
+                filled += len;
+                continue;
+            }
+            let most = self.spool.next(at).map_or(u64::MAX, |next| next - at);
+            let most = most.min(PIECE_LEN.min(rest.len()) as u64) as usize;
+            let len = self.inner.read_at(at, &mut rest[..most])?;
+            if len == 0 {
+                break;
+            }
+            self.spool.note(at, &rest[..len]);
+            filled += len;
+        }
+        Ok(filled)
+    }
+
+    fn received(&self) -> u64 {
+        self.inner.received()
+    }
+}
+
+/// Bytes of a file at places of another file.
+#[derive(Debug)]
+pub struct Spool {
+    files: [File; 2],
+    /// The file that is written, and how long it is.
+    now: usize,
+    len: u64,
+    /// By offset: the length, the file, and where the bytes are in it.
+    ranges: BTreeMap<u64, (u32, usize, u64)>,
+    key: [u8; 32],
+    /// It could not be written: what is there is still read.
+    is_full: bool,
+}
+
+impl Spool {
+    /// The spool called `name` in `folder`. `key` says which file it is of; bytes of another file
+    /// are let go.
+    ///
+    /// # Errors
+    /// What the system says if it cannot be opened.
+    pub fn open(folder: &Path, name: &str, key: &[u8; 32]) -> io::Result<Self> {
+        let paths = paths(folder, name);
+        let open = |path: &PathBuf| {
+            let mut options = OpenOptions::new();
+            // Others have no business with it. A link in its place is not followed.
+            options.read(true).write(true).create(true).truncate(false).mode(0o600);
+            options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32).open(path)
+        };
+        let files = [open(&paths[0])?, open(&paths[1])?];
+        let mut spool =
+            Self { files, now: 0, len: 0, ranges: BTreeMap::new(), key: *key, is_full: false };
+        let lens = [spool.load(0)?, spool.load(1)?];
+        // The shorter one is the one that was written last, or both are new.
+        spool.now = usize::from(lens[1] < lens[0] && lens[1] > 0);
+        spool.len = lens[spool.now];
+        if spool.len == 0 {
+            spool.begin()?;
+        }
+        Ok(spool)
+    }
+
+    /// Reads the records of a file. Returns its length as far as it is whole; 0 for another key.
+    fn load(&mut self, number: usize) -> io::Result<u64> {
+        let file = &self.files[number];
+        let mut start = [0; KEY_END as usize];
+        let found = read_full(file, 0, &mut start)?;
+        if found < start.len() || start[..8] != *MAGIC || start[8..] != self.key {
+            return Ok(0);
+        }
+        let mut at = KEY_END;
+        let mut bytes = vec![0; PIECE_LEN];
+        loop {
+            let mut head = [0; RECORD_LEN];
+            if read_full(file, at, &mut head)? < head.len() {
+                break;
+            }
+            let (offset, len, crc) =
+                (number_at(&head, 0), number_at(&head, 8), number_at(&head, 12));
+            let (len, crc) = (len as u32, crc as u32);
+            let Some(bytes) = bytes.get_mut(..len as usize).filter(|bytes| !bytes.is_empty())
+            else {
+                break;
+            };
+            let place = at + RECORD_LEN as u64;
+            if read_full(file, place, bytes)? < bytes.len() || checksum(offset, bytes) != crc {
+                break;
+            }
+            self.ranges.insert(offset, (len, number, place));
+            at = place + u64::from(len);
+        }
+        Ok(at)
+    }
+
+    /// Empties the file that is written.
+    fn begin(&mut self) -> io::Result<()> {
+        let now = self.now;
+        self.ranges.retain(|_, (_, number, _)| *number != now);
+        let file = &self.files[now];
+        file.set_len(0)?;
+        file.write_all_at(MAGIC, 0)?;
+        file.write_all_at(&self.key, MAGIC.len() as u64)?;
+        self.len = KEY_END;
+        Ok(())
+    }
+
+    /// Fills the start of `into` with the bytes at `at`, if they are here.
+    fn read(&self, at: u64, into: &mut [u8]) -> Option<usize> {
+        let (offset, (len, number, place)) = self.ranges.range(..=at).next_back()?;
+        let skip = at - offset;
+        let left = u64::from(*len).checked_sub(skip).filter(|left| *left > 0)?;
+        let len = left.min(into.len() as u64) as usize;
+        match read_full(&self.files[*number], place + skip, &mut into[..len]) {
+            Ok(found) if found == len => Some(len),
+            _ => None,
+        }
+    }
+
+    /// Where the next bytes that are here start, behind `at`.
+    fn next(&self, at: u64) -> Option<u64> {
+        self.ranges.range(at + 1..).next().map(|(offset, _)| *offset)
+    }
+
+    fn note(&mut self, offset: u64, bytes: &[u8]) {
+        if self.is_full {
+            return;
+        }
+        if self.append(offset, bytes).is_err() {
+            self.is_full = true;
+        }
+    }
+
+    fn append(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if self.len + (RECORD_LEN + bytes.len()) as u64 > LEN_MAX {
+            self.now = 1 - self.now;
+            self.begin()?;
+        }
+        let mut record = offset.to_le_bytes().to_vec();
+        record.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+        record.extend_from_slice(&checksum(offset, bytes).to_le_bytes());
+        record.extend_from_slice(bytes);
+        self.files[self.now].write_all_at(&record, self.len)?;
+        let place = self.len + RECORD_LEN as u64;
+        self.ranges.insert(offset, (bytes.len() as u32, self.now, place));
+        self.len += record.len() as u64;
+        Ok(())
+    }
+}
+
+/// Removes the spool called `name` in `folder`: what it holds is in the slot.
+pub fn clear(folder: &Path, name: &str) {
+    for path in paths(folder, name) {
+        // It may not be there.
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+fn paths(folder: &Path, name: &str) -> [PathBuf; 2] {
+    [0, 1].map(|number| folder.join(format!("{name}.spool.{number}")))
+}
+
+fn checksum(offset: u64, bytes: &[u8]) -> u32 {
+    let mut digest = CRC.digest();
+    digest.update(&offset.to_le_bytes());
+    digest.update(&(bytes.len() as u32).to_le_bytes());
+    digest.update(bytes);
+    digest.finalize()
+}
+
+/// A number of 8 bytes at 0, of 4 bytes elsewhere.
+fn number_at(head: &[u8; RECORD_LEN], at: usize) -> u64 {
+    let len = if at == 0 { 8 } else { 4 };
+    let mut bytes = [0; 8];
+    bytes[..len].copy_from_slice(&head[at..at + len]);
+    u64::from_le_bytes(bytes)
+}
