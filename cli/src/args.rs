@@ -293,3 +293,8 @@ pub fn whole<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
 pub fn tries() -> clap::builder::RangedI64ValueParser<u8> {
     clap::value_parser!(u8).range(1..=i64::from(stillboot::format::record::TRIES_MAX))
 }
+
+/// How often servers are asked.
+pub fn attempts() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=1000)
+}

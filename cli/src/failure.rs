@@ -11,6 +11,8 @@ use stillboot::layout::LayoutError;
 use stillboot::record::{ConfirmRefusal, RecordStatus};
 use stillboot::request::RequestError;
 use stillboot::verify::{SignatureError, TrustError};
+use stillboot_fetch::error::FetchError;
+use stillboot_fetch::http;
 use stillboot_linux::OpenError;
 use stillboot_linux::disk::DiskError;
 use stillboot_linux::proof::ProofError;
@@ -151,6 +153,31 @@ impl From<LayoutError> for Failure {
 impl From<ProofError> for Failure {
     fn from(error: ProofError) -> Self {
         Self::new(Exit::Refused, "proof", error)
+    }
+}
+
+impl From<http::Error> for Failure {
+    fn from(error: http::Error) -> Self {
+        if error.is_setup() {
+            return Self::usage(error);
+        }
+        let exit = if error.is_temporary() { Exit::Failed } else { Exit::Refused };
+        let failure = Self::new(exit, "http", &error);
+        if error.is_temporary() { failure.also("try again later") } else { failure }
+    }
+}
+
+impl From<FetchError> for Failure {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::Http(error) => error.into(),
+            FetchError::Io { name, error } => Self::system("read", Path::new(&name), &error),
+            error @ FetchError::Length { .. } => {
+                Self::new(Exit::Refused, "ended", format_args!("refused: {error}"))
+                    .also("fetch it again")
+            }
+            error => Self::new(Exit::Refused, "frames", format_args!("refused: {error}")),
+        }
     }
 }
 

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use stillboot_fetch::http::{Identity, Remote};
+use stillboot_fetch::http::{self, Identity, Remote};
 use stillboot_linux::new_file;
 use stillboot_release::keys::Roots;
 
 use crate::failure::{Exit, Failure};
-use crate::http::{self, HttpArgs, is_url};
+use crate::http::{HttpArgs, is_url};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::source::Bundle;
@@ -130,11 +130,11 @@ enum Stop {
     Failed(Failure),
 }
 
-impl From<stillboot_fetch::http::Error> for Stop {
-    fn from(error: stillboot_fetch::http::Error) -> Self {
+impl From<http::Error> for Stop {
+    fn from(error: http::Error) -> Self {
         match error {
-            stillboot_fetch::http::Error::Changed { .. } => Self::Changed,
-            error => Self::Failed(http::failure(error)),
+            http::Error::Changed { .. } => Self::Changed,
+            error => Self::Failed(error.into()),
         }
     }
 }

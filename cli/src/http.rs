@@ -3,15 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use stillboot_fetch::http::{self, Options, Remote, Url};
+use stillboot_fetch::http::{Options, Remote, Url};
 use stillboot_fetch::remote_at::RemoteAt;
 
-use crate::failure::{Exit, Failure};
+use crate::args;
+use crate::failure::Failure;
 use crate::output::Output;
 
 /// How web servers are asked. HTTPS_PROXY, HTTP_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR of
 /// the environment count as they do for curl.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Where BUNDLE is a URL")]
 pub struct HttpArgs {
     /// Another URL of the same file, asked when the first does not serve. May be repeated
@@ -29,6 +30,23 @@ pub struct HttpArgs {
     /// Send the bearer token in this file to the hosts that are named
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// How often servers are asked in a row without an answer that is of use, with longer and longer
+    /// pauses; each byte that comes starts the count again
+    #[arg(long, value_name = "N", default_value_t = ATTEMPTS, value_parser = args::attempts())]
+    attempts: u32,
+}
+
+impl Default for HttpArgs {
+    fn default() -> Self {
+        Self {
+            mirror: Vec::new(),
+            cacert: None,
+            client_cert: None,
+            client_key: None,
+            token_file: None,
+            attempts: ATTEMPTS,
+        }
+    }
 }
 
 impl HttpArgs {
@@ -37,7 +55,8 @@ impl HttpArgs {
         let mut options = Options::default().with_user_agent(AGENT);
         // Files that are named here replace those of the environment.
         let environment = |name: &str| std::env::var(name).ok();
-        options = options.with_environment(environment).map_err(failure)?;
+        options = options.with_environment(environment).map_err(Failure::from)?;
+        options = options.with_attempts(self.attempts);
         if let Some(file) = &self.cacert {
             options = options.with_cacert(file);
         }
@@ -59,6 +78,8 @@ impl HttpArgs {
     }
 }
 
+/// How often servers are asked in a row.
+const ATTEMPTS: u32 = 5;
 /// What servers are told of the program that asks.
 const AGENT: &str = concat!("stillboot/", env!("CARGO_PKG_VERSION"));
 
@@ -68,7 +89,7 @@ pub fn remote<'a>(
     options: &Options,
 ) -> Result<Remote, Failure> {
     let urls = urls.map(|url| Url::parse(url).map_err(Failure::usage));
-    Remote::new(urls.collect::<Result<_, _>>()?, options).map_err(failure)
+    Remote::new(urls.collect::<Result<_, _>>()?, options).map_err(Failure::from)
 }
 
 /// The same, to be read at any place.
@@ -89,14 +110,4 @@ pub fn with_scheme(path: &Path) -> Option<(&str, &str)> {
     let text = path.to_str()?;
     let (scheme, _) = text.split_once("://")?;
     Some((text, scheme))
-}
-
-/// The failure that an error of a web server is.
-pub fn failure(error: http::Error) -> Failure {
-    if error.is_setup() {
-        return Failure::usage(error);
-    }
-    let exit = if error.is_temporary() { Exit::Failed } else { Exit::Refused };
-    let failure = Failure::new(exit, "http", &error);
-    if error.is_temporary() { failure.also("try again later") } else { failure }
 }

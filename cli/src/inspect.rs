@@ -9,11 +9,10 @@ use stillboot::format::envelope::MAGIC;
 use stillboot::format::{Envelope, FormatError, Keyset, Manifest, PayloadType};
 use stillboot::verify::{HEAD_LEN_MAX, SoftSha256, digest_of};
 
-use stillboot_linux::open::{self, Input};
-
 use crate::bounds;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
+use crate::source::Bundle;
 use crate::{preview, view};
 
 /// Options of `inspect`.
@@ -41,7 +40,7 @@ struct Claims<'a> {
 /// Shows the head of a bundle, or of a release of the loader.
 pub fn inspect(args: &InspectArgs, out: &Output) -> Result<(), Failure> {
     let path = &args.bundle;
-    let (head, len) = read_head(path)?;
+    let (head, len) = read_head(path, out)?;
     let claims = parse(path, &head)?;
     let Claims { keyset, manifest, envelope, is_loader, whole } = &claims;
     let digest = view::hex(&digest_of::<SoftSha256>(envelope.payload()));
@@ -92,21 +91,19 @@ pub fn inspect(args: &InspectArgs, out: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The start of the file, as long as a head can be, and the file's length where it has one.
-fn read_head(path: &Path) -> Result<(Vec<u8>, Option<u64>), Failure> {
-    let failed = |error| Failure::system("read", path, &error);
+/// The start of the file, as long as a head can be, and the length of what it holds where that is
+/// known.
+fn read_head(path: &Path, out: &Output) -> Result<(Vec<u8>, Option<u64>), Failure> {
+    let mut bundle = Bundle::open(path, "inspect", out)?;
+    let len = bundle.len();
     let mut head = Vec::new();
-    if path.as_os_str() == "-" {
-        std::io::stdin().take(HEAD_LEN_MAX as u64).read_to_end(&mut head).map_err(failed)?;
-        return Ok((head, None));
+    let most = bundle.head_len().unwrap_or(HEAD_LEN_MAX as u64);
+    match bundle.reading().take(most).read_to_end(&mut head) {
+        Ok(_) => Ok((head, len)),
+        Err(error) => {
+            Err(bundle.failure().unwrap_or_else(|| Failure::system("read", path, &error)))
+        }
     }
-    let input = open::input(path).map_err(failed)?;
-    let len = match &input {
-        Input::File(file) => file.metadata().ok().map(|found| found.len()),
-        _ => None,
-    };
-    input.take(HEAD_LEN_MAX as u64).read_to_end(&mut head).map_err(failed)?;
-    Ok((head, len))
 }
 
 /// The envelopes in `head`, if the file is a bundle or a release of the loader.

@@ -16,9 +16,11 @@ use stillboot::install::{
 };
 use stillboot::layout::{Layout, LayoutError};
 use stillboot::request::{Perform, Request};
-use stillboot::verify::{Device, SoftSha256};
+use stillboot::verify::Device;
 use stillboot_fetch::assembly::Origins;
+use stillboot_fetch::sha256::FastSha256;
 use stillboot_fetch::slots::Target;
+use stillboot_fetch::spool;
 use stillboot_linux::disk::{self, Disk};
 use stillboot_linux::{FileDevice, WriteBehind};
 use stillboot_release::keys::Roots;
@@ -28,7 +30,7 @@ use crate::failure::{CALLED_OFF, Exit, Failure, OTHER_DISK, UNKNOWN_BOOT};
 use crate::http::HttpArgs;
 use crate::judge::{Judge, PolicyArgs, with_standings};
 use crate::live::LiveArgs;
-use crate::near::Near;
+use crate::near::{BUNDLE_SPOOL, Near, PATCH_SPOOL};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::source::Bundle;
@@ -258,7 +260,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     }
     let target = Target::default();
     look_near(args, &config, devices, &target, &mut bundle, out)?;
-    let mut machine = Install::<SoftSha256>::new(&config);
+    let mut machine = Install::<FastSha256>::new(&config);
     let mut host = Host {
         judge,
         target,
@@ -298,6 +300,9 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
         with_incomplete_slot(failure, error, &config, devices, digest.as_ref())
     })?;
     let version = machine.manifest().map(|manifest| manifest.version.as_str());
+    if bundle.is_remote() {
+        clear_spools(update);
+    }
     let origins = bundle.origins();
     tell(args, &installed, version.unwrap_or_default(), devices, origins, out);
     Ok(())
@@ -341,12 +346,29 @@ fn look_near(
     }
     // A stream of whole patches starts from a slot as well, but cannot go to and fro.
     if is_piped || !(config.reuse.running || args.delta.is_some() || bundle.has_patches()) {
-        return bundle.read_ahead(None, None);
+        return bundle.read_ahead(None, None, None);
     }
+    bundle.read_ahead(None, None, None)?;
+    // Where it cannot be read piece by piece, the installation says what is wrong with it.
+    let Some(digest) = bundle.digest().copied() else { return Ok(()) };
     let near = Near::of(config, devices, target)?;
     let options = update.http.options()?;
-    let patch = near.patch(args.delta.as_deref(), &update.bundle, &options, out)?;
-    bundle.read_ahead(Some(&near), patch)
+    let named = args.delta.as_deref();
+    let mut patch = near.patch(named, &update.bundle, &digest, &options, out)?;
+    let spool = update.policy.state_folder();
+    if let Some(folder) = spool {
+        patch = patch.map(|patch| patch.with_spool(folder, PATCH_SPOOL));
+    }
+    bundle.read_ahead(Some(&near), patch, spool)
+}
+
+/// An installation is complete: what was kept of its download is of no more use.
+fn clear_spools(update: &UpdateArgs) {
+    for name in [BUNDLE_SPOOL, PATCH_SPOOL] {
+        if let Some(folder) = update.policy.state_folder() {
+            spool::clear(folder, name);
+        }
+    }
 }
 
 /// Loaders have no clock: failures since the last call get a time now, for the back-off.
@@ -577,8 +599,8 @@ fn begun(
         let entry = body.slot(*slot);
         entry.state == SlotState::Writing && entry.digest == *digest
     })?;
-    let mut buffer = vec![0; Boot::<SoftSha256>::buffer_len_min(layout)];
+    let mut buffer = vec![0; Boot::<FastSha256>::buffer_len_min(layout)];
     let lent = &mut disk::lent(devices);
-    let head = check::slot_head::<SoftSha256>(&config.device, layout, slot, lent, &mut buffer);
+    let head = check::slot_head::<FastSha256>(&config.device, layout, slot, lent, &mut buffer);
     Some((slot, head.is_ok_and(|manifest| manifest.digest() == digest)))
 }

@@ -19,7 +19,7 @@ use stillboot_release::settings;
 
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
-use crate::seen::SeenFile;
+use crate::seen::{DEFAULT_FOLDER, SeenFile};
 use crate::statements::{self, Given, Standing};
 use crate::{args, files, time};
 
@@ -188,6 +188,12 @@ impl PolicyArgs {
     /// The statements given, and those beside `bundle`.
     pub fn statements(&self, bundle: &Path, out: &Output) -> Result<Vec<Given>, Failure> {
         statements::find(&self.statement, bundle, out)
+    }
+
+    /// The folder that outlives a restart, if there is one.
+    pub fn state_folder(&self) -> Option<&Path> {
+        let folder = self.state.as_deref().unwrap_or_else(|| Path::new(DEFAULT_FOLDER));
+        folder.is_dir().then_some(folder)
     }
 
     /// What is kept of statements that were seen.

@@ -7,10 +7,10 @@ use stillboot::boot::Boot;
 use stillboot::check;
 use stillboot::format::Digest;
 use stillboot::install::{InstallConfig, Running};
-use stillboot::verify::SoftSha256;
 use stillboot_fetch::framed::PieceFile;
 use stillboot_fetch::http::Options;
 use stillboot_fetch::read_at::FileAt;
+use stillboot_fetch::sha256::FastSha256;
 use stillboot_fetch::slots::{Slots, Target};
 use stillboot_linux::disk;
 use stillboot_linux::{FileDevice, open};
@@ -18,8 +18,12 @@ use stillboot_linux::{FileDevice, open};
 use crate::failure::{Exit, Failure};
 use crate::http::{self, is_url};
 use crate::output::Output;
-use crate::source::fetch_failure;
 use crate::view;
+
+/// What the spools of the bundle and of a patch are called.
+pub const BUNDLE_SPOOL: &str = "bundle";
+/// See [`BUNDLE_SPOOL`].
+pub const PATCH_SPOOL: &str = "patch";
 
 /// How many digits of a digest stand in the name of a patch.
 const NAME_DIGITS: usize = 16;
@@ -49,11 +53,11 @@ impl Near {
         let layout = &config.layout;
         let mut slots = Slots::new(files, target.clone());
         let mut digests = Vec::new();
-        let mut buffer = vec![0; Boot::<SoftSha256>::buffer_len_min(layout)];
+        let mut buffer = vec![0; Boot::<FastSha256>::buffer_len_min(layout)];
         for at in layout.slots() {
             let lent = &mut disk::lent(devices);
             let head =
-                check::slot_head::<SoftSha256>(&config.device, layout, at.slot, lent, &mut buffer);
+                check::slot_head::<FastSha256>(&config.device, layout, at.slot, lent, &mut buffer);
             // An empty slot, or one with something else, has nothing to give.
             let Ok(manifest) = head else { continue };
             slots.add(layout, at.slot, &manifest, *manifest.digest());
@@ -63,17 +67,18 @@ impl Near {
         Ok(Self { slots: Arc::new(slots), digests })
     }
 
-    /// The patch that is named, or the one that stands beside the bundle.
+    /// The patch to the bundle `wanted` that is named, or the one that stands beside the bundle.
     pub fn patch(
         &self,
         named: Option<&Path>,
         bundle: &Path,
+        wanted: &Digest,
         options: &Options,
         out: &Output,
     ) -> Result<Option<PieceFile>, Failure> {
         if let Some(path) = named {
             let patch = open_patch(path, options)?;
-            return self.usable(patch, out);
+            return self.usable(patch, wanted, out);
         }
         for digest in &self.digests {
             let Some(path) = beside(bundle, digest) else { continue };
@@ -84,7 +89,9 @@ impl Near {
             // It is only a help that may be there.
             let once = options.clone().with_attempts(1);
             match open_patch(&path, &once) {
-                Ok(patch) if patch.from() == Some(*digest) => return Ok(Some(patch)),
+                Ok(patch) if patch.from() == Some(*digest) && patch.header().digest == *wanted => {
+                    return Ok(Some(patch));
+                }
                 Ok(_) => out.warn(format_args!(
                     "{}: not used: it is not the patch that its name says",
                     path.display()
@@ -100,7 +107,12 @@ impl Near {
     }
 
     /// A patch that was named, if a slot has what it starts from.
-    fn usable(&self, patch: PieceFile, out: &Output) -> Result<Option<PieceFile>, Failure> {
+    fn usable(
+        &self,
+        patch: PieceFile,
+        wanted: &Digest,
+        out: &Output,
+    ) -> Result<Option<PieceFile>, Failure> {
         let name = patch.name();
         let Some(from) = patch.from() else {
             return Err(Failure::new(
@@ -111,6 +123,14 @@ impl Near {
                 ),
             ));
         };
+        if patch.header().digest != *wanted {
+            let (its, mine) = (view::hex(&patch.header().digest), view::hex(wanted));
+            let text = format_args!(
+                "refused: {name} is a patch to the bundle {its}: expected one to {mine}, the bundle \
+                 that is installed"
+            );
+            return Err(Failure::new(Exit::Refused, "patch", text));
+        }
         if self.digests.contains(&from) {
             return Ok(Some(patch));
         }
@@ -127,12 +147,12 @@ impl Near {
 fn open_patch(path: &Path, options: &Options) -> Result<PieceFile, Failure> {
     if let Some(url) = is_url(path) {
         let remote = http::remote(std::iter::once(url), options)?;
-        return PieceFile::open(Box::new(http::remote_at(remote, url))).map_err(fetch_failure);
+        return PieceFile::open(Box::new(http::remote_at(remote, url))).map_err(Failure::from);
     }
     let failed = |error| Failure::system("open", path, &error);
     let file = open::file(path).map_err(failed)?;
     let reader = FileAt::new(file, path.display().to_string());
-    PieceFile::open(Box::new(reader)).map_err(fetch_failure)
+    PieceFile::open(Box::new(reader)).map_err(Failure::from)
 }
 
 /// The name of the patch from the bundle with this digest, beside `bundle`:

@@ -7,7 +7,8 @@ use stillboot::check;
 use stillboot::format::{Slot, SlotState};
 use stillboot::layout::Layout;
 use stillboot::record::RecordStatus;
-use stillboot::verify::{Device, SoftSha256};
+use stillboot::verify::Device;
+use stillboot_fetch::sha256::FastSha256;
 use stillboot_linux::FileDevice;
 use stillboot_linux::disk::{self, Disk};
 
@@ -70,7 +71,7 @@ pub fn scrub(args: &ScrubArgs, out: &Output) -> Result<(), Failure> {
         }
         let total = total.unwrap_or(0);
         let mut progress = Progress::new(out, format!("checking slot {slot}"), total);
-        let result = check::slot::<SoftSha256>(
+        let result = check::slot::<FastSha256>(
             &device,
             &layout,
             slot,
@@ -174,6 +175,6 @@ fn length(
     buffer: &mut [u8],
 ) -> Option<u64> {
     let mut lent = disk::lent(devices);
-    let manifest = check::slot_head::<SoftSha256>(device, layout, slot, &mut lent, buffer).ok()?;
+    let manifest = check::slot_head::<FastSha256>(device, layout, slot, &mut lent, buffer).ok()?;
     Some(manifest.components_of(slot).map(|(_, component)| component.length).sum())
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use stillboot::driver::{Source, SourceError};
-use stillboot::format::SlotKind;
 use stillboot::format::envelope::{HEADER_LEN, MAGIC};
+use stillboot::format::{Digest, SlotKind};
 use stillboot::install::{InstallError, Refusal};
 use stillboot::verify::{HEAD_LEN_MAX, TrustError};
 
@@ -23,10 +23,10 @@ use stillboot_transport::frame;
 use crate::bounds;
 use crate::failure::{Exit, Failure};
 use crate::http::{self, HttpArgs, is_url};
-use crate::near::Near;
+use crate::near::{BUNDLE_SPOOL, Near};
 use crate::output::Output;
 use crate::preview::{self, Preview};
-use crate::{start, view};
+use crate::start;
 
 /// How many bytes are thrown away at a time when a part of a stream is skipped.
 const SCRAP_LEN: usize = 64 << 10;
@@ -63,7 +63,7 @@ enum Reader {
     /// The same, read ahead.
     Pump(Box<Pump>),
     /// A file that is read piece by piece, ahead.
-    Pieces { ahead: Box<Ahead>, len: u64 },
+    Pieces { ahead: Box<Ahead>, len: u64, head_len: u64, digest: Digest },
     /// Nothing: it failed while it was opened again.
     Closed,
 }
@@ -146,17 +146,19 @@ impl Bundle {
     }
 
     fn pieces(assembly: Assembly) -> Result<Reader, Failure> {
-        let len = assembly.header().bundle_len();
+        let (len, head_len) = (assembly.header().bundle_len(), assembly.header().head_len.into());
+        let digest = assembly.header().digest;
         let ahead = Ahead::new(assembly).map_err(thread_failure)?;
-        Ok(Reader::Pieces { ahead: Box::new(ahead), len })
+        Ok(Reader::Pieces { ahead: Box::new(ahead), len, head_len, digest })
     }
 
     /// From here on it is read ahead, in a thread of its own; and what `near` has is taken from
-    /// there, with the patch if there is one.
+    /// there, with the patch if there is one. What comes over the network is kept in `spool`.
     pub fn read_ahead(
         &mut self,
         near: Option<&Near>,
         patch: Option<PieceFile>,
+        spool: Option<&Path>,
     ) -> Result<(), Failure> {
         let assembly = match std::mem::replace(&mut self.reader, Reader::Closed) {
             Reader::Pipe(pipe) => {
@@ -183,18 +185,16 @@ impl Bundle {
             }
         };
         let Some(mut assembly) = assembly else { return Ok(()) };
+        if let Some(folder) = spool.filter(|_| self.is_remote) {
+            assembly = assembly.with_spool(folder, BUNDLE_SPOOL);
+        }
         if let Some(near) = near {
             assembly = assembly.with_slots(Arc::clone(&near.slots));
         }
         if let Some(patch) = patch {
-            let (name, mine) = (patch.name(), view::hex(&assembly.header().digest));
-            assembly = assembly.with_patch(patch).map_err(|digest| {
-                let its = view::hex(&digest);
-                let text = format_args!(
-                    "refused: {name} is a patch to the bundle {its}: expected one to {mine}, which \
-                     is {}",
-                    self.name
-                );
+            let name = patch.name();
+            assembly = assembly.with_patch(patch).map_err(|_| {
+                let text = format_args!("refused: {name} is not a patch to {}", self.name);
                 Failure::new(Exit::Refused, "patch", text)
             })?;
         }
@@ -274,6 +274,22 @@ impl Bundle {
     pub const fn file(&self) -> Option<&File> {
         match &self.reader {
             Reader::File { file, .. } => Some(file),
+            _ => None,
+        }
+    }
+
+    /// How long its head is, where that is known before it is read.
+    pub fn head_len(&self) -> Option<u64> {
+        match &self.reader {
+            Reader::Pieces { head_len, .. } => Some(*head_len),
+            _ => None,
+        }
+    }
+
+    /// The digest that its file names, where it is read piece by piece: not verified.
+    pub const fn digest(&self) -> Option<&Digest> {
+        match &self.reader {
+            Reader::Pieces { digest, .. } => Some(digest),
             _ => None,
         }
     }
@@ -600,16 +616,10 @@ fn is_framed(file: &mut File) -> io::Result<bool> {
 }
 
 /// The failure that an error of a bundle's file is.
-pub fn fetch_failure(error: FetchError) -> Failure {
-    let exit = if error.is_temporary() { Exit::Failed } else { Exit::Refused };
+fn fetch_failure(error: FetchError) -> Failure {
     match error {
         FetchError::NotABundle { name, start } => preview::not_a_bundle(name, &start),
-        FetchError::Http(error) => http::failure(error),
-        FetchError::Io { name, error } => Failure::system("read", Path::new(&name), &error),
-        error @ FetchError::Length { .. } => {
-            Failure::new(exit, "ended", format_args!("refused: {error}")).also("fetch it again")
-        }
-        error => Failure::new(exit, "frames", format_args!("refused: {error}")),
+        error => error.into(),
     }
 }
 

@@ -74,7 +74,14 @@ fn build(args: &BuildArgs, out: &Output) -> Result<(), Failure> {
     startable::check(Target::Uefi, &manifest, Slot::A, cmdline.unwrap_or_default())
         .map_err(|fault| refused(format!("the stub would not start it: {fault}")))?;
     let read = |path: &PathBuf| files::read_up_to(path, IMAGE_LEN_MAX);
-    let (mut image, content) = (read(&args.stub)?, read(&args.bundle)?);
+    if let Some(len) = bundle.len().filter(|len| *len > IMAGE_LEN_MAX) {
+        return Err(refused(format!(
+            "expected a bundle of {IMAGE_LEN_MAX} bytes at most, found {len}"
+        )));
+    }
+    // The stub reads the bundle itself, not frames.
+    bundle.rewind()?;
+    let (mut image, content) = (read(&args.stub)?, bundle.rest()?);
     let stub_len = image.len();
     append_section(&mut image, SECTION, &content)
         .map_err(|error| refused(format!("{}: {error}", args.stub.display())))?;

@@ -11,9 +11,9 @@ use stillboot::format::envelope::HEADER_LEN;
 use stillboot::format::{Architecture, Envelope, FormatError, Id, Manifest, PayloadType, SlotKind};
 use stillboot::install::{InstallError, Refusal};
 use stillboot::verify::{
-    ClassError, Device, SignatureError, SoftSha256, TrustError, Verified, check_class,
-    verify_loader_release,
+    ClassError, Device, SignatureError, TrustError, Verified, check_class, verify_loader_release,
 };
+use stillboot_fetch::sha256::FastSha256;
 use stillboot_release::keys::{Roots, id_of};
 
 use crate::failure::{Exit, Failure, trust_advice};
@@ -156,7 +156,7 @@ fn loader_release(
     receive(bundle, &mut head[HEADER_LEN..])?.then_some(()).ok_or_else(ended)?;
     let (envelope, _) = Envelope::parse(&head)
         .map_err(|error| refused("trust", &bounds::format_error(error, &head)))?;
-    let manifest = verify_loader_release::<SoftSha256>(device, &envelope).map_err(|error| {
+    let manifest = verify_loader_release::<FastSha256>(device, &envelope).map_err(|error| {
         refused("trust", &bounds::trust_error(error, &head)).also(match error {
             // The roots are the right ones: they signed this content, or with a kind of key that
             // this build lacks.
@@ -227,7 +227,7 @@ pub fn content(
     let total = manifest.components.iter().map(|component| component.length).sum();
     let mut progress = Progress::new(out, "verifying", total);
     let set = &mut |done| progress.set(done);
-    match check::content::<SoftSha256>(manifest, source, true, set, &mut buffer) {
+    match check::content::<FastSha256>(manifest, source, true, set, &mut buffer) {
         Ok(()) => Ok(None),
         Err(InstallError::Refused(Refusal::Content { component })) => {
             Ok(Some(Content::Differs(component)))
@@ -261,7 +261,7 @@ pub fn whole(
 ) -> Result<Verified<Manifest>, Failure> {
     let mut buffer = vec![0; BUFFER_LEN];
     let mut progress = Progress::new(out, "verifying", bundle.len().unwrap_or(0));
-    let result = check::bundle::<SoftSha256>(
+    let result = check::bundle::<FastSha256>(
         device,
         kind,
         bundle,

@@ -13,9 +13,8 @@ use stillboot::check;
 use stillboot::driver::{Source, SourceError};
 use stillboot::format::{Digest, Manifest, Role, SlotKind};
 use stillboot::install::{InstallError, Refusal};
-use stillboot::verify::{
-    Device, HEAD_LEN_MAX, IndexFold, SoftSha256, Verified, digest_of, verify_head,
-};
+use stillboot::verify::{Device, HEAD_LEN_MAX, IndexFold, Verified, digest_of, verify_head};
+use stillboot_fetch::sha256::FastSha256;
 
 use crate::failure::Failure;
 use crate::output::Output;
@@ -110,7 +109,7 @@ fn entries(file: &File, at: u64, first: u64, chunks: u64) -> Result<Vec<Digest>,
 /// The root of the index at `at`, of a component of `length` bytes.
 fn root(file: &File, at: u64, length: u64, chunk_size: u32) -> Result<Digest, Fault> {
     let chunks = length.div_ceil(chunk_size.into());
-    let mut fold = IndexFold::<SoftSha256>::new(length, chunk_size);
+    let mut fold = IndexFold::<FastSha256>::new(length, chunk_size);
     let mut first = 0;
     while first < chunks {
         let entries = entries(file, at, first, chunks)?;
@@ -149,7 +148,7 @@ impl Window<'_> {
             let from = number * self.chunk_size;
             let bytes = &mut buffer[..self.chunk_size.min(self.left - from) as usize];
             let fault = match self.file.read_exact_at(bytes, self.at + from) {
-                Ok(()) if digest_of::<SoftSha256>(bytes) == *entry => continue,
+                Ok(()) if digest_of::<FastSha256>(bytes) == *entry => continue,
                 Ok(()) => Fault::Differs,
                 Err(_) => Fault::Failed,
             };
@@ -187,13 +186,13 @@ pub fn file(
     let ignore = &mut |_| {};
     let mut head = Head { bundle, is_over: false };
     let mut buffer = vec![0; HEAD_LEN_MAX];
-    let result = check::bundle::<SoftSha256>(device, kind, &mut head, false, ignore, &mut buffer);
+    let result = check::bundle::<FastSha256>(device, kind, &mut head, false, ignore, &mut buffer);
     match result {
         Err(InstallError::Source) if head.is_over => {}
         Err(error) => return Err(bundle.explain(error)),
         Ok(manifest) => return Ok(manifest),
     }
-    let (manifest, head_len) = verify_head::<SoftSha256>(device, kind, bundle.watch().head())
+    let (manifest, head_len) = verify_head::<FastSha256>(device, kind, bundle.watch().head())
         .map_err(|error| bundle.explain(Refusal::Trust(error).into()))?;
     let mut progress = Progress::new(out, "verifying", bundle.len().unwrap_or(0));
     let checked = match bundle.file() {

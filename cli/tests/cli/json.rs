@@ -83,6 +83,10 @@ fn keys_of_every_command_are_documented() {
     run("pack", &format!("{pack} 1.0.0 --sequence 1 --out v1.sbb")).expect(0);
     run("pack", &format!("{pack} 2.0.0 --sequence 2 --not-after 2090-01-01 --out v2.sbb"))
         .expect(0);
+    run("bundle compress", "v1.sbb --out v1.sbz").expect(0);
+    run("bundle expand", "v1.sbz --out v1.again").expect(0);
+    run("delta", "v1.sbb v2.sbb --out v2.sbd").expect(0);
+    run("delta", "v1.sbb v1.sbz --out v1.sbd").refused(2, "usage");
     run("verify", "v1.sbb --roots keys/roots.toml --class m1").expect(0);
     run("inspect", "v2.sbb").expect(0);
     run(

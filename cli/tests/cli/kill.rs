@@ -8,14 +8,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::support::{TRUST, World, noise, tool};
-
-fn number(name: &str, default: u64) -> u64 {
-    match std::env::var(name) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}: expected a number")),
-        Err(_) => default,
-    }
-}
+use crate::support::{TRUST, World, noise, number, tool};
 
 /// A device that runs version 1, and a version 2 of that many MiB. The disk is kept as `base.img`.
 fn device(seed: u64, mib: u64) -> World {

@@ -19,6 +19,7 @@ mod pcr;
 mod policy;
 mod rejection;
 mod release;
+mod server;
 #[cfg(feature = "lab")]
 mod simulate;
 mod statements;
@@ -26,3 +27,4 @@ mod story;
 mod stub;
 mod support;
 mod test_keys;
+mod web;

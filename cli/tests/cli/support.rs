@@ -9,6 +9,14 @@ use rand::rngs::StdRng;
 use rand::{RngCore as _, SeedableRng as _};
 use serde_json::Value;
 
+/// A number from the environment.
+pub fn number(name: &str, default: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}: expected a number")),
+        Err(_) => default,
+    }
+}
+
 /// What a run of the tool came to.
 #[derive(Debug)]
 pub struct Run {

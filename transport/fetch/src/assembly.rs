@@ -1,14 +1,16 @@
 //! The pieces of a bundle from wherever is nearest: a slot, a patch, the bundle's file.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use stillboot::format::Digest;
-use stillboot::verify::{SoftSha256, digest_of};
+use stillboot::verify::digest_of;
 use stillboot_transport::decode::Decoder;
 use stillboot_transport::frame::{Header, Part, Piece};
 
 use crate::error::FetchError;
 use crate::framed::PieceFile;
+use crate::sha256::FastSha256;
 use crate::slots::{INDEX_LEN_MAX, OldBundle, Slots};
 
 /// Where pieces came from.
@@ -70,6 +72,13 @@ impl Assembly {
         let from = self.patch.as_ref().unwrap_or(&self.bundle).header().from;
         self.decoder = Decoder::new(OldBundle::new(Arc::clone(&slots), from));
         self.slots = Some(slots);
+        self
+    }
+
+    /// The same with a [spool](PieceFile::with_spool) for the bundle's file.
+    #[must_use]
+    pub fn with_spool(mut self, folder: &Path, name: &str) -> Self {
+        self.bundle = self.bundle.with_spool(folder, name);
         self
     }
 
@@ -144,7 +153,7 @@ impl Assembly {
         let places = slots.places(entry, out.len());
         // It may have been overwritten by now, or the stored index may be wrong.
         places.iter().any(|(device, at)| {
-            slots.read(*device, *at, out).is_ok() && digest_of::<SoftSha256>(out) == *entry
+            slots.read(*device, *at, out).is_ok() && digest_of::<FastSha256>(out) == *entry
         })
     }
 
@@ -158,7 +167,7 @@ impl Assembly {
             patch.expect(run_end(patch, piece, (start, end), |_| true));
         }
         let result = patch.read(piece, &mut self.decoder, out);
-        let is_right = result.is_ok() && digest_of::<SoftSha256>(out) == *entry;
+        let is_right = result.is_ok() && digest_of::<FastSha256>(out) == *entry;
         if !is_right {
             self.origins.rejected += out.len() as u64;
         }

@@ -14,7 +14,7 @@ use stillboot_transport::old::Old;
 use stillboot_transport::outline::Outline;
 
 use crate::error::FetchError;
-use crate::read_at::ReadAt;
+use crate::read_at::{ReadAt, Started};
 use crate::spool::{Spool, Spooled};
 
 /// Most frames of a file that is read at any place: its table stays in memory. With chunks of 64 KiB
@@ -25,7 +25,7 @@ const STEP: usize = 256;
 
 /// What is asked for first: most headers and heads are shorter. An installation that is cut often
 /// asks for it each time.
-const START_LEN: u64 = 1024;
+const START_LEN: usize = 1024;
 
 /// A bundle, or a patch, in a file that is read at any place.
 pub struct PieceFile {
@@ -58,14 +58,16 @@ impl PieceFile {
     /// # Errors
     /// [`FetchError`]. An encoding that this build lacks is refused here.
     pub fn open(mut reader: Box<dyn ReadAt>) -> Result<Self, FetchError> {
-        let mut start = [0; HEADER_LEN_MIN];
-        reader.expect(START_LEN);
+        let mut start = vec![0; START_LEN];
         let len = reader.read_at(0, &mut start)?;
-        if len == start.len() && start[..4] == frame::MAGIC {
-            return Self::open_framed(reader, &start);
+        start.truncate(len);
+        let first = start.clone();
+        reader = Box::new(Started { inner: reader, start });
+        if let Some(start) = first.first_chunk().filter(|_| first.starts_with(&frame::MAGIC)) {
+            return Self::open_framed(reader, start);
         }
-        if !start[..len].starts_with(&MAGIC) {
-            let start = start[..len].to_vec();
+        if !first.starts_with(&MAGIC) {
+            let start = first;
             return Err(FetchError::NotABundle { name: reader.name(), start });
         }
         let outline = read_outline(&mut *reader)?;

@@ -3,6 +3,7 @@
 //! - [`http`]: ranges of a file on web servers.
 //! - [`read_at`]: a file that is read at any place; [`remote_at`]: the same on web servers.
 //! - [`framed`]: a bundle or a patch in such a file, as it is or in frames.
+//! - [`sha256`]: SHA-256 by the library that TLS uses.
 //! - [`spool`]: what came and is not in the slot yet, for the next time.
 //! - [`slots`]: what the slots of this device hold.
 //! - [`assembly`]: each piece of a bundle from wherever is nearest.
@@ -22,5 +23,6 @@ pub mod http;
 pub mod pipe;
 pub mod read_at;
 pub mod remote_at;
+pub mod sha256;
 pub mod slots;
 pub mod spool;

@@ -28,9 +28,59 @@ pub trait ReadAt: Send {
     /// [`FetchError`].
     fn read_at(&mut self, offset: u64, into: &mut [u8]) -> Result<usize, FetchError>;
 
+    /// As [`read_at`](Self::read_at), but only what is here already or comes next.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    fn read_some(&mut self, offset: u64, into: &mut [u8]) -> Result<usize, FetchError> {
+        self.read_at(offset, into)
+    }
+
     /// Bytes that came over a network.
     fn received(&self) -> u64 {
         0
+    }
+}
+
+/// A file whose first bytes were read already, and are kept.
+pub(crate) struct Started {
+    pub(crate) inner: Box<dyn ReadAt>,
+    pub(crate) start: Vec<u8>,
+}
+
+impl ReadAt for Started {
+    fn name(&self) -> String {
+        self.inner.name()
+    }
+
+    fn file_len(&mut self) -> Result<u64, FetchError> {
+        self.inner.file_len()
+    }
+
+    fn expect(&mut self, end: u64) {
+        self.inner.expect(end);
+    }
+
+    fn read_at(&mut self, offset: u64, into: &mut [u8]) -> Result<usize, FetchError> {
+        let at = usize::try_from(offset).unwrap_or(usize::MAX);
+        let known = self.start.get(at..).unwrap_or_default();
+        let len = known.len().min(into.len());
+        into[..len].copy_from_slice(&known[..len]);
+        if len == into.len() {
+            return Ok(len);
+        }
+        Ok(len + self.inner.read_at(offset + len as u64, &mut into[len..])?)
+    }
+
+    fn read_some(&mut self, offset: u64, into: &mut [u8]) -> Result<usize, FetchError> {
+        match offset < self.start.len() as u64 {
+            true => self.read_at(offset, into),
+            false => self.inner.read_some(offset, into),
+        }
+    }
+
+    fn received(&self) -> u64 {
+        self.inner.received()
     }
 }
 
@@ -93,6 +143,9 @@ impl<T: ReadAt + ?Sized> ReadAt for Box<T> {
     }
     fn read_at(&mut self, offset: u64, into: &mut [u8]) -> Result<usize, FetchError> {
         (**self).read_at(offset, into)
+    }
+    fn read_some(&mut self, offset: u64, into: &mut [u8]) -> Result<usize, FetchError> {
+        (**self).read_some(offset, into)
     }
     fn received(&self) -> u64 {
         (**self).received()

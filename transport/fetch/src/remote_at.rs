@@ -36,6 +36,10 @@ impl ReadAt for RemoteAt {
         Ok(self.remote.read_at(offset, into)?)
     }
 
+    fn read_some(&mut self, offset: u64, into: &mut [u8]) -> Result<usize, FetchError> {
+        Ok(self.remote.read_some(offset, into)?)
+    }
+
     fn received(&self) -> u64 {
         self.remote.received()
     }

@@ -31,8 +31,8 @@ const RECORD_LEN: usize = 16;
 /// Bytes of a file after which the other one is begun: more than all buffers between the network
 /// and a slot hold.
 const LEN_MAX: u64 = 12 << 20;
-/// Bytes of a record: what a kill loses at most.
-const PIECE_LEN: usize = 4096;
+/// Most bytes of a record.
+const PIECE_LEN: usize = 64 << 10;
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
 /// A file that is read at any place, beside a spool of what was read of it.
@@ -73,7 +73,7 @@ impl<R: ReadAt> ReadAt for Spooled<R> {
             }
             let most = self.spool.next(at).map_or(u64::MAX, |next| next - at);
             let most = most.min(PIECE_LEN.min(rest.len()) as u64) as usize;
-            let len = self.inner.read_at(at, &mut rest[..most])?;
+            let len = self.inner.read_some(at, &mut rest[..most])?;
             if len == 0 {
                 break;
             }

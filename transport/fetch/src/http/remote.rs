@@ -255,11 +255,24 @@ impl Remote {
     /// # Errors
     /// [`Error`]. The bytes in `into` mean nothing then.
     pub fn read_at(&mut self, offset: u64, into: &mut [u8]) -> Result<usize, Error> {
+        self.read(offset, into, false)
+    }
+
+    /// As [`read_at`](Self::read_at), but only what is here already or comes next: at least one
+    /// byte, unless the file ends.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn read_some(&mut self, offset: u64, into: &mut [u8]) -> Result<usize, Error> {
+        self.read(offset, into, true)
+    }
+
+    fn read(&mut self, offset: u64, into: &mut [u8], some: bool) -> Result<usize, Error> {
         if let Some(len) = self.len {
             self.check_len(len)?;
         }
         let mut filled = 0;
-        while filled < into.len() {
+        while filled < into.len() && !(some && filled > 0) {
             let at = offset.saturating_add(filled as u64);
             if self.len.is_some_and(|len| at >= len) || at == u64::MAX {
                 break;

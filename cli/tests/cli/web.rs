@@ -1,0 +1,253 @@
+//! Bundles from web servers: whole, in frames, with patches, cut and gone on with.
+
+use std::fs;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+
+use crate::server::Server;
+use crate::support::{TRUST, World, noise, number, tool};
+
+/// A device that runs version 1, and versions 1 and 2 of which one byte in 200 differs, as files on a
+/// server: `v1.sbb`, `v2.sbb`, `v2.sbz`, and the patch between both.
+fn device(len: usize) -> (World, Server) {
+    let world = World::new();
+    let mut image = noise(7, len / 2);
+    // The other half compresses.
+    image.extend((0..len / 2).map(|at| (at / 64) as u8));
+    for version in 1..=2 {
+        if version == 2 {
+            image.iter_mut().step_by(200).for_each(|byte| *byte = byte.wrapping_add(1));
+        }
+        world.write("image", &image);
+        world.pack(version, "--image image --chunk-size 64K").expect(0);
+    }
+    world.run("bundle compress v2.sbb --out v2.sbz").expect(0);
+    world.run("delta v1.sbb v2.sbb --out v2.sbd").expect(0);
+    world.run(&format!("disk create disk.img --slot-size {}M", (len >> 20) + 2)).expect(0);
+    world.run(&format!("install v1.sbb --disk disk.img {TRUST} --offline")).expect(0);
+    world.boots("1.0.0");
+    world.run("mark-good --disk disk.img --proof proof").expect(0);
+    fs::copy(world.path("proof"), world.path("old-proof")).unwrap();
+    fs::copy(world.path("disk.img"), world.path("base.img")).unwrap();
+    fs::create_dir(world.path("state")).unwrap();
+    let server = Server::start();
+    for name in ["v2.sbb", "v2.sbz", "v2.sbd"] {
+        server.put(name, world.read(name));
+    }
+    server.remove("v2.sbd");
+    (world, server)
+}
+
+/// The name of the patch beside `v2`.
+fn patch_name(world: &World) -> String {
+    let found = world.run("inspect v1.sbb --json").expect(0).json();
+    format!("v2.{}.sbd", &found["digest"].as_str().unwrap()[..16])
+}
+
+fn install(world: &World, what: &str, more: &str) -> crate::support::Run {
+    fs::copy(world.path("base.img"), world.path("disk.img")).unwrap();
+    world.run(&format!(
+        "install {what} --disk disk.img {TRUST} --proof old-proof --state state --json {more}"
+    ))
+}
+
+fn is_whole(world: &World) {
+    world.run(&format!("scrub --disk disk.img {TRUST}")).expect(0);
+    world.boots("2.0.0");
+}
+
+#[test]
+fn a_bundle_comes_whole_or_in_frames_and_no_byte_twice() {
+    let (world, server) = device(2 << 20);
+    for name in ["v2.sbb", "v2.sbz"] {
+        let before = server.sent();
+        let found = install(&world, &server.url(name), "").expect(0).json();
+        is_whole(&world);
+        let (sent, len) = (server.sent() - before, world.read(name).len() as u64);
+        // The request for the start may bring a little more than is needed.
+        assert!(sent <= len + 1024, "{name}: {sent} of {len}");
+        assert_eq!(found["fetched"], sent, "{name}");
+    }
+    let wanted = ["v2.sbb", "v2.sbz"].map(|name| world.read(name).len());
+    assert!(wanted[1] < wanted[0] * 3 / 4, "{wanted:?}");
+}
+
+#[test]
+fn a_patch_beside_the_bundle_is_found_by_its_name() {
+    let (world, server) = device(2 << 20);
+    server.put(&patch_name(&world), world.read("v2.sbd"));
+    let before = server.sent();
+    let found = install(&world, &server.url("v2.sbz?query"), "").expect(0).json();
+    is_whole(&world);
+    let sent = server.sent() - before;
+    let len = world.read("v2.sbz").len() as u64;
+    assert!(sent < len / 4, "{sent} of {len}");
+    assert!(found["patched"].as_u64().unwrap() > 1 << 20, "{found}");
+}
+
+#[test]
+fn a_patch_that_lies_costs_bytes_and_nothing_else() {
+    let (world, server) = device(2 << 20);
+    let patch = world.read("v2.sbd");
+    for (name, at) in [("early", patch.len() / 8), ("middle", patch.len() / 2)] {
+        let mut lying = patch.clone();
+        for byte in &mut lying[at..][..64] {
+            *byte ^= 0x55;
+        }
+        world.write("lying.sbd", &lying);
+        install(&world, &server.url("v2.sbz"), "--delta lying.sbd").expect(0);
+        is_whole(&world);
+        println!("{name}: {} bytes", server.sent());
+    }
+    // The old slot is damaged: its chunks cannot serve, and the patch gives others.
+    let mut disk = world.read("base.img");
+    let start = disk.windows(64).position(|bytes| *bytes == noise(7, 64)).unwrap();
+    disk[start..][..100_000].fill(0x33);
+    fs::write(world.path("hurt.img"), &disk).unwrap();
+    fs::copy(world.path("hurt.img"), world.path("disk.img")).unwrap();
+    let url = server.url("v2.sbz");
+    let more = format!("{TRUST} --proof old-proof --delta v2.sbd --json");
+    let found = world.run(&format!("install {url} --disk disk.img {more}")).expect(0).json();
+    assert!(found["patched"].as_u64().unwrap() > 1 << 19, "{found}");
+    world.boots("2.0.0");
+}
+
+#[test]
+fn a_patch_that_does_not_fit_is_named() {
+    let (world, server) = device(1 << 20);
+    world.pack(3, "--image image").expect(0);
+    world.run("delta v2.sbb v3.sbb --out other.sbd").expect(0);
+    let url = server.url("v2.sbz");
+    install(&world, &url, "--delta other.sbd").refused(4, "patch");
+    install(&world, &url, "--delta v2.sbb").refused(4, "patch");
+    install(&world, &url, "--delta none.sbd").refused(1, "io");
+    install(&world, "v2.sbd", "").refused(4, "patch");
+    // One to this bundle, from what no slot holds.
+    world.run("delta v3.sbb v2.sbb --out from.sbd").expect(0);
+    let run = install(&world, &url, "--delta from.sbd").expect(0);
+    assert!(run.stderr.contains("starts from"), "{run:?}");
+    is_whole(&world);
+    let input = world.read("v2.sbz");
+    let more = format!("- --disk disk.img {TRUST} --proof old-proof --delta v2.sbd --json");
+    let run = world.run_with_input(&format!("install {more}"), &mut [input].into_iter());
+    run.refused(2, "usage");
+}
+
+#[test]
+fn what_a_server_does_wrong_has_an_exit_code_and_loses_nothing() {
+    let (world, server) = device(1 << 20);
+    install(&world, &server.url("none.sbz"), "").refused(1, "http");
+    let whole = world.read("v2.sbz");
+    server.put("short.sbz", whole[..whole.len() - 1].to_vec());
+    install(&world, &server.url("short.sbz"), "").refused(4, "ended");
+    server.put("text.sbz", b"<html>not found</html>".to_vec());
+    install(&world, &server.url("text.sbz"), "").expect(4);
+    install(&world, "https://127.0.0.1:1/v2.sbz", "--attempts 1").refused(1, "http");
+    install(&world, "ftp://127.0.0.1/v2.sbz", "").refused(2, "usage");
+    install(&world, "v2.sbb", "--mirror http://127.0.0.1/v2.sbb").refused(2, "usage");
+    assert_eq!(world.slot("b")["state"], "empty");
+    world.boots("1.0.0");
+}
+
+#[test]
+fn fetch_goes_on_where_it_was_cut_and_gives_the_name_to_what_verifies() {
+    let (world, server) = device(2 << 20);
+    server.pace(true);
+    let command = format!("fetch {} --out got.sbz {TRUST}", server.url("v2.sbz"));
+    let mut child = tool(world.folder(), &command).stderr(Stdio::null()).spawn().unwrap();
+    while server.sent() < 1 << 20 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!world.path("got.sbz").exists());
+    server.pace(false);
+    let found = world.run(&format!("{command} --json")).expect(0).json();
+    assert_eq!(world.read("got.sbz"), world.read("v2.sbz"));
+    assert!(!world.path("got.sbz.part").exists() && !world.path("got.sbz.part.id").exists());
+    println!("{found}, {} sent of {}", server.sent(), world.read("v2.sbz").len());
+    // Another file under the same URL, while a part of the old one is here.
+    world.write("got.sbz.part", &world.read("v2.sbz")[..1000]);
+    let mut changed = world.read("v2.sbz");
+    changed[2000] ^= 1;
+    server.put("v2.sbz", changed);
+    world.run(&format!("{command} --json")).expect(4);
+    assert!(!world.path("got.sbz.part").exists());
+    world.run(&format!("fetch v2.sbz --out x {TRUST} --json")).refused(2, "usage");
+}
+
+/// `STILLBOOT_WEB_KILLS` and `STILLBOOT_SEED` change how often it is killed, and when.
+#[test]
+fn killed_installations_from_a_server_go_on_and_fetch_little_twice() {
+    let kills = number("STILLBOOT_WEB_KILLS", 12);
+    let seed = number("STILLBOOT_SEED", 1);
+    let mut random = StdRng::seed_from_u64(seed);
+    let (world, server) = device(8 << 20);
+    let (full, patch) = (world.read("v2.sbz").len() as u64, world.read("v2.sbd").len() as u64);
+    let (mut done, mut rounds) = (0, 0);
+    while done < kills {
+        rounds += 1;
+        let delta = if rounds % 2 == 0 { "--delta v2.sbd" } else { "" };
+        // Half of the patches come over the network too.
+        server.put("v2.sbd", world.read("v2.sbd"));
+        let delta = match rounds % 4 {
+            0 => format!("--delta {}", server.url("v2.sbd")),
+            _ => delta.to_owned(),
+        };
+        fs::copy(world.path("base.img"), world.path("disk.img")).unwrap();
+        server.pace(true);
+        let before = server.sent();
+        let more =
+            format!("--disk disk.img {TRUST} --proof old-proof --state state {delta} --quiet");
+        let mut command = "install";
+        let mut cuts = 0;
+        loop {
+            let line = format!("{command} {} {more}", server.url("v2.sbz"));
+            let from = server.sent();
+            let wait = random.random_range(0..if delta.is_empty() { full / 16 } else { patch });
+            let mut child = tool(world.folder(), &line)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let ended = loop {
+                if let Some(ended) = child.try_wait().unwrap() {
+                    break Some(ended);
+                }
+                if server.sent() - from >= wait && done < kills {
+                    child.kill().unwrap();
+                    child.wait().unwrap();
+                    break None;
+                }
+                thread::sleep(Duration::from_micros(200));
+            };
+            if let Some(ended) = ended {
+                let note = format!("seed {seed}, round {rounds}, cut {cuts} times");
+                // There was nothing to go on with yet, so it starts.
+                if ended.code() == Some(5) && command == "resume" {
+                    command = "install";
+                    continue;
+                }
+                assert!(ended.success(), "{note}: {ended}");
+                break;
+            }
+            done += 1;
+            cuts += 1;
+            let booted = world.boot().expect(0).json();
+            if booted["version"] == "2.0.0" {
+                break;
+            }
+            command = "resume";
+        }
+        is_whole(&world);
+        let sent = server.sent() - before;
+        println!(
+            "round {rounds}: cut {cuts} times, {sent} bytes sent; the bundle has {full}, the patch \
+             {patch} ({delta})"
+        );
+    }
+}
