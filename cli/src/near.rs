@@ -80,7 +80,8 @@ impl Near {
             let patch = open_patch(path, options)?;
             return self.usable(patch, wanted, out);
         }
-        for digest in &self.digests {
+        // A slot in which the installation goes on names the new bundle itself.
+        for digest in self.digests.iter().filter(|digest| *digest != wanted) {
             let Some(path) = beside(bundle, digest) else { continue };
             let is_there = is_url(&path).is_some() || path.is_file();
             if !is_there {

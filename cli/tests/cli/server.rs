@@ -124,7 +124,7 @@ fn answer(mut out: &TcpStream, shared: &Shared, path: &str, range: Option<String
         out.write_all(piece).ok()?;
         shared.sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
         if shared.is_paced.load(Ordering::Relaxed) {
-            thread::sleep(Duration::from_micros(300));
+            thread::sleep(Duration::from_millis(1));
         }
     }
     Some(())

@@ -237,6 +237,17 @@ fn killed_installations_from_a_server_go_on_and_fetch_little_twice() {
             }
             done += 1;
             cuts += 1;
+            if std::env::var_os("STILLBOOT_WEB_SHOW").is_some() {
+                let len =
+                    |name: &str| fs::metadata(world.path(name)).map_or(0, |found| found.len());
+                println!(
+                    "cut {cuts}: {} sent, spool {} {}, {:?}",
+                    server.sent() - from,
+                    len("state/bundle.spool.0"),
+                    len("state/bundle.spool.1"),
+                    server.requests()
+                );
+            }
             let booted = world.boot().expect(0).json();
             if booted["version"] == "2.0.0" {
                 break;

@@ -120,7 +120,7 @@ impl Ahead {
 
     /// Orders pieces up to the number that the row allows: at least one, within one component.
     fn order_ahead(&mut self) -> Result<(), SourceError> {
-        let most = self.most.min(1 + self.row);
+        let most = self.most.min(1 << self.row.min(AHEAD_MAX));
         while self.ordered.len() < most {
             let Some(next) = self.pieces.clone().next() else { break };
             let part = self.ordered.front().map_or(next.part, |first| first.part);

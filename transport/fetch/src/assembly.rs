@@ -190,7 +190,7 @@ impl Assembly {
             let entry = index.as_ref().filter(|(of, _)| *of == number);
             let entry = entry.and_then(|(_, bytes)| entry_at(bytes, self.bundle.header(), next));
             match (slots, entry) {
-                (Some(slots), Some(entry)) => slots.places(entry, next.len).is_empty(),
+                (Some(slots), Some(entry)) => !slots.may_have(entry, &self.bundle.header().digest),
                 _ => true,
             }
         });

@@ -41,6 +41,7 @@ impl Target {
 /// A component that a slot holds.
 #[derive(Clone, Debug)]
 struct Held {
+    bundle: Digest,
     data: Region,
     length: u64,
 }
@@ -99,7 +100,7 @@ impl Slots {
             components.push((component.length, data));
             let Some(data) = data else { continue };
             let held = self.held.len() as u32;
-            self.held.push(Held { data, length: component.length });
+            self.held.push(Held { bundle: digest, data, length: component.length });
             let len = component.index_len(manifest.chunk_size);
             let Ok(index) = layout.index(slot, manifest, number) else { continue };
             if len > INDEX_LEN_MAX {
@@ -130,9 +131,7 @@ impl Slots {
     /// Places where a chunk with this digest may be, each a device and an offset. It may have been
     /// overwritten by now.
     pub(crate) fn places(&self, digest: &Digest, len: usize) -> Vec<(u8, u64)> {
-        let wanted = prefix(digest);
-        let first = self.chunks.partition_point(|chunk| chunk.0 < wanted);
-        let alike = self.chunks[first..].iter().take_while(|chunk| chunk.0 == wanted);
+        let alike = self.alike(digest);
         alike
             .filter_map(|(_, held, at)| {
                 let held = &self.held[*held as usize];
@@ -142,6 +141,18 @@ impl Slots {
             .map(|(held, at)| (held.data.device, held.data.offset + at))
             .take(PLACES_MAX)
             .collect()
+    }
+
+    /// Whether a slot with another bundle than `bundle` may have the chunk. The slot that is written
+    /// has the index of its bundle before it has the chunks.
+    pub(crate) fn may_have(&self, digest: &Digest, bundle: &Digest) -> bool {
+        self.alike(digest).any(|(_, held, _)| self.held[*held as usize].bundle != *bundle)
+    }
+
+    fn alike(&self, digest: &Digest) -> impl Iterator<Item = &Chunk> {
+        let wanted = prefix(digest);
+        let first = self.chunks.partition_point(|chunk| chunk.0 < wanted);
+        self.chunks[first..].iter().take_while(move |chunk| chunk.0 == wanted)
     }
 
     /// Fills `into` from a device.
