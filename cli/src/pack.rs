@@ -14,7 +14,7 @@ use std::io::{BufReader, BufWriter, Seek as _, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use stillboot::format::{Architecture, Manifest, PayloadType, Role, SlotKind};
+use stillboot::format::{Architecture, Digest, Manifest, PayloadType, Role, SlotKind};
 use stillboot_linux::new_file;
 use stillboot_release::bundle::{self, Part};
 use stillboot_release::frames::{self, Compression, Sink};
@@ -172,14 +172,17 @@ fn compression(
     })
 }
 
+/// The manifest as it was signed, its digest, and the length of the file.
+type Packed = (Manifest, Digest, u64);
+
 /// Writes the bundle to a file without a name first, and from there its frames.
-fn compressed<T>(
+fn compressed(
     how: Compression,
     path: &Path,
     file: &mut dyn Sink,
-    write: &mut dyn FnMut(&mut dyn Write) -> Result<(Manifest, T, u64), Failure>,
+    write: &mut dyn FnMut(&mut dyn Write) -> Result<Packed, Failure>,
     out: &Output,
-) -> Result<(Manifest, T, u64), Failure> {
+) -> Result<Packed, Failure> {
     let folder = new_file::directory(path);
     let failed = |error| Failure::system("write", folder, &error);
     let mut plain = tempfile::tempfile_in(folder).map_err(failed)?;

@@ -11,9 +11,10 @@ use crate::initramfs::Initramfs;
 use crate::shell;
 
 /// Crates that would search for libraries of the system, or build with other tools than a compiler.
-const FOREIGN: &[&str] = &["cmake", "bindgen", "pkg-config", "vcpkg"];
+const FOREIGN: &[&str] = &["cmake", "bindgen", "vcpkg"];
 
-/// Crates with C in them that is compiled in.
+/// Crates with C in them that is compiled in. `zstd-sys` looks for a library of the system only where
+/// `ZSTD_SYS_USE_PKG_CONFIG` asks for that.
 // Why: docs/DESIGN.md#why-c-in-the-tool
 const WITH_C: &[&str] = &["ring", "zstd-sys"];
 
@@ -31,6 +32,7 @@ pub fn run(arch: Arch, out: Option<&Path>) -> Result<PathBuf> {
     cargo.args(["build", "--quiet", "-p", "stillboot-cli", "--profile", "static"]);
     // A device needs no simulator: without the feature `lab`.
     cargo.arg("--no-default-features");
+    cargo.env_remove("ZSTD_SYS_USE_PKG_CONFIG");
     // The flags in `.cargo/config.toml` are what links it; a caller's own would replace them.
     cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
     shell::run(cargo.args(["--target", &target]))?;
@@ -58,17 +60,20 @@ fn check_pure(target: &str) -> Result<()> {
         tree.args(["tree", "-p", "stillboot-cli", "--no-default-features", "--target", target]);
         shell::output(tree.args(["--prefix", "none", "-f", "{p}"]).args(more))
     };
-    let name = |line: &'_ str| line.split(' ').next().unwrap_or_default().to_owned();
+    let name = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
     let all = tree(&["-e", "normal,build"])?;
     let foreign = |name: &String| FOREIGN.contains(&name.as_str()) || name == SIMULATOR;
     if let Some(name) = all.lines().map(name).find(foreign) {
         bail!("expected the tool without {name}, found that it needs it");
     }
-    // Who needs a C compiler, directly.
-    let users = tree(&["-e", "normal,build", "--invert", "cc", "--depth", "1"])?;
-    let unknown = |name: &String| name != "cc" && !WITH_C.contains(&name.as_str());
-    match users.lines().filter(|line| !line.is_empty()).map(name).find(unknown) {
-        Some(name) => bail!("expected C code in {} alone, found it in {name}", WITH_C.join(", ")),
-        None => Ok(()),
+    // Who needs a C compiler, or may look for a library, directly.
+    for helper in ["cc", "pkg-config"] {
+        let users = tree(&["-e", "normal,build", "--invert", helper, "--depth", "1"])?;
+        let unknown = |name: &String| name != helper && !WITH_C.contains(&name.as_str());
+        let mut names = users.lines().filter(|line| !line.is_empty()).map(name);
+        if let Some(name) = names.find(unknown) {
+            bail!("expected {helper} for {} alone, found it for {name}", WITH_C.join(", "));
+        }
     }
+    Ok(())
 }
