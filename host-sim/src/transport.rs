@@ -90,6 +90,49 @@ pub fn expanded(file: &[u8], old: &mut dyn Old) -> Result<(Vec<u8>, Option<Fault
     }
 }
 
+/// A framed file in memory that is its own source, and what its patches start from.
+pub(crate) struct FramedFile(Framed<Owned, OldSlot, Vec<u8>>);
+
+impl FramedFile {
+    /// Of a file whose header is sound.
+    pub(crate) fn new(file: Vec<u8>, old: OldSlot) -> Self {
+        let mut source = Owned { file, at: 0 };
+        let header = read_header(&mut source).expect("what was just written is read");
+        Self(Framed::new(source, header, old, Vec::new()))
+    }
+}
+
+impl Source for FramedFile {
+    fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {
+        self.0.read(into)
+    }
+
+    fn skip(&mut self, len: u64) -> Result<(), SourceError> {
+        self.0.skip(len)
+    }
+}
+
+/// A file in memory that belongs to its reader.
+struct Owned {
+    file: Vec<u8>,
+    at: usize,
+}
+
+impl Source for Owned {
+    fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {
+        let mut rest = FileBytes(&self.file[self.at..]);
+        let len = rest.read(into)?;
+        self.at += len;
+        Ok(len)
+    }
+
+    fn skip(&mut self, len: u64) -> Result<(), SourceError> {
+        FileBytes(&self.file[self.at..]).skip(len)?;
+        self.at += len as usize;
+        Ok(())
+    }
+}
+
 /// A file in memory, from front to back.
 #[derive(Clone, Debug)]
 pub struct FileBytes<'a>(pub &'a [u8]);
