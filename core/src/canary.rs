@@ -72,6 +72,8 @@ pub enum Canary {
     OnePlaceOnly,
     /// Where a rule asks for two kinds of signatures, the kind that this build has is enough.
     WeakerKindSuffices,
+    /// A chunk is written as the transport gave it, and not compared with the index.
+    ChunkNotCompared,
     /// When the log moves to another block, marks are left behind.
     #[cfg_attr(not(feature = "log"), allow(dead_code, reason = "only a log moves"))]
     MoveLosesMarks,
@@ -97,7 +99,7 @@ impl Canary {
 #[cfg(stillboot_canary)]
 impl Canary {
     /// All bugs.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::CountsAfterStart,
         Self::HeaderFirst,
         Self::NoFlushBeforeSwitch,
@@ -125,6 +127,7 @@ impl Canary {
         Self::BlankIsNew,
         Self::OnePlaceOnly,
         Self::WeakerKindSuffices,
+        Self::ChunkNotCompared,
         Self::MoveLosesMarks,
     ];
 

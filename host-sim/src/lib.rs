@@ -16,6 +16,7 @@ pub mod picture;
 pub mod release;
 pub mod report;
 pub mod story;
+pub mod transport;
 pub mod walk;
 mod words;
 pub mod world;

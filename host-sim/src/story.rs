@@ -8,9 +8,12 @@ use stillboot::format::{
 };
 use stillboot::verify::{HEAD_LEN_MAX, SoftSha256, verify_head};
 use stillboot_release::bundle::BundleError;
+use stillboot_release::delta::Full;
+use stillboot_release::frames::Compression;
 use stillboot_release::keys::id_of;
 
 use crate::release::{Piece, Publisher, content};
+use crate::transport;
 use crate::world::Bytes;
 
 /// Number of a release in a [`Catalogue`].
@@ -40,6 +43,12 @@ pub const TAMPERED: Name = 9;
 pub const IN_PLACE: Name = 10;
 /// Signed with Ed25519 alone, under a keyset that asks for ML-DSA beside it.
 pub const WEAKER: Name = 11;
+/// As a framed file.
+pub const FRAMED: Name = 12;
+/// As a patch from [`V1`].
+pub const PATCHED: Name = 13;
+/// As a patch from [`V1`] that gives other bytes than those that were signed.
+pub const LYING: Name = 14;
 
 /// A release and what its publisher knows of it.
 #[derive(Clone, Debug)]
@@ -48,6 +57,10 @@ pub struct Release {
     pub name: &'static str,
     /// What is installed.
     pub bundle: Arc<[u8]>,
+    /// What an installation reads: the bundle, or a framed file or a patch of it.
+    pub sent: Arc<[u8]>,
+    /// Chunks that stand in what is sent and were not signed: never may they be written.
+    pub lies: Vec<Vec<u8>>,
     /// SHA-256 of its manifest.
     pub digest: Digest,
     /// For which slots.
@@ -97,6 +110,7 @@ impl Catalogue {
         let foreign = release(&publisher, "other-class", 40, 9, update, Kind::OtherClass)?;
         let in_place = release(&publisher, "in-place", 6, 1, update, Kind::InPlace)?;
         let low = release(&publisher, "low", 50, 0, update, Kind::Plain)?;
+        let transported = transported(&publisher, &releases[V1])?;
         publisher.rotate_release([9; 32]);
         releases.push(release(&publisher, "new-keys", 4, 1, update, Kind::Plain)?);
         releases.push(release(&publisher, "next", 100, 3, update, Kind::Plain)?);
@@ -106,12 +120,55 @@ impl Catalogue {
         if let Some(last) = bytes.last_mut() {
             *last ^= 1;
         }
+        tampered.lies.push(bytes[bytes.len() - tampered.contents[1].1.len()..].to_vec());
         tampered.bundle = bytes.into();
+        tampered.sent = tampered.bundle.clone();
         tampered.is_genuine = false;
         let weaker = weaker(&publisher)?;
         releases.extend([recovery, foreign, low, tampered, in_place, weaker]);
+        releases.extend(transported);
         Ok(Self { publisher, releases })
     }
+}
+
+/// A framed file, a patch and a lying patch from `old`.
+fn transported(publisher: &Publisher, old: &Release) -> Result<[Release; 3], BundleError> {
+    let next = |seed| {
+        let parts = old.contents.iter();
+        parts.map(|(role, bytes)| (*role, transport::changed(bytes, seed))).collect()
+    };
+    let texts = old.contents.iter().map(|(role, bytes)| (*role, transport::text(7, bytes.len())));
+    let update = SlotKind::Update;
+    let mut framed = release_of(publisher, "framed", 7, 1, update, Kind::Plain, texts.collect())?;
+    framed.sent = transport::framed(&framed.bundle, Compression::Lzma).into();
+    let mut patched = release_of(publisher, "patched", 8, 1, update, Kind::Plain, next(8))?;
+    let whole = Full::Whole(Compression::Lz4);
+    patched.sent = transport::patch(&old.bundle, &patched.bundle, whole).into();
+    let mut lying = release_of(publisher, "lying-patch", 9, 1, update, Kind::Plain, next(9))?;
+    // Made for other old bytes than those of the manifest that it names.
+    let mut other = old.bundle.to_vec();
+    for byte in other.iter_mut().rev().step_by(64).take(64) {
+        *byte ^= 0x11;
+    }
+    lying.sent = transport::patch(&other, &lying.bundle, whole).into();
+    let old_parts = transport::components(&old.bundle);
+    let (given, fault) =
+        transport::expanded(&lying.sent, &mut &old_parts[..]).expect("a file in frames");
+    assert_eq!((given.len(), fault), (lying.bundle.len(), None), "it lies, and is not damaged");
+    let chunks = lying.contents.iter().flat_map(|(_, bytes)| bytes.chunks(4096));
+    let mut at = given.len() - transport::components(&lying.bundle).len() - 32;
+    lying.lies = Vec::new();
+    for chunk in chunks {
+        // The index of the second component stands between the two.
+        while !lying.bundle[at..].starts_with(chunk) {
+            at += 1;
+        }
+        let found = &given[at..][..chunk.len()];
+        lying.lies.extend((found != chunk).then(|| found.to_vec()));
+    }
+    assert!(!lying.lies.is_empty(), "it lies");
+    lying.is_genuine = false;
+    Ok([framed, patched, lying])
 }
 
 /// An attacker who breaks Ed25519 can make this: the second kind of the rule is missing.
@@ -143,6 +200,8 @@ fn weaker(publisher: &Publisher) -> Result<Release, BundleError> {
         is_in_place: false,
         is_genuine: false,
         head_len: bundle.len() - rest.len(),
+        sent: bundle.clone(),
+        lies: Vec::new(),
         bundle,
     })
 }
@@ -167,6 +226,18 @@ fn release(
         (Role::Kernel, content(sequence, 4700)),
         (Role::Initramfs, content(sequence + 1_000_000, 1300)),
     ];
+    release_of(publisher, name, sequence, level, slot_kind, kind, contents)
+}
+
+fn release_of(
+    publisher: &Publisher,
+    name: &'static str,
+    sequence: u64,
+    level: u32,
+    slot_kind: SlotKind,
+    kind: Kind,
+    contents: Vec<(Role, Vec<u8>)>,
+) -> Result<Release, BundleError> {
     let load = |role: Role| match (kind, role) {
         (Kind::InPlace, Role::Kernel) => Load::Xip,
         (Kind::InPlace, _) => Load::Late,
@@ -200,6 +271,8 @@ fn release(
         .expect("what was just signed verifies");
     Ok(Release {
         name,
+        sent: bundle.clone(),
+        lies: Vec::new(),
         bundle,
         digest: *verified.digest(),
         kind: slot_kind,
@@ -429,6 +502,27 @@ pub fn stories() -> Vec<Story> {
             &with(&[install(V2)]),
             &[Plant(Slot::B, V3), PowerOnOutcome, PowerOnOutcome],
         ),
+        story("framed", &made, &[install(FRAMED), PowerOnOutcome, Confirm, PowerOnOutcome]),
+        story("patched", &made, &[install(PATCHED), PowerOnOutcome, Confirm, PowerOnOutcome]),
+        story("lying-patch", &made, &[install(LYING), PowerOnOutcome, Scrub(Slot::A)]),
+        // What the patch starts from is damaged: the update is refused, and what can still start
+        // does.
+        Story {
+            slots: ABR,
+            ..story(
+                "spoiled-patch",
+                &[&[recovery], &made[..]].concat(),
+                &[
+                    Spoil(Slot::A),
+                    install(PATCHED),
+                    PowerOnOutcome,
+                    install(V2),
+                    PowerOnOutcome,
+                    Confirm,
+                    PowerOnOutcome,
+                ],
+            )
+        },
         story("repair", &made, &[repair, Scrub(Slot::B), PowerOnOutcome]),
         story(
             "decoys",

@@ -12,7 +12,7 @@ use crate::disk::{Cut, Tear};
 use crate::engine::{HandoverFailure, MachineRequest};
 use crate::fault::Fault;
 use crate::story::Step;
-use crate::walk::event::{Loss, ReleaseChoice, What};
+use crate::walk::event::{Loss, ReleaseChoice, Via, What};
 
 /// What a power-on came to.
 pub fn power_on(report: &Report) -> String {
@@ -182,6 +182,16 @@ impl Display for What {
             }
             Self::Check => f.write_str("the next update"),
         }
+    }
+}
+
+impl Display for Via {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bundle => "",
+            Self::Frames => " in frames",
+            Self::Patch => " as a patch",
+        })
     }
 }
 

@@ -7,4 +7,5 @@ mod limits;
 mod pages;
 mod properties;
 mod reader;
+mod transport;
 mod vectors;

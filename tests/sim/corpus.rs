@@ -64,9 +64,11 @@ fn every_target_holds_on_seeds_that_are_changed_at_random() {
     let mut random = Random::new(seed("changed_seeds"));
     for (name, body) in TARGETS {
         let rounds = match name {
-            "install" | "slot" | "scenario" => 60,
+            "install" | "slot" | "scenario" | "transported" => 60,
             // A file in memory for each, or a signature.
             "files" | "table" | "json" => 1000,
+            // Each is decoded several times.
+            "frames" | "lz4" | "lzma" | "zstd" | "patch" => 2000,
             _ => 20_000,
         };
         let pool = seeds(name);

@@ -45,6 +45,7 @@ fn no_walk_breaks_a_promise() {
     println!("{seeds} seeds from {first} of {events} events on each medium: {all:?}");
     assert!(failures.is_empty(), "{failures:#?}");
     assert!(all.checks > 0 && all.cuts > 0 && all.faults > 0, "{all:?}");
+    assert!(all.transported > 0, "{all:?}");
 }
 
 #[test]

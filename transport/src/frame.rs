@@ -490,3 +490,156 @@ impl Entry {
         self.len as u64 + ENTRY_LEN as u64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::vec::Vec;
+
+    use super::*;
+
+    fn sound() -> Header {
+        Header::new([1; 32], 700, 4096, &[10_000, 1]).unwrap().with_encodings(0x7f)
+    }
+
+    fn bytes(header: &Header) -> Vec<u8> {
+        let mut bytes = [0; HEADER_LEN_MAX];
+        let len = header.emit(&mut bytes);
+        bytes[..len].to_vec()
+    }
+
+    fn changed(at: usize, field: &[u8]) -> Result<Header, Fault> {
+        let mut bytes = bytes(&sound());
+        bytes[at..at + field.len()].copy_from_slice(field);
+        Header::parse(&bytes)
+    }
+
+    #[test]
+    fn a_header_is_read_as_it_was_written() {
+        for count in 1..=8 {
+            let lengths: Vec<u64> = (0..count).map(|number| 1 << (4 * number)).collect();
+            let header = Header::new([7; 32], 24576, 1 << 20, &lengths).unwrap();
+            let header = header.with_encodings(0x21).with_from([9; 32]);
+            let bytes = bytes(&header);
+            assert_eq!(bytes.len() as u64, header.header_len());
+            assert_eq!(Header::len_of(bytes.first_chunk().unwrap()), Ok(bytes.len()));
+            assert_eq!(Header::parse(&bytes), Ok(header));
+            assert_eq!(header.components(), lengths);
+            for len in 0..bytes.len() {
+                assert!(Header::parse(&bytes[..len]).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn every_field_of_a_header_is_bounded() {
+        assert_eq!(changed(0, b"SBFS"), Err(Fault::Magic));
+        assert_eq!(changed(4, &[0]), Err(Fault::Version(0)));
+        assert_eq!(changed(4, &[2]), Err(Fault::Version(2)));
+        assert_eq!(changed(5, &[0x80]), Err(Fault::Encoding(7)));
+        assert_eq!(changed(5, &[0xff]), Err(Fault::Encoding(7)));
+        assert!(changed(5, &[0]).is_ok());
+        for count in [0, 1, 3, 8, 9, 255] {
+            assert_eq!(changed(6, &[count]), Err(Fault::Header), "{count} components");
+        }
+        assert_eq!(changed(7, &[1]), Err(Fault::Header));
+        for size in [0, 1, 2048, 4095, 4097, 12288, (1 << 20) + 1, 1 << 21, u32::MAX] {
+            assert_eq!(changed(8, &size.to_le_bytes()), Err(Fault::Header), "chunks of {size}");
+        }
+        for size in (12..=20).map(|bits| 1_u32 << bits) {
+            assert!(changed(8, &size.to_le_bytes()).is_ok(), "chunks of {size}");
+        }
+        for (len, is_sound) in [(0, false), (1, true), (24576, true), (24577, false)] {
+            assert_eq!(changed(12, &u32::to_le_bytes(len)).is_ok(), is_sound, "head of {len}");
+        }
+        for (len, is_sound) in
+            [(0, false), (1, true), (1 << 48, false), ((1 << 48) + 1, false), (u64::MAX, false)]
+        {
+            assert_eq!(changed(80, &u64::to_le_bytes(len)).is_ok(), is_sound, "component of {len}");
+        }
+        // As long as a component may be, with few enough chunks.
+        assert_eq!(Header::new([0; 32], 1, 1 << 20, &[1 << 44]).map(|h| h.frames()), {
+            // Of the index, 32768 digests stand in a piece.
+            Ok(1 + (1 << 24) + (1 << 9))
+        });
+        assert_eq!(Header::new([0; 32], 1, 1 << 20, &[(1 << 44) + 1]), Err(Fault::Header));
+        assert_eq!(Header::new([0; 32], 1, 4096, &[1 << 36, 1]), Err(Fault::Header));
+        assert_eq!(Header::new([0; 32], 1, 4096, &[1; 9]), Err(Fault::Header));
+        assert_eq!(Header::new([0; 32], 1, 4096, &[]), Err(Fault::Header));
+    }
+
+    #[test]
+    fn pieces_are_the_bundle_without_a_gap() {
+        let lengths = [1, 4095, 4096, 4097, 129 * 4096, 600_000];
+        let header = Header::new([0; 32], 9000, 4096, &lengths).unwrap();
+        let pieces: Vec<Piece> = header.pieces().collect();
+        assert_eq!(pieces.len() as u64, header.frames());
+        assert_eq!(pieces.iter().map(|piece| piece.len as u64).sum::<u64>(), header.bundle_len());
+        let (mut part, mut at) = (Part::Head, 0);
+        for (number, piece) in pieces.iter().enumerate() {
+            if piece.part != part {
+                (part, at) = (piece.part, 0);
+            }
+            assert_eq!((piece.number, piece.start), (number as u64, at));
+            assert!((1..=4096).contains(&piece.len));
+            at += piece.len as u64;
+            let rest: Vec<Piece> = header.pieces_from(piece).collect();
+            assert_eq!(rest, pieces[number..]);
+        }
+    }
+
+    #[test]
+    fn an_entry_has_a_length_that_its_encoding_can_have() {
+        let header = sound();
+        let pieces: Vec<Piece> = header.pieces().collect();
+        let of = |part| *pieces.iter().find(|piece| piece.part == part).unwrap();
+        let (head, index) = (of(Part::Head), of(Part::Index(0)));
+        let (chunk, byte) = (of(Part::Chunk(0)), of(Part::Chunk(1)));
+        let parse = |piece: &Piece, encoding: Encoding, len: usize| {
+            let entry = Entry { encoding, len: len as u32 };
+            let result = Entry::parse(entry.emit(), &header, piece);
+            if let Ok(found) = result {
+                assert_eq!(found, entry);
+                assert_eq!(found.frame_len(), len as u64 + 4);
+            }
+            result.is_ok()
+        };
+        for piece in [&head, &index, &chunk, &byte] {
+            let is_chunk = matches!(piece.part, Part::Chunk(_));
+            for (len, is_sound) in [(piece.len, true), (piece.len + 1, false), (0, false)] {
+                assert_eq!(parse(piece, Encoding::Raw, len), is_sound);
+            }
+            assert_eq!(parse(piece, Encoding::Zero, 0), is_chunk);
+            assert!(!parse(piece, Encoding::Zero, 1));
+            assert!(parse(piece, Encoding::Absent, 0));
+            assert!(!parse(piece, Encoding::Absent, 1));
+            use Encoding::{Lz4, Lzma, Patch, Zstd};
+            for encoding in [Lz4, Zstd, Lzma, Patch] {
+                assert!(!parse(piece, encoding, 0));
+                assert!(!parse(piece, encoding, piece.len));
+                assert!(!parse(piece, encoding, (1 << 28) - 1));
+                assert_eq!(parse(piece, encoding, piece.len - 1), is_chunk && piece.len > 1);
+                assert_eq!(parse(piece, encoding, 1), is_chunk && piece.len > 1);
+            }
+        }
+        for number in 7_u32..16 {
+            let bytes = (number << 28 | 10).to_le_bytes();
+            assert_eq!(Entry::parse(bytes, &header, &chunk), Err(Fault::Entry));
+        }
+        // What the header does not name stands in no entry.
+        for encoding in Encoding::ALL {
+            let header = header.with_encodings(0x7f & !encoding.bit());
+            let len = match encoding {
+                Encoding::Raw => chunk.len as u32,
+                Encoding::Zero | Encoding::Absent => 0,
+                _ => 10,
+            };
+            let entry = Entry { encoding, len };
+            assert_eq!(Entry::parse(entry.emit(), &header, &chunk), Err(Fault::Entry));
+            assert_eq!(header.with_encodings(encoding.bit()).check_supported().is_ok(), {
+                encoding.is_supported()
+            });
+        }
+    }
+}

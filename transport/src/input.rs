@@ -96,15 +96,18 @@ impl<'a> Input<'a> {
         let filled = self.filled;
         self.filled -= kept;
         self.unread -= held_back - kept;
-        decode(self)?;
-        if self.left() != 0 {
-            return Err(Fault::Damaged);
-        }
+        let result = decode(self);
+        // What is held back is a part of the frame also after damage: it is taken with the rest.
+        let unused = self.left();
+        self.unread += held_back - kept;
         if kept > 0 {
+            // All of the buffer was read from the source before.
             (self.at, self.filled) = (filled - kept, filled);
         }
-        self.unread += held_back - kept;
-        Ok(())
+        match unused {
+            0 => result,
+            _ => result.and(Err(Fault::Damaged)),
+        }
     }
 
     /// Skips what is left of the frame.
@@ -160,5 +163,159 @@ impl Source for Bytes<'_> {
         let len = usize::try_from(len).map_err(|_| SourceError)?;
         self.0 = self.0.get(len..).ok_or(SourceError)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::vec;
+    use std::vec::Vec;
+
+    use super::*;
+
+    /// Endless bytes 0, 1, 2, ..., in pieces, that counts what was taken.
+    struct Counting {
+        taken: u64,
+        piece: usize,
+    }
+
+    impl Source for Counting {
+        fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {
+            let len = into.len().min(self.piece);
+            for (at, byte) in into[..len].iter_mut().enumerate() {
+                *byte = (self.taken + at as u64) as u8;
+            }
+            self.taken += len as u64;
+            Ok(len)
+        }
+
+        fn skip(&mut self, len: u64) -> Result<(), SourceError> {
+            self.taken += len;
+            Ok(())
+        }
+    }
+
+    fn expected(from: usize, len: usize) -> Vec<u8> {
+        (from..from + len).map(|at| at as u8).collect()
+    }
+
+    #[test]
+    fn a_frame_ends_where_its_length_says_however_it_is_read() {
+        for len in [0, 1, 2, 511, 512, 513, 1024, 5000] {
+            for piece in [1, 7, 512, 100_000] {
+                let mut source = Counting { taken: 0, piece };
+                let mut input = Input::new(&mut source, len);
+                let mut found = Vec::new();
+                while input.left() > 0 {
+                    match found.len() % 3 {
+                        0 => found.push(input.byte().unwrap()),
+                        1 => {
+                            let some = input.some().unwrap();
+                            let take = some.len().div_ceil(2);
+                            found.extend_from_slice(&some[..take]);
+                            input.consume(take);
+                        }
+                        _ => {
+                            let mut more = vec![0; input.left().min(5)];
+                            input.fill(&mut more).unwrap();
+                            found.extend_from_slice(&more);
+                        }
+                    }
+                }
+                assert_eq!(found, expected(0, len));
+                assert_eq!(input.byte(), Err(Fault::Damaged));
+                assert_eq!(input.some().map(<[u8]>::len), Err(Fault::Damaged));
+                assert_eq!(input.fill(&mut [0]), Err(Fault::Damaged));
+                assert_eq!(input.finish(), Ok(()));
+                assert_eq!(source.taken, len as u64);
+            }
+        }
+    }
+
+    #[test]
+    fn finish_takes_exactly_the_rest_of_the_frame() {
+        for read in [0, 1, 511, 512, 600, 2000] {
+            let mut source = Counting { taken: 0, piece: 100 };
+            let mut input = Input::new(&mut source, 2000);
+            for _ in 0..read {
+                input.byte().unwrap();
+            }
+            input.finish().unwrap();
+            assert_eq!(source.taken, 2000);
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_frame_hides_the_rest_from_its_decoder() {
+        for before in [0, 1, 500, 512] {
+            for len in [0, 1, 11, 12, 13, 512, 700, 1500] {
+                let mut source = Counting { taken: 0, piece: 64 };
+                let mut input = Input::new(&mut source, 3000);
+                for _ in 0..before {
+                    input.byte().unwrap();
+                }
+                let result = input.within(len, |input| {
+                    assert_eq!(input.left(), len);
+                    let mut all = vec![0; len];
+                    input.fill(&mut all)?;
+                    assert_eq!(all, expected(before, len));
+                    assert_eq!(input.byte(), Err(Fault::Damaged));
+                    Ok(())
+                });
+                assert_eq!(result, Ok(()));
+                assert_eq!(input.left(), 3000 - before - len);
+                assert_eq!(input.byte(), Ok((before + len) as u8));
+                input.finish().unwrap();
+                assert_eq!(source.taken, 3000);
+            }
+        }
+    }
+
+    /// After damage inside a part, the rest of the frame was left in the source.
+    #[test]
+    fn the_whole_frame_is_taken_when_a_part_of_it_is_damaged() {
+        for (part, read) in [(10, 3), (10, 10), (600, 3), (600, 550), (1500, 1400), (2000, 0)] {
+            for fails in [true, false] {
+                let mut source = Counting { taken: 0, piece: 64 };
+                let mut input = Input::new(&mut source, 2000);
+                let result = input.within(part, |input| {
+                    for _ in 0..read {
+                        input.byte()?;
+                    }
+                    if fails { Err(Fault::Damaged) } else { Ok(()) }
+                });
+                let is_whole = !fails && read == part;
+                assert_eq!(result.is_ok(), is_whole);
+                input.finish().unwrap();
+                assert_eq!(source.taken, 2000, "{part} {read}");
+            }
+        }
+        let mut source = Counting { taken: 0, piece: 64 };
+        let mut input = Input::new(&mut source, 10);
+        assert_eq!(input.within(11, |_| Ok(())), Err(Fault::Damaged));
+        assert_eq!(input.left(), 10);
+    }
+
+    #[test]
+    fn a_source_that_claims_too_much_or_ends_is_an_error() {
+        struct Lying(usize);
+        impl Source for Lying {
+            fn read(&mut self, _: &mut [u8]) -> Result<usize, SourceError> {
+                Ok(self.0)
+            }
+            fn skip(&mut self, _: u64) -> Result<(), SourceError> {
+                Err(SourceError)
+            }
+        }
+        let mut all = [0; 20];
+        for (claims, fault) in [(21, Fault::Source), (usize::MAX, Fault::Source), (0, Fault::Ended)]
+        {
+            assert_eq!(read_all(&mut Lying(claims), &mut all), Err(fault));
+            let mut source = Lying(claims.max(513) * usize::from(claims > 0));
+            assert_eq!(Input::new(&mut source, 600).byte(), Err(fault));
+            assert_eq!(Input::new(&mut source, 600).finish(), Err(Fault::Source));
+        }
     }
 }

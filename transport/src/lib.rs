@@ -31,5 +31,7 @@ pub mod old;
 pub mod outline;
 pub mod patch;
 pub mod stream;
+#[cfg(test)]
+mod test;
 #[cfg(feature = "zstd")]
 mod zstd;

@@ -54,3 +54,56 @@ fn length(input: &mut Input<'_>, start: usize, most: usize) -> Result<usize, Fau
     }
     if len > most { Err(Fault::Damaged) } else { Ok(len) }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::vec;
+
+    use super::*;
+    use crate::test::Bytes;
+
+    fn decoded(frame: &[u8], len: usize) -> Result<std::vec::Vec<u8>, Fault> {
+        let mut out = vec![0xee; len];
+        let mut source = Bytes::new(frame);
+        decode(&mut Input::new(&mut source, frame.len()), &mut out).map(|()| out)
+    }
+
+    #[test]
+    fn a_known_block_gives_its_bytes() {
+        assert_eq!(decoded(&[0x10, b'a'], 1).unwrap(), b"a");
+        // Two literals, eight bytes from two before, five literals.
+        let block = [0x24, b'a', b'b', 2, 0, 0x50, b'1', b'2', b'3', b'4', b'5'];
+        assert_eq!(decoded(&block, 15).unwrap(), b"ababababab12345");
+        // A length that goes on: 15 + 255 + 1 literals.
+        let mut block = vec![0xf0, 255, 1];
+        block.extend([7; 271]);
+        assert_eq!(decoded(&block, 271).unwrap(), [7; 271]);
+        // One byte, then 15 + 0 + 4 times the same.
+        assert_eq!(decoded(&[0x1f, b'x', 1, 0, 0, 0x10, b'y'], 21).unwrap()[..20], [b'x'; 20]);
+    }
+
+    #[test]
+    fn what_is_no_block_of_this_length_is_refused() {
+        let block = [0x24, b'a', b'b', 2, 0, 0x50, b'1', b'2', b'3', b'4', b'5'];
+        for len in 0..40 {
+            assert_eq!(decoded(&block, len).is_ok(), len == 15, "{len}");
+        }
+        for end in 0..block.len() {
+            assert_eq!(decoded(&block[..end], 15), Err(Fault::Damaged), "{end}");
+        }
+        for distance in [0, 3, 255, 0xffff_u16] {
+            let mut block = block;
+            block[3..5].copy_from_slice(&distance.to_le_bytes());
+            assert_eq!(decoded(&block, 15), Err(Fault::Damaged), "distance {distance}");
+        }
+        // Lengths that would never end, and ones that end beyond the piece.
+        assert_eq!(decoded(&[&[0xf0][..], &[255; 4000]].concat(), 4096), Err(Fault::Damaged));
+        assert_eq!(
+            decoded(&[&[0x1f, 1, 1, 0][..], &[255; 4000]].concat(), 64),
+            Err(Fault::Damaged)
+        );
+        assert_eq!(decoded(&[0x1f, 1, 1, 0, 200, 0], 64), Err(Fault::Damaged));
+    }
+}

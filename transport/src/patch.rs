@@ -101,3 +101,124 @@ fn number(input: &mut Input<'_>) -> Result<u64, Fault> {
     }
     Err(Fault::Damaged)
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::vec;
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::test::Bytes;
+
+    const OLD: &[u8; 16] = b"0123456789abcdef";
+
+    fn number_of(out: &mut Vec<u8>, mut value: u64) {
+        while value >= 0x80 {
+            out.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        out.push(value as u8);
+    }
+
+    /// A patch of a piece of zeros, with these operations.
+    fn frame(operations: &[(u64, u64, i64)]) -> Vec<u8> {
+        let mut frame = vec![0; RESIDUAL_FIELD_LEN];
+        for (keep, add, step) in operations {
+            number_of(&mut frame, *keep);
+            number_of(&mut frame, *add);
+            number_of(&mut frame, (step << 1 ^ step >> 63) as u64);
+        }
+        frame
+    }
+
+    fn decoded_at(base: u64, frame: &[u8], len: usize) -> Result<Vec<u8>, Fault> {
+        let mut out = vec![0xee; len];
+        let mut source = Bytes::new(frame);
+        let mut input = Input::new(&mut source, frame.len());
+        decode(&mut input, &mut Lzma::new(), &mut &OLD[..], base, &mut out).map(|()| out)
+    }
+
+    fn decoded(frame: &[u8], len: usize) -> Result<Vec<u8>, Fault> {
+        decoded_at(0, frame, len)
+    }
+
+    #[test]
+    fn operations_add_old_bytes_where_they_say() {
+        assert_eq!(decoded(&frame(&[]), 4).unwrap(), [0; 4]);
+        assert_eq!(decoded(&frame(&[(0, 4, 0)]), 4).unwrap(), b"0123");
+        assert_eq!(decoded_at(3, &frame(&[(0, 4, 0)]), 4).unwrap(), b"3456");
+        assert_eq!(decoded_at(3, &frame(&[(0, 4, -3)]), 4).unwrap(), b"0123");
+        // What is kept counts for the place, and the step from there.
+        assert_eq!(decoded(&frame(&[(2, 2, 0)]), 6).unwrap(), b"\0\x0023\0\0");
+        let both = frame(&[(1, 2, 3), (1, 2, -7)]);
+        assert_eq!(decoded(&both, 6).unwrap(), b"\x0045\x0001");
+        assert_eq!(decoded(&frame(&[(0, 16, 0)]), 16).unwrap(), OLD);
+    }
+
+    #[test]
+    fn operations_beyond_the_piece_are_refused() {
+        for bad in [
+            &[(0, 5, 0)][..],
+            &[(5, 1, 0)],
+            &[(4, 1, 0)],
+            &[(2, 3, 0)],
+            &[(0, 2, 0), (0, 3, 0)],
+            &[(0, 0, 0)],
+            &[(4, 0, 0)],
+            &[(0, 4, 0), (0, 0, 0)],
+            &[(u64::MAX, 1, 0)],
+            &[(1, u64::MAX, 0)],
+            &[(u64::MAX, u64::MAX, i64::MIN)],
+        ] {
+            assert_eq!(decoded(&frame(bad), 4), Err(Fault::Damaged), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn old_bytes_that_are_not_there_are_an_error_of_the_old() {
+        for bad in [
+            &[(0, 4, 13)][..],
+            &[(0, 4, -1)],
+            &[(0, 1, i64::MAX)],
+            &[(0, 1, i64::MIN)],
+            &[(0, 4, 0), (0, 1, 12)],
+        ] {
+            assert_eq!(decoded(&frame(bad), 5), Err(Fault::Old), "{bad:?}");
+        }
+        assert_eq!(decoded_at(u64::MAX, &frame(&[(0, 4, 0)]), 5), Err(Fault::Old));
+        // Around the end of the numbers, and back.
+        assert_eq!(decoded_at(u64::MAX, &frame(&[(0, 4, 1)]), 4).unwrap(), b"0123");
+    }
+
+    #[test]
+    fn numbers_are_in_their_fewest_bytes_and_in_64_bits() {
+        let zeros = [0; RESIDUAL_FIELD_LEN];
+        let with = |rest: &[u8]| decoded(&[&zeros[..], rest].concat(), 4);
+        assert!(with(&[0, 4, 0]).is_ok());
+        assert_eq!(with(&[0x80, 0, 4, 0]), Err(Fault::Damaged));
+        assert_eq!(with(&[0, 0x84, 0, 0]), Err(Fault::Damaged));
+        assert_eq!(with(&[0, 4, 0x80, 0x80, 0]), Err(Fault::Damaged));
+        // 64 bits are enough, 65 too many, and so are more groups than they take.
+        let most = [[0xff; 9].as_slice(), &[1]].concat();
+        let more = [[0xff; 9].as_slice(), &[2]].concat();
+        assert_eq!(with(&[&[0, 4][..], &most].concat()), Err(Fault::Old));
+        assert_eq!(with(&[&[0, 4][..], &more].concat()), Err(Fault::Damaged));
+        assert_eq!(with(&[&[0, 4][..], &[0x80; 20]].concat()), Err(Fault::Damaged));
+        for end in 0..5 {
+            let whole = [&zeros[..], &[0, 4, 0]].concat();
+            let is_whole = end == 3;
+            assert_eq!(decoded(&whole[..end], 4).is_ok(), is_whole, "{end}");
+        }
+    }
+
+    #[test]
+    fn a_residual_is_a_stream_within_its_length() {
+        for len in [1, 2, 5, 1000, 0x00ff_ffff_u32] {
+            let mut frame = len.to_le_bytes()[..RESIDUAL_FIELD_LEN].to_vec();
+            frame.extend([0; 5]);
+            assert_eq!(decoded(&frame, 4), Err(Fault::Damaged), "{len}");
+        }
+    }
+}

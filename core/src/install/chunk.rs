@@ -3,6 +3,7 @@
 
 use super::state::State;
 use super::{Action, Event, Install, InstallError, Next, chunk_room, done, received};
+use crate::canary::Canary;
 use crate::format::Digest;
 use crate::io::Io;
 use crate::layout::Region;
@@ -196,7 +197,7 @@ impl<'a, H: Sha256> Install<'a, H> {
         buffer: &mut [u8],
     ) -> Next {
         received(event, self.chunk_len(chunk))?;
-        if !self.matches(chunk, buffer)? {
+        if !self.matches(chunk, buffer)? && !Canary::ChunkNotCompared.is_on() {
             return self.bad_content();
         }
         self.write_chunk(chunk, false, buffer)

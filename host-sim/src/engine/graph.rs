@@ -229,7 +229,7 @@ fn with_machine<T>(
             .with_tries(setting.tries)
             .with_store(has_store)
             .with_repair(repair);
-            run(&mut InstallMachine::new(setting, &config, bundle))
+            run(&mut InstallMachine::new(setting, &config, bundle, running.as_ref()))
         }
         Program::Perform(request) => {
             run(&mut PerformMachine::new(&setting.ground, &layout, request))

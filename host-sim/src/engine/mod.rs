@@ -18,6 +18,7 @@ mod perform;
 mod print;
 mod program;
 mod request;
+mod stream;
 
 pub use graph::{Engine, Instant};
 pub use program::{HandoverFailure, Outcome, Program, Setting, Started};

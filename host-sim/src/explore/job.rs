@@ -80,7 +80,7 @@ impl<'a> Job<'a> {
             device: catalogue.publisher.device(),
             ground: medium.ground(story.slots),
             tries: TRIES,
-            bundles: catalogue.releases.iter().map(|release| release.bundle.clone()).collect(),
+            bundles: catalogue.releases.iter().map(|release| release.sent.clone()).collect(),
         };
         let known = Published::new(&setting, &catalogue.releases);
         Self {

@@ -16,6 +16,9 @@ use crate::oracle::{Broken, Promise, Promises};
 use crate::story::Name;
 use crate::words;
 
+/// No chunk starts between two multiples of this.
+const CHUNK_START: usize = 512;
+
 impl Job<'_> {
     pub(super) fn run<D: Damage>(
         &mut self,
@@ -114,6 +117,7 @@ impl Job<'_> {
                 format!("the {} goes to the running slot", words::change(&act))
             })?;
         }
+        self.nothing_unsigned(at, release, promises)?;
         if let Ok(installed) = result {
             at.truth.wrecked[installed.slot as usize] = false;
             if at.disk.unflushed() > 0 {
@@ -131,6 +135,34 @@ impl Job<'_> {
             }
         }
         Ok(result.map(|installed| installed.slot))
+    }
+
+    /// Whatever a transport gave: what was not signed is nowhere on the disk.
+    fn nothing_unsigned<D: Damage>(
+        &self,
+        at: &Situation<D>,
+        release: Name,
+        promises: Promises,
+    ) -> Result<(), Broken> {
+        let release = &self.known.releases[release];
+        if release.lies.is_empty() {
+            return Ok(());
+        }
+        let ram = at.disk.truly();
+        let all = ram.bytes(0, self.setting.ground.joined().capacity_bytes as usize);
+        let stands = |lie: &Vec<u8>| {
+            // Components, and so their chunks, start at multiples of this on every medium.
+            all.chunks(CHUNK_START).enumerate().any(|(number, start)| {
+                lie.starts_with(&start[..start.len().min(lie.len())])
+                    && all[number * CHUNK_START..].starts_with(lie)
+            })
+        };
+        match release.lies.iter().any(stands) {
+            true => refuse(promises, Promise::OnlyVerified, || {
+                format!("bytes of {} that were not signed stand on the disk", release.name)
+            }),
+            false => Ok(()),
+        }
     }
 
     pub(super) fn perform<D: Damage>(

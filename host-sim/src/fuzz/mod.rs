@@ -13,6 +13,7 @@ mod machines;
 mod scenario;
 mod seeds;
 mod texts;
+mod transport;
 
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
@@ -29,12 +30,13 @@ pub use machines::{dtbs, fdt, hwids, image, smbios};
 pub use scenario::scenario;
 pub use seeds::seeds;
 pub use texts::{loader, text};
+pub use transport::{frames, lz4, lzma, patch, transported, zstd};
 
 /// A target: its name, and its body.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every body by the name of its target. [`canary`] is not among them.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 24] = [
     ("envelope", envelope),
     ("keyset", keyset),
     ("manifest", manifest),
@@ -53,6 +55,12 @@ pub const TARGETS: [Target; 18] = [
     ("hwids", hwids),
     ("dtbs", dtbs),
     ("image", image),
+    ("frames", frames),
+    ("lz4", lz4),
+    ("lzma", lzma),
+    ("zstd", zstd),
+    ("patch", patch),
+    ("transported", transported),
 ];
 
 /// What the canary's input has to hold, inside a sound envelope.

@@ -92,7 +92,7 @@ impl Stage {
                 DeviceMap::new(geometry, slots, SLOT_BYTES)
             },
             tries: 3,
-            bundles: catalogue.releases.iter().map(|release| release.bundle.clone()).collect(),
+            bundles: catalogue.releases.iter().map(|release| release.sent.clone()).collect(),
         };
         let known = Published::new(&setting, &catalogue.releases);
         Self {

@@ -4,7 +4,7 @@ use stillboot::format::{Envelope, Floor, Manifest, SlotKind, StatementKind};
 use stillboot::verify::{SoftSha256, verify_head};
 use stillboot_release::keys::{Roots, Signer as _, public_to_pem};
 
-use super::{CANARY, devices, files, machines, scenario};
+use super::{CANARY, devices, files, machines, scenario, transport};
 use crate::release::Publisher;
 
 /// A private key that signs nothing, as OpenSSL writes it: RFC 8410, section 10.3.
@@ -16,9 +16,10 @@ MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC
 /// Inputs to start the search from, for the target called `name`.
 #[must_use]
 pub fn seeds(name: &str) -> Vec<Vec<u8>> {
-    let machines = machines::seeds(name);
-    if !machines.is_empty() {
-        return machines;
+    for own in [machines::seeds(name), transport::seeds(name)] {
+        if !own.is_empty() {
+            return own;
+        }
     }
     let kinds: &[&str] = match name {
         "files" => &["files", "proof"],

@@ -33,6 +33,9 @@ impl<'a> Published<'a> {
     #[must_use]
     pub fn new(setting: &Setting<'_>, releases: &'a [Release]) -> Self {
         let geometry: Geometry = setting.ground.joined();
+        // A patch needs the bundle that it starts from; what comes of it is this.
+        let bundles = releases.iter().map(|release| release.bundle.clone()).collect();
+        let setting = &Setting { bundles, ..setting.clone() };
         let slots = setting.ground.slots();
         let mut images = BTreeMap::new();
         let mut heads = BTreeMap::new();

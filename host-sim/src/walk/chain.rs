@@ -9,6 +9,7 @@ use stillboot_release::bundle::BundleError;
 use stillboot_release::keys::id_of;
 
 use crate::release::{Piece, Publisher, content};
+use crate::transport;
 use crate::world::Bytes;
 
 /// Number of a release in a [`Chain`].
@@ -116,10 +117,10 @@ fn release(
     class: Option<&str>,
 ) -> Result<Release, BundleError> {
     let [kernel, initramfs] = LENGTHS;
-    let contents = vec![
-        (Role::Kernel, content(sequence, kernel)),
-        (Role::Initramfs, content(sequence + 1_000_000, initramfs)),
-    ];
+    // Each has most bytes in common with each other one, so that patches are of use.
+    let version = |number, len| transport::changed(&content(number, len), sequence);
+    let contents =
+        vec![(Role::Kernel, version(1, kernel)), (Role::Initramfs, version(2, initramfs))];
     let pieces: Vec<_> = contents
         .iter()
         .map(|(role, bytes)| Piece { role: *role, load: Load::Ram, linked: None, bytes })

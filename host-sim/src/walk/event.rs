@@ -29,6 +29,19 @@ pub enum ReleaseChoice {
     Recovery(usize),
 }
 
+/// As what the bundle of an installation comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Via {
+    /// As it is.
+    #[default]
+    Bundle,
+    /// In compressed frames.
+    Frames,
+    /// As a patch from what runs, whose old bytes are those on the disk; in frames where nothing
+    /// runs.
+    Patch,
+}
+
 /// One thing that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
@@ -105,11 +118,13 @@ pub struct Event {
     pub what: What,
     /// How it is cut short.
     pub power: Option<PowerLoss>,
+    /// As what the bundle comes, of an installation.
+    pub via: Via,
 }
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.number, self.what)?;
+        write!(f, "{} {}{}", self.number, self.what, self.via)?;
         match self.power {
             Some(PowerLoss { change, cut, loss }) => {
                 write!(f, ", power lost at change {change}, {cut}, and {loss} of the cache")
@@ -161,7 +176,13 @@ impl Event {
             };
             PowerLoss { change: random.below(changes), cut, loss }
         });
-        Self { number, what, power }
+        let via = match what {
+            What::Install(..) => {
+                [Via::Bundle, Via::Bundle, Via::Frames, Via::Patch][random.below(4) as usize]
+            }
+            _ => Via::Bundle,
+        };
+        Self { number, what, power, via }
     }
 
     /// The same with the plainest way to lose power.

@@ -2,14 +2,19 @@
 
 use std::ops::Range;
 
+use stillboot::driver::Source;
 use stillboot::format::Slot;
 use stillboot::install::{InstallError, Installed, Running};
+use stillboot_release::delta::Full;
+use stillboot_release::frames::Compression;
+use stillboot_transport::outline::Outline;
 
 use super::chain::{LOW, Name, OTHER_CLASS, RECOVERY, UPDATES};
-use super::event::{PowerLoss, ReleaseChoice};
+use super::event::{PowerLoss, ReleaseChoice, Via};
 use super::model::{InstallAttempt, Model, is_same};
 use super::walker::{Walker, broken, distinct};
 use crate::oracle::{Broken, Promise};
+use crate::transport::{self, FramedFile, OldSlot, old_parts};
 use crate::words;
 use crate::world::Bytes;
 
@@ -83,18 +88,26 @@ impl Walker<'_, '_> {
         let (contents, store) = (self.contents(), self.store());
         let proof = self.running.map(|runs| runs.proof);
         let offer = InstallAttempt { release, target, repair, is_whole };
-        let course = |at: &Model| at.install(chain, &contents, store, proof.as_ref(), offer);
-        let courses: Vec<_> = self.states.iter().map(course).collect();
         let published = &chain.releases[release];
         if published.is_ours && release != LOW {
             let highest = &mut self.highest[published.kind as usize];
             *highest = (*highest).max(published.floor);
         }
         let bundle = if is_whole { published.bundle.to_vec() } else { chain.tampered(release) };
+        let (mut source, is_right) = self.source(&bundle);
+        // Where old bytes are damaged, a chunk may be wrong that the slot has already.
+        let damaged = InstallAttempt { is_whole: false, ..offer };
+        let offers = if is_right { vec![offer] } else { vec![offer, damaged] };
+        let course = |(at, offer): (&Model, &InstallAttempt)| {
+            at.install(chain, &contents, store, proof.as_ref(), *offer)
+        };
+        let states = self.states.iter();
+        let pairs = states.flat_map(|at| offers.iter().map(move |offer| (at, offer)));
+        let courses: Vec<_> = pairs.map(course).collect();
         let before = proof.map(|proof| (proof.slot, self.content_of(proof.slot)));
         let answer = self.run(power, |world| {
             let running = proof.map_or(Running::Offline, Running::Proof);
-            world.install_with(&mut Bytes::new(&bundle, usize::MAX), running, |config| {
+            world.install_with(&mut *source, running, |config| {
                 config.target = target;
                 config.repair = repair;
             })
@@ -117,6 +130,7 @@ impl Walker<'_, '_> {
         };
         if let Ok(Installed { slot, .. }) = answer {
             self.counts.installs += 1;
+            self.counts.transported += u64::from(self.via != Via::Bundle);
             let stands = self.contents()[slot as usize].whole();
             if stands != Some(release) && self.holds(Promise::Installed) {
                 let how = format!("{} is not whole in {slot}, but {stands:?}", published.name);
@@ -139,6 +153,36 @@ impl Walker<'_, '_> {
         }
         self.states = states;
         Ok(Some(answer))
+    }
+
+    /// What the installation reads, and whether it gives the bundle.
+    fn source<'b>(&self, bundle: &'b [u8]) -> (Box<dyn Source + 'b>, bool) {
+        let chain = self.route.chain;
+        let runs = self.running.and_then(|runs| {
+            let name = chain.named(&runs.proof.digest)?;
+            Some((runs.proof.slot, &chain.releases[name].bundle))
+        });
+        let outline = Outline::of(bundle).expect("a bundle");
+        let old = runs
+            .filter(|(_, old)| Outline::of(old).is_some_and(|old| old.digest != outline.digest));
+        let (file, old) = match (self.via, old) {
+            (Via::Bundle, _) => return (Box::new(Bytes::new(bundle, usize::MAX)), true),
+            (Via::Frames, _) | (_, None) => (transport::framed(bundle, Compression::Lz4), None),
+            (Via::Patch, Some((slot, old))) => {
+                let slots = self.route.ground.slots();
+                let layout = self.route.ground.layout(&slots).expect("the ground is sound");
+                let outline = Outline::of(old).expect("a bundle");
+                let parts = old_parts(&self.route.ground, &layout, slot, &outline);
+                // What runs is not written to, so these are its bytes at any time.
+                let old_slot = OldSlot { disk: self.disk().ram().fork(), parts };
+                (transport::patch(old, bundle, Full::Whole(Compression::Lz4)), Some(old_slot))
+            }
+        };
+        let mut old =
+            old.unwrap_or_else(|| OldSlot { disk: self.disk().ram().fork(), parts: Vec::new() });
+        let given = transport::expanded(&file, &mut old);
+        let is_right = given.is_ok_and(|(given, fault)| given == bundle && fault.is_none());
+        (Box::new(FramedFile::new(file, old)), is_right)
     }
 
     fn content_of(&self, slot: Slot) -> Vec<u8> {

@@ -5,7 +5,7 @@ use stillboot::format::record::VERSION;
 use stillboot::request::Request;
 
 use super::chain::UPDATES;
-use super::event::{Event, What};
+use super::event::{Event, Via, What};
 use super::route::Route;
 use super::summary::WalkCounts;
 use super::walker::Walker;
@@ -77,7 +77,12 @@ impl Walker<'_, '_> {
     fn happen(&mut self, event: &Event) -> Result<(), Broken> {
         match event.what {
             What::PowerOnOutcome { watchdog, back } => self.start(watchdog, back, event.power),
-            What::Install(offer, target) => self.offer(offer, target, event.power),
+            What::Install(offer, target) => {
+                self.via = event.via;
+                let result = self.offer(offer, target, event.power);
+                self.via = Via::Bundle;
+                result
+            }
             What::Confirm => match self.running {
                 Some(runs) => self.confirm(runs, event.power),
                 None => Ok(()),

@@ -16,6 +16,8 @@ pub struct WalkCounts {
     pub cuts: u64,
     /// Installations that reported to be done.
     pub installs: u64,
+    /// Those of them that came in frames or as a patch.
+    pub transported: u64,
     /// Confirmations that were accepted.
     pub confirms: u64,
     /// Times that the next update was seen to succeed without help.
@@ -38,6 +40,7 @@ impl WalkCounts {
         self.power_ons += other.power_ons;
         self.cuts += other.cuts;
         self.installs += other.installs;
+        self.transported += other.transported;
         self.confirms += other.confirms;
         self.checks += other.checks;
         self.faults += other.faults;

@@ -5,7 +5,7 @@ use stillboot::format::{BootProof, Floor};
 use stillboot::select::CandidateKind;
 
 use super::contents::DiskContents;
-use super::event::{Loss, PowerLoss};
+use super::event::{Loss, PowerLoss, Via};
 use super::model::{Model, Store};
 use super::route::{Device, Route, SOUND, TRIES};
 use super::summary::WalkCounts;
@@ -37,6 +37,8 @@ pub(super) struct Walker<'w, 'a> {
     pub(super) fault: Fault,
     /// For how many events that lasts.
     pub(super) fault_lasts: u8,
+    /// As what the bundle of the next installation comes.
+    pub(super) via: Via,
     /// How many updates of the chain were offered.
     pub(super) offered: usize,
     /// The highest floor of what was offered, by kind.
@@ -56,6 +58,7 @@ impl<'w, 'a> Walker<'w, 'a> {
             faults: Vec::new(),
             fault: SOUND,
             fault_lasts: 0,
+            via: Via::Bundle,
             offered: 0,
             highest: [Floor::default(); 2],
             counts: WalkCounts { devices: 1, ..WalkCounts::default() },

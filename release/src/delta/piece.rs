@@ -16,6 +16,9 @@ use crate::frames::{Encoder, Piecewise, lzma};
 const PARAMETERS: [Parameters; 2] =
     [Parameters { lc: 0, lp: 0, pb: 0 }, Parameters { lc: 0, lp: 2, pb: 2 }];
 
+/// Good compression gives no frame that is so many times shorter than a frame of LZ4.
+const FAR: usize = 64;
+
 /// How many pieces went which way, and how many bytes they have.
 #[derive(Debug, Default)]
 pub struct Counts(Mutex<[(u64, u64); Encoding::ALL.len()]>);
@@ -80,15 +83,22 @@ impl<'a> Patcher<'a> {
                 Full::Whole(_) => (Encoding::Raw, bytes.to_vec()),
             };
         };
-        let patch = self.patch(number, piece, bytes).filter(|patch| patch.len() < bytes.len());
-        // Compression takes long, and never comes near to this.
-        if let Some(patch) = patch.as_ref().filter(|patch| patch.len() < bytes.len() / 64) {
-            return (Encoding::Patch, patch.clone());
+        // Nothing is shorter, and it depends on no old byte.
+        if bytes.iter().all(|byte| *byte == 0) {
+            return self.encoder.encode(bytes);
         }
+        let patch = self.patch(number, piece, bytes).filter(|patch| patch.len() < bytes.len());
+        // Good compression takes long. None comes near to this where the fast one does not.
+        let fast = || lz4_flex::block::compress(bytes).len();
+        let patch = match patch {
+            Some(patch) if patch.len() < bytes.len() / FAR && patch.len() < fast() / FAR => {
+                return (Encoding::Patch, patch);
+            }
+            patch => patch,
+        };
         let (encoding, frame) = self.encoder.encode(bytes);
         match patch {
             Some(patch) if patch.len() < frame.len() => (Encoding::Patch, patch),
-            _ if encoding == Encoding::Zero => (encoding, frame),
             _ => match self.full {
                 Full::Absent(_) => (Encoding::Absent, Vec::new()),
                 Full::Whole(_) => (encoding, frame),
