@@ -10,7 +10,7 @@ use stillboot_transport::lzma::Parameters;
 use super::Full;
 use super::scan::Run;
 use super::view::View;
-use crate::frames::{Encoder, Piecewise, lzma};
+use crate::frames::{Effort, Encoder, Piecewise, lzma};
 
 /// Parameters of LZMA that are tried for a residual: bytes for themselves, and words of four bytes.
 const PARAMETERS: [Parameters; 2] =
@@ -81,10 +81,14 @@ impl<'a> Patcher<'a> {
             };
         };
         let patch = self.patch(number, piece, bytes).filter(|patch| patch.len() < bytes.len());
-        // Compression takes long, and never comes near to this.
-        if let Some(patch) = patch.as_ref().filter(|patch| patch.len() < bytes.len() / 64) {
-            return (Encoding::Patch, patch.clone());
-        }
+        // Compression takes long, and is for patches that it might come near to.
+        let patch = match patch {
+            Some(patch) if patch.len() < bytes.len() / 64 => return (Encoding::Patch, patch),
+            Some(patch) if patch.len() < self.encoder.least(bytes) => {
+                return (Encoding::Patch, patch);
+            }
+            patch => patch,
+        };
         let (encoding, frame) = self.encoder.encode(bytes);
         match patch {
             Some(patch) if patch.len() < frame.len() => (Encoding::Patch, patch),
@@ -130,10 +134,12 @@ fn difference(old: &[u8], runs: &[Run], base: u64, start: usize, bytes: &[u8]) -
     }
     let residual = match residual.iter().all(|byte| *byte == 0) {
         true => Vec::new(),
-        false => PARAMETERS
-            .iter()
-            .filter_map(|parameters| lzma(&residual, *parameters))
-            .min_by_key(Vec::len)?,
+        false => {
+            let quick = |parameters: &&Parameters| {
+                lzma(&residual, **parameters, Effort::Quick).map_or(usize::MAX, |frame| frame.len())
+            };
+            lzma(&residual, *PARAMETERS.iter().min_by_key(quick)?, Effort::Full)?
+        }
     };
     let mut frame = (residual.len() as u32).to_le_bytes()[..3].to_vec();
     frame.extend_from_slice(&residual);

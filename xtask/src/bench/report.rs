@@ -42,7 +42,9 @@ pub(super) fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let series: Vec<_> = kernel.trim().split('.').take(2).collect();
-    format!("{cores} cores ({model}), Linux {}", series.join("."))
+    // It decides how long a hash takes, and so all the rest.
+    let sha = if cpus.contains(" sha_ni") || cpus.contains(" sha2") { "with" } else { "without" };
+    format!("{cores} cores ({model}, {sha} SHA instructions), Linux {}", series.join("."))
 }
 
 #[cfg(test)]
