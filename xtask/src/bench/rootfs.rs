@@ -66,8 +66,7 @@ fn system(out: &Path, updates: bool) -> Result<()> {
     let mut command = Command::new("mmdebstrap");
     command.args(["--quiet", "--format=tar", "--architectures=amd64", "--variant=minbase"]);
     command.arg(format!("--include={PACKAGES}")).env("SOURCE_DATE_EPOCH", EPOCH);
-    // Lists and caches of packages are no part of a device.
-    command.arg("--dpkgopt=path-exclude=/usr/share/doc/*").arg(RELEASE).arg(out);
+    command.arg(RELEASE).arg(out);
     for (codename, uri) in sources.iter().filter(|(codename, _)| updates || codename == RELEASE) {
         command.arg(format!("deb {uri} {codename} main"));
     }
