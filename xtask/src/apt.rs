@@ -92,6 +92,35 @@ impl Archive {
         command
     }
 
+    /// Debian's archives of `release` that the system is configured for, with its updates: the name
+    /// of each and where it is.
+    ///
+    /// # Errors
+    /// The system has no archive of that release.
+    pub fn sources(&mut self, release: &str) -> Result<Vec<(String, String)>> {
+        self.update()?;
+        let format = "$(ORIGIN) $(CODENAME) $(REPO_URI)";
+        let targets = ["indextargets", "--format", format, "Created-By: Packages"];
+        let lines = shell::output(self.apt("apt-get").args(targets))?;
+        let mut sources = Vec::new();
+        for line in lines.lines() {
+            let mut words = line.split(' ');
+            let (Some("Debian"), Some(codename), Some(uri)) =
+                (words.next(), words.next(), words.next())
+            else {
+                continue;
+            };
+            let source = (codename.to_owned(), uri.to_owned());
+            if codename.starts_with(release) && !sources.contains(&source) {
+                sources.push(source);
+            }
+        }
+        if !sources.iter().any(|(codename, _)| codename == release) {
+            bail!("expected an archive of {release}. {ADVICE}");
+        }
+        Ok(sources)
+    }
+
     /// Fetches the package lists, once.
     fn update(&mut self) -> Result<()> {
         if self.updated {

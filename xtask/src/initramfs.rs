@@ -73,7 +73,11 @@ impl Initramfs {
         Ok(compressed)
     }
 
-    fn emit_cpio(&self) -> Result<Vec<u8>> {
+    /// The archive as it is.
+    ///
+    /// # Errors
+    /// A file is too large for the format.
+    pub fn emit_cpio(&self) -> Result<Vec<u8>> {
         let mut archive = Vec::new();
         let trailer = Entry { mode: 0, device: (0, 0), content: Vec::new() };
         let trailer = ("TRAILER!!!".to_owned(), trailer);

@@ -151,11 +151,10 @@ enum Chore {
     },
     /// Run some of the tests of the core under Miri; needs a nightly toolchain.
     Miri,
-    /// Time an installation against hashing and copying the same bytes.
+    /// Measure installations and deltas beside other updaters; installs these, as root.
     Bench {
-        /// Size of the update.
-        #[arg(long, default_value_t = 512)]
-        mib: u64,
+        #[command(subcommand)]
+        what: Option<bench::What>,
     },
     /// The simulator must catch known bugs of the core that are switched on.
     Canaries {
@@ -272,7 +271,7 @@ fn main() -> ExitCode {
         Chore::Mcu { table: true, .. } => mcu::table(),
         Chore::Mcu { table: false, sample } => mcu::run(sample),
         Chore::Miri => miri::run(),
-        Chore::Bench { mib } => bench::run(mib),
+        Chore::Bench { what } => bench::run(what),
         Chore::Canaries { sample } => canaries::run(sample),
         Chore::TestKeys => test_keys::run(),
         Chore::Vectors => vectors::run(),

@@ -10,7 +10,7 @@ use stillboot_transport::lzma::Parameters;
 use super::Full;
 use super::scan::Run;
 use super::view::View;
-use crate::frames::{Encoder, Piecewise, lzma};
+use crate::frames::{Effort, Encoder, Piecewise, lzma};
 
 /// Parameters of LZMA that are tried for a residual: bytes for themselves, and words of four bytes.
 const PARAMETERS: [Parameters; 2] =
@@ -140,10 +140,12 @@ fn difference(old: &[u8], runs: &[Run], base: u64, start: usize, bytes: &[u8]) -
     }
     let residual = match residual.iter().all(|byte| *byte == 0) {
         true => Vec::new(),
-        false => PARAMETERS
-            .iter()
-            .filter_map(|parameters| lzma(&residual, *parameters))
-            .min_by_key(Vec::len)?,
+        false => {
+            let quick = |parameters: &&Parameters| {
+                lzma(&residual, **parameters, Effort::Quick).map_or(usize::MAX, |frame| frame.len())
+            };
+            lzma(&residual, *PARAMETERS.iter().min_by_key(quick)?, Effort::Full)?
+        }
     };
     let mut frame = (residual.len() as u32).to_le_bytes()[..3].to_vec();
     frame.extend_from_slice(&residual);

@@ -88,7 +88,7 @@ impl Encoder {
             Compression::None => None,
             Compression::Lz4 => Some(lz4_flex::block::compress(piece)),
             Compression::Zstd(level) => self.zstd(level, piece),
-            Compression::Lzma => lzma(piece, LZMA_PLAIN),
+            Compression::Lzma => lzma(piece, LZMA_PLAIN, Effort::Full),
         };
         match frame {
             Some(frame) if frame.len() < piece.len() => (self.compression.encoding(), frame),
@@ -120,15 +120,30 @@ impl Encoder {
 /// The parameters for pieces as they are: text and code alike.
 pub(crate) const LZMA_PLAIN: Parameters = Parameters { lc: 2, lp: 0, pb: 2 };
 
+/// How long LZMA may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// As long as it needs for the shortest stream.
+    Full,
+    /// A third of that, for a stream that is longer by some percent: to compare parameters.
+    Quick,
+}
+
 /// One stream of LZMA behind the byte of its parameters.
-pub(crate) fn lzma(piece: &[u8], parameters: Parameters) -> Option<Vec<u8>> {
+pub(crate) fn lzma(piece: &[u8], parameters: Parameters, effort: Effort) -> Option<Vec<u8>> {
     use std::io::Write as _;
     let Parameters { lc, lp, pb } = parameters;
     let mut options = LzmaOptions::with_preset(9);
     (options.lc, options.lp, options.pb) = (lc.into(), lp.into(), pb.into());
     // The window is the piece; more would only take memory to clear.
     options.dict_size = (piece.len() as u32).next_power_of_two().max(1 << 12);
-    (options.mode, options.mf) = (EncodeMode::Normal, MfType::Bt4);
+    options.mode = EncodeMode::Normal;
+    match effort {
+        Effort::Full => options.mf = MfType::Bt4,
+        Effort::Quick => {
+            (options.mf, options.nice_len, options.depth_limit) = (MfType::Hc4, 32, 4);
+        }
+    }
     let start = vec![parameters.byte()];
     let len = Some(piece.len() as u64);
     let mut writer = LzmaWriter::new(start, &options, false, false, len).ok()?;

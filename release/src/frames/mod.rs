@@ -8,7 +8,7 @@ mod expand;
 mod write;
 
 pub use encode::Compression;
-pub(crate) use encode::{Encoder, lzma};
+pub(crate) use encode::{Effort, Encoder, lzma};
 pub use expand::expand;
 pub use write::{FramesError, Sink, compress};
 pub(crate) use write::{Piecewise, write};
