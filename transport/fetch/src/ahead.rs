@@ -47,6 +47,8 @@ pub struct Ahead {
     row: usize,
     most: usize,
     error: Option<FetchError>,
+    /// It failed, and what comes next is not where it seems to be.
+    has_failed: bool,
     origins: Origins,
 }
 
@@ -89,6 +91,7 @@ impl Ahead {
             row: 0,
             most,
             error: None,
+            has_failed: false,
             origins: Origins::default(),
         })
     }
@@ -144,6 +147,7 @@ impl Ahead {
             Err(error) => {
                 self.spare.push(buffer);
                 self.error = Some(error);
+                self.has_failed = true;
                 Err(SourceError)
             }
         }
@@ -198,6 +202,9 @@ impl Source for Ahead {
         if into.is_empty() {
             return Ok(0);
         }
+        if self.has_failed {
+            return Err(SourceError);
+        }
         let (piece, bytes, at) = match self.open.take() {
             Some(open) => open,
             None => match self.next_piece()? {
@@ -216,6 +223,9 @@ impl Source for Ahead {
     }
 
     fn skip(&mut self, mut len: u64) -> Result<(), SourceError> {
+        if self.has_failed {
+            return Err(SourceError);
+        }
         if let Some((piece, bytes, at)) = self.open.take() {
             let step = len.min((piece.len - at) as u64);
             len -= step;

@@ -217,14 +217,11 @@ impl Assembly {
         {
             return Some(index.to_vec());
         }
-        let pieces: Vec<Piece> =
-            header.pieces().filter(|piece| piece.part == Part::Index(number)).collect();
-        let len: usize = pieces.iter().map(|piece| piece.len).sum();
-        if len as u64 > INDEX_LEN_MAX {
+        if self.index_len(number) > INDEX_LEN_MAX {
             return None;
         }
-        let mut index = Vec::with_capacity(len);
-        for piece in pieces {
+        let mut index = Vec::new();
+        for piece in header.pieces().filter(|piece| piece.part == Part::Index(number)) {
             let mut bytes = vec![0; piece.len];
             self.bundle.read(&piece, &mut self.decoder, &mut bytes).ok()?;
             index.extend_from_slice(&bytes);
@@ -232,14 +229,18 @@ impl Assembly {
         Some(index)
     }
 
+    /// Length of the index of a component.
+    fn index_len(&self, number: u8) -> u64 {
+        let header = self.bundle.header();
+        header.components()[usize::from(number)].div_ceil(header.chunk_size.into()) * 32
+    }
+
     /// Keeps an index that passes.
     fn note_index(&mut self, number: u8, piece: &Piece, bytes: &[u8]) {
         if self.patch.is_none() && self.slots.is_none() {
             return;
         }
-        let whole = self.bundle.header().components()[usize::from(number)]
-            .div_ceil(self.bundle.header().chunk_size.into())
-            * 32;
+        let whole = self.index_len(number);
         if whole > INDEX_LEN_MAX {
             return;
         }

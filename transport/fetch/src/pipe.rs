@@ -161,6 +161,7 @@ pub struct Pump {
     block: Option<(Vec<u8>, usize, usize)>,
     is_over: bool,
     error: Option<FetchError>,
+    has_failed: bool,
 }
 
 impl Pump {
@@ -187,7 +188,7 @@ impl Pump {
                 }
             }
         })?;
-        Ok(Self { filled, empty, block: None, is_over: false, error: None })
+        Ok(Self { filled, empty, block: None, is_over: false, error: None, has_failed: false })
     }
 
     /// What failed, after a [`SourceError`].
@@ -206,7 +207,7 @@ impl Pump {
                 // The thread may have ended already.
                 let _ = self.empty.send(bytes);
             }
-            if self.error.is_some() {
+            if self.has_failed {
                 return Err(SourceError);
             }
             if self.is_over {
@@ -215,6 +216,7 @@ impl Pump {
             let block = self.filled.recv().map_err(|_| SourceError)?;
             self.is_over = block.is_last;
             self.error = block.result.err();
+            self.has_failed = self.error.is_some();
             self.block = Some((block.bytes, 0, block.len));
         }
     }
@@ -257,6 +259,7 @@ impl Source for Pump {
             let Some((_, at, _)) = self.block.as_mut().filter(|_| step > 0) else {
                 let error = io::ErrorKind::UnexpectedEof.into();
                 self.error = Some(FetchError::Io { name: "the bundle".into(), error });
+                self.has_failed = true;
                 return Err(SourceError);
             };
             *at += step as usize;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use stillboot::driver::SourceError;
 use stillboot::format::{Digest, Manifest, Slot};
 use stillboot::layout::{Layout, Region};
+use stillboot::verify::{IndexFold, SoftSha256};
 use stillboot_transport::old::Old;
 
 use crate::read_at::read_full;
@@ -71,7 +72,8 @@ pub struct Slots {
     chunks: Vec<Chunk>,
     /// The bundles in the slots.
     bundles: Vec<Installed>,
-    /// Stored indexes: of which slot and component, and their bytes.
+    /// Stored indexes that are those of their manifests: of which slot and component, and their
+    /// bytes.
     indexes: Vec<(Slot, u8, Vec<u8>)>,
 }
 
@@ -113,19 +115,27 @@ impl Slots {
             let size = u64::from(manifest.chunk_size);
             let entries = bytes.as_chunks::<32>().0.iter().enumerate();
             self.chunks.extend(entries.map(|(at, entry)| (prefix(entry), held, at as u64 * size)));
-            self.indexes.push((slot, number as u8, bytes));
+            // One that is damaged would name wrong chunks, each time.
+            let mut fold = IndexFold::<SoftSha256>::new(component.length, manifest.chunk_size);
+            fold.entries(&bytes);
+            if fold.finish() == component.index_root {
+                self.indexes.push((slot, number as u8, bytes));
+            }
         }
         self.bundles.push(Installed { slot, digest, components });
         self.chunks.sort_unstable();
     }
 
-    /// The stored index of component `number` of the bundle `digest`, where a slot has it. It may be
-    /// another one: compare it with the signed root.
+    /// The stored index of component `number` of the bundle `digest`, where a slot has it: the one
+    /// whose root its manifest names.
     #[must_use]
     pub fn index_of(&self, digest: &Digest, number: u8) -> Option<&[u8]> {
-        let bundle = self.bundles.iter().find(|bundle| bundle.digest == *digest)?;
-        let is_its = |(slot, n, _): &&(Slot, u8, _)| *slot == bundle.slot && *n == number;
-        self.indexes.iter().find(is_its).map(|(_, _, bytes)| &bytes[..])
+        let mut slots =
+            self.bundles.iter().filter(|bundle| bundle.digest == *digest).map(|found| found.slot);
+        slots.find_map(|slot| {
+            let is_its = |(at, n, _): &&(Slot, u8, _)| *at == slot && *n == number;
+            self.indexes.iter().find(is_its).map(|(_, _, bytes)| &bytes[..])
+        })
     }
 
     /// Places where a chunk with this digest may be, each a device and an offset. It may have been
