@@ -80,7 +80,9 @@ fn what_is_skipped_is_not_fetched() {
         let mut buffer = vec![0; before];
         let mut at = 0;
         while at < before {
-            at += stream.read(&mut buffer[at..before]).unwrap();
+            let now = stream.read(&mut buffer[at..before]).unwrap();
+            assert!(now > 0, "it ends at {at}");
+            at += now;
         }
         stream.skip(header.components()[0]).unwrap();
         let mut rest = vec![0; 8];
@@ -135,7 +137,9 @@ fn a_failure_of_what_is_skipped_does_not_matter() {
     let mut buffer = vec![0; from as usize];
     let mut at = 0;
     while at < buffer.len() {
-        at += stream.read(&mut buffer[at..]).unwrap();
+        let now = stream.read(&mut buffer[at..]).unwrap();
+        assert!(now > 0, "it ends at {at}");
+        at += now;
     }
     stream.skip(8 * CHUNK as u64).unwrap();
     log.events().fails_from = None;
@@ -155,7 +159,9 @@ fn threads_end_whenever_their_stream_does() {
             let mut stream = Ahead::new(assembly).unwrap();
             let mut at = 0;
             while at < len {
-                at += stream.read(&mut vec![0; len - at]).unwrap();
+                let now = stream.read(&mut vec![0; len - at]).unwrap();
+                assert!(now > 0, "it ends at {at}");
+                at += now;
             }
             if finishes {
                 let origins = stream.finish().unwrap().origins();
