@@ -15,7 +15,9 @@
 mod cost;
 mod delta;
 mod install;
+mod measured;
 mod methods;
+mod once;
 mod packages;
 mod pairs;
 mod peers;

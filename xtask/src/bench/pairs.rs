@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use super::once::once;
 use super::rootfs;
 use crate::apt::Archive;
 use crate::initramfs::Initramfs;
@@ -59,22 +60,6 @@ pub(super) fn all(wanted: &[String]) -> Result<Vec<Pair>> {
         push("unrelated");
     }
     Ok(pairs)
-}
-
-/// Makes a file unless it is there; what has its name is whole.
-pub(super) fn once(
-    folder: &Path,
-    name: &str,
-    make: impl FnOnce(&Path) -> Result<()>,
-) -> Result<PathBuf> {
-    let path = folder.join(name);
-    if !path.exists() {
-        println!("bench: making {name}");
-        let partial = folder.join(format!(".partial-{name}"));
-        make(&partial)?;
-        fs::rename(partial, &path)?;
-    }
-    Ok(path)
 }
 
 /// Both versions of what `name` stands for.

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 
-use super::install::{Case, Measured};
+use super::measured::{Case, Measured};
 
 const SIZE: (u32, u32) = (760, 440);
 const LINES: [(Case, &str, RGBColor); 5] = [

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::pairs::once;
+use super::once::once;
 use crate::apt::Archive;
 use crate::{kernels, shell};
 
