@@ -572,7 +572,7 @@ impl Source for Bundle {
                     }
                 }
             }
-            // What passes through is looked at, although nobody asked for it.
+            // What passes through is looked at, also where the caller skips it.
             Reader::Pipe(_) | Reader::Pump(_) => return self.skip_by_reading(len),
             Reader::Pieces { ahead, .. } => ahead
                 .skip(len)

@@ -214,7 +214,7 @@ pub fn file(
     Ok(manifest)
 }
 
-/// Passes the parts that are looked at, such as a command line, to whoever watches the bundle.
+/// Passes the parts that are looked at, such as a command line, to the preview of the bundle.
 fn read_short_parts(bundle: &mut Bundle, manifest: &Manifest) -> Result<(), InstallError> {
     let source = |SourceError| InstallError::Source;
     let mut buffer = vec![0; 64 << 10];

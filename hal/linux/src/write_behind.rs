@@ -17,7 +17,7 @@
 //! - A read waits for the changes of its range that have not reached the device, then reads the
 //!   device. No read is served from a buffer that waits to be written.
 //! - What was read ahead is dropped by a write or an erase of its range, and by a flush.
-//! - A drop waits until all is written. An error that comes then is lost, because nobody asks for
+//! - A drop waits until all is written. An error that comes then is lost, because no call asks for
 //!   it: only a flush says that bytes are stored.
 //!
 //! # Memory
@@ -186,7 +186,7 @@ impl<D> Drop for Guard<'_, D> {
             let mut state = self.0.state();
             state.busy = None;
             state.fail(DeviceError::Io);
-            // Nobody reads ahead any more.
+            // The reader is gone.
             state.pieces.clear();
             state.is_ended = true;
             self.0.done.notify_all();

@@ -79,7 +79,7 @@ impl Rauc {
         Ok(Self { folder: folder.to_owned(), slot_len, bus, service: None })
     }
 
-    /// Empties the slots and starts the service anew, so that its peak of memory is that of one
+    /// Empties the slots and restarts the service, so that its peak of memory is that of one
     /// installation. Returns its process.
     pub(super) fn restart(&mut self) -> Result<u32> {
         self.stop()?;

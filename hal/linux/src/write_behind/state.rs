@@ -125,7 +125,7 @@ impl State {
         Some((piece.range.clone(), buffer))
     }
 
-    /// Takes what the thread has read, if nobody changed these bytes since it began.
+    /// Takes what the thread has read, if no write changed these bytes since it began.
     pub(super) fn put_read(&mut self, range: &Range<u64>, buffer: Aligned, is_read: bool) {
         let reading =
             |piece: &&mut Piece| piece.range == *range && matches!(piece.content, Content::Reading);

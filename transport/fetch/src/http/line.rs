@@ -154,7 +154,7 @@ impl Meter {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Window> {
-        // The window is plain values: whoever panicked left nothing half done.
+        // The window is plain values: a thread that panicked left nothing half done.
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,7 @@
 //! Files of web servers, by ranges.
 //!
 //! [`Remote`] reads one file that one or several servers have. It decides nothing about what it
-//! reads: whoever uses the bytes has to verify them. It promises that bytes come from the asked
+//! reads: the user of the bytes has to verify them. It promises that bytes come from the asked
 //! position of a file of the known length, as far as servers tell the truth; that requests, bytes
 //! that are thrown away, redirects, heads and waits have bounds; and that credentials go to the
 //! servers of the given addresses only.

@@ -422,7 +422,7 @@ impl Remote {
     }
 
     fn give_up(&mut self) -> Error {
-        // The next call begins anew with the mirrors that are left, if there are any.
+        // The next call starts again with the mirrors that are left, if there are any.
         self.rounds = 0;
         for mirror in &mut self.mirrors {
             mirror.aside = false;
