@@ -69,7 +69,7 @@ fn compress(args: &CompressArgs, out: &Output) -> Result<(), Failure> {
         let mut progress = Progress::new(out, "compressing", plain);
         let mut set = |done| progress.set(done);
         frames::compress(&mut bundle.reading(), args.compress, file, &mut set)
-            .map_err(|error| explain(error, &args.bundle))
+            .map_err(|error| explain(error, &mut bundle, args.bundle.as_path(), &args.out))
     })?;
     tell(&args.out, &outline.digest, outline.bundle_len(), len, out);
     Ok(())
@@ -84,16 +84,19 @@ fn expand(args: &ExpandArgs, out: &Output) -> Result<(), Failure> {
             progress.set(done);
         };
         frames::expand(&mut bundle.reading(), file, &mut set)
-            .map_err(|error| explain(error, &args.bundle))
+            .map_err(|error| explain(error, &mut bundle, args.bundle.as_path(), &args.out))
     })?;
     tell(&args.out, &outline.digest, outline.bundle_len(), len, out);
     Ok(())
 }
 
-/// The failure that `error` is, where `bundle` was read from `path`.
-fn explain(error: FramesError, path: &Path) -> Failure {
+/// The failure that `error` is, where `bundle` was read from `path` and written to `to`.
+fn explain(error: FramesError, bundle: &mut Bundle, path: &Path, to: &Path) -> Failure {
     match error {
-        FramesError::Io(error) => Failure::system("read or write", path, &error),
+        FramesError::Io(error) => match bundle.failure() {
+            Some(failure) => failure,
+            None => Failure::system("write", to, &error),
+        },
         error => Failure::new(Exit::Refused, "bundle", format_args!("{}: {error}", path.display())),
     }
 }

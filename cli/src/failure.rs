@@ -173,7 +173,10 @@ impl From<FetchError> for Failure {
             FetchError::Http(error) => error.into(),
             FetchError::Io { name, error } => Self::system("read", Path::new(&name), &error),
             error @ FetchError::Length { .. } => {
-                Self::new(Exit::Refused, "ended", format_args!("refused: {error}"))
+                let is_short = matches!(error, FetchError::Length { expected, found, .. }
+                    if found < expected);
+                let kind = if is_short { "ended" } else { "trailing" };
+                Self::new(Exit::Refused, kind, format_args!("refused: {error}"))
                     .also("fetch it again")
             }
             error => Self::new(Exit::Refused, "frames", format_args!("refused: {error}")),

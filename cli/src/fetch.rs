@@ -1,23 +1,27 @@
 //! `fetch`: a bundle from a web server into a file, verified.
 
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use stillboot::install::{InstallError, Refusal};
+use stillboot::verify::verify_head;
 use stillboot_fetch::http::{self, Identity, Remote};
+use stillboot_fetch::sha256::FastSha256;
 use stillboot_linux::new_file;
 use stillboot_release::keys::Roots;
+use stillboot_transport::frame::{ENTRY_LEN, HEADER_LEN_MAX};
 
 use crate::failure::{Exit, Failure};
-use crate::http::{HttpArgs, is_url};
+use crate::http::is_url;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::source::Bundle;
-use crate::verify::VerifyArgs;
+use crate::verify::{VerifyArgs, for_device};
 use crate::{files, size, view};
 
 /// How much is asked for and written at a time.
@@ -27,6 +31,7 @@ const PIECE_LEN: usize = 1 << 20;
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  \
     stillboot fetch https://example.org/update.sbz --out update.sbz --roots keys/roots.toml\n\n\
+    BUNDLE is a URL. The signed head is verified first: it says how long the file can be.\n\
     What came of a file that is not whole yet stands beside it as FILE.part, and the next call\n\
     goes on there. The file gets its name once every byte is verified, as `stillboot verify` does.")]
 pub struct FetchArgs {
@@ -53,16 +58,19 @@ pub fn fetch(args: &FetchArgs, out: &Output) -> Result<(), Failure> {
             args.verify.bundle().display()
         )));
     };
-    let part = with_extension(&args.out, "part");
-    let http = args.verify.http();
-    let (received, resumed) = download(url, http, &part, out)?;
+    // A mistake here must not show after gigabytes.
     let roots = Roots::read(&args.verify.roots)?;
+    let part = with_extension(&args.out, "part");
+    let (received, resumed) = download(url, args, &roots, &part, out)?;
     let manifest = Bundle::open(&part, "fetch", out)
         .and_then(|mut bundle| args.verify.judge(&roots, &mut bundle, out))
-        .map_err(|failure| {
-            // Nothing of it is of use: the next call starts over.
-            discard(&part);
-            failure.also(format_args!("{} was removed", part.display()))
+        .map_err(|failure| match failure.exit {
+            Exit::Refused => {
+                // Nothing of it is of use: the next call starts over.
+                discard(&part);
+                failure.also(format_args!("{} was removed", part.display()))
+            }
+            _ => failure,
         })?;
     let failed = |error| Failure::system("write", &args.out, &error);
     std::fs::rename(&part, &args.out).map_err(failed)?;
@@ -84,12 +92,59 @@ pub fn fetch(args: &FetchArgs, out: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Verifies the head of the bundle at `url`, before more of it is fetched. Returns the most bytes
+/// that its file can have.
+fn check_head(url: &str, args: &FetchArgs, roots: &Roots, out: &Output) -> Result<u64, Failure> {
+    let verify = &args.verify;
+    let mut bundle = Bundle::open_with(Path::new(url), "fetch", verify.http(), out)?;
+    let Some(header) = bundle.header().copied() else {
+        return Err(Failure::from(InstallError::Source));
+    };
+    let mut head = Vec::new();
+    if let Err(error) = bundle.reading().take(header.head_len.into()).read_to_end(&mut head) {
+        let failed = || Failure::system("read", Path::new(url), &error);
+        return Err(bundle.failure().unwrap_or_else(failed));
+    }
+    let device = verify.device(roots);
+    let (manifest, _) = verify_head::<FastSha256>(&device, verify.kind(), &head)
+        .map_err(|error| bundle.explain(Refusal::Trust(error).into()))?;
+    if verify.class.is_some() {
+        for_device(&device, &verify.names(roots), &manifest)?;
+    }
+    let lengths = manifest.components.iter().map(|component| component.length);
+    if header.chunk_size != manifest.chunk_size || !lengths.eq(header.components().iter().copied())
+    {
+        return Err(Failure::new(
+            Exit::Refused,
+            "frames",
+            format_args!(
+                "refused: {url}: expected the lengths of the signed manifest, found others in the \
+                 header of the file"
+            ),
+        ));
+    }
+    // No frame is longer than its piece and two entries.
+    let entries = 2 * ENTRY_LEN as u64 * header.frames();
+    Ok(header.bundle_len() + entries + HEADER_LEN_MAX as u64)
+}
+
 /// Fetches what is not there yet into `part`. Says how many bytes came, and whether some were there.
-fn download(url: &str, http: &HttpArgs, part: &Path, out: &Output) -> Result<(u64, bool), Failure> {
-    let options = http.options()?;
+fn download(
+    url: &str,
+    args: &FetchArgs,
+    roots: &Roots,
+    part: &Path,
+    out: &Output,
+) -> Result<(u64, bool), Failure> {
+    let http = args.verify.http();
     let note = with_extension(part, "id");
     let known = read_note(&note).filter(|_| part.is_file());
-    let mut remote = http.remote(url, &options, out)?;
+    let len_max = match &known {
+        // Its head was verified before the first byte was written.
+        Some(known) => known.length,
+        None => check_head(url, args, roots, out)?,
+    };
+    let mut remote = http.remote(url, &http.options()?.with_len_max(len_max), out)?;
     if let Some(known) = &known {
         let identity = Identity::new(known.length, known.url.clone(), known.etag.clone());
         remote = remote.with_identity(&identity);
@@ -106,12 +161,15 @@ fn download(url: &str, http: &HttpArgs, part: &Path, out: &Output) -> Result<(u6
     let result = copy(&mut remote, &file, &mut at, &note, part, out);
     match result {
         // The server has another file by now.
-        Err(Stop::Changed) if resumed => {
+        Err(Stop::Changed(_)) if resumed => {
             discard(part);
             out.warn("the file on the server changed: it is fetched from its start");
-            download(url, http, part, out)
+            download(url, args, roots, part, out)
         }
-        Err(Stop::Changed) => Err(Failure::new(Exit::Failed, "http", "the file changed again")),
+        Err(Stop::Changed(failure)) => {
+            discard(part);
+            Err(failure)
+        }
         Err(Stop::Failed(failure)) => Err(match at {
             0 => failure,
             _ => failure.also(format_args!(
@@ -126,16 +184,26 @@ fn download(url: &str, http: &HttpArgs, part: &Path, out: &Output) -> Result<(u6
 
 /// Why a download stopped.
 enum Stop {
-    Changed,
+    /// What came is of another file.
+    Changed(Failure),
     Failed(Failure),
 }
 
 impl From<http::Error> for Stop {
     fn from(error: http::Error) -> Self {
-        match error {
-            http::Error::Changed { .. } => Self::Changed,
-            error => Self::Failed(error.into()),
+        match is_change(&error) {
+            true => Self::Changed(error.into()),
+            false => Self::Failed(error.into()),
         }
+    }
+}
+
+/// Whether a server has another file than before.
+fn is_change(error: &http::Error) -> bool {
+    match error {
+        http::Error::Changed { .. } | http::Error::TooLong { .. } => true,
+        http::Error::Mirrors(errors) => errors.iter().any(is_change),
+        _ => false,
     }
 }
 
@@ -155,7 +223,14 @@ fn copy(
         let n = remote.read_at(*at, &mut buffer)?;
         let len = remote.len()?;
         if *at > len {
-            return Err(Stop::Changed);
+            return Err(Stop::Changed(Failure::new(
+                Exit::Failed,
+                "http",
+                format_args!(
+                    "{}: expected {at} bytes or more, the server says {len}",
+                    part.display()
+                ),
+            )));
         }
         let shown = progress.get_or_insert_with(|| {
             if let Some(identity) = remote.identity() {

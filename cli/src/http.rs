@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 
 /// How web servers are asked. HTTPS_PROXY, HTTP_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR of
-/// the environment count as they do for curl.
+/// the environment count, in upper and in lower case. A proxy is http://HOST:PORT.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Where BUNDLE is a URL")]
 pub struct HttpArgs {
@@ -31,7 +31,7 @@ pub struct HttpArgs {
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// How often servers are asked in a row without an answer that is of use, with longer and longer
-    /// pauses; each byte that comes starts the count again
+    /// pauses; 16 KiB that came start the count again
     #[arg(long, value_name = "N", default_value_t = ATTEMPTS, value_parser = args::attempts())]
     attempts: u32,
 }

@@ -97,7 +97,7 @@ fn read_head(path: &Path, out: &Output) -> Result<(Vec<u8>, Option<u64>), Failur
     let mut bundle = Bundle::open(path, "inspect", out)?;
     let len = bundle.len();
     let mut head = Vec::new();
-    let most = bundle.head_len().unwrap_or(HEAD_LEN_MAX as u64);
+    let most = bundle.header().map_or(HEAD_LEN_MAX as u64, |header| header.head_len.into());
     match bundle.reading().take(most).read_to_end(&mut head) {
         Ok(_) => Ok((head, len)),
         Err(error) => {

@@ -1,6 +1,7 @@
 //! `install` and `resume`: a bundle into the slot that is not running.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 
 use clap::Args;
@@ -18,8 +19,9 @@ use stillboot::layout::{Layout, LayoutError};
 use stillboot::request::{Perform, Request};
 use stillboot::verify::Device;
 use stillboot_fetch::assembly::Origins;
+use stillboot_fetch::framed::PieceFile;
 use stillboot_fetch::sha256::FastSha256;
-use stillboot_fetch::slots::Target;
+use stillboot_fetch::slots::{Slots, Target};
 use stillboot_fetch::spool;
 use stillboot_linux::disk::{self, Disk};
 use stillboot_linux::{FileDevice, WriteBehind};
@@ -43,7 +45,9 @@ pub const BUFFER_LEN: usize = (1 << 20) + (64 << 10);
 /// Which update, for which device: what `install`, `resume` and `policy check` share.
 #[derive(Args, Debug)]
 pub struct UpdateArgs {
-    /// The bundle: a file or a URL; `-` reads standard input
+    /// The bundle: a file or a URL; `-` reads standard input. A file is verified whole before
+    /// anything is written. Of a URL or a stream a fault in a late chunk is found after a part of the
+    /// slot that does not run was written: `fetch` it first where that slot must stay
     #[arg(value_name = "BUNDLE")]
     pub bundle: PathBuf,
     #[command(flatten)]
@@ -180,8 +184,8 @@ pub struct InstallArgs {
     /// Copy chunks that are already on the disk from there; always so where BUNDLE is a URL
     #[arg(long)]
     reuse: bool,
-    /// A patch to BUNDLE from what a slot holds, as `stillboot delta` writes it: a file or a URL. By
-    /// default the one beside BUNDLE, if there is one
+    /// A patch to BUNDLE from what a slot holds, as `stillboot delta` writes it: a file or a URL.
+    /// Beside a URL, or with --reuse, a patch is also found by its name
     #[arg(long, value_name = "PATCH")]
     delta: Option<PathBuf>,
     /// Install the running version into another slot, to repair that slot
@@ -200,6 +204,8 @@ struct Host<'a> {
     judge: Judge<'a>,
     /// Tells the reader of the bundle which slot is written.
     target: Target,
+    /// What the bundle is a patch from, and the slots.
+    old: Option<(Digest, Arc<Slots>)>,
     writing: Progress,
     reading: Progress,
 }
@@ -207,7 +213,18 @@ struct Host<'a> {
 impl InstallHost for Host<'_> {
     fn judge(&mut self, update: &Update<'_>) -> Permission {
         self.target.set(update.target);
-        self.judge.judge(update)
+        let permission = self.judge.judge(update);
+        // The slot that has the old bytes must stay as it is: nothing stands in for them.
+        if permission == Permission::Proceed
+            && let Some((from, slots)) = &self.old
+            && !slots.has(from)
+        {
+            let target = update.target;
+            self.judge.failure =
+                Some(no_old(from, &format!("in a slot other than {target}, which is written")));
+            return Permission::Reject;
+        }
+        permission
     }
 
     fn progress(&mut self, progress: Done) {
@@ -223,6 +240,14 @@ impl InstallHost for Host<'_> {
             self.reading.set(progress.done - half);
         }
     }
+}
+
+/// No slot has what a patch starts from.
+fn no_old(from: &Digest, place: &str) -> Failure {
+    let from = view::hex(from);
+    let text =
+        format_args!("refused: the patch starts from the bundle {from}: expected it {place}");
+    Failure::new(Exit::Refused, "patch", text).also("install the bundle that the patch leads to")
 }
 
 /// Installs a bundle, or goes on with an installation that was cut short.
@@ -250,20 +275,37 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
         changed.resume_only = resume_only;
         changed
     };
+    let target = Target::default();
+    // The bytes of a patch are those of a slot, also where it is verified.
+    let old = match bundle.patch_from() {
+        Some(from) => {
+            let near = look_near(args, &config, devices, &target, &mut bundle, out)?;
+            let old = near.map(|near| (from, near.slots));
+            if let Some((from, slots)) = &old
+                && !slots.has(from)
+            {
+                return Err(no_old(from, "in a slot"));
+            }
+            old
+        }
+        None => None,
+    };
     verify_first(args, &device, &names, &mut bundle, out)?;
     let judge = Judge { spared: spare_rolled_back(&config, devices), ..judge };
     let mut buffer = vec![0; BUFFER_LEN];
+    if old.is_none() {
+        look_near(args, &config, devices, &target, &mut bundle, out)?;
+    }
     note_time(&config.layout, devices, &mut buffer);
     for device in &mut *devices {
         // Where it cannot, the page cache serves.
         let _ = device.go_direct();
     }
-    let target = Target::default();
-    look_near(args, &config, devices, &target, &mut bundle, out)?;
     let mut machine = Install::<FastSha256>::new(&config);
     let mut host = Host {
         judge,
         target,
+        old,
         writing: Progress::new(out, "installing", 0),
         reading: Progress::new(out, "reading back", 0),
     };
@@ -288,22 +330,37 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     // The bars end before anything else is printed.
     drop((writing, reading));
     note_statements(&config.layout, devices, &judge.went_by, out);
-    let installed = result.map_err(|error| {
-        // The machine knows that the policy said no, and the judge knows why.
-        let failure = match judge.verdict.and_then(verdict::failure) {
-            Some(failure) => failure,
-            None => update.explain(error, &config, &names, devices, &mut bundle),
-        };
-        let failure = with_standings(failure, &judge.standings);
-        let failure = with_disk_errors(failure, error, &config, devices);
-        let digest = machine.manifest().map(|manifest| *manifest.digest());
-        with_incomplete_slot(failure, error, &config, devices, digest.as_ref())
-    })?;
+    let installed = match result {
+        Ok(installed) => installed,
+        Err(error) => {
+            // The machine knows that the policy said no, and the judge knows why.
+            let failure = match judge.verdict.and_then(verdict::failure) {
+                Some(failure) => failure,
+                None => update.explain(error, &config, &names, devices, &mut bundle),
+            };
+            let failure = with_standings(failure, &judge.standings);
+            let failure = with_disk_errors(failure, error, &config, devices);
+            if failure.exit == Exit::Refused && is_about_bytes(error) && bundle.is_remote() {
+                // The spool is in use until then.
+                drop(bundle);
+                clear_spools(update);
+            }
+            let digest = machine.manifest().map(|manifest| *manifest.digest());
+            return Err(with_incomplete_slot(failure, error, &config, devices, digest.as_ref()));
+        }
+    };
     let version = machine.manifest().map(|manifest| manifest.version.as_str());
-    if bundle.is_remote() {
-        clear_spools(update);
-    }
-    let origins = bundle.origins();
+    let origins = bundle.finish().map(|(origins, trouble)| {
+        if origins.rejected > 0 {
+            out.warn(format_args!(
+                "the patch did not give {} as they are in the bundle, which gave them instead{}",
+                size::show(origins.rejected),
+                trouble.map(|error| format!(": {error}")).unwrap_or_default()
+            ));
+        }
+        origins
+    });
+    clear_spools(update);
     tell(args, &installed, version.unwrap_or_default(), devices, origins, out);
     Ok(())
 }
@@ -327,7 +384,7 @@ fn verify_first(
     bundle.rewind()
 }
 
-/// Has the bundle read ahead, and what the slots or a patch have taken from there.
+/// Has the bundle read ahead, and what the slots or a patch have taken from there; returns that.
 fn look_near(
     args: &InstallArgs,
     config: &InstallConfig<'_>,
@@ -335,40 +392,67 @@ fn look_near(
     target: &Target,
     bundle: &mut Bundle,
     out: &Output,
-) -> Result<(), Failure> {
+) -> Result<Option<Near>, Failure> {
     let update = &args.update;
     let is_piped = bundle.len().is_none();
+    let is_patch = bundle.patch_from().is_some();
     if is_piped && args.delta.is_some() {
         return Err(Failure::usage(
             "--delta needs a bundle that is read at any place: expected a file or a URL, found a \
              stream",
         ));
     }
-    // A stream of whole patches starts from a slot as well, but cannot go to and fro.
-    if is_piped || !(config.reuse.running || args.delta.is_some() || bundle.has_patches()) {
-        return bundle.read_ahead(None, None, None);
+    if is_patch && args.delta.is_some() {
+        return Err(Failure::usage(
+            "--delta needs a bundle: expected one patch, found the bundle to be another",
+        ));
     }
-    bundle.read_ahead(None, None, None)?;
+    if is_piped || !(config.reuse.running || args.delta.is_some() || is_patch) {
+        bundle.pump()?;
+        return Ok(None);
+    }
+    bundle.in_pieces()?;
     // Where it cannot be read piece by piece, the installation says what is wrong with it.
-    let Some(digest) = bundle.digest().copied() else { return Ok(()) };
+    let Some(header) = bundle.header().copied() else { return Ok(None) };
     let near = Near::of(config, devices, target)?;
-    let options = update.http.options()?;
     let named = args.delta.as_deref();
-    let mut patch = near.patch(named, &update.bundle, &digest, &options, out)?;
+    let mut patch = match is_patch {
+        true => None,
+        false => near.patch(named, &update.bundle, &header, &update.http, out)?,
+    };
     let spool = update.policy.state_folder();
     if let Some(folder) = spool {
-        patch = patch.map(|patch| patch.with_spool(folder, PATCH_SPOOL));
+        // A file that is here need not be kept once more.
+        let keep = |patch: PieceFile| match patch.is_remote() {
+            true => patch.with_spool(folder, PATCH_SPOOL),
+            false => patch,
+        };
+        patch = patch.map(keep);
     }
-    bundle.read_ahead(Some(&near), patch, spool)
+    bundle.look_near(&near, patch, spool)?;
+    Ok(Some(near))
 }
 
-/// An installation is complete: what was kept of its download is of no more use.
+/// What was kept of a download is of no more use: the installation is complete, or was refused for
+/// what came.
 fn clear_spools(update: &UpdateArgs) {
     for name in [BUNDLE_SPOOL, PATCH_SPOOL] {
         if let Some(folder) = update.policy.state_folder() {
             spool::clear(folder, name);
         }
     }
+}
+
+/// Whether an installation failed for what came. Kept, it would fail each time, wherever else the
+/// bundle is.
+const fn is_about_bytes(error: InstallError) -> bool {
+    matches!(
+        error,
+        InstallError::Source
+            | InstallError::Refused(
+                Refusal::Trust(_) | Refusal::Content { .. } | Refusal::Ended | Refusal::Trailing
+            )
+    )
 }
 
 /// Loaders have no clock: failures since the last call get a time now, for the back-off.
@@ -479,6 +563,7 @@ fn tell(
             "resumed": installed.resumed, "tries": args.tries,
             "copied": origins.map(|found| found.near),
             "patched": origins.map(|found| found.patched),
+            "rejected": origins.map(|found| found.rejected),
             "fetched": origins.map(|found| found.received),
         })
     });

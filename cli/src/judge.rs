@@ -53,8 +53,8 @@ pub struct PolicyArgs {
     /// bundle update.sbb the files update.sbb.sbs and update.sbb.WORD.sbs beside it are read too
     #[arg(long, value_name = "FILE")]
     statement: Vec<PathBuf>,
-    /// The folder that keeps the numbers of statements that were seen; by default
-    /// /var/lib/stillboot, or none if that does not exist
+    /// The folder that keeps the numbers of statements that were seen, and what came of a download;
+    /// by default /var/lib/stillboot, or none if that does not exist
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// Do not wait for window, hold, rollout or back-off; trust, class and floor are never skipped

@@ -7,6 +7,7 @@ use stillboot::boot::Boot;
 use stillboot::check;
 use stillboot::format::Digest;
 use stillboot::install::{InstallConfig, Running};
+use stillboot_fetch::assembly::fits;
 use stillboot_fetch::framed::PieceFile;
 use stillboot_fetch::http::Options;
 use stillboot_fetch::read_at::FileAt;
@@ -14,9 +15,10 @@ use stillboot_fetch::sha256::FastSha256;
 use stillboot_fetch::slots::{Slots, Target};
 use stillboot_linux::disk;
 use stillboot_linux::{FileDevice, open};
+use stillboot_transport::frame::Header;
 
 use crate::failure::{Exit, Failure};
-use crate::http::{self, is_url};
+use crate::http::{self, HttpArgs, is_url};
 use crate::output::Output;
 use crate::view;
 
@@ -72,27 +74,30 @@ impl Near {
         &self,
         named: Option<&Path>,
         bundle: &Path,
-        wanted: &Digest,
-        options: &Options,
+        wanted: &Header,
+        http: &HttpArgs,
         out: &Output,
     ) -> Result<Option<PieceFile>, Failure> {
         if let Some(path) = named {
-            let patch = open_patch(path, options)?;
+            let patch = open_patch(path, || http.options())?;
             return self.usable(patch, wanted, out);
         }
         // A slot in which the installation goes on names the new bundle itself.
-        for digest in self.digests.iter().filter(|digest| *digest != wanted) {
+        for digest in self.digests.iter().filter(|digest| **digest != wanted.digest) {
             let Some(path) = beside(bundle, digest) else { continue };
             let is_there = is_url(&path).is_some() || path.is_file();
             if !is_there {
                 continue;
             }
             // It is only a help that may be there.
-            let once = options.clone().with_attempts(1);
-            match open_patch(&path, &once) {
-                Ok(patch) if patch.from() == Some(*digest) && patch.header().digest == *wanted => {
+            match open_patch(&path, || Ok(http.options()?.with_attempts(1))) {
+                Ok(patch) if patch.from() == Some(*digest) && fits(patch.header(), wanted) => {
                     return Ok(Some(patch));
                 }
+                Ok(patch) if patch.header().digest == wanted.digest => out.warn(format_args!(
+                    "{}: not used: it was made for this bundle before that was signed once more",
+                    path.display()
+                )),
                 Ok(_) => out.warn(format_args!(
                     "{}: not used: it is not the patch that its name says",
                     path.display()
@@ -111,7 +116,7 @@ impl Near {
     fn usable(
         &self,
         patch: PieceFile,
-        wanted: &Digest,
+        wanted: &Header,
         out: &Output,
     ) -> Result<Option<PieceFile>, Failure> {
         let name = patch.name();
@@ -124,11 +129,18 @@ impl Near {
                 ),
             ));
         };
-        if patch.header().digest != *wanted {
-            let (its, mine) = (view::hex(&patch.header().digest), view::hex(wanted));
+        if patch.header().digest != wanted.digest {
+            let (its, mine) = (view::hex(&patch.header().digest), view::hex(&wanted.digest));
             let text = format_args!(
                 "refused: {name} is a patch to the bundle {its}: expected one to {mine}, the bundle \
                  that is installed"
+            );
+            return Err(Failure::new(Exit::Refused, "patch", text));
+        }
+        if !fits(patch.header(), wanted) {
+            let text = format_args!(
+                "refused: {name} was made for this bundle before that was signed once more: make it \
+                 again with `stillboot delta`"
             );
             return Err(Failure::new(Exit::Refused, "patch", text));
         }
@@ -145,9 +157,12 @@ impl Near {
     }
 }
 
-fn open_patch(path: &Path, options: &Options) -> Result<PieceFile, Failure> {
+fn open_patch(
+    path: &Path,
+    options: impl FnOnce() -> Result<Options, Failure>,
+) -> Result<PieceFile, Failure> {
     if let Some(url) = is_url(path) {
-        let remote = http::remote(std::iter::once(url), options)?;
+        let remote = http::remote(std::iter::once(url), &options()?)?;
         return PieceFile::open(Box::new(http::remote_at(remote, url))).map_err(Failure::from);
     }
     let failed = |error| Failure::system("open", path, &error);

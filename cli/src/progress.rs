@@ -25,7 +25,9 @@ enum Unit {
 impl Unit {
     const fn template(self) -> &'static str {
         match self {
-            Self::Bytes => "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {eta}",
+            Self::Bytes => {
+                "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}"
+            }
             Self::Parts => "{msg} {wide_bar} {pos}/{len} {eta}",
         }
     }
@@ -45,6 +47,7 @@ pub struct Progress {
     unit: Unit,
     total: u64,
     began: Instant,
+    has_begun: bool,
     looked: Instant,
     /// Tenths that were reported already; `None` before the first message.
     told: Option<u64>,
@@ -71,6 +74,7 @@ impl Progress {
             unit,
             total,
             began: now,
+            has_begun: false,
             looked: now,
             told: None,
             bar: None,
@@ -82,8 +86,12 @@ impl Progress {
         self.total = total;
     }
 
-    /// Tells that so much is done.
+    /// Tells that so much is done. The phase begins when this is called first.
     pub fn set(&mut self, done: u64) {
+        if !self.has_begun {
+            self.has_begun = true;
+            self.began = Instant::now();
+        }
         match self.style {
             ProgressStyle::Silent => {}
             ProgressStyle::Bar => self.draw(done),
@@ -122,16 +130,22 @@ impl Progress {
             return;
         }
         self.told = Some(tenths);
+        // On the average of all that was done until now.
+        let seconds = (now - self.began).as_secs_f64();
+        let rate = (done as f64 / seconds) as u64;
+        let left = self.total.saturating_sub(done).checked_div(rate).unwrap_or(0);
         let _ = if self.total == 0 {
             writeln!(std::io::stderr(), "{} ...", self.what)
         } else {
             writeln!(
                 std::io::stderr(),
-                "{}: {} of {} ({} %)",
+                "{}: {} of {} ({} %), {} a second, {} s left",
                 self.what,
                 self.unit.show(done),
                 self.unit.show(self.total),
-                tenths * 10
+                tenths * 10,
+                self.unit.show(rate),
+                left
             )
         };
     }

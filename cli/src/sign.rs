@@ -1,7 +1,7 @@
 //! `sign`: one more signature on what is signed already.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,7 @@ use stillboot::format::{
 use stillboot::verify::{RootKey, SoftSha256, TrustError, verify_signature};
 use stillboot_policy::json::ChannelIndex;
 use stillboot_policy::json::index::INDEX_LEN_MAX;
+use stillboot_release::frames::{self, FramesError};
 use stillboot_release::keys::{KeyError, Roots, add_signature, id_of};
 
 use stillboot_linux::open;
@@ -22,6 +23,7 @@ use stillboot_linux::open;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::signers::{Named, SignerArgs, has_role};
+use crate::source::{self, Bundle};
 use crate::verify::Content;
 use crate::{args, bounds, files, time, verify, view};
 
@@ -31,7 +33,8 @@ use crate::{args, bounds, files, time, verify, view};
     stillboot sign gateway-1.2.0.sbb --key keys/release-2.pem --role release\n  \
     stillboot sign keyset.sbk --signer 'hsm-sign slot-1' --public root-2.pub.pem \\\n    \
       --role root --roots roots.toml\n\n\
-    The payload and all other bytes stay as they are.")]
+    The payload and all other bytes stay as they are. Make patches after the last signature: they\n\
+    are for the bundle with the head that it has then.")]
 pub struct SignArgs {
     /// A bundle, keyset, statement, channel index or release of the loader
     #[arg(value_name = "FILE")]
@@ -87,7 +90,13 @@ impl Target {
 
 /// Refuses what no device would take however it is signed: another manifest than that of its kind,
 /// or bytes behind the head that are not those of the manifest.
-fn check(target: &Target, file: &mut File, path: &Path, out: &Output) -> Result<(), Failure> {
+fn check(
+    target: &Target,
+    rest: &mut Rest<'_>,
+    head_len: u64,
+    path: &Path,
+    out: &Output,
+) -> Result<(), Failure> {
     let refused = |kind: &'static str, why: &dyn std::fmt::Display| {
         Failure::new(
             Exit::Refused,
@@ -130,18 +139,13 @@ fn check(target: &Target, file: &mut File, path: &Path, out: &Output) -> Result<
         }
         Target::Keyset | Target::Other { .. } => return Ok(()),
     };
-    let failed = |error| Failure::system("read", path, &error);
-    let from = file.stream_position().map_err(failed)?;
-    let found = file.metadata().map_err(failed)?.len();
-    let expected = manifest.components.iter().fold(from, |sum, component| {
+    let found = rest.bundle_len(path)?;
+    let expected = manifest.components.iter().fold(head_len, |sum, component| {
         sum.saturating_add(component.index_len(manifest.chunk_size))
             .saturating_add(component.length)
     });
-    let mut rest = Rest { file, error: None };
     let length = format_args!("expected {expected} bytes, as its manifest has it, found {found}");
-    let found = verify::content(manifest, &mut rest, out).map_err(|SourceError| {
-        failed(rest.error.take().unwrap_or_else(|| ErrorKind::Other.into()))
-    })?;
+    let found = verify::content(manifest, rest, out).map_err(|SourceError| rest.failure(path))?;
     match found {
         None => Ok(()),
         Some(Content::Ended) => {
@@ -202,21 +206,55 @@ fn changed(path: &Path, how: std::fmt::Arguments<'_>) -> Failure {
     )
 }
 
-/// What follows a head in a file.
-struct Rest<'a> {
-    file: &'a mut File,
+/// What follows the head of a bundle.
+enum Rest<'a> {
+    /// In its own file.
+    File {
+        file: &'a mut File,
+        /// Why it could not be read.
+        error: Option<io::Error>,
+    },
+    /// In a framed file.
+    Framed(&'a mut Bundle),
+}
+
+impl Rest<'_> {
+    /// Length of the bundle in bytes.
+    fn bundle_len(&self, path: &Path) -> Result<u64, Failure> {
+        match self {
+            Self::File { file, .. } => match file.metadata() {
+                Ok(found) => Ok(found.len()),
+                Err(error) => Err(Failure::system("read", path, &error)),
+            },
+            Self::Framed(bundle) => Ok(bundle.len().unwrap_or_default()),
+        }
+    }
+
     /// Why it could not be read.
-    error: Option<std::io::Error>,
+    fn failure(&mut self, path: &Path) -> Failure {
+        let error = match self {
+            Self::File { error, .. } => error.take(),
+            Self::Framed(bundle) => match bundle.failure() {
+                Some(failure) => return failure,
+                None => None,
+            },
+        };
+        Failure::system("read", path, &error.unwrap_or_else(|| ErrorKind::Other.into()))
+    }
 }
 
 impl Source for Rest<'_> {
     fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {
+        let (file, failed) = match self {
+            Self::File { file, error } => (file, error),
+            Self::Framed(bundle) => return bundle.read(into),
+        };
         loop {
-            match self.file.read(into) {
+            match file.read(into) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 result => {
                     return result.map_err(|error| {
-                        self.error = Some(error);
+                        *failed = Some(error);
                         SourceError
                     });
                 }
@@ -225,9 +263,13 @@ impl Source for Rest<'_> {
     }
 
     fn skip(&mut self, len: u64) -> Result<(), SourceError> {
+        let (file, failed) = match self {
+            Self::File { file, error } => (file, error),
+            Self::Framed(bundle) => return bundle.skip(len),
+        };
         let by = i64::try_from(len).map_err(|_| SourceError)?;
-        self.file.seek_relative(by).map_err(|error| {
-            self.error = Some(error);
+        file.seek_relative(by).map_err(|error| {
+            *failed = Some(error);
             SourceError
         })
     }
@@ -238,11 +280,46 @@ pub fn sign(args: &SignArgs, out: &Output) -> Result<(), Failure> {
     let path = &args.file;
     let failed = |error| Failure::system("read", path, &error);
     let mut file = open::file(path).map_err(failed)?;
+    let mut framed = match source::is_framed(&mut file).map_err(failed)? {
+        true => Some(Bundle::of_frames(file.try_clone().map_err(failed)?, path, "sign")?),
+        false => None,
+    };
     let mut head = Vec::new();
-    file.by_ref().take(HEAD_LEN_MAX as u64).read_to_end(&mut head).map_err(failed)?;
+    match &mut framed {
+        Some(bundle) => {
+            let len = bundle.header().map_or(0, |header| header.head_len.into());
+            if bundle.reading().take(len).read_to_end(&mut head).is_err() {
+                return Err(Rest::Framed(bundle).failure(path));
+            }
+        }
+        None => {
+            file.by_ref().take(HEAD_LEN_MAX as u64).read_to_end(&mut head).map_err(failed)?;
+        }
+    }
     let (range, envelope, target) = read(&head, path)?;
-    file.seek(SeekFrom::Start(range.end as u64)).map_err(failed)?;
-    check(&target, &mut file, path, out)?;
+    if framed.is_some() && range.end != head.len() {
+        return Err(changed(
+            path,
+            format_args!(
+                "its header says that the head has {} bytes, and the head has {}",
+                head.len(),
+                range.end
+            ),
+        ));
+    }
+    if let Some(bundle) = &framed
+        && bundle.header().is_none_or(|header| header.digest != envelope.header().digest)
+    {
+        return Err(changed(path, format_args!("its header names another manifest than it has")));
+    }
+    let mut rest = match &mut framed {
+        Some(bundle) => Rest::Framed(bundle),
+        None => {
+            file.seek(SeekFrom::Start(range.end as u64)).map_err(failed)?;
+            Rest::File { file: &mut file, error: None }
+        }
+    };
+    check(&target, &mut rest, range.end as u64, path, out)?;
 
     let roots = args.roots.as_deref().map(Roots::read).transpose()?;
     let given = roots.as_ref().map(|roots| &*roots.product).or(args.product.as_deref());
@@ -279,10 +356,20 @@ pub fn sign(args: &SignArgs, out: &Output) -> Result<(), Failure> {
     let inputs: Vec<_> = named.chain(args.signers.inputs()).collect();
     files::replace(to, &inputs, |target| {
         let write = |error| Failure::system("write", to, &error);
+        if framed.is_some() {
+            let head = [&head[..range.start], &bytes].concat();
+            return frames::replace_head(&mut file, &head, target).map_err(|error| match error {
+                FramesError::Io(error) => write(error),
+                error => {
+                    let text = format_args!("{}: {error}", path.display());
+                    Failure::new(Exit::Refused, "bundle", text)
+                }
+            });
+        }
         target.write_all(&head[..range.start]).map_err(write)?;
         target.write_all(&bytes).map_err(write)?;
         file.seek(SeekFrom::Start(range.end as u64)).map_err(failed)?;
-        std::io::copy(&mut file, target).map_err(write)?;
+        io::copy(&mut file, target).map_err(write)?;
         Ok(())
     })?;
     let (signed, _) = Envelope::parse(&bytes).map_err(KeyError::from)?;

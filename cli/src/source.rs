@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Read, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::fs::{Advice, fadvise};
 use stillboot::driver::{Source, SourceError};
 use stillboot::format::envelope::{HEADER_LEN, MAGIC};
 use stillboot::format::{Digest, SlotKind};
@@ -17,8 +18,9 @@ use stillboot_fetch::error::FetchError;
 use stillboot_fetch::framed::PieceFile;
 use stillboot_fetch::pipe::{Pipe, Pump};
 use stillboot_fetch::read_at::{FileAt, ReadAt};
+use stillboot_fetch::stream::Stream;
 use stillboot_linux::open::{self, Input};
-use stillboot_transport::frame;
+use stillboot_transport::frame::{self, Fault, Header};
 
 use crate::bounds;
 use crate::failure::{Exit, Failure};
@@ -51,8 +53,8 @@ pub struct Bundle {
     command: &'static str,
     /// It is on a web server.
     is_remote: bool,
-    /// It is a patch that holds everything.
-    has_patches: bool,
+    /// What it starts from, if it is a patch that holds everything.
+    patch_from: Option<Digest>,
 }
 
 enum Reader {
@@ -63,9 +65,21 @@ enum Reader {
     /// The same, read ahead.
     Pump(Box<Pump>),
     /// A file that is read piece by piece, ahead.
-    Pieces { ahead: Box<Ahead>, len: u64, head_len: u64, digest: Digest },
+    Pieces { ahead: Box<Ahead>, header: Box<Header> },
     /// Nothing: it failed while it was opened again.
     Closed,
+}
+
+impl Reader {
+    /// What gives its own errors.
+    fn stream(&mut self) -> Option<&mut dyn Stream> {
+        match self {
+            Self::Pipe(pipe) => Some(&mut **pipe),
+            Self::Pump(pump) => Some(&mut **pump),
+            Self::Pieces { ahead, .. } => Some(&mut **ahead),
+            Self::File { .. } | Self::Closed => None,
+        }
+    }
 }
 
 impl Bundle {
@@ -104,7 +118,14 @@ impl Bundle {
         }
         let pipe = |stream, name: String| match Pipe::open(stream, name.clone()) {
             Ok(pipe) => Ok(Self::new(Reader::Pipe(Box::new(pipe)), name, command)),
-            Err(error) => Err(fetch_failure(error)),
+            Err(FetchError::Patch { name, is_whole: true }) if installs(command) => {
+                Err(patch_failure(&name)
+                    .also("a patch is read to and fro: expected its file or URL, found a stream"))
+            }
+            Err(FetchError::Frames { name, fault: Fault::Ended }) => {
+                Err(cut_short(&format_args!("{name} ends too early"), command))
+            }
+            Err(error) => Err(fetch_failure(error, command)),
         };
         if path == Path::new("-") {
             return pipe(Box::new(io::stdin()), "standard input".into());
@@ -123,74 +144,81 @@ impl Bundle {
             return Self::of_pieces(Box::new(FileAt::new(file, name)), command);
         }
         let len = file.metadata().map_err(failed)?.len();
+        // It is only advice.
+        let _ = fadvise(&file, 0, None, Advice::Sequential);
         Ok(Self::new(Reader::File { file, at: 0, len }, name, command))
+    }
+
+    /// The bundle in a framed file that is open.
+    pub fn of_frames(file: File, path: &Path, command: &'static str) -> Result<Self, Failure> {
+        Self::of_pieces(Box::new(FileAt::new(file, path.display().to_string())), command)
     }
 
     /// A bundle that is read piece by piece.
     fn of_pieces(reader: Box<dyn ReadAt>, command: &'static str) -> Result<Self, Failure> {
-        let file = PieceFile::open(reader).map_err(fetch_failure)?;
+        let file = PieceFile::open(reader).map_err(|error| fetch_failure(error, command))?;
         let (name, is_whole) = (file.name(), file.is_whole());
-        if !is_whole {
-            return Err(Failure::new(
-                Exit::Refused,
-                "patch",
-                format_args!(
-                    "refused: {name} is a patch: expected a bundle; give the bundle, and the patch \
-                     with --delta"
-                ),
-            ));
+        let patch_from = file.from();
+        // The slots have what a whole patch starts from, and only an installation looks there.
+        if patch_from.is_some() && !(is_whole && installs(command)) {
+            return Err(fetch_failure(FetchError::Patch { name, is_whole }, command));
         }
-        let has_patches = file.from().is_some();
         let reader = Self::pieces(Assembly::new(file))?;
-        Ok(Self { has_patches, ..Self::new(reader, name, command) })
+        Ok(Self { patch_from, ..Self::new(reader, name, command) })
     }
 
     fn pieces(assembly: Assembly) -> Result<Reader, Failure> {
-        let (len, head_len) = (assembly.header().bundle_len(), assembly.header().head_len.into());
-        let digest = assembly.header().digest;
+        let header = Box::new(*assembly.header());
         let ahead = Ahead::new(assembly).map_err(thread_failure)?;
-        Ok(Reader::Pieces { ahead: Box::new(ahead), len, head_len, digest })
+        Ok(Reader::Pieces { ahead: Box::new(ahead), header })
     }
 
-    /// From here on it is read ahead, in a thread of its own; and what `near` has is taken from
-    /// there, with the patch if there is one. What comes over the network is kept in `spool`.
-    pub fn read_ahead(
+    /// From here on a stream is read ahead, in a thread of its own. A file the system reads ahead.
+    pub fn pump(&mut self) -> Result<(), Failure> {
+        self.reader = match std::mem::replace(&mut self.reader, Reader::Closed) {
+            Reader::Pipe(pipe) => Reader::Pump(Box::new(Pump::new(*pipe).map_err(thread_failure)?)),
+            reader => reader,
+        };
+        Ok(())
+    }
+
+    /// From here on a file is read piece by piece, where that can be done.
+    pub fn in_pieces(&mut self) -> Result<(), Failure> {
+        if let Reader::File { file, at: 0, .. } = &self.reader {
+            let failed = |error| Failure::system("open", Path::new(&self.name), &error);
+            let again = file.try_clone().map_err(failed)?;
+            // What is wrong with it is found where it is read.
+            if let Ok(file) = PieceFile::open(Box::new(FileAt::new(again, self.name.clone()))) {
+                self.reader = Self::pieces(Assembly::new(file))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Of what is read piece by piece, what `near` has is taken from there, with the patch if there
+    /// is one. What comes over the network is kept in `spool`.
+    pub fn look_near(
         &mut self,
-        near: Option<&Near>,
+        near: &Near,
         patch: Option<PieceFile>,
         spool: Option<&Path>,
     ) -> Result<(), Failure> {
         let assembly = match std::mem::replace(&mut self.reader, Reader::Closed) {
-            Reader::Pipe(pipe) => {
-                let pump = Pump::new(*pipe).map_err(thread_failure)?;
-                self.reader = Reader::Pump(Box::new(pump));
-                return Ok(());
-            }
-            Reader::File { file, at: 0, len } => {
-                let failed = |error| Failure::system("open", Path::new(&self.name), &error);
-                let again = file.try_clone().map_err(failed)?;
-                match PieceFile::open(Box::new(FileAt::new(again, self.name.clone()))) {
-                    Ok(file) => Some(Assembly::new(file)),
-                    // What is wrong with it is found where it is read.
-                    Err(_) => {
-                        self.reader = Reader::File { file, at: 0, len };
-                        None
-                    }
-                }
-            }
             Reader::Pieces { ahead, .. } => ahead.finish(),
             reader => {
                 self.reader = reader;
-                None
+                return Ok(());
             }
         };
-        let Some(mut assembly) = assembly else { return Ok(()) };
+        let again = || {
+            let text = format_args!("{} cannot be read twice", self.name);
+            Failure::new(Exit::Failed, "source", text)
+        };
+        let mut assembly = assembly.ok_or_else(again)?;
         if let Some(folder) = spool.filter(|_| self.is_remote) {
             assembly = assembly.with_spool(folder, BUNDLE_SPOOL);
         }
-        if let Some(near) = near {
-            assembly = assembly.with_slots(Arc::clone(&near.slots));
-        }
+        assembly = assembly.with_slots(Arc::clone(&near.slots));
         if let Some(patch) = patch {
             let name = patch.name();
             assembly = assembly.with_patch(patch).map_err(|_| {
@@ -227,9 +255,10 @@ impl Bundle {
                     Ok(0) => break,
                     Ok(n) => n,
                     Err(SourceError) => {
-                        return Err(stream
-                            .take_error()
-                            .map_or_else(|| failed(ErrorKind::BrokenPipe.into()), fetch_failure));
+                        return Err(stream.take_error().map_or_else(
+                            || failed(ErrorKind::BrokenPipe.into()),
+                            |error| fetch_failure(error, command),
+                        ));
                     }
                 };
                 watch.pass(&chunk[..n]);
@@ -258,14 +287,15 @@ impl Bundle {
             remark: None,
             command,
             is_remote: false,
-            has_patches: false,
+            patch_from: None,
         }
     }
 
     /// How long it is, `None` for a stream.
-    pub const fn len(&self) -> Option<u64> {
+    pub fn len(&self) -> Option<u64> {
         match &self.reader {
-            Reader::File { len, .. } | Reader::Pieces { len, .. } => Some(*len),
+            Reader::File { len, .. } => Some(*len),
+            Reader::Pieces { header, .. } => Some(header.bundle_len()),
             Reader::Pipe(_) | Reader::Pump(_) | Reader::Closed => None,
         }
     }
@@ -278,25 +308,17 @@ impl Bundle {
         }
     }
 
-    /// How long its head is, where that is known before it is read.
-    pub fn head_len(&self) -> Option<u64> {
+    /// Its parts, where it is read piece by piece: not verified.
+    pub fn header(&self) -> Option<&Header> {
         match &self.reader {
-            Reader::Pieces { head_len, .. } => Some(*head_len),
+            Reader::Pieces { header, .. } => Some(header),
             _ => None,
         }
     }
 
-    /// The digest that its file names, where it is read piece by piece: not verified.
-    pub const fn digest(&self) -> Option<&Digest> {
-        match &self.reader {
-            Reader::Pieces { digest, .. } => Some(digest),
-            _ => None,
-        }
-    }
-
-    /// Whether it is a patch, from what a slot holds.
-    pub fn has_patches(&self) -> bool {
-        self.has_patches
+    /// The digest of what it starts from, if it is a patch, and a slot must hold that.
+    pub const fn patch_from(&self) -> Option<Digest> {
+        self.patch_from
     }
 
     /// Whether it is on a web server.
@@ -339,7 +361,10 @@ impl Bundle {
                 })?;
                 Some(Reader::File { file, at, len })
             }
-            Reader::Pieces { ahead, .. } => ahead.finish().map(Self::pieces).transpose()?,
+            Reader::Pieces { ahead, .. } => {
+                let assembly = ahead.finish().map(Assembly::read_again);
+                assembly.map(Self::pieces).transpose()?
+            }
             Reader::Pipe(_) | Reader::Pump(_) | Reader::Closed => None,
         };
         let again = || {
@@ -364,7 +389,8 @@ impl Bundle {
 
     /// Why it could not be read, if it could not be.
     pub fn failure(&mut self) -> Option<Failure> {
-        let trouble = self.trouble.take().map(fetch_failure);
+        let command = self.command;
+        let trouble = self.trouble.take().map(|error| fetch_failure(error, command));
         let error = self.last_error.take();
         trouble.or(error.map(|error| Failure::system("read", Path::new(&self.name), &error)))
     }
@@ -374,10 +400,17 @@ impl Bundle {
         Reading(self)
     }
 
-    /// Where its pieces came from, as far as it is read piece by piece.
-    pub fn origins(&self) -> Option<Origins> {
-        match &self.reader {
-            Reader::Pieces { ahead, .. } => Some(ahead.origins()),
+    /// It is not read any more: where its pieces came from, as far as it was read piece by piece,
+    /// and what was wrong with the patch.
+    pub fn finish(mut self) -> Option<(Origins, Option<FetchError>)> {
+        match std::mem::replace(&mut self.reader, Reader::Closed) {
+            Reader::Pieces { ahead, .. } => {
+                let mut origins = ahead.origins();
+                let assembly = ahead.finish()?;
+                // What was read ahead in vain came over the network all the same.
+                origins.received = assembly.origins().received;
+                Some((origins, assembly.into_trouble()))
+            }
             _ => None,
         }
     }
@@ -388,7 +421,13 @@ impl Bundle {
             return fault;
         }
         if let (InstallError::Source, Some(trouble)) = (error, self.trouble.take()) {
-            return fetch_failure(trouble);
+            // As a bundle that is no framed file: the next stream may be whole.
+            if self.is_streamed && matches!(trouble, FetchError::Frames { fault: Fault::Ended, .. })
+            {
+                let what = format_args!("{} ends too early", self.name);
+                return cut_short(&what, self.command);
+            }
+            return fetch_failure(trouble, self.command);
         }
         let head = self.watch.head();
         let is_about_bytes = matches!(error, InstallError::Refused(_) | InstallError::Source);
@@ -456,10 +495,6 @@ impl Bundle {
         if let Some(fault) = preview::envelope_fault(head) {
             return Failure::from(InstallError::Refused(Refusal::Trust(TrustError::Keyset(fault))));
         }
-        let (exit, kind) = match self.is_streamed {
-            true => (Exit::Failed, "source"),
-            false => (Exit::Refused, "ended"),
-        };
         let found = self.len().unwrap_or(self.watch.len());
         let what = match (found, self.watch.promised()) {
             (0, _) => format!("{} is empty: expected a bundle", self.name),
@@ -476,18 +511,21 @@ impl Bundle {
             }
         };
         match self.is_streamed {
-            true => {
-                let failure = Failure::new(exit, kind, what).also("give it again from its start");
-                match self.command {
-                    "install" | "resume" => failure
-                        .also("`stillboot resume` goes on where an installation was cut short"),
-                    _ => failure,
-                }
-            }
-            false => {
-                Failure::new(exit, kind, format_args!("refused: {what}")).also("fetch it again")
+            true => cut_short(&what, self.command),
+            false => Failure::new(Exit::Refused, "ended", format_args!("refused: {what}"))
+                .also("fetch it again"),
+        }
+    }
+
+    /// Keeps the error of a reader.
+    fn note<T>(&mut self, result: Result<T, SourceError>) -> Result<T, SourceError> {
+        if result.is_err() {
+            match self.reader.stream().and_then(Stream::take_error) {
+                Some(FetchError::Io { error, .. }) => self.last_error = Some(error),
+                other => self.trouble = other,
             }
         }
+        result
     }
 
     fn skip_by_reading(&mut self, mut len: u64) -> Result<(), SourceError> {
@@ -537,19 +575,11 @@ impl Source for Bundle {
                     }
                 }
             },
-            Reader::Pipe(pipe) => pipe
-                .read(into)
-                .map_err(|_| pipe.take_error())
-                .map_err(|error| note(&mut self.trouble, &mut self.last_error, error))?,
-            Reader::Pump(pump) => pump
-                .read(into)
-                .map_err(|_| pump.take_error())
-                .map_err(|error| note(&mut self.trouble, &mut self.last_error, error))?,
-            Reader::Pieces { ahead, .. } => ahead
-                .read(into)
-                .map_err(|_| ahead.take_error())
-                .map_err(|error| note(&mut self.trouble, &mut self.last_error, error))?,
-            Reader::Closed => return Err(SourceError),
+            reader => {
+                let Some(stream) = reader.stream() else { return Err(SourceError) };
+                let result = stream.read(into);
+                self.note(result)?
+            }
         };
         self.watch_and_guard(&into[..n])?;
         Ok(n)
@@ -574,28 +604,15 @@ impl Source for Bundle {
             }
             // What passes through is looked at, also where the caller skips it.
             Reader::Pipe(_) | Reader::Pump(_) => return self.skip_by_reading(len),
-            Reader::Pieces { ahead, .. } => ahead
-                .skip(len)
-                .map_err(|_| ahead.take_error())
-                .map_err(|error| note(&mut self.trouble, &mut self.last_error, error))?,
+            Reader::Pieces { ahead, .. } => {
+                let result = ahead.skip(len);
+                self.note(result)?;
+            }
             Reader::Closed => return Err(SourceError),
         }
         self.watch.skip(len);
         Ok(())
     }
-}
-
-/// Keeps the error of a reader.
-fn note(
-    trouble: &mut Option<FetchError>,
-    last: &mut Option<io::Error>,
-    error: Option<FetchError>,
-) -> SourceError {
-    match error {
-        Some(FetchError::Io { error, .. }) => *last = Some(error),
-        other => *trouble = other,
-    }
-    SourceError
 }
 
 /// A bundle as a reader.
@@ -608,19 +625,44 @@ impl Read for Reading<'_> {
 }
 
 /// Whether a file starts as a framed file. It stands at its start afterwards.
-fn is_framed(file: &mut File) -> io::Result<bool> {
+pub fn is_framed(file: &mut File) -> io::Result<bool> {
     let mut start = Vec::new();
     Read::by_ref(file).take(frame::MAGIC.len() as u64).read_to_end(&mut start)?;
     file.rewind()?;
     Ok(start == frame::MAGIC)
 }
 
-/// The failure that an error of a bundle's file is.
-fn fetch_failure(error: FetchError) -> Failure {
+/// The failure that an error of a bundle's file is for `command`.
+fn fetch_failure(error: FetchError, command: &str) -> Failure {
     match error {
         FetchError::NotABundle { name, start } => preview::not_a_bundle(name, &start),
+        FetchError::Patch { name, is_whole: false } if installs(command) => {
+            patch_failure(&name).also("give the bundle, and the patch with --delta")
+        }
+        FetchError::Patch { name, .. } => {
+            patch_failure(&name).also("give the bundle that it leads to")
+        }
         error => error.into(),
     }
+}
+
+/// A stream ended too early.
+fn cut_short(what: &dyn std::fmt::Display, command: &str) -> Failure {
+    let failure = Failure::new(Exit::Failed, "source", what).also("give it again from its start");
+    match installs(command) {
+        true => failure.also("`stillboot resume` goes on where an installation was cut short"),
+        false => failure,
+    }
+}
+
+fn patch_failure(name: &str) -> Failure {
+    let text = format_args!("refused: {name} is a patch: expected a bundle");
+    Failure::new(Exit::Refused, "patch", text)
+}
+
+/// Whether `command` has slots, and so the bytes that a patch starts from.
+fn installs(command: &str) -> bool {
+    matches!(command, "install" | "resume")
 }
 
 fn thread_failure(error: io::Error) -> Failure {

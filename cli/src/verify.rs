@@ -31,7 +31,8 @@ const BUFFER_LEN: usize = 256 << 10;
 #[command(after_help = "Example:\n  \
     stillboot verify gateway-1.2.0.sbb --roots keys/roots.toml --class model-1")]
 pub struct VerifyArgs {
-    /// The bundle, or a file with a release of the loader; `-` reads standard input
+    /// The bundle: a file, a URL, or `-` for standard input; for `verify` also a file with a
+    /// release of the loader
     #[arg(value_name = "BUNDLE")]
     bundle: PathBuf,
     #[command(flatten)]
@@ -44,7 +45,7 @@ pub struct VerifyArgs {
     recovery: bool,
     /// Also check that it is for this device class
     #[arg(long, value_name = "NAME", value_parser = args::name)]
-    class: Option<String>,
+    pub class: Option<String>,
     /// The hardware revision within the class
     #[arg(long, value_name = "N", default_value_t = 0, requires = "class")]
     revision: u16,
@@ -65,11 +66,11 @@ impl VerifyArgs {
         &self.http
     }
 
-    fn kind(&self) -> SlotKind {
+    pub fn kind(&self) -> SlotKind {
         if self.recovery { SlotKind::Recovery } else { SlotKind::Update }
     }
 
-    fn device<'a>(&self, roots: &'a Roots) -> Device<'a> {
+    pub fn device<'a>(&self, roots: &'a Roots) -> Device<'a> {
         let class = self.class.as_deref().map_or([0; 16], id_of);
         Device::new(roots.trust(), roots.product_id(), class)
             .with_revision(self.revision)
@@ -77,7 +78,7 @@ impl VerifyArgs {
     }
 
     /// The names that were typed, or stand in the roots.
-    fn names<'a>(&'a self, roots: &'a Roots) -> Vec<&'a str> {
+    pub fn names<'a>(&'a self, roots: &'a Roots) -> Vec<&'a str> {
         std::iter::once(&*roots.product).chain(self.class.as_deref()).collect()
     }
 

@@ -9,7 +9,7 @@
 //!   8   4  chunk size: a power of two, 4096..=1048576
 //!  12   4  length of the head, 1..=24576
 //!  16  32  SHA-256 of the manifest of the bundle
-//!  48  32  SHA-256 of the manifest that patches start from; zeros without patches
+//!  48  32  SHA-256 of the manifest that a patch starts from; zeros for a bundle
 //!  80  8n  length of each component, 1..=2^48
 //!  ..  4f  table: an entry for each of the f frames
 //!  ..      frames: of each its entry again, then its bytes
@@ -160,7 +160,7 @@ pub struct Header {
     pub head_len: u32,
     /// SHA-256 of the manifest of the bundle.
     pub digest: Digest,
-    /// SHA-256 of the manifest that patches start from; zeros without patches.
+    /// SHA-256 of the manifest that a patch starts from; zeros for a bundle.
     pub from: Digest,
     count: u8,
     lengths: [u64; manifest::COMPONENTS_MAX],
@@ -251,6 +251,10 @@ impl Header {
             lengths,
         };
         header.check()?;
+        // No manifest has that digest: no device could have what is missing.
+        if (header.has_patches() || !header.is_whole()) && !header.is_patch() {
+            return Err(Fault::Header);
+        }
         Ok(header)
     }
 
@@ -287,6 +291,19 @@ impl Header {
     #[must_use]
     pub fn components(&self) -> &[u64] {
         &self.lengths[..usize::from(self.count)]
+    }
+
+    /// Whether the file was written for devices that have a certain older bundle, which
+    /// [`from`](Self::from) names. Its pieces may be patches then, or be missing.
+    #[must_use]
+    pub fn is_patch(&self) -> bool {
+        self.from != [0; 32]
+    }
+
+    /// Whether every piece is in this file.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.encodings & Encoding::Absent.bit() == 0
     }
 
     /// Whether some pieces are patches of old bytes.
@@ -500,7 +517,8 @@ mod tests {
     use super::*;
 
     fn sound() -> Header {
-        Header::new([1; 32], 700, 4096, &[10_000, 1]).unwrap().with_encodings(0x7f)
+        let header = Header::new([1; 32], 700, 4096, &[10_000, 1]).unwrap();
+        header.with_from([3; 32]).with_encodings(0x7f)
     }
 
     fn bytes(header: &Header) -> Vec<u8> {
@@ -540,6 +558,11 @@ mod tests {
         assert_eq!(changed(5, &[0x80]), Err(Fault::Encoding(7)));
         assert_eq!(changed(5, &[0xff]), Err(Fault::Encoding(7)));
         assert!(changed(5, &[0]).is_ok());
+        // Without an old bundle there is nothing to take a patch from, or a missing piece.
+        for (encodings, result) in [(0x1f, true), (0x20, false), (0x40, false), (0x61, false)] {
+            let header = sound().with_from([0; 32]).with_encodings(encodings);
+            assert_eq!(Header::parse(&bytes(&header)).is_ok(), result, "{encodings:#x}");
+        }
         for count in [0, 1, 3, 8, 9, 255] {
             assert_eq!(changed(6, &[count]), Err(Fault::Header), "{count} components");
         }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use stillboot::format::{Envelope, FormatError, KeyRole, Keyset, Manifest, PayloadType};
 use stillboot_release::keys::{Signer, SigningKey, id_of, sign_envelope};
 
-use crate::support::{TRUST, World, noise};
+use crate::support::{TRUST, World, noise, program};
 
 /// Runs `install` of `bundle` and holds what it may not touch against what stood there before.
 fn attack(world: &World, bundle: &str, more: &str, code: i32, kind: &str) {
@@ -259,7 +259,7 @@ fn full_disk_costs_only_the_target() {
     let limit = shown["partitions"][2]["offset"].as_u64().unwrap() / 512 + 64;
     let output = Command::new("sh")
         .args(["-c", &format!("trap '' XFSZ; ulimit -f {limit}; exec \"$@\""), "sh"])
-        .arg(env!("CARGO_BIN_EXE_stillboot"))
+        .arg(program())
         .args("install v2.sbb --disk disk.img --proof proof --json".split(' '))
         .args(TRUST.split(' '))
         .current_dir(world.folder())

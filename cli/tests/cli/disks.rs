@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use stillboot::format::crc32;
 
-use crate::support::{TRUST, World};
+use crate::support::{TRUST, World, program};
 
 /// Overwrites bytes of a file in the world.
 fn damage(world: &World, name: &str, offset: u64, bytes: &[u8]) {
@@ -301,7 +301,7 @@ fn create_names_the_least_size_and_leaves_no_file_of_its_own() {
     for trap in ["", "trap '' XFSZ; "] {
         let run = Command::new("sh")
             .args(["-c", &format!("{trap}ulimit -f 10; exec \"$@\""), "sh"])
-            .arg(env!("CARGO_BIN_EXE_stillboot"))
+            .arg(program())
             .args(["disk", "create", "d.img"])
             .current_dir(world.folder())
             .output()

@@ -11,7 +11,7 @@ use std::time::Duration;
 use stillboot::format::{Slot, SlotState};
 use stillboot::record::inspect;
 
-use crate::support::{TRUST, World, noise, tool};
+use crate::support::{TRUST, World, has_lab, noise, program, tool};
 
 /// JSON has no name that is no UTF-8: six commands were aborted by one, after the work was done.
 #[test]
@@ -342,7 +342,7 @@ fn keygen_on_a_full_disk_leaves_nothing_in_its_way() {
     let world = World::new();
     let limited = Command::new("sh")
         .args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "sh"])
-        .arg(env!("CARGO_BIN_EXE_stillboot"))
+        .arg(program())
         .args(["keygen", "--out", "new", "--product", "gateway"])
         .current_dir(world.folder())
         .stdout(Stdio::null())
@@ -354,7 +354,7 @@ fn keygen_on_a_full_disk_leaves_nothing_in_its_way() {
     // The same of a process that is ended while it writes.
     let ended = Command::new("sh")
         .args(["-c", "ulimit -f 0; exec \"$@\"", "sh"])
-        .arg(env!("CARGO_BIN_EXE_stillboot"))
+        .arg(program())
         .args(["keygen", "--out", "other", "--product", "gateway"])
         .current_dir(world.folder())
         .stdout(Stdio::null())
@@ -374,7 +374,7 @@ fn an_ended_command_leaves_no_file() {
     let world = World::new();
     world.write("kernel", "kernel");
     fs::create_dir(world.path("temporary")).unwrap();
-    let mut pack = Command::new(env!("CARGO_BIN_EXE_stillboot"));
+    let mut pack = Command::new(program());
     pack.args(["pack", "--roots", "keys/roots.toml", "--class", "m1", "--version", "1.0.0"])
         .args(["--sequence", "1", "--kernel", "kernel", "--keyset", "keys/keyset.sbk"])
         .args(["--signer", "sh -c 'sleep 60' {}", "--public", "keys/release-1.pub.pem"])
@@ -431,7 +431,7 @@ fn standard_output_is_no_file_to_write_to() {
         "keyset next keys/keyset.sbk --roots keys/roots.toml --root keys/root-1.pem \
          --threshold release=1 --out",
     ];
-    if cfg!(feature = "lab") {
+    if has_lab() {
         commands.push("simulate --story mark-bad --media block512 --report");
     }
     for command in commands {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::support::{Run, TRUST, World};
+use crate::support::{Run, TRUST, World, has_lab};
 
 /// The keys of a value, those of lists and objects in it too.
 fn keys(value: &Value, found: &mut BTreeSet<String>) {
@@ -166,7 +166,7 @@ fn keys_of_every_command_are_documented() {
     for command in ["dtb pack", "dtb lint", "dtb show", "dtb match", "stub build", "demo"] {
         section(text, command);
     }
-    if cfg!(feature = "lab") {
+    if has_lab() {
         run("simulate", "--story mark-bad --media block512").expect(0);
         run("simulate", "--seed 1 --steps 20 --media block512").expect(0);
         run("simulate", "--replay update/nor1/s0.1/before");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::support::{TRUST, World, noise};
+use crate::support::{TRUST, World, noise, program};
 
 #[test]
 fn same_input_gives_the_same_bytes() {
@@ -317,7 +317,7 @@ fn bundle_is_whole_or_not_there() {
     // A file system that takes no more.
     let full = std::process::Command::new("sh")
         .args(["-c", "trap '' XFSZ; ulimit -f 100; exec \"$@\"", "sh"])
-        .arg(env!("CARGO_BIN_EXE_stillboot"))
+        .arg(program())
         .args(["pack", "--class", "m1", "--version", "1.0.0", "--sequence", "1"])
         .args(["--product", "gateway", "--keyset", "keys/keyset.sbk"])
         .args(["--key", "keys/release-1.pem", "--kernel", "kernel", "--out", "v1.sbb"])

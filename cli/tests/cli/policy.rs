@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use std::process::Command;
 
-use crate::support::{Run, TRUST, World};
+use crate::support::{Run, TRUST, World, program};
 
 fn install(world: &World, bundle: &str, more: &str) -> crate::support::Run {
     world.run(&format!("install {bundle} --disk disk.img {TRUST} --proof proof --json {more}"))
@@ -151,7 +151,7 @@ fn a_policy_file_that_cannot_be_read_is_not_none() {
         let script = format!(
             "mount -t tmpfs none /etc && {setup} && exec {} install v2.sbb --disk disk.img {TRUST} \
              --proof proof --arch any --json",
-            env!("CARGO_BIN_EXE_stillboot")
+            program().display()
         );
         let mut shell = Command::new("unshare");
         shell.args(["-rm", "sh", "-c", &script]).current_dir(world.folder());

@@ -227,6 +227,36 @@ fn signatures_are_added_and_nothing_else_changes() {
     assert!(world.read("once.sbb") == after);
 }
 
+/// The frames stay, so that nothing is compressed once more, and nothing is cached in vain.
+#[test]
+fn a_framed_file_gets_the_signature_that_its_bundle_gets() {
+    let world = half_signed();
+    for compression in ["zstd", "lzma", "none"] {
+        let compress = |from: &str, to: &str| {
+            world.run(&format!("bundle compress {from} --compress {compression} --out {to}"))
+        };
+        compress("v.sbb", "v.sbz").expect(0);
+        world.run("sign v.sbb --key k/release-2.pem --out both.sbb").expect(0);
+        compress("both.sbb", "expected.sbz").expect(0);
+        world.run("sign v.sbz --key k/release-2.pem --out both.sbz").expect(0);
+        assert!(world.read("both.sbz") == world.read("expected.sbz"), "{compression}");
+        world.run("sign v.sbz --key k/release-2.pem").expect(0);
+        assert!(world.read("v.sbz") == world.read("expected.sbz"), "{compression}, in place");
+        world.run(&VERIFY.replace("v.sbb", "v.sbz")).expect(0);
+    }
+    // Every byte that is not what was packed is found before anything is signed.
+    world.run("bundle compress v.sbb --out v.sbz").expect(0);
+    let sound = world.read("v.sbz");
+    for at in (0..sound.len()).step_by(sound.len() / 60) {
+        let mut bytes = sound.clone();
+        bytes[at] ^= 4;
+        world.write("hurt.sbz", &bytes);
+        let run = world.run("sign hurt.sbz --key k/release-2.pem --out out.sbz --json");
+        assert_eq!(run.code, 4, "{at}: {run:?}");
+        assert!(!world.path("out.sbz").exists(), "{at}");
+    }
+}
+
 /// A changed payload was given a right digest and a signature, and verified from then on.
 #[test]
 fn what_was_changed_since_it_was_signed_gets_no_further_signature() {

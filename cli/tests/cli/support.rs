@@ -64,9 +64,20 @@ impl Run {
     }
 }
 
+/// The tool: the one that was built with the tests, or the one that `STILLBOOT_TOOL` names.
+pub fn program() -> PathBuf {
+    std::env::var_os("STILLBOOT_TOOL")
+        .map_or_else(|| env!("CARGO_BIN_EXE_stillboot").into(), PathBuf::from)
+}
+
+/// Whether the tool has the commands of the feature `lab`. One that is named is for devices.
+pub fn has_lab() -> bool {
+    std::env::var_os("STILLBOOT_TOOL").is_none() && cfg!(feature = "lab")
+}
+
 /// The tool, with `arguments` split at spaces.
 pub fn tool(folder: &Path, arguments: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_stillboot"));
+    let mut command = Command::new(program());
     command.args(arguments.split_whitespace()).current_dir(folder).stdin(Stdio::null());
     command
 }
@@ -80,7 +91,7 @@ pub fn unprivileged(folder: &Path, arguments: &str) -> Command {
         true => Command::new("setpriv"),
         false => return tool(folder, arguments),
     };
-    command.args(setpriv).arg(env!("CARGO_BIN_EXE_stillboot"));
+    command.args(setpriv).arg(program());
     command.args(arguments.split_whitespace()).current_dir(folder).stdin(Stdio::null());
     command
 }

@@ -251,11 +251,18 @@ impl<D: BlockDevice> WriteBehind<'_, D> {
     }
 
     fn read_device(&self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError> {
+        /// Lets the thread go on, also when the device panics: it would wait for ever, and the drop
+        /// for it.
+        struct Reading<'a, D>(&'a Shared<D>);
+        impl<D> Drop for Reading<'_, D> {
+            fn drop(&mut self) {
+                self.0.state().is_caller_reading = false;
+                self.0.work.notify_one();
+            }
+        }
         self.shared.state().is_caller_reading = true;
-        let result = self.shared.device().read(offset, into);
-        self.shared.state().is_caller_reading = false;
-        self.shared.work.notify_one();
-        result
+        let _reading = Reading(&*self.shared);
+        self.shared.device().read(offset, into)
     }
 
     /// Copies what was read ahead of `at`. Returns how many bytes that were, and how many the caller

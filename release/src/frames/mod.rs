@@ -5,10 +5,12 @@
 
 mod encode;
 mod expand;
+mod signed;
 mod write;
 
 pub use encode::Compression;
 pub(crate) use encode::{Effort, Encoder, lzma};
 pub use expand::expand;
+pub use signed::replace_head;
 pub use write::{FramesError, Sink, compress};
 pub(crate) use write::{Piecewise, write};

@@ -10,6 +10,7 @@ use stillboot_transport::frame::{Part, Piece, Pieces};
 
 use crate::assembly::{Assembly, Origins};
 use crate::error::FetchError;
+use crate::stream::Stream;
 
 /// Bytes that are read ahead.
 const AHEAD_LEN: usize = 4 << 20;
@@ -26,6 +27,7 @@ struct Order {
 struct Delivery {
     result: Result<(), FetchError>,
     buffer: Vec<u8>,
+    /// Of this piece.
     origins: Origins,
 }
 
@@ -66,14 +68,17 @@ impl Ahead {
     pub fn new(mut assembly: Assembly) -> std::io::Result<Self> {
         let pieces = assembly.header().pieces();
         let size = assembly.header().chunk_size as usize;
+        let origins = Origins { received: assembly.origins().received, ..Origins::default() };
         let most = (AHEAD_LEN / size).clamp(2, AHEAD_MAX);
         let (orders, ordered) = mpsc::sync_channel::<Order>(most + 1);
         let (deliver, deliveries) = mpsc::sync_channel(most + 1);
         let thread = thread::Builder::new().name("fetch".into()).spawn(move || {
             for Order { piece, mut buffer } in ordered {
                 buffer.resize(piece.len, 0);
+                let before = assembly.origins();
                 let result = assembly.piece(&piece, &mut buffer);
-                let delivery = Delivery { result, buffer, origins: assembly.origins() };
+                let origins = assembly.origins().since(&before);
+                let delivery = Delivery { result, buffer, origins };
                 if deliver.send(delivery).is_err() {
                     break;
                 }
@@ -92,19 +97,14 @@ impl Ahead {
             most,
             error: None,
             has_failed: false,
-            origins: Origins::default(),
+            origins,
         })
     }
 
-    /// Where pieces came from until now.
+    /// Where the pieces came from that were read until now, and all that came over a network.
     #[must_use]
     pub const fn origins(&self) -> Origins {
         self.origins
-    }
-
-    /// What failed, after a [`SourceError`].
-    pub const fn take_error(&mut self) -> Option<FetchError> {
-        self.error.take()
     }
 
     /// Ends the thread; gives back what it read from.
@@ -141,7 +141,7 @@ impl Ahead {
     fn receive(&mut self) -> Result<Vec<u8>, SourceError> {
         let Delivery { result, buffer, origins } =
             self.deliveries.recv().map_err(|_| SourceError)?;
-        self.origins = origins;
+        self.origins = self.origins.and(&origins);
         match result {
             Ok(()) => Ok(buffer),
             Err(error) => {
@@ -180,6 +180,7 @@ impl Ahead {
             Some(_) => {
                 let delivery = self.deliveries.recv().map_err(|_| SourceError)?;
                 self.spare.push(delivery.buffer);
+                self.origins.received += delivery.origins.received;
             }
             None => {
                 self.pieces.next();
@@ -194,6 +195,12 @@ const fn component(part: Part) -> Option<u8> {
     match part {
         Part::Head => None,
         Part::Index(number) | Part::Chunk(number) => Some(number),
+    }
+}
+
+impl Stream for Ahead {
+    fn take_error(&mut self) -> Option<FetchError> {
+        self.error.take()
     }
 }
 

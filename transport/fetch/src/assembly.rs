@@ -29,6 +29,30 @@ pub struct Origins {
     pub received: u64,
 }
 
+impl Origins {
+    /// What was added since `before`.
+    pub(crate) const fn since(&self, before: &Self) -> Self {
+        Self {
+            near: self.near - before.near,
+            patched: self.patched - before.patched,
+            full: self.full - before.full,
+            rejected: self.rejected - before.rejected,
+            received: self.received - before.received,
+        }
+    }
+
+    /// Both together.
+    pub(crate) const fn and(&self, other: &Self) -> Self {
+        Self {
+            near: self.near + other.near,
+            patched: self.patched + other.patched,
+            full: self.full + other.full,
+            rejected: self.rejected + other.rejected,
+            received: self.received + other.received,
+        }
+    }
+}
+
 /// The pieces of one bundle.
 pub struct Assembly {
     bundle: PieceFile,
@@ -38,6 +62,8 @@ pub struct Assembly {
     /// The index of a component, as it came.
     index: Option<(u8, Vec<u8>)>,
     origins: Origins,
+    /// Bytes that came over a network for a patch that is not used any more.
+    lost: u64,
     /// What was wrong with the patch, first.
     trouble: Option<FetchError>,
 }
@@ -62,6 +88,7 @@ impl Assembly {
             decoder: Decoder::new(OldBundle::new(nothing, digest)),
             index: None,
             origins: Origins::default(),
+            lost: 0,
             trouble: None,
         }
     }
@@ -87,12 +114,8 @@ impl Assembly {
     /// # Errors
     /// The digest of the bundle that the patch is for.
     pub fn with_patch(mut self, patch: PieceFile) -> Result<Self, Digest> {
-        let (mine, its) = (self.bundle.header(), patch.header());
-        let is_alike = its.digest == mine.digest
-            && its.head_len == mine.head_len
-            && its.chunk_size == mine.chunk_size
-            && its.components() == mine.components();
-        if !is_alike {
+        let its = patch.header();
+        if !fits(its, self.bundle.header()) {
             return Err(its.digest);
         }
         if let Some(slots) = &self.slots {
@@ -112,13 +135,26 @@ impl Assembly {
     #[must_use]
     pub fn origins(&self) -> Origins {
         let patch = self.patch.as_ref().map_or(0, PieceFile::received);
-        Origins { received: self.bundle.received() + patch, ..self.origins }
+        Origins { received: self.bundle.received() + patch + self.lost, ..self.origins }
     }
 
-    /// What was wrong with the patch, if something was. The bundle's file stood in for it.
+    /// The same to be read once more: what came until now does not count.
+    #[must_use]
+    pub fn read_again(mut self) -> Self {
+        self.origins = Origins::default();
+        self
+    }
+
+    /// What was wrong with the patch first, if something was. The bundle's file stood in for it.
     #[must_use]
     pub const fn trouble(&self) -> Option<&FetchError> {
         self.trouble.as_ref()
+    }
+
+    /// The same, when nothing more is read.
+    #[must_use]
+    pub fn into_trouble(self) -> Option<FetchError> {
+        self.trouble
     }
 
     /// Fills `out`, which has the length of the piece. What comes from a slot or a patch is compared
@@ -160,10 +196,14 @@ impl Assembly {
     /// Takes the chunk from the patch, if that has it.
     fn patched(&mut self, entry: Option<&Digest>, piece: &Piece, out: &mut [u8]) -> bool {
         let (Some(entry), Some(patch)) = (entry, &mut self.patch) else { return false };
-        if !patch.has(piece) {
+        // What it starts from may be in the slot that is written: its frames would come in vain.
+        let has_old = |slots: &Arc<Slots>| slots.has(&patch.header().from);
+        if !patch.has(piece) || !self.slots.as_ref().is_some_and(has_old) {
             return false;
         }
-        if let Ok((start, end)) = patch.place(piece) {
+        if patch.is_remote()
+            && let Ok((start, end)) = patch.place(piece)
+        {
             patch.expect(run_end(patch, piece, (start, end), |_| true));
         }
         let result = patch.read(piece, &mut self.decoder, out);
@@ -172,6 +212,11 @@ impl Assembly {
             self.origins.rejected += out.len() as u64;
         }
         if let Err(error) = result {
+            // A server that is gone would be waited for at every chunk.
+            if matches!(error, FetchError::Http(_) | FetchError::Io { .. }) {
+                self.lost += patch.received();
+                self.patch = None;
+            }
             self.trouble.get_or_insert(error);
         }
         is_right
@@ -180,11 +225,17 @@ impl Assembly {
     /// Says how far the bundle's file will be read from `piece` on, so that one request serves the
     /// whole run of pieces which nothing nearer has.
     fn announce(&mut self, piece: &Piece) {
+        if !self.bundle.is_remote() {
+            return;
+        }
         let Ok(place) = self.bundle.place(piece) else { return };
         let (patch, slots, index) = (&self.patch, &self.slots, &self.index);
         let end = run_end(&self.bundle, piece, place, |next| {
             let Part::Chunk(number) = next.part else { return true };
-            if patch.as_ref().is_some_and(|patch| patch.has(next)) {
+            let has_old = |patch: &&PieceFile| {
+                slots.as_ref().is_some_and(|slots| slots.has(&patch.header().from))
+            };
+            if patch.as_ref().filter(has_old).is_some_and(|patch| patch.has(next)) {
                 return false;
             }
             let entry = index.as_ref().filter(|(of, _)| *of == number);
@@ -254,6 +305,16 @@ impl Assembly {
             place.copy_from_slice(bytes);
         }
     }
+}
+
+/// Whether the pieces of the patch with the first header are those of the bundle with the second. A
+/// bundle that got another signature since has the same manifest and other pieces.
+#[must_use]
+pub fn fits(patch: &Header, bundle: &Header) -> bool {
+    patch.digest == bundle.digest
+        && patch.head_len == bundle.head_len
+        && patch.chunk_size == bundle.chunk_size
+        && patch.components() == bundle.components()
 }
 
 /// The entry of a chunk in the index of its component.

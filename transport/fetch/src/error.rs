@@ -29,6 +29,14 @@ pub enum FetchError {
         /// What is wrong.
         fault: Fault,
     },
+    /// It is a patch: a device with the old bundle has the bytes that are not in it.
+    #[error("{name} is a patch: expected a bundle")]
+    Patch {
+        /// The file.
+        name: String,
+        /// Whether every piece is in it, compressed or as a difference.
+        is_whole: bool,
+    },
     /// The file is neither a bundle nor a framed file. It starts with these bytes.
     #[error("{name}: expected a bundle")]
     NotABundle {

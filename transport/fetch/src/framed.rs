@@ -134,6 +134,12 @@ impl PieceFile {
         self.reader.name()
     }
 
+    /// Whether it is on a web server.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        self.reader.is_remote()
+    }
+
     /// Bytes that came over a network.
     #[must_use]
     pub fn received(&self) -> u64 {
@@ -146,16 +152,16 @@ impl PieceFile {
         &self.header
     }
 
-    /// The manifest that its patches start from; `None` without patches.
+    /// The manifest that a patch starts from; `None` for a bundle.
     #[must_use]
     pub fn from(&self) -> Option<Digest> {
-        self.header.has_patches().then_some(self.header.from)
+        self.header.is_patch().then_some(self.header.from)
     }
 
     /// Whether every piece is in this file.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
-        self.header.encodings & Encoding::Absent.bit() == 0
+        self.header.is_whole()
     }
 
     /// Whether `piece` is in this file, and not in the bundle alone.

@@ -7,6 +7,7 @@
 //! - [`spool`]: what came and is not in the slot yet, for the next time.
 //! - [`slots`]: what the slots of this device hold.
 //! - [`assembly`]: each piece of a bundle from wherever is nearest.
+//! - [`stream`]: a source that says why it failed.
 //! - [`ahead`]: the bundle as a stream that is read ahead.
 //! - [`pipe`]: a bundle that is read once.
 //!
@@ -26,3 +27,4 @@ pub mod remote_at;
 pub mod sha256;
 pub mod slots;
 pub mod spool;
+pub mod stream;

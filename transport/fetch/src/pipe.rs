@@ -11,6 +11,7 @@ use stillboot_transport::old::NoOld;
 use stillboot_transport::stream::{Framed, read_header};
 
 use crate::error::FetchError;
+use crate::stream::Stream;
 
 /// Skipped bytes are read in pieces of this length.
 const SCRAP_LEN: usize = 64 << 10;
@@ -56,15 +57,17 @@ impl Pipe {
         if !is_framed {
             return Ok(Self { content: Content::Plain(raw), name, error: None });
         }
-        let header = read_header(&mut raw).map_err(|fault| raw.failed(&name, fault))?;
+        let header = match read_header(&mut raw) {
+            Err(Fault::Absent) => return Err(FetchError::Patch { name, is_whole: false }),
+            header => header.map_err(|fault| raw.failed(&name, fault))?,
+        };
+        // Old bytes are read at any place, by a reader that goes to and fro.
+        if header.is_patch() {
+            return Err(FetchError::Patch { name, is_whole: true });
+        }
         let spare = vec![0; CHUNK_SIZE_MAX as usize];
         let framed = Framed::new(raw, header, NoOld, spare);
         Ok(Self { content: Content::Framed(Box::new(framed)), name, error: None })
-    }
-
-    /// What failed, after a [`SourceError`].
-    pub const fn take_error(&mut self) -> Option<FetchError> {
-        self.error.take()
     }
 
     fn note<T>(&mut self, result: Result<T, SourceError>) -> Result<T, SourceError> {
@@ -78,6 +81,12 @@ impl Pipe {
             });
         }
         result
+    }
+}
+
+impl Stream for Pipe {
+    fn take_error(&mut self) -> Option<FetchError> {
+        self.error.take()
     }
 }
 
@@ -191,11 +200,6 @@ impl Pump {
         Ok(Self { filled, empty, block: None, is_over: false, error: None, has_failed: false })
     }
 
-    /// What failed, after a [`SourceError`].
-    pub const fn take_error(&mut self) -> Option<FetchError> {
-        self.error.take()
-    }
-
     /// The block at hand: its bytes that were not read yet. Empty at the end.
     fn current(&mut self) -> Result<usize, SourceError> {
         loop {
@@ -241,6 +245,12 @@ fn fill(pipe: &mut Pipe, bytes: &mut [u8]) -> Result<(usize, bool), (usize, Fetc
         }
     }
     Ok((len, false))
+}
+
+impl Stream for Pump {
+    fn take_error(&mut self) -> Option<FetchError> {
+        self.error.take()
+    }
 }
 
 impl Source for Pump {

@@ -36,6 +36,11 @@ pub trait ReadAt: Send {
         self.read_at(offset, into)
     }
 
+    /// Whether it is on a web server.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
     /// Bytes that came over a network.
     fn received(&self) -> u64 {
         0
@@ -77,6 +82,10 @@ impl ReadAt for Started {
             true => self.read_at(offset, into),
             false => self.inner.read_some(offset, into),
         }
+    }
+
+    fn is_remote(&self) -> bool {
+        self.inner.is_remote()
     }
 
     fn received(&self) -> u64 {
@@ -146,6 +155,9 @@ impl<T: ReadAt + ?Sized> ReadAt for Box<T> {
     }
     fn read_some(&mut self, offset: u64, into: &mut [u8]) -> Result<usize, FetchError> {
         (**self).read_some(offset, into)
+    }
+    fn is_remote(&self) -> bool {
+        (**self).is_remote()
     }
     fn received(&self) -> u64 {
         (**self).received()

@@ -40,6 +40,10 @@ impl ReadAt for RemoteAt {
         Ok(self.remote.read_some(offset, into)?)
     }
 
+    fn is_remote(&self) -> bool {
+        true
+    }
+
     fn received(&self) -> u64 {
         self.remote.received()
     }

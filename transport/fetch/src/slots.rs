@@ -42,6 +42,7 @@ impl Target {
 /// A component that a slot holds.
 #[derive(Clone, Debug)]
 struct Held {
+    slot: Slot,
     bundle: Digest,
     data: Region,
     length: u64,
@@ -102,7 +103,7 @@ impl Slots {
             components.push((component.length, data));
             let Some(data) = data else { continue };
             let held = self.held.len() as u32;
-            self.held.push(Held { bundle: digest, data, length: component.length });
+            self.held.push(Held { slot, bundle: digest, data, length: component.length });
             let len = component.index_len(manifest.chunk_size);
             let Ok(index) = layout.index(slot, manifest, number) else { continue };
             if len > INDEX_LEN_MAX {
@@ -141,16 +142,19 @@ impl Slots {
     /// Places where a chunk with this digest may be, each a device and an offset. It may have been
     /// overwritten by now.
     pub(crate) fn places(&self, digest: &Digest, len: usize) -> Vec<(u8, u64)> {
-        let alike = self.alike(digest);
-        alike
+        let alike: Vec<(&Held, u64)> = self
+            .alike(digest)
             .filter_map(|(_, held, at)| {
                 let held = &self.held[*held as usize];
                 let fits = at + len as u64 <= held.length;
                 fits.then_some((held, *at))
             })
-            .map(|(held, at)| (held.data.device, held.data.offset + at))
-            .take(PLACES_MAX)
-            .collect()
+            .collect();
+        // In the slot that is written it may be gone by now.
+        let (last, first): (Vec<_>, Vec<_>) =
+            alike.into_iter().partition(|(held, _)| self.target.is(held.slot));
+        let few = first.into_iter().take(PLACES_MAX).chain(last.into_iter().take(PLACES_MAX));
+        few.map(|(held, at)| (held.data.device, held.data.offset + at)).collect()
     }
 
     /// Whether a slot with another bundle than `bundle` may have the chunk. The slot that is written
@@ -186,7 +190,7 @@ impl Slots {
     }
 }
 
-/// A chunk is looked for in at most so many places.
+/// A chunk is looked for in at most so many places of the slot that is written, and of the others.
 const PLACES_MAX: usize = 2;
 
 /// The part of a digest that chunks are sorted by.

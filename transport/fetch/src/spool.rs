@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!  0   8  "SBSPOOL1"
-//!  8  32  key: which file of which server it is of
+//!  8  32  key: which file it is of
+//! 40   8  turn: the file with the higher one is written, little-endian
 //! ..      records, one after the other:
 //!          0  8  offset in the file, little-endian
 //!          8  4  length
@@ -26,7 +27,8 @@ use crate::error::FetchError;
 use crate::read_at::{ReadAt, read_full};
 
 const MAGIC: &[u8; 8] = b"SBSPOOL1";
-const KEY_END: u64 = 40;
+const KEY_END: usize = 40;
+const START_LEN: u64 = 48;
 const RECORD_LEN: usize = 16;
 /// Bytes of a file after which the other one is begun: more than all buffers between the network
 /// and a slot hold.
@@ -83,6 +85,10 @@ impl<R: ReadAt> ReadAt for Spooled<R> {
         Ok(filled)
     }
 
+    fn is_remote(&self) -> bool {
+        self.inner.is_remote()
+    }
+
     fn received(&self) -> u64 {
         self.inner.received()
     }
@@ -92,9 +98,10 @@ impl<R: ReadAt> ReadAt for Spooled<R> {
 #[derive(Debug)]
 pub struct Spool {
     files: [File; 2],
-    /// The file that is written, and how long it is.
+    /// The file that is written, how long it is, and its turn.
     now: usize,
     len: u64,
+    turn: u64,
     /// By offset: the length, the file, and where the bytes are in it.
     ranges: BTreeMap<u64, (u32, usize, u64)>,
     key: [u8; 32],
@@ -117,27 +124,33 @@ impl Spool {
             options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32).open(path)
         };
         let files = [open(&paths[0])?, open(&paths[1])?];
-        let mut spool =
-            Self { files, now: 0, len: 0, ranges: BTreeMap::new(), key: *key, is_full: false };
-        let lens = [spool.load(0)?, spool.load(1)?];
-        // The shorter one is the one that was written last, or both are new.
-        spool.now = usize::from(lens[1] < lens[0] && lens[1] > 0);
-        spool.len = lens[spool.now];
-        if spool.len == 0 {
+        // Another installation that writes to it too would mix up the places.
+        files[0].try_lock()?;
+        let (now, len, turn, ranges) = (0, 0, 0, BTreeMap::new());
+        let mut spool = Self { files, now, len, turn, ranges, key: *key, is_full: false };
+        let found = [spool.load(0)?, spool.load(1)?];
+        for (number, (turn, len)) in found.into_iter().enumerate() {
+            if turn > spool.turn {
+                (spool.now, spool.len, spool.turn) = (number, len, turn);
+            }
+        }
+        if spool.turn == 0 {
             spool.begin()?;
         }
         Ok(spool)
     }
 
-    /// Reads the records of a file. Returns its length as far as it is whole; 0 for another key.
-    fn load(&mut self, number: usize) -> io::Result<u64> {
+    /// Reads the records of a file. Returns its turn, and its length as far as it is whole; a turn
+    /// of 0 for another key.
+    fn load(&mut self, number: usize) -> io::Result<(u64, u64)> {
         let file = &self.files[number];
-        let mut start = [0; KEY_END as usize];
+        let mut start = [0; START_LEN as usize];
         let found = read_full(file, 0, &mut start)?;
-        if found < start.len() || start[..8] != *MAGIC || start[8..] != self.key {
-            return Ok(0);
+        if found < start.len() || start[..8] != *MAGIC || start[8..KEY_END] != self.key {
+            return Ok((0, 0));
         }
-        let mut at = KEY_END;
+        let turn = start[KEY_END..].first_chunk().map_or(0, |turn| u64::from_le_bytes(*turn));
+        let mut at = START_LEN;
         let mut bytes = vec![0; PIECE_LEN];
         loop {
             let mut head = [0; RECORD_LEN];
@@ -158,7 +171,7 @@ impl Spool {
             self.ranges.insert(offset, (len, number, place));
             at = place + u64::from(len);
         }
-        Ok(at)
+        Ok((turn, at))
     }
 
     /// Empties the file that is written.
@@ -169,7 +182,9 @@ impl Spool {
         file.set_len(0)?;
         file.write_all_at(MAGIC, 0)?;
         file.write_all_at(&self.key, MAGIC.len() as u64)?;
-        self.len = KEY_END;
+        self.turn = self.turn.saturating_add(1);
+        file.write_all_at(&self.turn.to_le_bytes(), KEY_END as u64)?;
+        self.len = START_LEN;
         Ok(())
     }
 
@@ -216,9 +231,14 @@ impl Spool {
     }
 }
 
-/// Removes the spool called `name` in `folder`: what it holds is in the slot.
+/// Removes the spool called `name` in `folder`, unless an installation uses it.
 pub fn clear(folder: &Path, name: &str) {
-    for path in paths(folder, name) {
+    let paths = paths(folder, name);
+    let first = OpenOptions::new().read(true).open(&paths[0]);
+    if first.is_ok_and(|file| file.try_lock().is_err()) {
+        return;
+    }
+    for path in paths {
         // It may not be there.
         let _ = std::fs::remove_file(path);
     }

@@ -320,3 +320,37 @@ fn a_thread_that_panics_is_an_error_and_no_silence() {
         assert_eq!(device.write(0, &[1; 512]), Err(DeviceError::Io));
     });
 }
+
+/// The thread waited for the caller's read to end, and the drop for the thread.
+#[test]
+fn a_read_that_panics_does_not_hang() {
+    #[derive(Debug)]
+    struct Trap(Slow);
+    impl BlockDevice for Trap {
+        fn geometry(&self) -> Geometry {
+            self.0.geometry()
+        }
+        fn read(&mut self, _: u64, _: &mut [u8]) -> Result<(), DeviceError> {
+            panic!("meant: the device of this test panics");
+        }
+        fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+            self.0.write(offset, bytes)
+        }
+        fn erase(&mut self, offset: u64, len: u64) -> Result<(), DeviceError> {
+            self.0.erase(offset, len)
+        }
+        fn flush(&mut self) -> Result<(), DeviceError> {
+            self.0.flush()
+        }
+    }
+    let result = std::panic::catch_unwind(|| {
+        thread::scope(|scope| {
+            let mut device = WriteBehind::new(scope, Trap(Slow::new(4, 5)));
+            for piece in 0..3 {
+                device.write(piece * MIB, &[1; BEHIND_LEN_MIN]).unwrap();
+            }
+            let _ = device.read(3 * MIB + 4096, &mut [0; 512]);
+        });
+    });
+    assert!(result.is_err());
+}

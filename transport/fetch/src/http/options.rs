@@ -81,7 +81,8 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Takes proxies and certificate authorities from an environment, as curl and OpenSSL do:
+    /// Takes proxies and certificate authorities from an environment, from variables that other
+    /// programs read too:
     /// `https_proxy`, `http_proxy`, `all_proxy`, `no_proxy`, the same in upper case,
     /// `SSL_CERT_FILE` and `SSL_CERT_DIR`.
     ///

@@ -1,4 +1,4 @@
-//! Which proxy a request takes, from the variables that curl reads.
+//! Which proxy a request takes, from the usual variables.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_are_read_as_curl_reads_them() {
+    fn variables_are_read_in_lower_and_in_upper_case() {
         let both = [("HTTP_PROXY", "http://plain:1"), ("https_proxy", "secure:2")];
         assert_eq!(chosen(&both, "http://host/").as_deref(), Some("http://plain:1/"));
         assert_eq!(chosen(&both, "https://host/").as_deref(), Some("http://secure:2/"));

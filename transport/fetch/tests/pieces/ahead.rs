@@ -5,6 +5,7 @@ use stillboot_fetch::ahead::Ahead;
 use stillboot_fetch::assembly::Assembly;
 use stillboot_fetch::error::FetchError;
 use stillboot_fetch::slots::Target;
+use stillboot_fetch::stream::Stream as _;
 use stillboot_sim::disk::Random;
 use stillboot_transport::frame::Part;
 

@@ -3,14 +3,15 @@
 use stillboot::format::Slot;
 use stillboot_fetch::assembly::Assembly;
 use stillboot_fetch::error::FetchError;
+use stillboot_fetch::framed::PieceFile;
 use stillboot_fetch::slots::Target;
 use stillboot_release::delta::Full;
 use stillboot_release::frames::Compression;
 use stillboot_sim::transport::patch;
-use stillboot_transport::frame::{Fault, Part};
+use stillboot_transport::frame::{Header, Part};
 use stillboot_transport::outline::Outline;
 
-use super::{Bench, CHANGED, CHUNK, KEPT, Log, open};
+use super::{Bench, CHANGED, CHUNK, KEPT, Log, memory, open};
 
 /// All pieces, one after the other.
 fn read(assembly: &mut Assembly) -> Result<Vec<u8>, FetchError> {
@@ -149,21 +150,24 @@ fn a_patch_whose_old_bundle_is_being_overwritten_is_not_used() {
     assert!(slots.has(&Outline::of(&bench.old).unwrap().digest));
     target.set(Slot::A);
     assert!(!slots.has(&Outline::of(&bench.old).unwrap().digest));
-    let mut assembly = Assembly::new(open(&bench.new, &log))
-        .with_slots(slots)
-        .with_patch(open(&bench.patch(), &Log::default()))
-        .unwrap();
+    let patch_log = Log::default();
+    let patch = open(&bench.patch(), &patch_log);
+    patch_log.clear();
+    let mut assembly =
+        Assembly::new(open(&bench.new, &log)).with_slots(slots).with_patch(patch).unwrap();
     assert!(read(&mut assembly).unwrap() == bench.new);
-    assert!(assembly.origins().rejected > 0);
-    let trouble = assembly.trouble().unwrap();
-    assert!(matches!(trouble, FetchError::Frames { fault: Fault::Old, .. }), "{trouble}");
+    assert_eq!(assembly.origins().rejected, 0);
+    assert!(patch_log.events().reads.is_empty(), "its frames came in vain");
 }
 
 #[test]
 fn a_patch_that_cannot_be_read_is_done_without() {
     let bench = Bench::new();
     let patch_log = Log::default();
-    let patch = open(&bench.patch(), &patch_log);
+    // Its first frames are in memory already; those of new chunks are not.
+    let whole = patch(&bench.old, &bench.new, Full::Whole(Compression::None));
+    let patch = open(&whole, &patch_log);
+    patch_log.clear();
     patch_log.events().fails_from = Some(0);
     let mut assembly = Assembly::new(open(&bench.new, &Log::default()))
         .with_slots(bench.slots(&Target::default()))
@@ -171,7 +175,7 @@ fn a_patch_that_cannot_be_read_is_done_without() {
         .unwrap();
     assert!(read(&mut assembly).unwrap() == bench.new);
     assert!(matches!(assembly.trouble(), Some(FetchError::Io { .. })));
-    assert_eq!(assembly.origins().patched, 0);
+    assert_eq!(patch_log.events().reads.len(), 1, "a server that is gone is asked at every chunk");
 }
 
 #[test]
@@ -207,4 +211,51 @@ fn one_announcement_covers_a_run_that_nothing_nearer_has() {
         let announced = events.expected.iter().filter(|(before, _)| *before <= read);
         assert_eq!(announced.max_by_key(|(before, _)| *before).unwrap().1, end);
     }
+}
+
+/// Whatever bit of a patch is turned, the bundle is the same: what a patch gives is only a proposal.
+/// A turned bit of the framed bundle gives an error or bytes that the core refuses, and no others.
+#[test]
+fn a_turned_bit_changes_nothing_or_is_found() {
+    let bench = Bench::new();
+    let slots = bench.slots(&Target::default());
+    let memory = |bytes: &[u8]| PieceFile::open(memory(bytes, &Log::default()));
+    let (framed, patch) = (bench.framed(), bench.patch());
+    let (mut opened, mut used) = (0, 0);
+    for bit in bits(&patch) {
+        let hurt = turned(&patch, bit);
+        let Ok(patch) = memory(&hurt) else { continue };
+        let assembly = Assembly::new(open(&framed, &Log::default())).with_slots(slots.clone());
+        let Ok(mut assembly) = assembly.with_patch(patch) else { continue };
+        assert!(read(&mut assembly).unwrap() == bench.new, "bit {bit} of the patch");
+        opened += 1;
+        used += usize::from(assembly.origins().rejected > 0);
+    }
+    assert!(opened > 100 && used > 50, "{opened} {used}");
+    let mut found = 0;
+    for bit in bits(&framed) {
+        let Ok(file) = memory(&turned(&framed, bit)) else { continue };
+        let mut assembly = Assembly::new(file).with_slots(slots.clone());
+        match read(&mut assembly) {
+            Ok(bytes) => assert_eq!(bytes.len() as u64, assembly.header().bundle_len()),
+            Err(error) => {
+                assert!(!error.is_temporary(), "{error}");
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 50, "{found}");
+}
+
+/// Every bit of header and table, and some of those behind.
+fn bits(file: &[u8]) -> impl Iterator<Item = usize> + use<> {
+    let header = Header::parse(&file[..Header::len_of(file.first_chunk().unwrap()).unwrap()]);
+    let start = header.unwrap().frames_start() as usize * 8;
+    (0..start).chain((start..file.len() * 8).step_by(101))
+}
+
+fn turned(file: &[u8], bit: usize) -> Vec<u8> {
+    let mut file = file.to_vec();
+    file[bit / 8] ^= 1 << (bit % 8);
+    file
 }

@@ -94,6 +94,10 @@ impl ReadAt for Memory {
         Ok(len)
     }
 
+    fn is_remote(&self) -> bool {
+        true
+    }
+
     fn received(&self) -> u64 {
         self.received
     }

@@ -5,10 +5,13 @@ use std::io::{self, Read};
 use stillboot::driver::{Source as _, SourceError};
 use stillboot_fetch::error::FetchError;
 use stillboot_fetch::pipe::{Pipe, Pump, Reader};
+use stillboot_fetch::stream::Stream as _;
+use stillboot_release::delta::Full;
+use stillboot_release::frames::Compression;
 use stillboot_sim::disk::Random;
 use stillboot_transport::frame::Fault;
 
-use super::{Bench, all};
+use super::{Bench, all, patch};
 
 /// Bytes in pieces of at most `most`, now and then an interruption, then perhaps an error.
 struct Slow {
@@ -132,9 +135,6 @@ fn damage_of_frames_is_named() {
     assert!(matches!(error, FetchError::Frames { fault: Fault::Version(9), .. }), "{error}");
     let error = Pipe::open(slow(b"SB", 100, true), "a pipe".into()).unwrap_err();
     assert!(matches!(error, FetchError::Io { .. }), "{error}");
-    // A patch that needs its bundle is none.
-    let error = Pipe::open(slow(&bench.patch(), 100, false), "a pipe".into()).unwrap_err();
-    assert!(matches!(error, FetchError::Frames { fault: Fault::Absent, .. }), "{error}");
 }
 
 #[test]
@@ -148,5 +148,18 @@ fn threads_end_with_their_pump() {
             assert!(now > 0, "it ends at {at}");
             at += now;
         }
+    }
+}
+
+/// Old bytes are read at any place. It is said before anything is erased, not at the first frame.
+#[test]
+fn patches_do_not_come_through_a_pipe() {
+    let bench = Bench::new();
+    let compression = Compression::Lz4;
+    for (full, whole) in [(Full::Whole(compression), true), (Full::Absent(compression), false)] {
+        let bytes = patch(&bench.old, &bench.new, full);
+        let error = Pipe::open(Box::new(io::Cursor::new(bytes)), "it".into()).unwrap_err();
+        let FetchError::Patch { name, is_whole } = error else { panic!("{error}") };
+        assert_eq!((&*name, is_whole), ("it", whole));
     }
 }
