@@ -27,11 +27,14 @@ use stillboot_policy::json::{ChannelIndex, IndexError, verify_index};
 use stillboot_release::keys::{Roots, Signer as _, SigningKey, read_public};
 use stillboot_sim::disk::Random;
 use stillboot_sim::fuzz::seeds;
+use stillboot_sim::transport::expanded;
 use stillboot_sim::world::Bytes;
 use stillboot_tests::seed;
+use stillboot_tests::vectors::framed::old;
 use stillboot_tests::vectors::{
     LIST, README, Vector, files, log_entries, log_generation, readable, values, vectors,
 };
+use stillboot_transport::frame::{Entry, Fault, Header, Piece};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -235,6 +238,39 @@ fn read_bundle(device: &Device<'_>, kind: SlotKind, bytes: &[u8]) -> Answer {
     read_head(device, kind, bytes)
 }
 
+fn of_fault(fault: Fault) -> Value {
+    refused(match fault {
+        Fault::Magic => "magic",
+        Fault::Version(_) => "version",
+        Fault::Header | Fault::Entry => "bounds",
+        Fault::Encoding(number) => return unknown("encoding", number.into()),
+        Fault::Damaged | Fault::Old => "content",
+        Fault::Ended => "short",
+        Fault::Trailing => "trailing",
+        other => panic!("{other:?} has no name in the vectors"),
+    })
+}
+
+fn read_framed(bytes: &[u8]) -> Answer {
+    let short = || refused("short");
+    let len = Header::len_of(bytes.first_chunk().ok_or_else(short)?).map_err(of_fault)?;
+    let header = Header::parse(bytes.get(..len).ok_or_else(short)?).map_err(of_fault)?;
+    let table = bytes.get(len..header.frames_start() as usize).ok_or_else(short)?;
+    let encoding = |(piece, entry): (Piece, &[u8; 4])| {
+        Entry::parse(*entry, &header, &piece).map(|entry| entry.encoding.name()).map_err(of_fault)
+    };
+    let frames: Vec<_> =
+        header.pieces().zip(table.as_chunks().0).map(encoding).collect::<Result<_, _>>()?;
+    let bundle = match header.is_whole() {
+        false => None,
+        true => match expanded(bytes, &mut &old()[..]).map_err(of_fault)? {
+            (bundle, None) => Some(values::hex(&digest_of::<SoftSha256>(&bundle))),
+            (_, Some(fault)) => return Err(of_fault(fault)),
+        },
+    };
+    Ok(values::framed(&header, &frames, bundle))
+}
+
 fn read_loader_release(device: &Device<'_>, bytes: &[u8]) -> Answer {
     let (envelope, stream) = Envelope::parse(bytes).map_err(of_format)?;
     let manifest = verify_loader_release::<SoftSha256>(device, &envelope).map_err(of_trust)?;
@@ -407,6 +443,7 @@ fn answer(vector: &Vector, devices: &BTreeMap<String, Owner>) -> Answer {
         }
         "head" => read_head(&device, kind, bytes),
         "bundle" => read_bundle(&device, kind, bytes),
+        "framed" => read_framed(bytes),
         "loader-release" => read_loader_release(&device, bytes),
         "signed-statement" => {
             let (keyset, envelope) = (keyset()?, whole_envelope(bytes)?);

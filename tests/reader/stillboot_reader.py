@@ -12,6 +12,7 @@ names. What vectors.json says and how values are written in JSON: docs/vectors/R
 """
 import io
 import json
+import lzma
 import re
 import struct
 import sys
@@ -553,6 +554,114 @@ def read_proof(data, **_):
     return {"slot": match[1], "digest": match[2], **numbers}
 
 
+def read_lz4(data, length):
+    """A block of LZ4."""
+    stream, out = io.BytesIO(data), bytearray()
+
+    def extended(nibble):
+        more = nibble == 15
+        while more:
+            byte = take_bytes(stream, 1)[0]
+            nibble, more = nibble + byte, byte == 255
+        return nibble
+    try:
+        while True:
+            token = take_bytes(stream, 1)[0]
+            out += take_bytes(stream, extended(token >> 4))
+            if stream.tell() == len(data):
+                break
+            back = int.from_bytes(take_bytes(stream, 2), "little")
+            require(0 < back <= len(out), "lz4")
+            for _ in range(extended(token & 15) + 4):
+                out.append(out[-back])
+                require(len(out) <= length, "lz4")
+    except Refused:
+        raise Refused("content", "lz4", None) from None
+    return bytes(out)
+
+
+def read_lzma(data, length):
+    """A stream of LZMA behind its byte of parameters."""
+    try:
+        lc, rest = data[0] % 9, data[0] // 9
+        lp, pb = rest % 5, rest // 5
+        require(lc + lp <= 2 and pb <= 2, "lzma", "content")
+        # The header of a .lzma file says how long it is, so that what is left over shows.
+        decoder = lzma.LZMADecompressor(lzma.FORMAT_ALONE)
+        out = decoder.decompress(struct.pack("<BIQ", data[0], 1 << 20, length) + data[1:])
+        require(decoder.eof and not decoder.unused_data, "lzma", "content")
+        return out
+    except (lzma.LZMAError, EOFError, IndexError):
+        raise Refused("content", "lzma", None) from None
+
+
+def read_patch(data, length, at, old):
+    """A patch frame, of a piece whose place among all components is `at`."""
+    require(len(data) >= 3, "patch", "content")
+    end = 3 + int.from_bytes(data[:3], "little")
+    out = bytearray(read_lzma(data[3:end], length) if end > 3 else length)
+    stream, here = io.BytesIO(data[end:]), 0
+    while stream.tell() < len(data) - end:
+        keep, more, move = (take_number(stream, 64) for _ in range(3))
+        move = (move >> 1) ^ -(move & 1)
+        here, at = here + keep, (at + keep + move) % 2**64
+        require(more and here + more <= length and at + more <= len(old), "patch", "content")
+        for step in range(more):
+            out[here + step] = (out[here + step] + old[at + step]) % 256
+        here, at = here + more, at + more
+    return bytes(out)
+
+
+def read_framed(data, old_length=0, **_):
+    old = bytes(at % 251 for at in range(old_length))
+    require(len(data) >= 80, "header", "short")
+    magic, version, bits, count, zero, size, head, name, start = struct.unpack_from(
+        "<4s4B2I32s32s", data)
+    require(magic == b"SBFR", "magic", "magic")
+    require(version == 1, "version", "version")
+    require(1 <= count <= 8 and zero == 0, "header")
+    require(bits < 0x80, "encoding", "unknown", 7)
+    at = 80 + 8 * count
+    require(len(data) >= at, "header", "short")
+    lengths = struct.unpack_from(f"<{count}Q", data, 80)
+    require(4096 <= size <= 1 << 20 and size & size - 1 == 0 and 1 <= head <= 24576, "header")
+    require(all(1 <= length <= 1 << 48 for length in lengths), "header")
+    require(any(start) or not bits & 0x60, "from")
+    # Of each part: whether it has chunks, and its length.
+    parts = [(False, head)]
+    for length in lengths:
+        parts += [(False, 32 * -(-length // size)), (True, length)]
+    pieces, place = [], 0
+    for has_chunks, length in parts:
+        pieces += [(has_chunks, place + cut, min(size, length - cut))
+                   for cut in range(0, length, size)]
+        place += length if has_chunks else 0
+    table = data[at:at + 4 * len(pieces)]
+    require(len(table) == 4 * len(pieces), "table", "short")
+    at, names, bundle = at + len(table), [], b""
+    for number, (has_chunks, place, length) in enumerate(pieces):
+        entry, = struct.unpack_from("<I", table, 4 * number)
+        encoding, cut = entry >> 28, entry & 0x0FFFFFFF
+        require(encoding < 7 and bits >> encoding & 1, "entry")
+        names.append("raw zero lz4 zstd lzma patch absent".split()[encoding])
+        require(has_chunks or names[-1] in ("raw", "absent"), "entry")
+        require({"raw": cut == length, "zero": cut == 0, "absent": cut == 0}.get(
+            names[-1], 0 < cut < length), "entry")
+        require(len(data) >= at + 4 + cut, "frame", "short")
+        require(data[at:at + 4] == table[4 * number:4 * number + 4], "entry")
+        frame, at = data[at + 4:at + 4 + cut], at + 4 + cut
+        # Python has no zstd of its own before version 3.14.
+        piece = {"raw": lambda: frame, "zero": lambda: bytes(length), "absent": lambda: None,
+                 "lz4": lambda: read_lz4(frame, length), "lzma": lambda: read_lzma(frame, length),
+                 "patch": lambda: read_patch(frame, length, place, old)}[names[-1]]()
+        require(piece is None or len(piece) == length, "frame", "content")
+        bundle = None if piece is None or bundle is None else bundle + piece
+    require(at == len(data), "the end", "trailing")
+    return {"digest": name.hex(), "from": start.hex(), "chunk_size": size, "head_length": head,
+            "components": list(lengths), "frames": names,
+            "bundle": bundle if bundle is None else digest(bundle)}
+
+
 READERS = {
     "envelope": lambda data, **_: split_envelope(data)[0],
     "keyset": read_keyset, "manifest": read_manifest, "index": read_index,
@@ -560,7 +669,7 @@ READERS = {
     "notes": lambda data, **_: read_struct("notes", data),
     "head": read_head, "bundle": read_head, "loader-release": read_loader_release,
     "signed-statement": read_signed, "signed-index": read_signed,
-    "mark": read_mark, "record": read_record, "log": read_log, "proof": read_proof,
+    "framed": read_framed, "mark": read_mark, "record": read_record, "log": read_log, "proof": read_proof,
 }
 
 

@@ -6,6 +6,7 @@
 
 mod bundles;
 mod device;
+pub mod framed;
 mod payloads;
 mod publisher;
 pub mod values;
@@ -78,6 +79,7 @@ impl Set {
             "secret-key" | "public-key" => "pem",
             "roots" => "toml",
             "bundle" => "sbb",
+            "framed" => "sbz",
             "signed-statement" => "sbs",
             _ => "bin",
         };
@@ -142,6 +144,7 @@ pub fn vectors() -> Vec<Vector> {
     publisher::keys(&mut set);
     payloads::all(&mut set);
     bundles::all(&mut set);
+    framed::all(&mut set);
     device::all(&mut set);
     set.vectors
 }

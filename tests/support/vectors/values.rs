@@ -8,6 +8,7 @@ use stillboot::format::{
 use stillboot::format::{Channel, KeyRole};
 use stillboot::verify::{SoftSha256, digest_of};
 use stillboot_policy::json::ChannelIndex;
+use stillboot_transport::frame::Header;
 
 /// Lower-case hexadecimal digits.
 #[must_use]
@@ -283,5 +284,16 @@ pub fn index(index: &ChannelIndex<'_>) -> Value {
         "until": index.until(),
         "offers": offers,
         "patches": patches,
+    })
+}
+
+/// The value of a framed file: the encodings of its frames, and the SHA-256 of the bundle if all of
+/// it is there.
+#[must_use]
+pub fn framed(header: &Header, frames: &[&str], bundle: Option<String>) -> Value {
+    json!({
+        "digest": hex(&header.digest), "from": hex(&header.from),
+        "chunk_size": header.chunk_size, "head_length": header.head_len,
+        "components": header.components(), "frames": frames, "bundle": bundle,
     })
 }
