@@ -40,13 +40,13 @@ pub enum Memory {
 impl Effort {
     /// For the test command.
     pub const QUICK: Self = Self {
-        tears: 160,
+        tears: 64,
         redo_every: 1,
-        second_every: 100,
-        second_torn_every: 400,
+        second_every: 250,
+        second_torn_every: 1000,
         second_tears: 3,
         second_redo_every: 1,
-        fault_every: 3,
+        fault_every: 5,
         memory: Memory::Used,
         draws: false,
     };

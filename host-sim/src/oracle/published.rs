@@ -62,14 +62,18 @@ impl<'a> Published<'a> {
                 let slot_layout = slots.iter().find(|s| s.slot == slot).expect("as above");
                 let mut parts = Vec::new();
                 for (role, bytes) in &release.contents {
-                    let found = slot_layout.regions.iter().find_map(|found| {
+                    let found = slot_layout.regions.iter().flat_map(|found| {
                         let begin = setting.ground.place(found.region);
                         let all = disk.bytes(begin, found.region.len as usize);
-                        let at = all.windows(bytes.len()).position(|window| window == bytes)?;
-                        Some(begin + at as u64)
+                        let is_it = |at: &usize| all[*at..].starts_with(bytes);
+                        let places: Vec<_> = (0..all.len()).filter(is_it).collect();
+                        places.into_iter().map(move |at| begin + at as u64)
                     });
-                    let at = found
-                        .unwrap_or_else(|| panic!("{role:?} of {} is not there", release.name));
+                    let found: Vec<u64> = found.collect();
+                    // Of two places one would be taken for the component, and the other not looked at.
+                    let [at] = found[..] else {
+                        panic!("{role:?} of {} is at {found:?}: expected one place", release.name)
+                    };
                     parts.push((at, bytes.clone()));
                 }
                 images.insert((name, slot), parts);
