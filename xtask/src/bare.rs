@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use crate::boots::FEATURES;
 use crate::efi::{self, Trust};
 use crate::sample;
 use crate::shell;
 
 /// Builds the stories, as words for cargo.
-pub const BUILD: [&str; 8] =
-    ["test", "--package", "stillboot-tests", "--features", "bare", "--test", "bare", "--no-run"];
+pub const BUILD: [&str; 7] =
+    ["test", "--workspace", "--features", FEATURES, "--test", "bare", "--no-run"];
 
 /// What is shipped, with its own drivers, console and device trees. It has 138,124 bytes.
 const LIMIT_BYTES: u64 = 160 << 10;

@@ -11,9 +11,13 @@ use anyhow::{Result, bail};
 use crate::efi::Arch;
 use crate::{sample, shell};
 
+/// The stories of all firmware. They are built with the whole workspace, and all with these features:
+/// alone, cargo would choose other features for what they need, and compile all of it once more.
+pub const FEATURES: &str = "stillboot-tests/bare,stillboot-tests/efi,stillboot-tests/mcu";
+
 /// Builds the stories, as words for cargo.
-pub const BUILD: [&str; 8] =
-    ["test", "--package", "stillboot-tests", "--features", "efi", "--test", "efi", "--no-run"];
+pub const BUILD: [&str; 7] =
+    ["test", "--workspace", "--features", FEATURES, "--test", "efi", "--no-run"];
 
 /// The story that cuts the power.
 const TORTURE: &str = "the_power_is_cut";

@@ -20,8 +20,8 @@ pub fn run(is_sample: bool) -> Result<()> {
     cargo.args(["run", "--quiet", "--profile", "canary", "-p", "stillboot-sim"]);
     cargo.args(["--features", "programs", "--bin", "canaries"]);
     if is_sample {
-        // One in four, and the run without a bug.
-        cargo.args(["--", "--part", &sample::turn()?.to_string(), "4"]);
+        // One in eight, and as much of the run without a bug.
+        cargo.args(["--", "--part", &sample::turn()?.to_string(), "8"]);
     }
     shell::run(cargo.env("RUSTFLAGS", FLAGS).env("CARGO_TARGET_DIR", &folder))?;
 

@@ -5,7 +5,6 @@
 //! GPT | ESP: FAT with EFI/BOOT/BOOTX64.EFI | stillboot-record | stillboot-a | stillboot-b | ...
 //! ```
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -155,11 +154,7 @@ fn tool(args: &DiskArgs) -> Result<Command> {
         tool.args(["run", "--quiet", "-p", "stillboot-cli", "--"]);
         return Ok(tool);
     }
-    let host = match env::consts::ARCH {
-        "aarch64" => Arch::Aarch64,
-        _ => Arch::X86_64,
-    };
-    Ok(Command::new(static_tool::run(host, None)?))
+    Ok(Command::new(static_tool::run(static_tool::host()?, None)?))
 }
 
 #[cfg(test)]
@@ -170,7 +165,7 @@ mod tests {
     /// was none.
     #[test]
     fn the_system_partition_is_made_on_disks_of_any_size() -> Result<()> {
-        let folder = env::temp_dir().join(format!("stillboot-fat-{}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("stillboot-fat-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
         for (number, (esp, slots, sector)) in
             [(8, 128, 512), (8, 600, 512), (8, 5000, 512), (33, 600, 512), (64, 600, 512)]

@@ -241,6 +241,12 @@ enum Chore {
         #[arg(long)]
         out: Option<PathBuf>,
     },
+    /// Run the tests of the tool with the one for devices.
+    ToolWithoutLab {
+        /// Only what it says of itself, and of commands that it lacks.
+        #[arg(long)]
+        sample: bool,
+    },
     /// Make the image of a disk that boots under UEFI.
     Disk(disk::DiskArgs),
 }
@@ -283,6 +289,7 @@ fn main() -> ExitCode {
         Chore::Boots { arch, story, sample: false } => boots::run(arch, story.as_deref()),
         Chore::Torture { arch, boots, seed } => boots::torture(arch, boots, seed),
         Chore::Oracle => oracle::run(),
+        Chore::ToolWithoutLab { sample } => static_tool::test(sample),
         Chore::StaticTool { arch, out } => static_tool::run(arch, out.as_deref()).map(drop),
         Chore::Disk(args) => disk::run(&args),
     };

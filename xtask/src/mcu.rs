@@ -9,12 +9,13 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::boots::FEATURES;
 use crate::shell;
 use crate::size::with_table;
 
 /// Builds the stories, as words for cargo.
-pub const BUILD: [&str; 8] =
-    ["test", "--package", "stillboot-tests", "--features", "mcu", "--test", "mcu", "--no-run"];
+pub const BUILD: [&str; 7] =
+    ["test", "--workspace", "--features", FEATURES, "--test", "mcu", "--no-run"];
 
 /// Builds the firmware, runs its stories and prints what they measured.
 ///

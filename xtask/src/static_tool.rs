@@ -52,6 +52,32 @@ pub fn run(arch: Arch, out: Option<&Path>) -> Result<PathBuf> {
     Ok(file)
 }
 
+/// Runs the tests of the tool with the one for devices; as a sample those of what it says of itself.
+///
+/// # Errors
+/// It cannot be built, or a test failed.
+pub fn test(sample: bool) -> Result<()> {
+    let tool = run(host()?, None)?;
+    // The tests of the whole workspace are built already. Those of a build without the feature would
+    // compile every dependency once more.
+    let mut cargo = shell::cargo();
+    cargo.args(["test", "--quiet", "--workspace", "--test", "cli", "--"]);
+    cargo.args(if sample { &["help::"][..] } else { &["--skip", "simulate::"] });
+    shell::run(cargo.env("STILLBOOT_TOOL", tool))
+}
+
+/// The architecture of this machine.
+///
+/// # Errors
+/// The tool is built for two.
+pub fn host() -> Result<Arch> {
+    match std::env::consts::ARCH {
+        "x86_64" => Ok(Arch::X86_64),
+        "aarch64" => Ok(Arch::Aarch64),
+        other => bail!("expected x86_64 or aarch64, found {other}"),
+    }
+}
+
 /// Fails if a library of the system would be needed, other C than that of [`WITH_C`], or the
 /// simulator.
 fn check_pure(target: &str) -> Result<()> {

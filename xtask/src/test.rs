@@ -48,11 +48,14 @@ fn steps(full: bool) -> Vec<Step> {
         clippy_features("clippy policy", "stillboot-policy", "json").after("clippy"),
         clippy_features("clippy log", "stillboot", "log").after("clippy"),
         clippy_features("clippy transport", "stillboot-transport", "defmt").after("clippy"),
-        tool_without_lab().after("clippy"),
+        clippy_tool().after("clippy"),
         Step::new("circles", Lane::Free).xtask(&["circles"]).after("setup"),
         Step::new("deny", Lane::Free).xtask(&["deny"]).after("setup"),
         Step::new("core tree", Lane::Free).xtask(&["core-tree"]).after("setup"),
-        tests(Tests::All).after("clippy").after("kernels"),
+        tests(Tests::All)
+            .env("STILLBOOT_WEB_KILLS", if full { "200" } else { "12" })
+            .after("clippy")
+            .after("kernels"),
         Step::new("boots build", Lane::Debug).cargo(&boots::BUILD).after("clippy").minutes(45),
         // The longest of all: one core each, as soon as they can.
         boots_on("boots x86_64", &part(&["boots", "--arch", "x86_64"])),
@@ -102,6 +105,12 @@ fn steps(full: bool) -> Vec<Step> {
         // It builds into a folder of its own, and lets the tests leave what it runs.
         Step::new("features", Lane::Free)
             .xtask(&part(&["features"]))
+            .after("tests")
+            .minutes(45)
+            .must_print(),
+        // What it builds is in a folder that the boots use too.
+        Step::new("tool without lab", Lane::Debug)
+            .xtask(&part(&["tool-without-lab"]))
             .after("tests")
             .minutes(45)
             .must_print(),
@@ -191,12 +200,11 @@ fn clippy_features(name: &'static str, package: &str, feature: &str) -> Step {
     ])
 }
 
-/// Lints over the tool for devices, which has no simulator, and what it says where one is wanted.
-fn tool_without_lab() -> Step {
+/// Lints over the tool for devices, which has no simulator.
+fn clippy_tool() -> Step {
     let tool = ["-p", "stillboot-cli", "--no-default-features"];
-    Step::new("tool without lab", Lane::Debug)
+    Step::new("clippy tool", Lane::Debug)
         .cargo(&[&["clippy"], &tool[..], &["--all-targets", "--", "-D", "warnings"]].concat())
-        .cargo(&[&["test"], &tool[..], &["--test", "cli", "help::"]].concat())
 }
 
 /// Lints over the measured crates, which compile for their device only.
@@ -247,12 +255,19 @@ pub fn tests(which: Tests) -> Step {
     match (shell::has_program("cargo-nextest"), which) {
         (true, Tests::Fast) => step.cargo(&["nextest", "run", "--workspace"]),
         (true, Tests::All) => {
-            step.cargo(&["nextest", "run", "--workspace", "--run-ignored", "all"])
+            // All that fails is shown: the next run is an hour away.
+            let all = ["--run-ignored", "all", "--no-fail-fast"];
+            step.cargo(&[&["nextest", "run", "--workspace"], &all[..]].concat())
         }
         (false, Tests::Fast) => step.cargo(&["test", "--workspace", "--all-targets"]),
-        (false, Tests::All) => {
-            step.cargo(&["test", "--workspace", "--all-targets", "--", "--include-ignored"])
-        }
+        (false, Tests::All) => step.cargo(&[
+            "test",
+            "--workspace",
+            "--all-targets",
+            "--no-fail-fast",
+            "--",
+            "--include-ignored",
+        ]),
     }
 }
 
