@@ -20,12 +20,16 @@ use crate::steps::Lane;
 /// The measured crates, smallest first. `crypto` is the floor under those that verify: one digest
 /// and one signature.
 const PARTS: &[&str] =
-    &["crypto", "a-decision", "b-single", "b-verify", "c-install", "b-log", "c-log"];
+    &["crypto", "a-decision", "b-single", "b-verify", "c-install", "b-log", "c-log", "c-framed"];
 
 /// What is built together. Features of packages that are built together are united, and `b-single`
 /// is measured for one that it does without, the logs for one that only they have.
-const BUILDS: &[&[&str]] =
-    &[&["crypto", "a-decision", "b-verify", "c-install"], &["b-single"], &["b-log", "c-log"]];
+const BUILDS: &[&[&str]] = &[
+    &["crypto", "a-decision", "b-verify", "c-install"],
+    &["b-single"],
+    &["b-log", "c-log"],
+    &["c-framed"],
+];
 
 /// The core's own part of a verification: what it takes without the floor.
 const OWN: &str = "b-verify-own";
@@ -93,6 +97,8 @@ struct Size {
     code: u64,
     read_only: u64,
     unwinding: u64,
+    /// Variables: the state of what a program keeps for that.
+    variables: u64,
 }
 
 impl Size {
@@ -105,6 +111,7 @@ impl Size {
             code: self.code.saturating_sub(floor.code),
             read_only: self.read_only.saturating_sub(floor.read_only),
             unwinding: self.unwinding.saturating_sub(floor.unwinding),
+            variables: self.variables.saturating_sub(floor.variables),
         }
     }
 }
@@ -151,6 +158,9 @@ pub fn run(raise: Option<&str>) -> Result<()> {
             size.unwinding,
         );
         notes.push(format!("{part} {}", size.counted()));
+        if size.variables > 0 {
+            println!("{:<12} {:>8} bytes of memory", "", size.variables);
+        }
         if size.counted() <= limit {
             continue;
         }
@@ -300,6 +310,8 @@ fn measure(program: &Path) -> Result<Size> {
             size.read_only += section.size();
         } else if name.starts_with(".ARM.ex") {
             size.unwinding += section.size();
+        } else if name.starts_with(".bss") {
+            size.variables += section.size();
         } else if name.starts_with(".data") {
             // Initial values of variables take flash too. The core has none; on aarch64 `sha2` has a
             // byte, in which it notes whether the processor has instructions for it.

@@ -10,6 +10,12 @@ use stillboot::install::{
     Install, InstallConfig, InstallError, Permission, Reuse, Running, Update,
 };
 use stillboot::verify::SoftSha256;
+#[cfg(feature = "frames")]
+use {
+    core::sync::atomic::AtomicU8,
+    stillboot_transport::old::Old,
+    stillboot_transport::stream::{Framed, read_header},
+};
 
 /// A stream from outside the program.
 struct ExternSource(ExternDevice);
@@ -22,6 +28,39 @@ impl Source for ExternSource {
     fn skip(&mut self, len: u64) -> Result<(), SourceError> {
         self.0.erase(0, len).map_err(|_| SourceError)
     }
+}
+
+/// The update as it is.
+#[cfg(not(feature = "frames"))]
+fn source() -> Result<ExternSource, DeviceError> {
+    Ok(ExternSource(ExternDevice(1)))
+}
+
+/// The old bytes of a patch, from outside the program.
+#[cfg(feature = "frames")]
+struct ExternOld(ExternDevice);
+
+#[cfg(feature = "frames")]
+impl Old for ExternOld {
+    fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), SourceError> {
+        self.0.read(offset, into).map_err(|_| SourceError)
+    }
+}
+
+/// The update in frames, or as a patch.
+#[cfg(feature = "frames")]
+type Frames = Framed<ExternSource, ExternOld, [u8; 0]>;
+
+/// Its memory, so that the linker says how much that is.
+#[cfg(feature = "frames")]
+#[used]
+static STATE: [AtomicU8; size_of::<Frames>()] = [const { AtomicU8::new(0) }; size_of::<Frames>()];
+
+#[cfg(feature = "frames")]
+fn source() -> Result<Frames, DeviceError> {
+    let mut source = ExternSource(ExternDevice(1));
+    let header = read_header(&mut source).map_err(|_| DeviceError::Io)?;
+    Ok(Framed::new(source, header, ExternOld(ExternDevice(2)), []))
 }
 
 /// The part of the policy that a device without an operator needs.
@@ -58,7 +97,7 @@ fn measured(device: &mut ExternDevice) -> Result<u32, DeviceError> {
         .with_store(true)
         .with_reuse(Reuse { target: true, running: true });
     let mut machine = Install::<SoftSha256>::new(&config);
-    let mut source = ExternSource(ExternDevice(1));
+    let mut source = source()?;
     let installed = driver::install(
         &mut machine,
         &mut [device],
