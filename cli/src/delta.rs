@@ -8,6 +8,7 @@ use stillboot_release::delta::{self, DeltaError, Full};
 use stillboot_release::frames::Compression;
 
 use crate::failure::{Exit, Failure};
+use crate::near::name_end;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::source::Bundle;
@@ -64,6 +65,12 @@ pub fn delta(args: &DeltaArgs, out: &Output) -> Result<(), Failure> {
         size::show(plain),
         size::show(written.absent.1)
     ));
+    let end = name_end(&written.old.digest);
+    if !args.whole && !args.out.as_os_str().as_encoded_bytes().ends_with(end.as_bytes()) {
+        out.line(format_args!(
+            "devices find it by itself where its name is that of NEW with {end}"
+        ));
+    }
     out.line(format_args!("from   {}", view::hex(&written.old.digest)));
     out.line(format_args!("digest {}", view::hex(&written.new.digest)));
     out.result(|| {

@@ -51,6 +51,22 @@ impl Replacement {
     /// are all files that the command reads: none of them is overwritten.
     pub fn open(option: &str, named: &Path, inputs: &[&Path]) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::system("write", named, &error);
+        let path = Self::place(option, named, inputs)?;
+        let old = fs::metadata(&path).ok();
+        let directory = directory(&path).to_owned();
+        let temporary = Unnamed::create(&directory).map_err(failed)?;
+        if let Some(old) = &old {
+            let file = temporary.file();
+            // Only root can change the owner of a file; what others create is theirs.
+            let _ = std::os::unix::fs::fchown(file, Some(old.uid()), Some(old.gid()));
+            file.set_permissions(Permissions::from_mode(old.mode() & 0o7777)).map_err(failed)?;
+        }
+        Ok(Self { named: named.to_owned(), path, directory, temporary })
+    }
+
+    /// Where the file goes, if it may be written. What it is given is as of [`open`](Self::open).
+    pub fn place(option: &str, named: &Path, inputs: &[&Path]) -> Result<PathBuf, Failure> {
+        let failed = |error: io::Error| Failure::system("write", named, &error);
         if named == Path::new("-") {
             return Err(Failure::usage(
                 "expected a file to write to, found `-`: standard output has the result in words; \
@@ -75,19 +91,10 @@ impl Replacement {
             )));
         }
         // A link stays a link: its target is replaced.
-        let path = match old {
-            Some(_) => fs::canonicalize(named).map_err(failed)?,
-            None => named.to_owned(),
-        };
-        let directory = directory(&path).to_owned();
-        let temporary = Unnamed::create(&directory).map_err(failed)?;
-        if let Some(old) = &old {
-            let file = temporary.file();
-            // Only root can change the owner of a file; what others create is theirs.
-            let _ = std::os::unix::fs::fchown(file, Some(old.uid()), Some(old.gid()));
-            file.set_permissions(Permissions::from_mode(old.mode() & 0o7777)).map_err(failed)?;
+        match old {
+            Some(_) => fs::canonicalize(named).map_err(failed),
+            None => Ok(named.to_owned()),
         }
-        Ok(Self { named: named.to_owned(), path, directory, temporary })
     }
 
     /// Writes it.

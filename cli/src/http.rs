@@ -1,5 +1,6 @@
 //! How web servers are asked, and which ones.
 
+use std::env::VarError;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -13,28 +14,30 @@ use crate::output::Output;
 /// How web servers are asked. HTTPS_PROXY, HTTP_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR of
 /// the environment count, in upper and in lower case. A proxy is http://HOST:PORT.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Where BUNDLE is a URL")]
 pub struct HttpArgs {
     /// Another URL of the same file, asked when the first does not serve. May be repeated
-    #[arg(long, value_name = "URL")]
+    #[arg(long, help_heading = HEADING, value_name = "URL")]
     pub mirror: Vec<String>,
     /// Trust the certificate authorities in this PEM file, in place of those of the system
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = HEADING, value_name = "FILE")]
     cacert: Option<PathBuf>,
     /// Show servers this certificate, in PEM
-    #[arg(long, value_name = "FILE", requires = "client_key")]
+    #[arg(long, help_heading = HEADING, value_name = "FILE", requires = "client_key")]
     client_cert: Option<PathBuf>,
     /// The private key of --client-cert, in PEM
-    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    #[arg(long, help_heading = HEADING, value_name = "FILE", requires = "client_cert")]
     client_key: Option<PathBuf>,
     /// Send the bearer token in this file to the hosts that are named
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = HEADING, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// How often servers are asked in a row without an answer that is of use, with longer and longer
     /// pauses; 16 KiB that came start the count again
-    #[arg(long, value_name = "N", default_value_t = ATTEMPTS, value_parser = args::attempts())]
+    #[arg(long, help_heading = HEADING, value_name = "N", default_value_t = ATTEMPTS, value_parser = args::attempts())]
     attempts: u32,
 }
+
+/// What its options stand under.
+const HEADING: &str = "Where BUNDLE is a URL";
 
 impl Default for HttpArgs {
     fn default() -> Self {
@@ -54,7 +57,12 @@ impl HttpArgs {
     pub fn options(&self) -> Result<Options, Failure> {
         let mut options = Options::default().with_user_agent(AGENT);
         // Files that are named here replace those of the environment.
-        let environment = |name: &str| std::env::var(name).ok();
+        let environment = |name: &str| match std::env::var(name) {
+            Ok(text) => Some(text),
+            Err(VarError::NotPresent) => None,
+            // It is refused where it is read, and not passed over.
+            Err(VarError::NotUnicode(text)) => Some(text.to_string_lossy().into_owned()),
+        };
         options = options.with_environment(environment).map_err(Failure::from)?;
         options = options.with_attempts(self.attempts);
         if let Some(file) = &self.cacert {
@@ -67,6 +75,12 @@ impl HttpArgs {
             options = options.with_token_file(file);
         }
         Ok(options)
+    }
+
+    /// The files that are named here.
+    pub fn inputs(&self) -> impl Iterator<Item = &Path> {
+        let all = [&self.cacert, &self.client_cert, &self.client_key, &self.token_file];
+        all.into_iter().flatten().map(PathBuf::as_path)
     }
 
     /// The file at `url` and the mirrors that are named.
@@ -96,6 +110,16 @@ pub fn remote<'a>(
 pub fn remote_at(remote: Remote, url: &str) -> RemoteAt {
     let name = Url::parse(url).map_or_else(|_| "the URL".into(), |url| url.to_string());
     RemoteAt::new(remote, name)
+}
+
+/// The name of a file, or a URL without its query: queries hold signatures that open what they are
+/// for.
+pub fn shown(path: &Path) -> String {
+    match is_url(path).map(Url::parse) {
+        Some(Ok(url)) => url.to_string(),
+        Some(Err(_)) => "the URL".into(),
+        None => path.display().to_string(),
+    }
 }
 
 /// Whether a name is a URL of a web server.

@@ -11,6 +11,7 @@ use stillboot::verify::{HEAD_LEN_MAX, SoftSha256, digest_of};
 
 use crate::bounds;
 use crate::failure::{Exit, Failure};
+use crate::http::HttpArgs;
 use crate::output::Output;
 use crate::source::Bundle;
 use crate::{preview, view};
@@ -20,9 +21,11 @@ use crate::{preview, view};
 #[command(after_help = "Example:\n  stillboot inspect gateway-1.2.0.sbb --json\n\n\
     Nothing is verified here; `stillboot verify` does that.")]
 pub struct InspectArgs {
-    /// The bundle, or a release of the loader; `-` reads standard input
+    /// The bundle or a release of the loader: a file, a URL, or `-` for standard input
     #[arg(value_name = "BUNDLE")]
     bundle: PathBuf,
+    #[command(flatten)]
+    http: HttpArgs,
 }
 
 /// The envelopes at the start of a file, parsed and not verified.
@@ -40,7 +43,7 @@ struct Claims<'a> {
 /// Shows the head of a bundle, or of a release of the loader.
 pub fn inspect(args: &InspectArgs, out: &Output) -> Result<(), Failure> {
     let path = &args.bundle;
-    let (head, len) = read_head(path, out)?;
+    let (head, len) = read_head(args, out)?;
     let claims = parse(path, &head)?;
     let Claims { keyset, manifest, envelope, is_loader, whole } = &claims;
     let digest = view::hex(&digest_of::<SoftSha256>(envelope.payload()));
@@ -93,8 +96,9 @@ pub fn inspect(args: &InspectArgs, out: &Output) -> Result<(), Failure> {
 
 /// The start of the file, as long as a head can be, and the length of what it holds where that is
 /// known.
-fn read_head(path: &Path, out: &Output) -> Result<(Vec<u8>, Option<u64>), Failure> {
-    let mut bundle = Bundle::open(path, "inspect", out)?;
+fn read_head(args: &InspectArgs, out: &Output) -> Result<(Vec<u8>, Option<u64>), Failure> {
+    let path = &args.bundle;
+    let mut bundle = Bundle::open_with(path, "inspect", &args.http, out)?;
     let len = bundle.len();
     let mut head = Vec::new();
     let most = bundle.header().map_or(HEAD_LEN_MAX as u64, |header| header.head_len.into());

@@ -340,9 +340,10 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
             };
             let failure = with_standings(failure, &judge.standings);
             let failure = with_disk_errors(failure, error, &config, devices);
-            if failure.exit == Exit::Refused && is_about_bytes(error) && bundle.is_remote() {
-                // The spool is in use until then.
-                drop(bundle);
+            // What came may be wrong. Kept, it would be refused each time, wherever else it is.
+            if failure.exit == Exit::Refused && bundle.is_remote() {
+                // The thread that reads ahead uses the spool until it has ended.
+                let _ = bundle.finish();
                 clear_spools(update);
             }
             let digest = machine.manifest().map(|manifest| *manifest.digest());
@@ -441,18 +442,6 @@ fn clear_spools(update: &UpdateArgs) {
             spool::clear(folder, name);
         }
     }
-}
-
-/// Whether an installation failed for what came. Kept, it would fail each time, wherever else the
-/// bundle is.
-const fn is_about_bytes(error: InstallError) -> bool {
-    matches!(
-        error,
-        InstallError::Source
-            | InstallError::Refused(
-                Refusal::Trust(_) | Refusal::Content { .. } | Refusal::Ended | Refusal::Trailing
-            )
-    )
 }
 
 /// Loaders have no clock: failures since the last call get a time now, for the back-off.

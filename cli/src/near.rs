@@ -8,6 +8,7 @@ use stillboot::check;
 use stillboot::format::Digest;
 use stillboot::install::{InstallConfig, Running};
 use stillboot_fetch::assembly::fits;
+use stillboot_fetch::error::FetchError;
 use stillboot_fetch::framed::PieceFile;
 use stillboot_fetch::http::Options;
 use stillboot_fetch::read_at::FileAt;
@@ -20,7 +21,7 @@ use stillboot_transport::frame::Header;
 use crate::failure::{Exit, Failure};
 use crate::http::{self, HttpArgs, is_url};
 use crate::output::Output;
-use crate::view;
+use crate::{preview, view};
 
 /// What the spools of the bundle and of a patch are called.
 pub const BUNDLE_SPOOL: &str = "bundle";
@@ -79,31 +80,38 @@ impl Near {
         out: &Output,
     ) -> Result<Option<PieceFile>, Failure> {
         if let Some(path) = named {
-            let patch = open_patch(path, || http.options())?;
+            let patch = open_patch(&[path.to_owned()], || http.options())?;
             return self.usable(patch, wanted, out);
         }
         // A slot in which the installation goes on names the new bundle itself.
         for digest in self.digests.iter().filter(|digest| **digest != wanted.digest) {
-            let Some(path) = beside(bundle, digest) else { continue };
-            let is_there = is_url(&path).is_some() || path.is_file();
-            if !is_there {
+            let mirrors = http.mirror.iter().map(Path::new);
+            let mut paths: Vec<_> = std::iter::once(bundle)
+                .chain(mirrors)
+                .filter_map(|at| beside(at, digest))
+                .collect();
+            if is_url(bundle).is_none() {
+                paths.truncate(1);
+            }
+            let Some(first) = paths.first() else { continue };
+            let name = http::shown(first);
+            if is_url(first).is_none() && !first.exists() {
                 continue;
             }
             // It is only a help that may be there.
-            match open_patch(&path, || Ok(http.options()?.with_attempts(1))) {
-                Ok(patch) if patch.from() == Some(*digest) && fits(patch.header(), wanted) => {
-                    return Ok(Some(patch));
+            match open_patch(&paths, || Ok(http.options()?.with_attempts(1))) {
+                Ok(patch) if patch.from() != Some(*digest) => {
+                    out.warn(format_args!(
+                        "{name}: not used: it is not the patch that its name says"
+                    ));
                 }
+                Ok(patch) if fits(patch.header(), wanted) => return Ok(Some(patch)),
                 Ok(patch) if patch.header().digest == wanted.digest => out.warn(format_args!(
-                    "{}: not used: it was made for this bundle before that was signed once more",
-                    path.display()
+                    "{name}: not used: it was made for this bundle before that was signed once more"
                 )),
-                Ok(_) => out.warn(format_args!(
-                    "{}: not used: it is not the patch that its name says",
-                    path.display()
-                )),
-                Err(failure) if is_url(&path).is_none() => {
-                    out.warn(format_args!("{}: not used: {}", path.display(), failure.message));
+                Ok(_) => out.warn(format_args!("{name}: not used: it leads to another bundle")),
+                Err(failure) if is_url(first).is_none() => {
+                    out.warn(format_args!("{name}: not used: {}", failure.message));
                 }
                 // Most servers have none.
                 Err(_) => {}
@@ -157,18 +165,38 @@ impl Near {
     }
 }
 
+/// Opens the patch at the first of these places; URLs are those of one file.
 fn open_patch(
-    path: &Path,
+    paths: &[PathBuf],
     options: impl FnOnce() -> Result<Options, Failure>,
 ) -> Result<PieceFile, Failure> {
+    let Some(path) = paths.first() else { return Err(Failure::usage("expected a patch")) };
+    let explain = |error| match error {
+        FetchError::NotABundle { name, start } => Failure::new(
+            Exit::Refused,
+            "patch",
+            format_args!(
+                "refused: {name} is not a patch: expected a file as `stillboot delta` writes it, \
+                 found {}",
+                preview::kind_of(&start)
+            ),
+        ),
+        error => error.into(),
+    };
     if let Some(url) = is_url(path) {
-        let remote = http::remote(std::iter::once(url), &options()?)?;
-        return PieceFile::open(Box::new(http::remote_at(remote, url))).map_err(Failure::from);
+        let urls = paths.iter().filter_map(|path| is_url(path));
+        let remote = http::remote(urls, &options()?)?;
+        return PieceFile::open(Box::new(http::remote_at(remote, url))).map_err(explain);
     }
     let failed = |error| Failure::system("open", path, &error);
     let file = open::file(path).map_err(failed)?;
     let reader = FileAt::new(file, path.display().to_string());
-    PieceFile::open(Box::new(reader)).map_err(Failure::from)
+    PieceFile::open(Box::new(reader)).map_err(explain)
+}
+
+/// The end of the name of the patch from the bundle with this digest.
+pub fn name_end(from: &Digest) -> String {
+    format!(".{}.sbd", &view::hex(from)[..NAME_DIGITS])
 }
 
 /// The name of the patch from the bundle with this digest, beside `bundle`:
@@ -178,6 +206,5 @@ pub fn beside(bundle: &Path, from: &Digest) -> Option<PathBuf> {
     // The query of a URL is not a part of the name.
     let plain = if is_url(bundle).is_some() { text.split(['?', '#']).next()? } else { text };
     let stem = [".sbz", ".sbb"].iter().find_map(|end| plain.strip_suffix(end)).unwrap_or(plain);
-    let digits = &view::hex(from)[..NAME_DIGITS];
-    Some(PathBuf::from(format!("{stem}.{digits}.sbd")))
+    Some(PathBuf::from(format!("{stem}{}", name_end(from))))
 }

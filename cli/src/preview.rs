@@ -217,6 +217,9 @@ pub fn not_a_bundle(name: impl core::fmt::Display, head: &[u8]) -> Failure {
 
 /// What a file is that does not begin as a bundle does, in words.
 pub fn kind_of(bytes: &[u8]) -> String {
+    if bytes.is_empty() {
+        return "no bytes at all".into();
+    }
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(512)]).to_ascii_lowercase();
     let text = text.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']);
     let starts: [(&[u8], &str); 12] = [

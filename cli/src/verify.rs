@@ -17,7 +17,7 @@ use stillboot_fetch::sha256::FastSha256;
 use stillboot_release::keys::{Roots, id_of};
 
 use crate::failure::{Exit, Failure, trust_advice};
-use crate::http::HttpArgs;
+use crate::http::{self, HttpArgs};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::source::Bundle;
@@ -108,7 +108,7 @@ pub fn verify(args: &VerifyArgs, out: &Output) -> Result<(), Failure> {
     }
     let manifest = args.judge(&roots, &mut bundle, out)?;
     let names = args.names(&roots);
-    out.line(format_args!("{}: verified, every byte", args.bundle.display()));
+    out.line(format_args!("{}: verified, every byte", http::shown(&args.bundle)));
     out.line(format_args!("digest {}", view::hex(manifest.digest())));
     out.line(format_args!("keyset version {}", manifest.keyset_version()));
     view::manifest_lines(out, &manifest, &names);

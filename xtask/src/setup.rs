@@ -37,6 +37,7 @@ const NEEDS: &[(&str, &str)] = &[
     ("cc", "gcc"),
     ("musl-gcc", "musl-tools"),
     ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+    ("/usr/aarch64-linux-gnu/include/stdint.h", "libc6-dev-arm64-cross"),
     ("python3", "python3"),
     ("openssl", "openssl"),
     ("readelf", "binutils"),

@@ -203,6 +203,90 @@ fn what_a_server_does_wrong_has_an_exit_code_and_loses_nothing() {
     world.boots("1.0.0");
 }
 
+/// The spool kept a wrong byte, and every server was refused from then on.
+#[test]
+fn what_was_refused_is_fetched_again() {
+    let (world, server) = device(1 << 20);
+    let sound = world.read("v2.sbz");
+    // In the signatures, in a frame in the middle, and in the last one.
+    for at in [400, sound.len() / 2, sound.len() - 1] {
+        let mut wrong = sound.clone();
+        wrong[at] ^= 1;
+        server.put("v2.sbz", wrong);
+        install(&world, &server.url("v2.sbz"), "").expect(4);
+        assert!(!world.path("state/bundle.spool.0").exists(), "{at}");
+        server.put("v2.sbz", sound.clone());
+        install(&world, &server.url("v2.sbz"), "").expect(0);
+        is_whole(&world);
+    }
+    // A pipe in the place of a spool was waited for.
+    for name in ["bundle.spool.0", "patch.spool.0"] {
+        rustix::fs::mkfifoat(rustix::fs::CWD, world.path("state").join(name), 0o600.into())
+            .unwrap();
+        install(&world, &server.url("v2.sbz"), "").expect(0);
+        install(&world, "v2.sbz", "").expect(0);
+    }
+}
+
+#[test]
+fn a_patch_stands_beside_each_mirror() {
+    let (world, server) = device(1 << 20);
+    server.put(&patch_name(&world), world.read("v2.sbd"));
+    let more = format!("--attempts 1 --mirror {}", server.url("v2.sbz"));
+    let found = install(&world, "http://127.0.0.1:1/v2.sbz", &more).expect(0).json();
+    assert!(found["patched"].as_u64().unwrap() > 1 << 19, "{found}");
+    // The bundle itself in the place of the patch.
+    server.put(&patch_name(&world), world.read("v2.sbz"));
+    let run = install(&world, &server.url("v2.sbz"), "").expect(0);
+    assert!(run.stderr.contains("not the patch that its name says"), "{run:?}");
+    // A whole patch counts as one.
+    world.run("delta v1.sbb v2.sbb --whole --out whole.sbd").expect(0);
+    let found = install(&world, "whole.sbd", "").expect(0).json();
+    assert!(found["patched"].as_u64().unwrap() > 1 << 19, "{found}");
+}
+
+#[test]
+fn fetch_writes_over_nothing_that_it_needs_or_that_is_no_file() {
+    let (world, server) = device(1 << 20);
+    let url = server.url("v2.sbz");
+    let fetch = |more: &str| world.run(&format!("fetch {url} {TRUST} --json {more}"));
+    world.write("token", "secret");
+    fs::create_dir(world.path("folder")).unwrap();
+    for (out, more) in [
+        ("keys/roots.toml", ""),
+        ("token", "--token-file token"),
+        ("folder", ""),
+        ("/dev/null", ""),
+        ("-", ""),
+    ] {
+        fetch(&format!("--out {out} {more}")).refused(2, "usage");
+    }
+    assert_eq!(server.sent(), 0, "it shows before anything is fetched");
+    // A link stays a link, and what stands for the part is not followed.
+    world.write("real", "before");
+    std::os::unix::fs::symlink("real", world.path("link")).unwrap();
+    fetch("--out link").expect(0);
+    assert!(world.read("real") == world.read("v2.sbz"));
+    world.write("victim", "important");
+    std::os::unix::fs::symlink("victim", world.path("got.part")).unwrap();
+    fetch("--out got").expect(1);
+    assert_eq!(world.read("victim"), b"important");
+    // A part of another bundle, whole or not.
+    fs::remove_file(world.path("got.part")).unwrap();
+    for len in [1000, world.read("v1.sbb").len()] {
+        server.put("v1.sbb", world.read("v1.sbb"));
+        let note = format!(
+            r#"{{"url":"{}","length":{},"etag":null,"digest":"00"}}"#,
+            server.url("v1.sbb"),
+            world.read("v1.sbb").len()
+        );
+        world.write("got.part", &world.read("v1.sbb")[..len]);
+        world.write("got.part.id", note);
+        fetch("--out got").expect(0);
+        assert!(world.read("got") == world.read("v2.sbz"));
+    }
+}
+
 #[test]
 fn fetch_goes_on_where_it_was_cut_and_gives_the_name_to_what_verifies() {
     let (world, server) = device(2 << 20);

@@ -97,8 +97,13 @@ pub fn write(
     let counts = piece::Counts::default();
     let make = || Patcher::new(&view, header, full, &counts);
     let mut progress = |done| progress(len + done);
-    let len = frames::write(&mut Cursor::new(new), header, &make, out, &mut progress)
-        .map_err(DeltaError::New)?;
+    let len = frames::write(&mut Cursor::new(new), header, &make, out, &mut progress).map_err(
+        |error| match error {
+            // Both bundles are in memory, so it is the patch that cannot be written.
+            FramesError::Io(error) => DeltaError::Io(error),
+            error => DeltaError::New(error),
+        },
+    )?;
     let (patched, absent) = (counts.of(Encoding::Patch), counts.of(Encoding::Absent));
     Ok(Written { old: old_outline, new: new_outline, len, patched, absent })
 }

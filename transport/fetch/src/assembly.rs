@@ -176,7 +176,10 @@ impl Assembly {
         }
         self.announce(piece);
         self.bundle.read(piece, &mut self.decoder, out)?;
-        self.origins.full += out.len() as u64;
+        match self.bundle.is_difference(piece) {
+            true => self.origins.patched += out.len() as u64,
+            false => self.origins.full += out.len() as u64,
+        }
         if let Part::Index(number) = piece.part {
             self.note_index(number, piece, out);
         }

@@ -63,8 +63,11 @@ impl PieceFile {
         start.truncate(len);
         let first = start.clone();
         reader = Box::new(Started { inner: reader, start });
-        if let Some(start) = first.first_chunk().filter(|_| first.starts_with(&frame::MAGIC)) {
-            return Self::open_framed(reader, start);
+        if first.starts_with(&frame::MAGIC) {
+            return match first.first_chunk() {
+                Some(start) => Self::open_framed(reader, start),
+                None => Err(FetchError::Frames { name: reader.name(), fault: Fault::Ended }),
+            };
         }
         if !first.starts_with(&MAGIC) {
             let start = first;
@@ -168,6 +171,12 @@ impl PieceFile {
     #[must_use]
     pub fn has(&self, piece: &Piece) -> bool {
         self.entry(piece).is_ok_and(|entry| entry.encoding != Encoding::Absent)
+    }
+
+    /// Whether the file has `piece` as a difference from old bytes.
+    #[must_use]
+    pub fn is_difference(&self, piece: &Piece) -> bool {
+        self.entry(piece).is_ok_and(|entry| entry.encoding == Encoding::Patch)
     }
 
     /// Where the piece is in the file: its first byte, and one past its last.

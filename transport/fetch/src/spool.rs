@@ -22,6 +22,7 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crc::{CRC_32_ISO_HDLC, Crc};
+use rustix::fs::OFlags;
 
 use crate::error::FetchError;
 use crate::read_at::{ReadAt, read_full};
@@ -35,6 +36,8 @@ const RECORD_LEN: usize = 16;
 const LEN_MAX: u64 = 12 << 20;
 /// Most bytes of a record.
 const PIECE_LEN: usize = 64 << 10;
+/// A link in the place of a file is not followed, and a pipe not waited for.
+const FLAGS: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits() as i32;
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
 /// A file that is read at any place, beside a spool of what was read of it.
@@ -117,11 +120,15 @@ impl Spool {
     /// What the system says if it cannot be opened.
     pub fn open(folder: &Path, name: &str, key: &[u8; 32]) -> io::Result<Self> {
         let paths = paths(folder, name);
-        let open = |path: &PathBuf| {
+        let open = |path: &PathBuf| -> io::Result<File> {
             let mut options = OpenOptions::new();
-            // Others have no business with it. A link in its place is not followed.
+            // Others have no business with it.
             options.read(true).write(true).create(true).truncate(false).mode(0o600);
-            options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32).open(path)
+            let file = options.custom_flags(FLAGS).open(path)?;
+            match file.metadata()?.is_file() {
+                true => Ok(file),
+                false => Err(io::ErrorKind::InvalidInput.into()),
+            }
         };
         let files = [open(&paths[0])?, open(&paths[1])?];
         // Another installation that writes to it too would mix up the places.
@@ -234,7 +241,7 @@ impl Spool {
 /// Removes the spool called `name` in `folder`, unless an installation uses it.
 pub fn clear(folder: &Path, name: &str) {
     let paths = paths(folder, name);
-    let first = OpenOptions::new().read(true).open(&paths[0]);
+    let first = OpenOptions::new().read(true).custom_flags(FLAGS).open(&paths[0]);
     if first.is_ok_and(|file| file.try_lock().is_err()) {
         return;
     }

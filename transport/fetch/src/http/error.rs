@@ -169,10 +169,10 @@ impl Place {
 
     pub(crate) fn status(&self, status: u16) -> Error {
         let advice = match status {
-            401 | 403 => "; is there a token or a client certificate that it accepts?",
-            404 | 410 => "; is the address right?",
-            407 => "; does the address of the proxy have its user name and password?",
-            400 => "; does it expect a client certificate?",
+            401 | 403 => ": check the token or the client certificate, if it expects one",
+            404 | 410 => ": check the address",
+            407 => ": check the user name and the password in the address of the proxy",
+            400 => ": check the address, and the client certificate if it expects one",
             _ => "",
         };
         Error::Status { url: self.url.to_string(), asked: self.asked.clone(), status, advice }

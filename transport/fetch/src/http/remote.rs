@@ -453,6 +453,7 @@ impl Remote {
         let asked = Asked(mirror.ranges.then_some(start..end));
         let mut place = Place { url: mirror.url.clone(), asked };
         let mut trusted = true;
+        let mut last = 0;
         for _ in 0..=REDIRECTS_MAX {
             let answer = match self.send(number, &place, trusted) {
                 Err(Failure { then: Then::Again, .. }) => {
@@ -462,6 +463,7 @@ impl Remote {
                 result => result,
             }?;
             let status = answer.status().as_u16();
+            last = status;
             if !matches!(status, 301 | 302 | 303 | 307 | 308) {
                 return self.judge(number, start, place, answer);
             }
@@ -472,7 +474,7 @@ impl Remote {
         }
         let to = place.url.to_string();
         let what = format_args!("expected {REDIRECTS_MAX} redirects at most");
-        Err(place.redirect(0, to, what).then(Then::Out))
+        Err(place.redirect(last, to, what).then(Then::Out))
     }
 
     fn send(
@@ -791,7 +793,9 @@ fn tls(place: &Place, error: &rustls::Error) -> Error {
             | Bad::ExpiredContext { .. }
             | Bad::NotValidYet
             | Bad::NotValidYetContext { .. } => "; is the clock of this machine right?",
-            Bad::UnknownIssuer => "; name its certificate authority if it is one of your own",
+            Bad::UnknownIssuer => {
+                "; --cacert or SSL_CERT_FILE names its certificate authority if it is one of your own"
+            }
             _ => "",
         },
         rustls::Error::AlertReceived(_) => "; does the server expect a client certificate?",

@@ -274,7 +274,7 @@ fn a_token_opens_what_asks_for_it() {
     let options = options().with_token_file(&path);
     assert_eq!(remote(nginx.url("/token/file"), &options).len().unwrap(), 1000);
     let error = remote(nginx.url("/token/file"), &crate::server::options()).len().unwrap_err();
-    assert!(error.to_string().contains("status 401; is there a token"), "{error}");
+    assert!(error.to_string().contains("status 401: check the token"), "{error}");
 
     use std::os::unix::fs::PermissionsExt as _;
     for (mode, warnings) in [(0o600, vec![]), (0o644, vec![Warning::Readable(path.clone())])] {

@@ -96,11 +96,15 @@ fn what_a_file_holds_is_said_before_anything_is_read_of_it() {
 
 #[test]
 fn other_files_are_named_as_what_they_are() {
-    for bytes in [&b""[..], b"x", b"SBFR", b"SB", &[0; 500]] {
+    for bytes in [&b""[..], b"x", b"SB", &[0; 500]] {
         let error = PieceFile::open(memory(bytes, &Log::default())).unwrap_err();
         assert!(matches!(error, FetchError::NotABundle { .. }), "{error}");
     }
     let mut file = Bench::new().framed();
+    for len in [4, 60, 79] {
+        let error = PieceFile::open(memory(&file[..len], &Log::default())).unwrap_err();
+        assert!(matches!(error, FetchError::Frames { fault: Fault::Ended, .. }), "{error}");
+    }
     file[4] = 2;
     let error = PieceFile::open(memory(&file, &Log::default())).unwrap_err();
     assert!(matches!(error, FetchError::Frames { fault: Fault::Version(2), .. }), "{error}");
