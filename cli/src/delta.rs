@@ -22,8 +22,9 @@ use crate::{files, size, view};
     A device that runs OLD installs NEW with it: `stillboot install NEW --delta FILE`. Named\n\
     NEW.FROMDIGEST.sbd, with the first 16 digits of OLD's digest, it is found beside NEW. Chunks\n\
     that are shorter in NEW itself are taken from there, so NEW is needed too; with --whole the\n\
-    patch has everything. Microcontrollers need --compress lzma, lz4 or none with it. A patch has no signature: what it\n\
-    gives is compared with the signed index of NEW, and a wrong one costs bytes only.\n\n\
+    patch has everything. Microcontrollers need --compress lzma, lz4 or none with it. A patch has\n\
+    no signature: what it gives is compared with the signed index of NEW, and a wrong one costs\n\
+    bytes only.\n\n\
     It takes about six times the length of OLD in memory besides OLD and NEW.")]
 pub struct DeltaArgs {
     /// The bundle that devices run

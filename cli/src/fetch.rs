@@ -35,7 +35,8 @@ const PIECE_LEN: usize = 64 << 10;
     stillboot fetch https://example.org/update.sbz --out update.sbz --roots keys/roots.toml\n\n\
     BUNDLE is a URL. The signed head is verified first: it says how long the file can be.\n\
     What came of a file that is not whole yet stands beside it as FILE.part, with FILE.part.id,\n\
-    which says what it is a part of; the next call goes on there. The file gets its name once every byte is verified, as `stillboot verify` does.")]
+    which says what it is a part of; the next call goes on there. The file gets its name once every\n\
+    byte is verified, as `stillboot verify` does.")]
 pub struct FetchArgs {
     #[command(flatten)]
     verify: VerifyArgs,
