@@ -204,6 +204,7 @@ struct Host<'a> {
     judge: Judge<'a>,
     /// Tells the reader of the bundle which slot is written.
     target: Target,
+    layout: Layout<'a>,
     /// What the bundle is a patch from, and the slots.
     old: Option<(Digest, Arc<Slots>)>,
     writing: Progress,
@@ -212,7 +213,7 @@ struct Host<'a> {
 
 impl InstallHost for Host<'_> {
     fn judge(&mut self, update: &Update<'_>) -> Permission {
-        self.target.set(update.target);
+        self.target.set(&self.layout, update.target, update.manifest);
         let permission = self.judge.judge(update);
         // The slot that has the old bytes must stay as it is: nothing stands in for them.
         if permission == Permission::Proceed
@@ -265,11 +266,11 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
         let body = record::read(&plan.layout(&slots)?, devices)?.record.body;
         args.live.check(&update.disk.disk, &body)?;
     }
-    let config = {
+    let mut config = {
         let mut changed = update.config(device, plan.layout(&slots)?)?;
         changed.tries = args.tries;
         let reuse = args.reuse || bundle.is_remote();
-        changed.reuse = Reuse { target: reuse, running: reuse };
+        changed.reuse = Reuse { target: reuse, stated: false, running: reuse };
         changed.repair = args.repair;
         changed.allow_new_epoch = args.allow_new_epoch;
         changed.resume_only = resume_only;
@@ -281,6 +282,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
         Some(from) => {
             let near = look_near(args, &config, devices, &target, &mut bundle, out)?;
             let old = near.map(|near| (from, near.slots));
+            config.reuse.stated = config.reuse.target && old.is_some();
             if let Some((from, slots)) = &old
                 && !slots.has(from)
             {
@@ -294,7 +296,8 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     let judge = Judge { spared: spare_rolled_back(&config, devices), ..judge };
     let mut buffer = vec![0; BUFFER_LEN];
     if old.is_none() {
-        look_near(args, &config, devices, &target, &mut bundle, out)?;
+        let near = look_near(args, &config, devices, &target, &mut bundle, out)?;
+        config.reuse.stated = config.reuse.target && near.is_some();
     }
     note_time(&config.layout, devices, &mut buffer);
     for device in &mut *devices {
@@ -305,23 +308,21 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     let mut host = Host {
         judge,
         target,
+        layout: config.layout,
         old,
         writing: Progress::new(out, "installing", 0),
         reading: Progress::new(out, "reading back", 0),
     };
-    let result = thread::scope(|scope| {
-        // The disks write behind for as long as the machine runs, and are whole again afterwards.
-        let behind = |device| WriteBehind::new(scope, device);
-        let mut behind: Vec<_> = devices.iter_mut().map(behind).collect();
-        driver::install(
-            &mut machine,
-            &mut disk::lent(&mut behind),
-            &mut NoStore,
-            &mut bundle,
-            &mut host,
-            &mut buffer,
-        )
-    });
+    let mut result = drive(&mut machine, devices, &mut bundle, &mut host, &mut buffer);
+    let mut looking = config;
+    looking.reuse.stated = false;
+    // The slot did not hold what its index says. Resumed, the installation reads what is there.
+    if config.reuse.stated && result == Err(InstallError::ReadBack) {
+        out.warn("the slot does not hold what its index says: it is read, and completed");
+        bundle.rewind()?;
+        machine = Install::new(&looking);
+        result = drive(&mut machine, devices, &mut bundle, &mut host, &mut buffer);
+    }
     bundle.remark().iter().for_each(|remark| out.warn(remark));
     let Host { judge, writing, reading, .. } = host;
     if let Some(failure) = judge.failure {
@@ -364,6 +365,22 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     clear_spools(update);
     tell(args, &installed, version.unwrap_or_default(), devices, origins, out);
     Ok(())
+}
+
+/// Runs the machine to its end.
+fn drive(
+    machine: &mut Install<'_, FastSha256>,
+    devices: &mut [FileDevice],
+    bundle: &mut Bundle,
+    host: &mut Host<'_>,
+    buffer: &mut [u8],
+) -> Result<Installed, InstallError> {
+    thread::scope(|scope| {
+        // The disks write behind for as long as the machine runs, and are whole again afterwards.
+        let behind = |device| WriteBehind::new(scope, device);
+        let mut behind: Vec<_> = devices.iter_mut().map(behind).collect();
+        driver::install(machine, &mut disk::lent(&mut behind), &mut NoStore, bundle, host, buffer)
+    })
 }
 
 /// Reads a bundle in full before the first write: a damaged download must not destroy the contents

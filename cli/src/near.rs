@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use stillboot::boot::Boot;
 use stillboot::check;
-use stillboot::format::Digest;
+use stillboot::format::{Digest, SlotState};
 use stillboot::install::{InstallConfig, Running};
 use stillboot_fetch::assembly::fits;
 use stillboot_fetch::error::FetchError;
@@ -21,7 +21,7 @@ use stillboot_transport::frame::Header;
 use crate::failure::{Exit, Failure};
 use crate::http::{self, HttpArgs, is_url};
 use crate::output::Output;
-use crate::{preview, view};
+use crate::{preview, record, view};
 
 /// What the spools of the bundle and of a patch are called.
 pub const BUNDLE_SPOOL: &str = "bundle";
@@ -55,6 +55,8 @@ impl Near {
         }
         let layout = &config.layout;
         let mut slots = Slots::new(files, target.clone());
+        // A slot that is being written has not what its index says.
+        let record = record::read(layout, devices).ok();
         let mut digests = Vec::new();
         let mut buffer = vec![0; Boot::<FastSha256>::buffer_len_min(layout)];
         for at in layout.slots() {
@@ -63,7 +65,9 @@ impl Near {
                 check::slot_head::<FastSha256>(&config.device, layout, at.slot, lent, &mut buffer);
             // An empty slot, or one with something else, has nothing to give.
             let Ok(manifest) = head else { continue };
-            slots.add(layout, at.slot, &manifest, *manifest.digest());
+            let state = record.as_ref().map(|read| read.record.body.slot(at.slot).state);
+            let is_complete = state.is_some_and(|state| state != SlotState::Writing);
+            slots.add(layout, at.slot, &manifest, *manifest.digest(), is_complete);
             let runs = matches!(&config.running, Running::Proof(proof) if proof.slot == at.slot);
             digests.insert(if runs { 0 } else { digests.len() }, *manifest.digest());
         }

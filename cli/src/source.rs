@@ -613,6 +613,13 @@ impl Source for Bundle {
         self.watch.skip(len);
         Ok(())
     }
+
+    fn is_held(&mut self, len: u64) -> bool {
+        match &mut self.reader {
+            Reader::Pieces { ahead, .. } => ahead.is_held(len),
+            _ => false,
+        }
+    }
 }
 
 /// A bundle as a reader.

@@ -74,6 +74,8 @@ pub enum Canary {
     WeakerKindSuffices,
     /// A chunk is written as the transport gave it, and not compared with the index.
     ChunkNotCompared,
+    /// What a source says of the target is believed: the read-back passes it over.
+    StatedIsBelieved,
     /// When the log moves to another block, marks are left behind.
     #[cfg_attr(not(feature = "log"), allow(dead_code, reason = "only a log moves"))]
     MoveLosesMarks,
@@ -99,7 +101,7 @@ impl Canary {
 #[cfg(stillboot_canary)]
 impl Canary {
     /// All bugs.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::CountsAfterStart,
         Self::HeaderFirst,
         Self::NoFlushBeforeSwitch,
@@ -128,6 +130,7 @@ impl Canary {
         Self::OnePlaceOnly,
         Self::WeakerKindSuffices,
         Self::ChunkNotCompared,
+        Self::StatedIsBelieved,
         Self::MoveLosesMarks,
     ];
 

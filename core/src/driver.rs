@@ -170,6 +170,16 @@ pub trait Source {
     /// # Errors
     /// [`SourceError`], also when the stream ends before that.
     fn skip(&mut self, len: u64) -> Result<(), SourceError>;
+
+    /// Whether the slot that is written is known to hold the next `len` bytes in their place
+    /// already. They are then skipped, and only the read-back shows whether this was right.
+    ///
+    /// Asked where the configuration says that the source knows:
+    /// [`Reuse::stated`](crate::install::Reuse::stated).
+    fn is_held(&mut self, len: u64) -> bool {
+        let _ = len;
+        false
+    }
 }
 
 /// The stream failed.
@@ -268,6 +278,10 @@ pub fn install<H: Sha256>(
             Action::Skip(len) => match source.skip(len) {
                 Ok(()) => Event::Done,
                 Err(SourceError) => Event::SourceFailed,
+            },
+            Action::IsHeld(len) => match source.is_held(len) {
+                true => Event::Done,
+                false => Event::Failed(DeviceError::NotKept),
             },
             Action::ExpectEnd => match fill(source, &mut buffer[..1]) {
                 Ok(len) => Event::Received(len),

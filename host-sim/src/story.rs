@@ -49,6 +49,8 @@ pub const FRAMED: Name = 12;
 pub const PATCHED: Name = 13;
 /// As a patch from [`V1`] that gives other bytes than those that were signed.
 pub const LYING: Name = 14;
+/// Resembles [`V1`]; its source says that the target holds what both have, whatever that holds.
+pub const STATED: Name = 15;
 
 /// A release and what its publisher knows of it.
 #[derive(Clone, Debug)]
@@ -110,6 +112,7 @@ impl Catalogue {
         let foreign = release(&publisher, "other-class", 40, 9, update, Kind::OtherClass)?;
         let in_place = release(&publisher, "in-place", 6, 1, update, Kind::InPlace)?;
         let low = release(&publisher, "low", 50, 0, update, Kind::Plain)?;
+        let stated = stated(&publisher, &releases[V1])?;
         let transported = transported(&publisher, &releases[V1])?;
         publisher.rotate_release([9; 32]);
         releases.push(release(&publisher, "new-keys", 4, 1, update, Kind::Plain)?);
@@ -127,6 +130,7 @@ impl Catalogue {
         let weaker = weaker(&publisher)?;
         releases.extend([recovery, foreign, low, tampered, in_place, weaker]);
         releases.extend(transported);
+        releases.push(stated);
         Ok(Self { publisher, releases })
     }
 }
@@ -171,6 +175,17 @@ fn transported(publisher: &Publisher, old: &Release) -> Result<[Release; 3], Bun
     assert!(!lying.lies.is_empty(), "it lies");
     lying.is_genuine = false;
     Ok([framed, patched, lying])
+}
+
+/// A release with the first chunk of `old`.
+fn stated(publisher: &Publisher, old: &Release) -> Result<Release, BundleError> {
+    let mut contents = old.contents.clone();
+    for (_, bytes) in &mut contents {
+        if let Some(last) = bytes.last_mut() {
+            *last ^= 1;
+        }
+    }
+    release_of(publisher, "stated", 10, 1, SlotKind::Update, Kind::Plain, contents)
 }
 
 /// An attacker who breaks Ed25519 can make this: the second kind of the rule is missing.
@@ -507,6 +522,21 @@ pub fn stories() -> Vec<Story> {
         story("framed", &made, &[install(FRAMED), PowerOnOutcome, Confirm, PowerOnOutcome]),
         story("patched", &made, &[install(PATCHED), PowerOnOutcome, Confirm, PowerOnOutcome]),
         story("lying-patch", &made, &[install(LYING), PowerOnOutcome, Scrub(Slot::A)]),
+        // The target holds what its source says.
+        story("stated", &both, &[install(STATED), PowerOnOutcome, Confirm, PowerOnOutcome]),
+        // It does not: the read-back finds out, and the next installation looks.
+        story(
+            "stated-wrong",
+            &made,
+            &[
+                install(STATED),
+                PowerOnOutcome,
+                install(STATED),
+                PowerOnOutcome,
+                Confirm,
+                PowerOnOutcome,
+            ],
+        ),
         // What the patch starts from is damaged: the update is refused, and what can still start
         // does.
         Story {

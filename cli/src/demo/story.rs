@@ -52,7 +52,7 @@ const SICK: usize = 2;
 const MENDED: usize = 3;
 
 /// Everything that need not be fetched is not.
-const REUSE: Reuse = Reuse { target: true, running: true };
+const REUSE: Reuse = Reuse { target: true, stated: false, running: true };
 
 /// Power cuts while an update begins.
 const HEAD_CUTS: Often = Often { most: 8, least: 4 };

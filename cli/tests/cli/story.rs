@@ -114,6 +114,50 @@ fn repair_and_reuse_take_what_is_there() {
     world.boots("1.0.0");
 }
 
+/// The slot that is written is not read before it is written: its index says what it holds. Where
+/// that is wrong, the read-back finds out.
+#[test]
+fn reuse_goes_by_the_index_of_the_target_and_notices_where_it_is_wrong() {
+    let world = World::with_keys("--releases 2");
+    let first = noise(3, 1 << 20);
+    let mut third = first.clone();
+    third[700_000] ^= 1;
+    for (version, image) in [(1, &first), (2, &noise(4, 1 << 20)), (3, &third)] {
+        world.write("image", image);
+        world.pack(version, "--image image --chunk-size 64K").expect(0);
+    }
+    world.run("disk create disk.img --slot-size 2M").expect(0);
+    world.run(&format!("install v1.sbb --disk disk.img {TRUST} --offline")).expect(0);
+    for version in ["1.0.0", "2.0.0"] {
+        world.boots(version);
+        world.run("mark-good --disk disk.img --proof proof").expect(0);
+        if version == "1.0.0" {
+            let install = format!("install v2.sbb --disk disk.img {TRUST} --proof proof");
+            world.run(&install).expect(0);
+        }
+    }
+    let disk = world.read("disk.img");
+    let start = disk.windows(64).position(|bytes| *bytes == first[..64]).unwrap();
+    let install = format!("install v3.sbb --disk disk.img {TRUST} --proof proof --reuse --json");
+    // As it should be, with a damaged byte in a chunk that stays, and in the one that is new.
+    for (damage, written) in [(None, 1), (Some(200_000), 1), (Some(700_001), 1)] {
+        let mut disk = disk.clone();
+        if let Some(at) = damage {
+            disk[start + at] ^= 0x40;
+        }
+        world.write("disk.img", &disk);
+        let run = world.run(&install).expect(0);
+        let is_wrong = damage == Some(200_000);
+        assert_eq!(run.stderr.contains("does not hold what its index says"), is_wrong);
+        let found = run.json();
+        assert_eq!(found["written"], written << 16, "{damage:?}");
+        assert_eq!(found["resumed"], is_wrong);
+        world.run(&format!("scrub --disk disk.img {TRUST}")).expect(0);
+        assert!(world.read("disk.img")[start..].starts_with(&third));
+        world.run(&format!("boot --disk disk.img {TRUST} --nonce 1f")).expect(0);
+    }
+}
+
 #[test]
 fn bundle_from_a_pipe_is_installed() {
     let world = World::running();

@@ -2,7 +2,7 @@
 //! it is written.
 
 use super::state::State;
-use super::{Action, Event, Install, InstallError, Next, chunk_room, done, received};
+use super::{Action, Event, Install, InstallError, Next, chunk_room, done, io_result, received};
 use crate::canary::Canary;
 use crate::format::Digest;
 use crate::io::Io;
@@ -43,8 +43,13 @@ impl<'a, H: Sha256> Install<'a, H> {
         if chunk < current.erased_below {
             return self.obtain(chunk);
         }
-        if self.resumed || self.config.reuse.target {
+        let reuse = self.config.reuse;
+        // What an earlier run wrote is known to no source.
+        if self.resumed || reuse.target && !reuse.stated {
             return self.probe(chunk);
+        }
+        if reuse.stated {
+            return Ok(self.ask(chunk));
         }
         self.erase_group(chunk)
     }
@@ -79,6 +84,22 @@ impl<'a, H: Sha256> Install<'a, H> {
         }
         self.current.kept_below = end;
         self.chunk(first, buffer)
+    }
+
+    // Why: docs/DESIGN.md#why-a-source-may-say-what-is-there
+    fn ask(&mut self, chunk: u64) -> Action {
+        let (first, end) = self.group(chunk);
+        self.state = State::Ask { chunk: first };
+        let end = self.chunk_start(end).min(self.current.length);
+        Action::IsHeld(end - self.chunk_start(first))
+    }
+
+    pub(super) fn step_ask(&mut self, chunk: u64, event: Event, buffer: &mut [u8]) -> Next {
+        if io_result(event)?.is_err() {
+            return self.erase_group(chunk);
+        }
+        (_, self.current.kept_below) = self.group(chunk);
+        self.chunk(chunk, buffer)
     }
 
     pub(super) fn erase_group(&mut self, chunk: u64) -> Next {

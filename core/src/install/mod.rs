@@ -129,6 +129,10 @@ pub enum Running {
 pub struct Reuse {
     /// Chunks that the target holds already. A resumed installation always looks.
     pub target: bool,
+    /// Whether the target holds a chunk is asked of the source instead of the device:
+    /// [`Action::IsHeld`]. The target is then read once less. A source that is wrong ends the
+    /// installation with [`InstallError::ReadBack`]; the next call resumes it, and looks.
+    pub stated: bool,
     /// Chunks that the running slot holds at the same place.
     pub running: bool,
 }
@@ -174,7 +178,7 @@ impl<'a> InstallConfig<'a> {
             target: None,
             tries: record_format::TRIES_DEFAULT,
             has_store: false,
-            reuse: Reuse { target: false, running: false },
+            reuse: Reuse { target: false, stated: false, running: false },
             repair: false,
             allow_new_epoch: false,
             resume_only: false,
@@ -279,6 +283,10 @@ pub enum Action {
     Receive(Range<usize>),
     /// Skip this many bytes of the stream; answer [`Event::Done`] or [`Event::SourceFailed`].
     Skip(u64),
+    /// Find out whether the target is known to hold the next so many bytes of the stream in their
+    /// place; answer [`Event::Done`] if so, else [`Event::Failed`]. Only asked with
+    /// [`Reuse::stated`]. The answer is proven by the read-back.
+    IsHeld(u64),
     /// Try to take one more byte of the stream into the first byte of the buffer; answer
     /// [`Event::Received`] with 0 or 1.
     ExpectEnd,
@@ -512,6 +520,7 @@ impl<'a, H: Sha256> Install<'a, H> {
                 if probe { self.probe(chunk) } else { self.chunk(chunk, buffer) }
             }
             State::Probe { chunk } => self.step_probe(chunk, event, buffer),
+            State::Ask { chunk } => self.step_ask(chunk, event, buffer),
             State::EraseGroup { chunk } => self.step_erase_group(chunk, event, buffer),
             State::Borrow { chunk } => self.step_borrow(chunk, event, buffer),
             State::ReceiveChunk { chunk } => self.step_receive_chunk(chunk, event, buffer),

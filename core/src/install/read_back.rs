@@ -7,7 +7,7 @@ use super::{Action, Event, Install, InstallError, Next, Refusal, done};
 use crate::canary::Canary;
 use crate::format::MarkKind;
 use crate::io::Io;
-use crate::units::round_u64;
+use crate::units::{round_down, round_u64};
 use crate::verify::Sha256;
 
 impl<'a, H: Sha256> Install<'a, H> {
@@ -58,13 +58,16 @@ impl<'a, H: Sha256> Install<'a, H> {
         if at < component.length {
             let geometry = self.config.layout.geometry(data.device);
             let left = component.length - at;
-            let most = self.whole_units(self.buffer_len) as u64;
+            // Whole chunks, so that their digests can be taken at the same time.
+            let unit = manifest.chunk_size.max(geometry.logical_block_bytes);
+            let most = round_down(self.whole_units(self.buffer_len) as u64, unit);
             let len = round_u64(left, geometry.logical_block_bytes).min(most) as usize;
             self.state = State::ReadBack { number, at, len };
             return Ok(self.read(data, at, len, 0));
         }
         let root = component.index_root;
-        if self.fold.root() != root {
+        let is_believed = Canary::StatedIsBelieved.is_on() && self.config.reuse.stated;
+        if self.fold.root() != root && !is_believed {
             return Err(InstallError::ReadBack);
         }
         self.begin_read_back(number + 1, buffer)

@@ -64,6 +64,11 @@ pub(super) enum State {
     Probe {
         chunk: u64,
     },
+    /// Asking the source whether the chunks that are erased together with `chunk`, the first of
+    /// them, are there already.
+    Ask {
+        chunk: u64,
+    },
     EraseGroup {
         chunk: u64,
     },

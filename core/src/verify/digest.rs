@@ -13,6 +13,15 @@ pub trait Sha256: Clone {
     fn update(&mut self, bytes: &[u8]);
     /// The digest of the message.
     fn finish(self) -> Digest;
+
+    /// How many chunks [`chunks`](Self::chunks) takes at the same time.
+    const CORES: usize = 1;
+
+    /// Gives the digest of each chunk of `chunk_len` bytes to `take`, in order. `bytes` are whole
+    /// chunks. A provider that has several cores uses them here.
+    fn chunks(bytes: &[u8], chunk_len: usize, mut take: impl FnMut(&Digest)) {
+        bytes.chunks(chunk_len).for_each(|chunk| take(&digest_of::<Self>(chunk)));
+    }
 }
 
 /// SHA-256 of the `sha2` crate: hardware instructions that it finds on the processor, or portable
@@ -80,6 +89,12 @@ impl<H: Sha256> IndexFold<H> {
     /// that padding of the last block may be passed in.
     pub fn bytes(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && self.left > 0 {
+            if H::CORES > 1 && self.chunk_left == self.chunk_size {
+                bytes = self.whole_chunks(bytes);
+                if bytes.is_empty() || self.left == 0 {
+                    break;
+                }
+            }
             let take = self.left.min(self.chunk_left.into()).min(bytes.len() as u64);
             // `take` is at most `bytes.len()`, so the cast keeps it and the split is in range.
             let (now, later) = bytes.split_at(take as usize);
@@ -93,6 +108,16 @@ impl<H: Sha256> IndexFold<H> {
             }
             bytes = later;
         }
+    }
+
+    /// Takes the chunks that are whole, all at once; returns the bytes behind them.
+    fn whole_chunks<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+        let size = u64::from(self.chunk_size);
+        let chunks = self.left.min(bytes.len() as u64) / size;
+        let (whole, rest) = bytes.split_at((chunks * size) as usize);
+        self.left -= whole.len() as u64;
+        H::chunks(whole, self.chunk_size as usize, |digest| self.root.update(digest));
+        rest
     }
 
     /// Takes chunk digests, one or several whole ones. Not to be mixed with [`bytes`](Self::bytes).

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use stillboot::boot::BootConfig;
-use stillboot::install::{InstallConfig, Running};
+use stillboot::install::{InstallConfig, Reuse, Running};
 
 use super::boot::BootMachine;
 use super::install::InstallMachine;
@@ -228,7 +228,8 @@ fn with_machine<T>(
             .with_target(target)
             .with_tries(setting.tries)
             .with_store(has_store)
-            .with_repair(repair);
+            .with_repair(repair)
+            .with_reuse(Reuse { stated: setting.stated.contains(&bundle), ..Reuse::default() });
             run(&mut InstallMachine::new(setting, &config, bundle, running.as_ref()))
         }
         Program::Perform(request) => {

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use stillboot::device::DeviceError;
 use stillboot::format::BootProof;
 use stillboot::install::{self, Event, Install, InstallConfig};
 use stillboot_policy::{self as policy, Clock, Facts, Policy};
@@ -143,6 +144,10 @@ impl Machine for InstallMachine<'_> {
                 Action::Skip(len) => match self.stream.skip(len) {
                     true => Event::Done,
                     false => Event::SourceFailed,
+                },
+                Action::IsHeld(len) => match self.stream.is_held(len) {
+                    true => Event::Done,
+                    false => Event::Failed(DeviceError::NotKept),
                 },
                 Action::ExpectEnd => match self.receive(Receipt::End) {
                     Ok(event) => event,

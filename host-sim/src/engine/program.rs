@@ -21,6 +21,9 @@ pub struct Setting<'a> {
     pub tries: u8,
     /// The bundles that can be installed.
     pub bundles: Vec<Arc<[u8]>>,
+    /// Of these bundles the source says that the target holds what the first bundle has too,
+    /// whatever the target holds.
+    pub stated: Vec<usize>,
 }
 
 /// Why an image that was handed over to does not run.

@@ -30,6 +30,8 @@ pub(super) struct Stream<'a> {
     /// How many bytes of the bundle were read.
     position: u64,
     old: OldBlocks,
+    /// The target is said to hold what this has.
+    stated: Option<&'a [u8]>,
 }
 
 /// The old bytes that were read from the disk.
@@ -72,7 +74,8 @@ impl<'a> Stream<'a> {
         let unit = setting.ground.joined().logical_block_bytes.into();
         let parts = parts.unwrap_or_default();
         let old = OldBlocks { parts, unit, known: BTreeMap::new() };
-        Self { bytes, header, position: 0, old }
+        let stated = setting.stated.contains(&number).then(|| &setting.bundles[0][..]);
+        Self { bytes, header, position: 0, old, stated }
     }
 
     /// Fills `into`, as far as there is anything.
@@ -120,6 +123,14 @@ impl<'a> Stream<'a> {
         let is_there = self.position <= all;
         self.position = self.position.min(all);
         is_there
+    }
+
+    /// Whether the target is said to hold the next `len` bytes.
+    pub(super) fn is_held(&self, len: u64) -> bool {
+        let next =
+            self.bytes.get(self.position as usize..).and_then(|rest| rest.get(..len as usize));
+        let (Some(next), Some(stated)) = (next, self.stated) else { return false };
+        stated.windows(next.len()).any(|bytes| bytes == next)
     }
 
     /// Notes what the disk has at `place`.

@@ -16,7 +16,7 @@ use crate::disk::RamDisk;
 use crate::engine::{Engine, Setting};
 use crate::oracle::{self, Broken, History, Promises, Published};
 use crate::picture::{self, Picture};
-use crate::story::{Catalogue, Name, Step, Story};
+use crate::story::{Catalogue, Name, STATED, Step, Story};
 use crate::world::SimStore;
 
 /// Tries of a new slot in the stories.
@@ -81,6 +81,7 @@ impl<'a> Job<'a> {
             ground: medium.ground(story.slots),
             tries: TRIES,
             bundles: catalogue.releases.iter().map(|release| release.sent.clone()).collect(),
+            stated: vec![STATED],
         };
         let known = Published::new(&setting, &catalogue.releases);
         Self {

@@ -93,6 +93,7 @@ impl Stage {
             },
             tries: 3,
             bundles: catalogue.releases.iter().map(|release| release.sent.clone()).collect(),
+            stated: Vec::new(),
         };
         let known = Published::new(&setting, &catalogue.releases);
         Self {

@@ -35,7 +35,7 @@ impl<'a> Published<'a> {
         let geometry: Geometry = setting.ground.joined();
         // A patch needs the bundle that it starts from; what comes of it is this.
         let bundles = releases.iter().map(|release| release.bundle.clone()).collect();
-        let setting = &Setting { bundles, ..setting.clone() };
+        let setting = &Setting { bundles, stated: Vec::new(), ..setting.clone() };
         let slots = setting.ground.slots();
         let mut images = BTreeMap::new();
         let mut heads = BTreeMap::new();

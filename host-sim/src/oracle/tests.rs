@@ -34,6 +34,7 @@ fn each_wrong_start_breaks_its_promise_and_a_right_one_none() {
         ground: DeviceMap::new(Geometry::disk(512, 0), &[Slot::A, Slot::B], 48 << 10),
         tries: 2,
         bundles: catalogue.releases.iter().map(|release| release.sent.clone()).collect(),
+        stated: Vec::new(),
     };
     let known = Published::new(&setting, &catalogue.releases);
     let (disk, right) = trial(&setting);

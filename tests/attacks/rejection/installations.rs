@@ -26,7 +26,7 @@ const PATHS: &[Path] = &[
         name: "reuse",
         offline: false,
         piece: 999,
-        change: |config| config.reuse = Reuse { target: true, running: true },
+        change: |config| config.reuse = Reuse { target: true, stated: false, running: true },
     },
     Path {
         name: "repair",

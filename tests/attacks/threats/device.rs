@@ -56,7 +56,7 @@ fn attack_14_time_of_check_time_of_use() {
         let mut world = on(&one, |disk| Liar::new(disk.fork(), Some(truths), true));
         let mut source = Bytes::new(&bundle, usize::MAX);
         let result = world.install_with(&mut source, Running::Proof(proof), |config| {
-            config.reuse = Reuse { target: true, running: false };
+            config.reuse = Reuse { target: true, stated: false, running: false };
         });
         if world.disks[0].reads.len() <= truths as usize {
             result.unwrap();

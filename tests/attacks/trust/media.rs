@@ -49,7 +49,7 @@ fn a_device_that_returns_other_bytes_when_read_back_is_found_out() {
         let mut lying = stillboot_sim::World::new(world.device, world.ground.clone(), vec![disk]);
         let mut source = Bytes::new(&bundle, usize::MAX);
         let result = lying.install_with(&mut source, Running::Proof(proof), |config| {
-            config.reuse = Reuse { target: true, running: false };
+            config.reuse = Reuse { target: true, stated: false, running: false };
         });
         if lying.disks[0].1 > 0 {
             result.unwrap();

@@ -66,7 +66,7 @@ fn reuse_takes_equal_chunks_from_the_running_slot() {
         kernel[20_000] ^= 1;
         let second = make(2, &kernel);
         let mut source = Bytes::new(&second, usize::MAX);
-        let reuse = Reuse { target: true, running: true };
+        let reuse = Reuse { target: true, stated: false, running: true };
         let installed = world
             .install_with(&mut source, Running::Proof(proof), |config| config.reuse = reuse)
             .expect(name);

@@ -2,6 +2,7 @@
 //! work at the same time.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::{self, JoinHandle};
 
@@ -10,6 +11,7 @@ use stillboot_transport::frame::{Part, Piece, Pieces};
 
 use crate::assembly::{Assembly, Origins};
 use crate::error::FetchError;
+use crate::slots::{INDEX_LEN_MAX, Slots};
 use crate::stream::Stream;
 
 /// Bytes that are read ahead.
@@ -52,6 +54,43 @@ pub struct Ahead {
     /// It failed, and what comes next is not where it seems to be.
     has_failed: bool,
     origins: Origins,
+    held: Option<Held>,
+}
+
+/// Tells which chunks need not be read: those that the slot which is written has in their place.
+struct Held {
+    slots: Arc<Slots>,
+    chunk_size: u32,
+    /// The index that was read last, and of which component it is.
+    index: (u8, Vec<u8>),
+}
+
+impl Held {
+    /// Keeps `bytes` of an index, which start at `at` of it.
+    fn note(&mut self, number: u8, at: u64, bytes: &[u8]) {
+        let end = at + bytes.len() as u64;
+        // Of a longer one it is not known.
+        if end > INDEX_LEN_MAX {
+            self.index.1.clear();
+            return;
+        }
+        if at == 0 {
+            self.index = (number, Vec::new());
+        }
+        // A gap is no index.
+        if self.index.0 == number && self.index.1.len() as u64 == at {
+            self.index.1.extend_from_slice(bytes);
+        }
+    }
+
+    fn has(&self, piece: &Piece) -> bool {
+        let Part::Chunk(number) = piece.part else { return false };
+        let (of, index) = &self.index;
+        let at = usize::try_from(piece.start / u64::from(self.chunk_size));
+        let entry = at.ok().and_then(|at| index.as_chunks().0.get(at));
+        let holds = |entry| self.slots.holds(number, piece.start, entry, piece.len);
+        *of == number && entry.is_some_and(holds)
+    }
 }
 
 impl std::fmt::Debug for Ahead {
@@ -69,6 +108,11 @@ impl Ahead {
         let pieces = assembly.header().pieces();
         let size = assembly.header().chunk_size as usize;
         let origins = Origins { received: assembly.origins().received, ..Origins::default() };
+        let held = assembly.slots().map(Arc::clone).map(|slots| Held {
+            slots,
+            chunk_size: assembly.header().chunk_size,
+            index: (0, Vec::new()),
+        });
         let most = (AHEAD_LEN / size).clamp(2, AHEAD_MAX);
         let (orders, ordered) = mpsc::sync_channel::<Order>(most + 1);
         let (deliver, deliveries) = mpsc::sync_channel(most + 1);
@@ -98,6 +142,7 @@ impl Ahead {
             error: None,
             has_failed: false,
             origins,
+            held,
         })
     }
 
@@ -221,6 +266,9 @@ impl Source for Ahead {
         };
         let len = into.len().min(piece.len - at);
         into[..len].copy_from_slice(&bytes[at..at + len]);
+        if let (Some(held), Part::Index(number)) = (&mut self.held, piece.part) {
+            held.note(number, piece.start + at as u64, &into[..len]);
+        }
         if at + len < piece.len {
             self.open = Some((piece, bytes, at + len));
         } else {
@@ -257,5 +305,18 @@ impl Source for Ahead {
             }
         }
         Ok(())
+    }
+    fn is_held(&mut self, len: u64) -> bool {
+        let Some(held) = self.held.as_ref().filter(|_| self.open.is_none()) else { return false };
+        let mut left = len;
+        let next = self.ordered.iter().copied().chain(self.pieces.clone());
+        for piece in next.take_while(|piece| held.has(piece)) {
+            match left.checked_sub(piece.len as u64) {
+                Some(0) => return true,
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+        false
     }
 }

@@ -131,6 +131,11 @@ impl Assembly {
         self.bundle.header()
     }
 
+    /// What the slots of this device hold.
+    pub(crate) const fn slots(&self) -> Option<&Arc<Slots>> {
+        self.slots.as_ref()
+    }
+
     /// Where pieces came from until now.
     #[must_use]
     pub fn origins(&self) -> Origins {

@@ -1,11 +1,10 @@
 //! What the slots of this device hold: chunks that need not be fetched, and what patches start from.
 
 use std::fs::File;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use stillboot::driver::SourceError;
-use stillboot::format::{Digest, Manifest, Slot};
+use stillboot::format::{Component, Digest, Manifest, Slot};
 use stillboot::layout::{Layout, Region};
 use stillboot::verify::{IndexFold, SoftSha256};
 use stillboot_transport::old::Old;
@@ -14,29 +13,43 @@ use crate::read_at::read_full;
 
 /// Longest index that is kept in memory; chunks of longer components are not looked for.
 pub(crate) const INDEX_LEN_MAX: u64 = 8 << 20;
-/// No slot is being written.
-const NONE: u8 = u8::MAX;
 
 /// The slot that is written to, once that is known. The host of an installation sets it before
 /// anything is written.
-#[derive(Clone, Debug)]
-pub struct Target(Arc<AtomicU8>);
+#[derive(Clone, Debug, Default)]
+pub struct Target(Arc<RwLock<Option<Written>>>);
 
-impl Default for Target {
-    fn default() -> Self {
-        Self(Arc::new(AtomicU8::new(NONE)))
-    }
+/// The slot that is written, and where the components of the update go, unless they are for
+/// another slot.
+#[derive(Debug)]
+struct Written {
+    slot: Slot,
+    data: Vec<Option<Region>>,
 }
 
 impl Target {
-    /// This slot is written to.
-    pub fn set(&self, slot: Slot) {
-        self.0.store(slot as u8, Ordering::Release);
+    /// This slot is written to, with the components of `manifest`.
+    pub fn set(&self, layout: &Layout<'_>, slot: Slot, manifest: &Manifest) {
+        let written = Written { slot, data: regions(layout, slot, manifest) };
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(written);
     }
 
     fn is(&self, slot: Slot) -> bool {
-        self.0.load(Ordering::Acquire) == slot as u8
+        self.with(|written| written.slot == slot).unwrap_or(false)
     }
+
+    fn with<T>(&self, look: impl FnOnce(&Written) -> T) -> Option<T> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(look)
+    }
+}
+
+/// Where the components of `manifest` are in `slot`, `None` for one that is for another slot.
+fn regions(layout: &Layout<'_>, slot: Slot, manifest: &Manifest) -> Vec<Option<Region>> {
+    let components = manifest.components.iter().enumerate();
+    let region = |(number, component): (usize, &Component)| {
+        component.fits(slot).then(|| layout.component(slot, manifest, number).ok()).flatten()
+    };
+    components.map(region).collect()
 }
 
 /// A component that a slot holds.
@@ -46,6 +59,8 @@ struct Held {
     bundle: Digest,
     data: Region,
     length: u64,
+    /// The slot is complete, and its stored index is the one that its manifest names.
+    is_sure: bool,
 }
 
 /// A bundle that a slot holds.
@@ -94,16 +109,23 @@ impl Slots {
     }
 
     /// Adds what `slot` holds by its head, `manifest` with this digest. What cannot be read is left
-    /// out.
-    pub fn add(&mut self, layout: &Layout<'_>, slot: Slot, manifest: &Manifest, digest: Digest) {
+    /// out. `is_complete` says that the installation to it came to its end.
+    pub fn add(
+        &mut self,
+        layout: &Layout<'_>,
+        slot: Slot,
+        manifest: &Manifest,
+        digest: Digest,
+        is_complete: bool,
+    ) {
         let mut components = Vec::new();
-        for (number, component) in manifest.components.iter().enumerate() {
-            let data = component.fits(slot).then(|| layout.component(slot, manifest, number));
-            let data = data.and_then(Result::ok);
+        let regions = regions(layout, slot, manifest);
+        for (number, (component, data)) in manifest.components.iter().zip(regions).enumerate() {
             components.push((component.length, data));
             let Some(data) = data else { continue };
             let held = self.held.len() as u32;
-            self.held.push(Held { slot, bundle: digest, data, length: component.length });
+            let length = component.length;
+            self.held.push(Held { slot, bundle: digest, data, length, is_sure: false });
             let len = component.index_len(manifest.chunk_size);
             let Ok(index) = layout.index(slot, manifest, number) else { continue };
             if len > INDEX_LEN_MAX {
@@ -121,6 +143,7 @@ impl Slots {
             fold.entries(&bytes);
             if fold.finish() == component.index_root {
                 self.indexes.push((slot, number as u8, bytes));
+                self.held[held as usize].is_sure = is_complete;
             }
         }
         self.bundles.push(Installed { slot, digest, components });
@@ -155,6 +178,25 @@ impl Slots {
             alike.into_iter().partition(|(held, _)| self.target.is(held.slot));
         let few = first.into_iter().take(PLACES_MAX).chain(last.into_iter().take(PLACES_MAX));
         few.map(|(held, at)| (held.data.device, held.data.offset + at)).collect()
+    }
+
+    /// Whether the slot that is written held the chunk with this digest where the update has it: at
+    /// byte `start` of component `number`. By its stored index, which nobody compared with the
+    /// bytes.
+    pub(crate) fn holds(&self, number: u8, start: u64, digest: &Digest, len: usize) -> bool {
+        let goes_to = |written: &Written| {
+            let data = written.data.get(usize::from(number)).copied().flatten()?;
+            Some((written.slot, data.device, data.offset + start))
+        };
+        let Some((slot, device, at)) = self.target.with(goes_to).flatten() else { return false };
+        self.alike(digest).any(|(_, held, from)| {
+            let held = &self.held[*held as usize];
+            let is_there = held.slot == slot
+                && held.data.device == device
+                && held.data.offset + from == at
+                && from + len as u64 <= held.length;
+            held.is_sure && is_there
+        })
     }
 
     /// Whether a slot with another bundle than `bundle` may have the chunk. The slot that is written

@@ -67,7 +67,7 @@ impl<'a> Updater<'a> {
     ) -> (Result<Installed, InstallError>, Depth) {
         let config = InstallConfig::new(DEVICE, self.layout, Running::Proof(self.proof))
             .with_tries(TRIES)
-            .with_reuse(Reuse { target: true, running: true });
+            .with_reuse(Reuse { target: true, stated: false, running: true });
         let mut machine = Install::<SoftSha256>::new(&config);
         let mut source = Sender { uart, left: len };
         let mark = Mark::new();

@@ -165,6 +165,10 @@ impl Bench {
 
     /// What the slots hold, from a file with the bytes of the disk.
     fn slots(&self, target: &Target) -> Arc<Slots> {
+        self.slots_of(target, true)
+    }
+
+    fn slots_of(&self, target: &Target, is_complete: bool) -> Arc<Slots> {
         let capacity = self.map.geometries()[0].capacity_bytes as usize;
         let mut file: File = tempfile::tempfile().unwrap();
         file.write_all(&self.disk.bytes(0, capacity)).unwrap();
@@ -172,8 +176,15 @@ impl Bench {
         let layout = self.map.layout(&layouts).unwrap();
         let outline = Outline::of(&self.old).unwrap();
         let mut slots = Slots::new(vec![file], target.clone());
-        slots.add(&layout, Slot::A, &outline.manifest, outline.digest);
+        slots.add(&layout, Slot::A, &outline.manifest, outline.digest, is_complete);
         Arc::new(slots)
+    }
+
+    /// Says that the new bundle is written over the old one.
+    fn overwrite(&self, target: &Target) {
+        let layouts = self.map.slots();
+        let layout = self.map.layout(&layouts).unwrap();
+        target.set(&layout, Slot::A, &Outline::of(&self.new).unwrap().manifest);
     }
 }
 

@@ -95,7 +95,7 @@ fn measured(device: &mut ExternDevice) -> Result<u32, DeviceError> {
     let Some(proof) = proof else { return Ok(2) };
     let config = InstallConfig::new(DEVICE, LAYOUT, Running::Proof(proof))
         .with_store(true)
-        .with_reuse(Reuse { target: true, running: true });
+        .with_reuse(Reuse { target: true, stated: false, running: true });
     let mut machine = Install::<SoftSha256>::new(&config);
     let mut source = source()?;
     let installed = driver::install(
