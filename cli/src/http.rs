@@ -4,8 +4,11 @@ use std::env::VarError;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use stillboot_fetch::error::FetchError;
+use stillboot_fetch::framed::PieceFile;
 use stillboot_fetch::http::{Options, Remote, Url};
 use stillboot_fetch::remote_at::RemoteAt;
+use stillboot_fetch::start::Start;
 
 use crate::args;
 use crate::failure::Failure;
@@ -107,9 +110,25 @@ pub fn remote<'a>(
 }
 
 /// The same, to be read at any place.
-pub fn remote_at(remote: Remote, url: &str) -> RemoteAt {
+fn remote_at(remote: Remote, url: &str) -> RemoteAt {
     let name = Url::parse(url).map_or_else(|_| "the URL".into(), |url| url.to_string());
     RemoteAt::new(remote, name)
+}
+
+/// Opens the bundle or patch at `url`. What was kept of its start in a folder under a name is not
+/// fetched again, if the server still has that file.
+pub fn pieces(
+    mut remote: Remote,
+    url: &str,
+    kept: Option<(&Path, &str)>,
+) -> Result<PieceFile, FetchError> {
+    let start = kept.and_then(|(folder, name)| Start::load(folder, name));
+    let start = start.filter(|start| remote.is_still(start.identity()));
+    let reader = Box::new(remote_at(remote, url));
+    match start {
+        Some(start) => PieceFile::open_kept(reader, start),
+        None => PieceFile::open(reader),
+    }
 }
 
 /// The name of a file, or a URL without its query: queries hold signatures that open what they are

@@ -40,7 +40,7 @@ use crate::{record, request, room, size, time, verdict, verify, view, whole};
 
 /// The work buffer in bytes: the largest chunk, and entries of its index. What is read back comes
 /// in pieces of this length, and the disk reads ahead of them.
-pub const BUFFER_LEN: usize = (1 << 20) + (64 << 10);
+pub const BUFFER_LEN: usize = (2 << 20) + (64 << 10);
 
 /// Which update, for which device: what `install`, `resume` and `policy check` share.
 #[derive(Args, Debug)]
@@ -259,7 +259,8 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     let judge = Judge { notes: true, ..update.judge(device, out)? };
     let names = update.device.names(&roots);
     let command = if resume_only { "resume" } else { "install" };
-    let mut bundle = Bundle::open_with(&update.bundle, command, &update.http, out)?;
+    let kept = update.policy.state_folder();
+    let mut bundle = Bundle::open_kept(&update.bundle, command, &update.http, kept, out)?;
     let Disk { devices, plan, .. } = &mut args.write.open(&update.disk, out)?;
     let slots = plan.slots();
     if update.offline {
@@ -282,7 +283,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
         Some(from) => {
             let near = look_near(args, &config, devices, &target, &mut bundle, out)?;
             let old = near.map(|near| (from, near.slots));
-            config.reuse.stated = config.reuse.target && old.is_some();
+            config.reuse = reuse_with(config.reuse, old.is_some());
             if let Some((from, slots)) = &old
                 && !slots.has(from)
             {
@@ -297,7 +298,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     let mut buffer = vec![0; BUFFER_LEN];
     if old.is_none() {
         let near = look_near(args, &config, devices, &target, &mut bundle, out)?;
-        config.reuse.stated = config.reuse.target && near.is_some();
+        config.reuse = reuse_with(config.reuse, near.is_some());
     }
     note_time(&config.layout, devices, &mut buffer);
     for device in &mut *devices {
@@ -315,7 +316,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     };
     let mut result = drive(&mut machine, devices, &mut bundle, &mut host, &mut buffer);
     let mut looking = config;
-    looking.reuse.stated = false;
+    looking.reuse = reuse_with(config.reuse, false);
     // The slot did not hold what its index says. Resumed, the installation reads what is there.
     if config.reuse.stated && result == Err(InstallError::ReadBack) {
         out.warn("the slot does not hold what its index says: it is read, and completed");
@@ -365,6 +366,12 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     clear_spools(update);
     tell(args, &installed, version.unwrap_or_default(), devices, origins, out);
     Ok(())
+}
+
+/// What the machine takes from slots, where the source knows these or not. Such a source gives what
+/// the running slot holds too, wherever that is.
+const fn reuse_with(reuse: Reuse, is_known: bool) -> Reuse {
+    Reuse { stated: reuse.target && is_known, running: reuse.target && !is_known, ..reuse }
 }
 
 /// Runs the machine to its end.
@@ -434,11 +441,11 @@ fn look_near(
     let Some(header) = bundle.header().copied() else { return Ok(None) };
     let near = Near::of(config, devices, target)?;
     let named = args.delta.as_deref();
+    let spool = update.policy.state_folder();
     let mut patch = match is_patch {
         true => None,
-        false => near.patch(named, &update.bundle, &header, &update.http, out)?,
+        false => near.patch(named, &update.bundle, &header, &update.http, spool, out)?,
     };
-    let spool = update.policy.state_folder();
     if let Some(folder) = spool {
         // A file that is here need not be kept once more.
         let keep = |patch: PieceFile| match patch.is_remote() {

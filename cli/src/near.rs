@@ -74,17 +74,20 @@ impl Near {
         Ok(Self { slots: Arc::new(slots), digests })
     }
 
-    /// The patch to the bundle `wanted` that is named, or the one that stands beside the bundle.
+    /// The patch to the bundle `wanted` that is named, or the one that stands beside the bundle. What
+    /// was kept of it is in `folder`.
     pub fn patch(
         &self,
         named: Option<&Path>,
         bundle: &Path,
         wanted: &Header,
         http: &HttpArgs,
+        folder: Option<&Path>,
         out: &Output,
     ) -> Result<Option<PieceFile>, Failure> {
+        let kept = folder.map(|folder| (folder, PATCH_SPOOL));
         if let Some(path) = named {
-            let patch = open_patch(&[path.to_owned()], || http.options())?;
+            let patch = open_patch(&[path.to_owned()], || http.options(), kept)?;
             return self.usable(patch, wanted, out);
         }
         // A slot in which the installation goes on names the new bundle itself.
@@ -103,7 +106,7 @@ impl Near {
                 continue;
             }
             // It is only a help that may be there.
-            match open_patch(&paths, || Ok(http.options()?.with_attempts(1))) {
+            match open_patch(&paths, || Ok(http.options()?.with_attempts(1)), kept) {
                 Ok(patch) if patch.from() != Some(*digest) => {
                     out.warn(format_args!(
                         "{name}: not used: it is not the patch that its name says"
@@ -173,6 +176,7 @@ impl Near {
 fn open_patch(
     paths: &[PathBuf],
     options: impl FnOnce() -> Result<Options, Failure>,
+    kept: Option<(&Path, &str)>,
 ) -> Result<PieceFile, Failure> {
     let Some(path) = paths.first() else { return Err(Failure::usage("expected a patch")) };
     let explain = |error| match error {
@@ -189,8 +193,7 @@ fn open_patch(
     };
     if let Some(url) = is_url(path) {
         let urls = paths.iter().filter_map(|path| is_url(path));
-        let remote = http::remote(urls, &options()?)?;
-        return PieceFile::open(Box::new(http::remote_at(remote, url))).map_err(explain);
+        return http::pieces(http::remote(urls, &options()?)?, url, kept).map_err(explain);
     }
     let failed = |error| Failure::system("open", path, &error);
     let file = open::file(path).map_err(failed)?;

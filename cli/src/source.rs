@@ -17,7 +17,7 @@ use stillboot_fetch::assembly::{Assembly, Origins};
 use stillboot_fetch::error::FetchError;
 use stillboot_fetch::framed::PieceFile;
 use stillboot_fetch::pipe::{Pipe, Pump};
-use stillboot_fetch::read_at::{FileAt, ReadAt};
+use stillboot_fetch::read_at::FileAt;
 use stillboot_fetch::stream::Stream;
 use stillboot_linux::open::{self, Input};
 use stillboot_transport::frame::{self, Fault, Header};
@@ -96,9 +96,22 @@ impl Bundle {
         http: &HttpArgs,
         out: &Output,
     ) -> Result<Self, Failure> {
+        Self::open_kept(path, command, http, None, out)
+    }
+
+    /// As [`open_with`](Self::open_with). What an installation that was cut short kept of the bundle
+    /// is in `folder`.
+    pub fn open_kept(
+        path: &Path,
+        command: &'static str,
+        http: &HttpArgs,
+        folder: Option<&Path>,
+        out: &Output,
+    ) -> Result<Self, Failure> {
         if let Some(url) = is_url(path) {
             let remote = http.remote(url, &http.options()?, out)?;
-            let mut bundle = Self::of_pieces(Box::new(http::remote_at(remote, url)), command)?;
+            let kept = folder.map(|folder| (folder, BUNDLE_SPOOL));
+            let mut bundle = Self::of_pieces(http::pieces(remote, url, kept), command)?;
             bundle.is_remote = true;
             return Ok(bundle);
         }
@@ -141,7 +154,7 @@ impl Bundle {
             stream => return pipe(Box::new(stream), name),
         };
         if is_framed(&mut file).map_err(failed)? {
-            return Self::of_pieces(Box::new(FileAt::new(file, name)), command);
+            return Self::of_pieces(PieceFile::open(Box::new(FileAt::new(file, name))), command);
         }
         let len = file.metadata().map_err(failed)?.len();
         // It is only advice.
@@ -151,12 +164,16 @@ impl Bundle {
 
     /// The bundle in a framed file that is open.
     pub fn of_frames(file: File, path: &Path, command: &'static str) -> Result<Self, Failure> {
-        Self::of_pieces(Box::new(FileAt::new(file, path.display().to_string())), command)
+        let reader = FileAt::new(file, path.display().to_string());
+        Self::of_pieces(PieceFile::open(Box::new(reader)), command)
     }
 
     /// A bundle that is read piece by piece.
-    fn of_pieces(reader: Box<dyn ReadAt>, command: &'static str) -> Result<Self, Failure> {
-        let file = PieceFile::open(reader).map_err(|error| fetch_failure(error, command))?;
+    fn of_pieces(
+        file: Result<PieceFile, FetchError>,
+        command: &'static str,
+    ) -> Result<Self, Failure> {
+        let file = file.map_err(|error| fetch_failure(error, command))?;
         let (name, is_whole) = (file.name(), file.is_whole());
         let patch_from = file.from();
         // The slots have what a whole patch starts from, and only an installation looks there.

@@ -314,6 +314,57 @@ fn fetch_goes_on_where_it_was_cut_and_gives_the_name_to_what_verifies() {
     world.run(&format!("fetch v2.sbz --out x {TRUST} --json")).refused(2, "usage");
 }
 
+/// What was kept of the start of a file is asked for again only if the server has another file.
+#[test]
+fn a_resumed_installation_asks_for_one_byte_of_what_it_has_and_notices_another_file() {
+    let (world, server) = device(4 << 20);
+    let line = format!(
+        "{} --disk disk.img {TRUST} --proof old-proof --state state --quiet",
+        server.url("v2.sbz")
+    );
+    let cut = || {
+        fs::copy(world.path("base.img"), world.path("disk.img")).unwrap();
+        let from = server.sent();
+        server.pace(true);
+        let install = format!("install {line}");
+        let mut child = tool(world.folder(), &install).stderr(Stdio::null()).spawn().unwrap();
+        while server.sent() - from < 500_000 {
+            assert!(child.try_wait().unwrap().is_none(), "it ended before it was killed");
+            thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        server.pace(false);
+        server.requests();
+    };
+    cut();
+    assert!(world.path("state/bundle.start").exists());
+    world.run(&format!("resume {line}")).expect(0);
+    is_whole(&world);
+    let asked = server.requests();
+    assert_eq!(asked[0], "/v2.sbz 0-0", "{asked:?}");
+    assert!(!asked.iter().skip(1).any(|line| line.starts_with("/v2.sbz 0-")), "{asked:?}");
+    assert!(!world.path("state/bundle.start").exists());
+    // Another file by now, of the same length and of the same bundle: what was kept says wrong
+    // places.
+    cut();
+    let other = "bundle compress v2.sbb --compress zstd:1 --out other.sbz";
+    world.run(other).expect(0);
+    server.put("v2.sbz", world.read("other.sbz"));
+    world.run(&format!("resume {line}")).expect(0);
+    is_whole(&world);
+    let asked = server.requests();
+    assert_eq!(asked[..2], ["/v2.sbz 0-0", "/v2.sbz 0-1023"], "{asked:?}");
+    // One that is damaged is as none.
+    cut();
+    let mut start = world.read("state/bundle.start");
+    start[40] ^= 1;
+    world.write("state/bundle.start", &start);
+    world.run(&format!("resume {line}")).expect(0);
+    is_whole(&world);
+    assert_eq!(server.requests()[0], "/v2.sbz 0-1023");
+}
+
 /// Bytes that a cut may cost: those that are on their way when the client is killed, and the start
 /// of the file that it asks for again. A server that is slow to notice sends more.
 const CUT_COST_MAX: u64 = 512 << 10;

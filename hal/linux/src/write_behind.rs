@@ -282,7 +282,9 @@ impl<D: BlockDevice> WriteBehind<'_, D> {
                     into[..len].copy_from_slice(&buffer[from..][..len]);
                     return (len, 0);
                 }
-                // The thread has not begun: it may have other work, and the caller is here.
+                // The thread reads it next: there is a buffer for each piece.
+                Content::Wanted if state.is_drained() => state = self.shared.wait(state),
+                // The thread has other work, and the caller is here.
                 Content::Wanted | Content::Failed => {
                     let range = piece.range.clone();
                     state.forget(&range);

@@ -176,6 +176,10 @@ impl Ahead {
             if component(part) != component(next.part) {
                 break;
             }
+            // It will be skipped. What is read now is read in any case.
+            if !self.ordered.is_empty() && self.held.as_ref().is_some_and(|held| held.has(&next)) {
+                break;
+            }
             self.pieces.next();
             self.order(next)?;
             self.ordered.push_back(next);

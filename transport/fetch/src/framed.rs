@@ -16,6 +16,7 @@ use stillboot_transport::outline::Outline;
 use crate::error::FetchError;
 use crate::read_at::{ReadAt, Started};
 use crate::spool::{Spool, Spooled};
+use crate::start::Start;
 
 /// Most frames of a file that is read at any place: its table stays in memory. With chunks of 64 KiB
 /// that is a bundle of 64 GiB.
@@ -61,8 +62,21 @@ impl PieceFile {
         let mut start = vec![0; START_LEN];
         let len = reader.read_at(0, &mut start)?;
         start.truncate(len);
-        let first = start.clone();
-        reader = Box::new(Started { inner: reader, start });
+        Self::open_started(reader, start)
+    }
+
+    /// As [`open`](Self::open), with the start of the file as an earlier call kept it. The caller
+    /// asked the server whether it [still has](crate::http::Remote::is_still) that file.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub fn open_kept(reader: Box<dyn ReadAt>, start: Start) -> Result<Self, FetchError> {
+        Self::open_started(reader, start.bytes)
+    }
+
+    fn open_started(inner: Box<dyn ReadAt>, start: Vec<u8>) -> Result<Self, FetchError> {
+        let first = start[..start.len().min(START_LEN)].to_vec();
+        let mut reader: Box<dyn ReadAt> = Box::new(Started { inner, start });
         if first.starts_with(&frame::MAGIC) {
             return match first.first_chunk() {
                 Some(start) => Self::open_framed(reader, start),
@@ -122,13 +136,33 @@ impl PieceFile {
     }
 
     /// The same beside a spool called `name` in `folder`: what comes over the network is kept there
-    /// until the installation is complete. Without a spool it is fetched again after a kill.
+    /// until the installation is complete, and so is the start of this file. Without a spool it is
+    /// fetched again after a kill.
     #[must_use]
     pub fn with_spool(mut self, folder: &Path, name: &str) -> Self {
         if let Ok(spool) = Spool::open(folder, name, &self.key) {
+            if let (Some(identity), Ok(bytes)) = (self.reader.identity(), self.start()) {
+                // Where it cannot be kept, it is fetched again.
+                let _ = Start { identity, bytes }.keep(folder, name);
+            }
             self.reader = Box::new(Spooled::new(self.reader, spool));
         }
         self
+    }
+
+    /// Header and table of a framed file, and what was read first of a bundle as it is: it is here
+    /// already.
+    fn start(&mut self) -> Result<Vec<u8>, FetchError> {
+        let Some(table) = &self.table else {
+            let mut start = vec![0; START_LEN];
+            let len = self.reader.read_at(0, &mut start)?;
+            start.truncate(len);
+            return Ok(start);
+        };
+        let mut start = vec![0; self.header.header_len() as usize];
+        read_all(&mut *self.reader, 0, &mut start)?;
+        start.extend_from_slice(table.entries.as_flattened());
+        Ok(start)
     }
 
     /// What it is called in messages.

@@ -3,8 +3,9 @@
 //! - [`http`]: ranges of a file on web servers.
 //! - [`read_at`]: a file that is read at any place; [`remote_at`]: the same on web servers.
 //! - [`framed`]: a bundle or a patch in such a file, as it is or in frames.
-//! - [`sha256`]: SHA-256 by the library that TLS uses.
-//! - [`spool`]: what came and is not in the slot yet, for the next time.
+//! - [`sha256`]: SHA-256 by the library that TLS uses, on two cores.
+//! - [`spool`]: what came and is not in the slot yet, for the next time; [`start`]: the start of the
+//!   file that it is of.
 //! - [`slots`]: what the slots of this device hold.
 //! - [`assembly`]: each piece of a bundle from wherever is nearest.
 //! - [`stream`]: a source that says why it failed.
@@ -27,4 +28,5 @@ pub mod remote_at;
 pub mod sha256;
 pub mod slots;
 pub mod spool;
+pub mod start;
 pub mod stream;

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 
 use crate::error::FetchError;
+use crate::http::Identity;
 
 /// A file that is read at any place.
 pub trait ReadAt: Send {
@@ -44,6 +45,11 @@ pub trait ReadAt: Send {
     /// Bytes that came over a network.
     fn received(&self) -> u64 {
         0
+    }
+
+    /// Which version of a file on a server it is, once that is known.
+    fn identity(&self) -> Option<Identity> {
+        None
     }
 }
 
@@ -90,6 +96,10 @@ impl ReadAt for Started {
 
     fn received(&self) -> u64 {
         self.inner.received()
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        self.inner.identity()
     }
 }
 
@@ -161,5 +171,8 @@ impl<T: ReadAt + ?Sized> ReadAt for Box<T> {
     }
     fn received(&self) -> u64 {
         (**self).received()
+    }
+    fn identity(&self) -> Option<Identity> {
+        (**self).identity()
     }
 }

@@ -1,7 +1,7 @@
 //! A file on web servers, read at any place.
 
 use crate::error::FetchError;
-use crate::http::Remote;
+use crate::http::{Identity, Remote};
 use crate::read_at::ReadAt;
 
 /// A file on web servers.
@@ -46,5 +46,9 @@ impl ReadAt for RemoteAt {
 
     fn received(&self) -> u64 {
         self.remote.received()
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        self.remote.identity()
     }
 }

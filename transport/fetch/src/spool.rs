@@ -25,7 +25,9 @@ use crc::{CRC_32_ISO_HDLC, Crc};
 use rustix::fs::OFlags;
 
 use crate::error::FetchError;
+use crate::http::Identity;
 use crate::read_at::{ReadAt, read_full};
+use crate::start;
 
 const MAGIC: &[u8; 8] = b"SBSPOOL1";
 const KEY_END: usize = 40;
@@ -94,6 +96,10 @@ impl<R: ReadAt> ReadAt for Spooled<R> {
 
     fn received(&self) -> u64 {
         self.inner.received()
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        self.inner.identity()
     }
 }
 
@@ -238,13 +244,14 @@ impl Spool {
     }
 }
 
-/// Removes the spool called `name` in `folder`, unless an installation uses it.
+/// Removes the spool called `name` in `folder`, and the [start](crate::start) beside it, unless an installation uses it.
 pub fn clear(folder: &Path, name: &str) {
     let paths = paths(folder, name);
     let first = OpenOptions::new().read(true).custom_flags(FLAGS).open(&paths[0]);
     if first.is_ok_and(|file| file.try_lock().is_err()) {
         return;
     }
+    start::clear(folder, name);
     for path in paths {
         // It may not be there.
         let _ = std::fs::remove_file(path);

@@ -212,6 +212,27 @@ impl Remote {
         Some(Identity { len: self.len?, url: mirror.url.to_string(), etag })
     }
 
+    /// Whether the server that `identity` names has that version of the file now, by its entity
+    /// tag. Asks for one byte; if so, goes on with that version.
+    pub fn is_still(&mut self, identity: &Identity) -> bool {
+        let tag = identity.etag.as_deref().and_then(Validator::strong);
+        let number = self.mirrors.iter().position(|found| found.url.to_string() == identity.url);
+        let (Some(tag), Some(number)) = (tag, number) else { return false };
+        self.mirrors[number].validator = Some(tag);
+        let answer = self.ask(number, 0, 1);
+        // With another version a server sends all of it, or names another tag or length.
+        let is_still = matches!(&answer, Ok(Some(open)) if open.status == 206)
+            && self.len == Some(identity.len);
+        if is_still {
+            self.open = answer.unwrap_or_default();
+            // The connection serves again once the byte was read.
+            return matches!(self.read_body(&mut [0]), Ok(1));
+        }
+        let mirror = &mut self.mirrors[number];
+        (mirror.validator, mirror.used, self.len) = (None, false, None);
+        false
+    }
+
     /// What should be changed on this machine.
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {

@@ -397,6 +397,47 @@ fn a_later_run_goes_on_with_the_same_version_only() {
 }
 
 #[test]
+fn one_byte_shows_whether_a_server_still_has_a_version() {
+    let bytes = file(1000);
+    // The same version, another tag, another length, and a server without ranges.
+    for (tag, len, has_ranges, is_still) in [
+        ("\"a\"", 1000, true, true),
+        ("\"b\"", 1000, true, false),
+        ("\"a\"", 999, true, false),
+        ("\"a\"", 1000, false, false),
+    ] {
+        let served = bytes[..len].to_vec();
+        let server = Server::start(move |_, request| {
+            let answer = if has_ranges { good(&served, request, tag) } else { whole(&served) };
+            vec![Step::Send(answer)]
+        });
+        let note = format!("{tag} {len} {has_ranges}");
+        let url = server.url("/file").to_string();
+        let known = Identity::new(1000, url.clone(), Some("\"a\"".to_owned()));
+        let mut remote = Remote::new(vec![server.url("/file")], &options()).unwrap();
+        assert_eq!(remote.is_still(&known), is_still, "{note}");
+        let asked = server.requests();
+        assert_eq!((asked[0].header("if-range"), asked[0].range()), (Some("\"a\""), Some((0, 0))));
+        // It serves in any case, by what the server has now.
+        assert_eq!(read_all(&mut remote, len), bytes[..len], "{note}");
+        assert_eq!(remote.identity().unwrap().len, len as u64, "{note}");
+        if is_still {
+            assert_eq!(remote.received(), 1 + len as u64);
+        }
+        // Of another URL, or without a strong tag, nothing is asked.
+        let before = server.requests().len();
+        for other in [
+            Identity::new(1000, "http://127.0.0.1/other".to_owned(), known.etag.clone()),
+            Identity::new(1000, url.clone(), None),
+            Identity::new(1000, url.clone(), Some("W/\"a\"".to_owned())),
+        ] {
+            assert!(!remote.is_still(&other), "{note}");
+        }
+        assert_eq!(server.requests().len(), before, "{note}");
+    }
+}
+
+#[test]
 fn nobody_listens() {
     let port = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
