@@ -11,7 +11,7 @@ use super::programs::refuse;
 use super::situation::{Other as _, Situation};
 use crate::engine::{Instant, Program};
 use crate::oracle::{Broken, Promise, Promises};
-use crate::story::{LATER, NEXT, Name, Step, V1};
+use crate::story::{LATER, NEXT, Name, STATED, Step, V1};
 
 impl Job<'_> {
     /// Power on and update, at once and, where `redo` is something, also after that was done again.
@@ -71,7 +71,15 @@ impl Job<'_> {
                     _ => target,
                 };
                 let program = Program::Install { bundle: release, running, target, repair };
-                let done = self.install(at, program, release, promises, instants)?;
+                let mut install =
+                    |program| self.install(at, program, release, promises, instants.as_deref_mut());
+                let mut done = install(program)?;
+                // Its source was wrong about the target. Resumed, as updaters do, it looks itself.
+                if let Err(InstallError::ReadBack) = done
+                    && release == STATED
+                {
+                    done = install(program)?;
+                }
                 let genuine = self.known.releases[release].is_genuine;
                 match done {
                     Err(

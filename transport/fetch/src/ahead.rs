@@ -313,7 +313,7 @@ impl Source for Ahead {
     fn is_held(&mut self, len: u64) -> bool {
         let Some(held) = self.held.as_ref().filter(|_| self.open.is_none()) else { return false };
         let mut left = len;
-        let next = self.ordered.iter().copied().chain(self.pieces.clone());
+        let next = self.ordered.iter().copied().chain(self.pieces);
         for piece in next.take_while(|piece| held.has(piece)) {
             match left.checked_sub(piece.len as u64) {
                 Some(0) => return true,

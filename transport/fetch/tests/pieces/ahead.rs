@@ -1,15 +1,17 @@
 //! A bundle as a stream that is read ahead.
 
+use std::sync::Arc;
+
 use stillboot::driver::{Source as _, SourceError};
 use stillboot_fetch::ahead::Ahead;
 use stillboot_fetch::assembly::Assembly;
 use stillboot_fetch::error::FetchError;
-use stillboot_fetch::slots::Target;
+use stillboot_fetch::slots::{Slots, Target};
 use stillboot_fetch::stream::Stream as _;
 use stillboot_sim::disk::Random;
 use stillboot_transport::frame::Part;
 
-use super::{Bench, CHUNK, Log, all, open};
+use super::{Bench, CHUNK, KEPT, Log, all, open};
 
 fn ahead(bytes: &[u8], log: &Log) -> Ahead {
     Ahead::new(Assembly::new(open(bytes, log))).unwrap()
@@ -209,15 +211,15 @@ fn what_the_target_holds_in_its_place_is_known_by_its_index() {
     let mut bench = Bench::new();
     let target = Target::default();
     let slots = bench.slots(&target);
-    assert_eq!(held(&bench, Arc::clone(&slots)), [], "no slot is written yet");
+    assert_eq!(held(&bench, Arc::clone(&slots)).len(), 0, "no slot is written yet");
     bench.overwrite(&target);
     let kept: Vec<_> = (0..KEPT as u64).map(|chunk| chunk * CHUNK as u64).collect();
     assert_eq!(held(&bench, slots), kept);
     // Of an installation that was cut short the index is there before the chunks are.
-    assert_eq!(held(&bench, bench.slots_of(&target, false)), []);
+    assert_eq!(held(&bench, bench.slots_of(&target, false)).len(), 0);
     // An index that is not the one that was signed says nothing.
     let (_, index) = bench.places(0);
     let entry = bench.disk.bytes(index.offset, 32);
     bench.disk.poke(index.offset + 32 * (KEPT as u64 + 1), &entry);
-    assert_eq!(held(&bench, bench.slots(&target)), []);
+    assert_eq!(held(&bench, bench.slots(&target)).len(), 0);
 }

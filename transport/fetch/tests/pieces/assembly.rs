@@ -1,6 +1,5 @@
 //! The order of places, and what happens where one of them is wrong.
 
-use stillboot::format::Slot;
 use stillboot_fetch::assembly::Assembly;
 use stillboot_fetch::error::FetchError;
 use stillboot_fetch::framed::PieceFile;
@@ -148,7 +147,7 @@ fn a_patch_whose_old_bundle_is_being_overwritten_is_not_used() {
     let log = Log::default();
     let slots = bench.slots(&target);
     assert!(slots.has(&Outline::of(&bench.old).unwrap().digest));
-    target.set(Slot::A);
+    bench.overwrite(&target);
     assert!(!slots.has(&Outline::of(&bench.old).unwrap().digest));
     let patch_log = Log::default();
     let patch = open(&bench.patch(), &patch_log);
