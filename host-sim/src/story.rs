@@ -528,14 +528,7 @@ pub fn stories() -> Vec<Story> {
         story(
             "stated-wrong",
             &made,
-            &[
-                install(STATED),
-                PowerOnOutcome,
-                install(STATED),
-                PowerOnOutcome,
-                Confirm,
-                PowerOnOutcome,
-            ],
+            &[install(STATED), install(STATED), PowerOnOutcome, Confirm, PowerOnOutcome],
         ),
         // What the patch starts from is damaged: the update is refused, and what can still start
         // does.
