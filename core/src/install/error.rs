@@ -261,9 +261,10 @@ impl core::fmt::Display for InstallError {
             Self::Device(error) => write!(f, "the slot cannot be written or read: {error}"),
             Self::Record(error) => write!(f, "the boot record cannot be written: {error}"),
             Self::Source => f.write_str("the source of the bundle failed"),
-            Self::ReadBack => {
-                f.write_str("what was written does not read back: the medium is failing")
-            }
+            Self::ReadBack => f.write_str(
+                "the slot does not read back as it was installed: the medium is failing, or the \
+                     source was wrong about what the slot held",
+            ),
             Self::Misused => f.write_str("the install machine was stepped out of order"),
         }
     }
