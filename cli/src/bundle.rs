@@ -102,12 +102,15 @@ fn explain(error: FramesError, bundle: &mut Bundle, path: &Path, to: &Path) -> F
 }
 
 fn tell(path: &Path, digest: &[u8; 32], plain: u64, len: u64, out: &Output) {
-    out.line(format_args!(
-        "{}: {}, a bundle of {}",
-        path.display(),
-        size::show(len),
-        size::show(plain)
-    ));
+    let path_shown = path.display();
+    match len == plain {
+        true => out.line(format_args!("{path_shown}: a bundle of {}", size::show(len))),
+        false => out.line(format_args!(
+            "{path_shown}: {}, a bundle of {}",
+            size::show(len),
+            size::show(plain)
+        )),
+    }
     out.line(format_args!("digest {}", view::hex(digest)));
     out.result(|| {
         json!({

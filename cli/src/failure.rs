@@ -252,9 +252,11 @@ fn classify(error: &InstallError) -> (Exit, &'static str, &'static str) {
         InstallError::Device(error) => (Exit::Failed, "device", device_advice(*error)),
         InstallError::Record(error) => (Exit::Failed, "record", device_advice(*error)),
         InstallError::Source => (Exit::Failed, "source", ""),
-        InstallError::ReadBack => {
-            (Exit::Failed, "read-back", "the slot was not switched to; replace the medium")
-        }
+        InstallError::ReadBack => (
+            Exit::Failed,
+            "read-back",
+            "the slot was not switched to; install again, and replace the medium if that fails too",
+        ),
         _ => (Exit::Failed, "bug", "this is a bug of stillboot: report it"),
     }
 }

@@ -38,8 +38,8 @@ use crate::progress::Progress;
 use crate::source::Bundle;
 use crate::{record, request, room, size, time, verdict, verify, view, whole};
 
-/// The work buffer in bytes: the largest chunk, and entries of its index. What is read back comes
-/// in pieces of this length, and the disk reads ahead of them.
+/// The work buffer in bytes: two of the largest chunks, so that both are hashed at the same time when
+/// they are read back, and entries of an index.
 pub const BUFFER_LEN: usize = (2 << 20) + (64 << 10);
 
 /// Which update, for which device: what `install`, `resume` and `policy check` share.
@@ -202,6 +202,8 @@ pub struct InstallArgs {
 /// What the command line adds to an installation: the operator's policy, and progress.
 struct Host<'a> {
     judge: Judge<'a>,
+    /// The judge said yes.
+    is_permitted: bool,
     /// Tells the reader of the bundle which slot is written.
     target: Target,
     layout: Layout<'a>,
@@ -213,6 +215,10 @@ struct Host<'a> {
 
 impl InstallHost for Host<'_> {
     fn judge(&mut self, update: &Update<'_>) -> Permission {
+        // Once for a whole installation: half way through it, a no would leave half a slot.
+        if self.is_permitted {
+            return Permission::Proceed;
+        }
         self.target.set(&self.layout, update.target, update.manifest);
         let permission = self.judge.judge(update);
         // The slot that has the old bytes must stay as it is: nothing stands in for them.
@@ -225,6 +231,7 @@ impl InstallHost for Host<'_> {
                 Some(no_old(from, &format!("in a slot other than {target}, which is written")));
             return Permission::Reject;
         }
+        self.is_permitted = permission == Permission::Proceed;
         permission
     }
 
@@ -281,9 +288,8 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     // The bytes of a patch are those of a slot, also where it is verified.
     let old = match bundle.patch_from() {
         Some(from) => {
-            let near = look_near(args, &config, devices, &target, &mut bundle, out)?;
+            let near = look_near(args, &mut config, devices, &target, &mut bundle, out)?;
             let old = near.map(|near| (from, near.slots));
-            config.reuse = reuse_with(config.reuse, old.is_some());
             if let Some((from, slots)) = &old
                 && !slots.has(from)
             {
@@ -297,8 +303,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     let judge = Judge { spared: spare_rolled_back(&config, devices), ..judge };
     let mut buffer = vec![0; BUFFER_LEN];
     if old.is_none() {
-        let near = look_near(args, &config, devices, &target, &mut bundle, out)?;
-        config.reuse = reuse_with(config.reuse, near.is_some());
+        look_near(args, &mut config, devices, &target, &mut bundle, out)?;
     }
     note_time(&config.layout, devices, &mut buffer);
     for device in &mut *devices {
@@ -308,6 +313,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     let mut machine = Install::<FastSha256>::new(&config);
     let mut host = Host {
         judge,
+        is_permitted: false,
         target,
         layout: config.layout,
         old,
@@ -315,14 +321,21 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
         reading: Progress::new(out, "reading back", 0),
     };
     let mut result = drive(&mut machine, devices, &mut bundle, &mut host, &mut buffer);
-    let mut looking = config;
-    looking.reuse = reuse_with(config.reuse, false);
-    // The slot did not hold what its index says. Resumed, the installation reads what is there.
-    if config.reuse.stated && result == Err(InstallError::ReadBack) {
-        out.warn("the slot does not hold what its index says: it is read, and completed");
-        bundle.rewind()?;
-        machine = Install::new(&looking);
+    // What the bundle said of the slot may be wrong. Resumed, the installation looks itself.
+    if bundle.has_stated() && result == Err(InstallError::ReadBack) && bundle.rewind().is_ok() {
+        out.warn(
+            "the slot does not read back as its index says: it may be damaged, and is looked at and \
+             completed now",
+        );
+        let written = machine.written();
+        machine = Install::new(&config);
         result = drive(&mut machine, devices, &mut bundle, &mut host, &mut buffer);
+        if let Ok(installed) = &mut result {
+            // It is one installation.
+            installed.written += written;
+            installed.reused -= written.min(installed.reused);
+            installed.resumed = false;
+        }
     }
     bundle.remark().iter().for_each(|remark| out.warn(remark));
     let Host { judge, writing, reading, .. } = host;
@@ -368,12 +381,6 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     Ok(())
 }
 
-/// What the machine takes from slots, where the source knows these or not. Such a source gives what
-/// the running slot holds too, wherever that is.
-const fn reuse_with(reuse: Reuse, is_known: bool) -> Reuse {
-    Reuse { stated: reuse.target && is_known, running: reuse.target && !is_known, ..reuse }
-}
-
 /// Runs the machine to its end.
 fn drive(
     machine: &mut Install<'_, FastSha256>,
@@ -410,9 +417,10 @@ fn verify_first(
 }
 
 /// Has the bundle read ahead, and what the slots or a patch have taken from there; returns that.
+/// Where the bundle knows what all slots hold, the machine does not look.
 fn look_near(
     args: &InstallArgs,
-    config: &InstallConfig<'_>,
+    config: &mut InstallConfig<'_>,
     devices: &mut [FileDevice],
     target: &Target,
     bundle: &mut Bundle,
@@ -439,7 +447,14 @@ fn look_near(
     bundle.in_pieces()?;
     // Where it cannot be read piece by piece, the installation says what is wrong with it.
     let Some(header) = bundle.header().copied() else { return Ok(None) };
-    let near = Near::of(config, devices, target)?;
+    let mut near = Near::of(config, devices, target)?;
+    // A repair is for a slot that does not hold what it should.
+    near.is_asked =
+        config.reuse.target && !config.repair && near.slots.knows_all(header.chunk_size);
+    if near.is_asked {
+        // The bundle gives what the running slot holds too, wherever that is.
+        config.reuse = Reuse { target: true, stated: true, running: false };
+    }
     let named = args.delta.as_deref();
     let spool = update.policy.state_folder();
     let mut patch = match is_patch {

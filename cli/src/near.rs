@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use stillboot::boot::Boot;
 use stillboot::check;
-use stillboot::format::{Digest, SlotState};
+use stillboot::format::{Digest, Fault, SlotState};
 use stillboot::install::{InstallConfig, Running};
 use stillboot_fetch::assembly::fits;
 use stillboot_fetch::error::FetchError;
@@ -36,6 +36,8 @@ const NAME_DIGITS: usize = 16;
 pub struct Near {
     pub slots: Arc<Slots>,
     digests: Vec<Digest>,
+    /// The installation asks for what its target holds, and does not look.
+    pub is_asked: bool,
 }
 
 impl Near {
@@ -65,13 +67,15 @@ impl Near {
                 check::slot_head::<FastSha256>(&config.device, layout, at.slot, lent, &mut buffer);
             // An empty slot, or one with something else, has nothing to give.
             let Ok(manifest) = head else { continue };
-            let state = record.as_ref().map(|read| read.record.body.slot(at.slot).state);
-            let is_complete = state.is_some_and(|state| state != SlotState::Writing);
+            let entry = record.as_ref().map(|read| read.record.body.slot(at.slot));
+            let is_complete = entry.is_some_and(|entry| {
+                entry.digest == *manifest.digest() && has_its_content(entry.state)
+            });
             slots.add(layout, at.slot, &manifest, *manifest.digest(), is_complete);
             let runs = matches!(&config.running, Running::Proof(proof) if proof.slot == at.slot);
             digests.insert(if runs { 0 } else { digests.len() }, *manifest.digest());
         }
-        Ok(Self { slots: Arc::new(slots), digests })
+        Ok(Self { slots: Arc::new(slots), digests, is_asked: false })
     }
 
     /// The patch to the bundle `wanted` that is named, or the one that stands beside the bundle. What
@@ -169,6 +173,15 @@ impl Near {
             if found.is_empty() { "nothing".into() } else { found.join(", ") }
         ));
         Ok(None)
+    }
+}
+
+/// Whether a slot in this state has what its index says, as far as the record knows.
+const fn has_its_content(state: SlotState) -> bool {
+    match state {
+        SlotState::Empty | SlotState::Writing => false,
+        SlotState::Bad { fault } => !matches!(fault, Fault::Corrupt | Fault::Unreadable),
+        SlotState::Ready { .. } | SlotState::Trying { .. } | SlotState::Good => true,
     }
 }
 

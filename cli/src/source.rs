@@ -55,6 +55,8 @@ pub struct Bundle {
     is_remote: bool,
     /// What it starts from, if it is a patch that holds everything.
     patch_from: Option<Digest>,
+    /// It said of bytes that the target holds them.
+    has_stated: bool,
 }
 
 enum Reader {
@@ -236,6 +238,9 @@ impl Bundle {
             assembly = assembly.with_spool(folder, BUNDLE_SPOOL);
         }
         assembly = assembly.with_slots(Arc::clone(&near.slots));
+        if near.is_asked {
+            assembly = assembly.with_statements();
+        }
         if let Some(patch) = patch {
             let name = patch.name();
             assembly = assembly.with_patch(patch).map_err(|_| {
@@ -305,6 +310,7 @@ impl Bundle {
             command,
             is_remote: false,
             patch_from: None,
+            has_stated: false,
         }
     }
 
@@ -336,6 +342,11 @@ impl Bundle {
     /// The digest of what it starts from, if it is a patch, and a slot must hold that.
     pub const fn patch_from(&self) -> Option<Digest> {
         self.patch_from
+    }
+
+    /// Whether it said of bytes that the target holds them, which nobody has compared.
+    pub const fn has_stated(&self) -> bool {
+        self.has_stated
     }
 
     /// Whether it is on a web server.
@@ -632,10 +643,12 @@ impl Source for Bundle {
     }
 
     fn is_held(&mut self, len: u64) -> bool {
-        match &mut self.reader {
+        let is_held = match &mut self.reader {
             Reader::Pieces { ahead, .. } => ahead.is_held(len),
             _ => false,
-        }
+        };
+        self.has_stated |= is_held;
+        is_held
     }
 }
 

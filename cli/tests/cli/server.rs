@@ -80,7 +80,7 @@ fn serve(stream: TcpStream, shared: &Shared) -> Option<()> {
             return None;
         }
         let path = line.split(' ').nth(1)?.split('?').next()?.to_owned();
-        let mut range = None;
+        let (mut range, mut wanted) = (None, None);
         loop {
             let mut header = String::new();
             reader.read_line(&mut header).ok()?;
@@ -91,18 +91,32 @@ fn serve(stream: TcpStream, shared: &Shared) -> Option<()> {
             if let Some(value) = header.strip_prefix("range: bytes=") {
                 range = Some(value.to_owned());
             }
+            if let Some(value) = header.strip_prefix("if-range: ") {
+                wanted = Some(value.to_owned());
+            }
         }
-        answer(&stream, shared, &path, range)?;
+        answer(&stream, shared, &path, range, wanted.as_deref())?;
     }
 }
 
-fn answer(mut out: &TcpStream, shared: &Shared, path: &str, range: Option<String>) -> Option<()> {
+fn answer(
+    mut out: &TcpStream,
+    shared: &Shared,
+    path: &str,
+    range: Option<String>,
+    wanted: Option<&str>,
+) -> Option<()> {
     let asked = range.as_deref().unwrap_or("all");
     shared.requests.lock().unwrap().push(format!("{path} {asked}"));
     let Some(file) = shared.files.lock().unwrap().get(path).cloned() else {
         out.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").ok()?;
         return Some(());
     };
+    let total = file.len();
+    let sum: u64 = file.iter().step_by(97).map(|byte| u64::from(*byte)).sum();
+    let tag = format!("\"{total}-{sum}\"");
+    // Of another version a range is of no use: all of it is given.
+    let range = range.filter(|_| wanted.is_none_or(|wanted| wanted == tag));
     let (start, end) = match &range {
         Some(range) => {
             let (start, end) = range.split_once('-')?;
@@ -111,7 +125,6 @@ fn answer(mut out: &TcpStream, shared: &Shared, path: &str, range: Option<String
         }
         None => (0, file.len()),
     };
-    let total = file.len();
     let head = match range {
         Some(_) => format!(
             "HTTP/1.1 206 Partial Content\r\ncontent-range: bytes {start}-{}/{total}\r\n",
@@ -119,9 +132,8 @@ fn answer(mut out: &TcpStream, shared: &Shared, path: &str, range: Option<String
         ),
         None => "HTTP/1.1 200 OK\r\n".to_owned(),
     };
-    let sum: u64 = file.iter().step_by(97).map(|byte| u64::from(*byte)).sum();
     let len = end - start;
-    write!(out, "{head}etag: \"{total}-{sum}\"\r\ncontent-length: {len}\r\n\r\n").ok()?;
+    write!(out, "{head}etag: {tag}\r\ncontent-length: {len}\r\n\r\n").ok()?;
     for piece in file[start..end].chunks(PIECE_LEN) {
         out.write_all(piece).ok()?;
         shared.sent.fetch_add(piece.len() as u64, Ordering::Relaxed);

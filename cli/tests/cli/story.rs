@@ -110,9 +110,7 @@ fn repair_and_reuse_take_what_is_there() {
     let install = format!("--disk disk.img {TRUST} --proof proof --json");
     let repaired =
         world.run(&format!("install v1.sbb {install} --repair --reuse")).expect(0).json();
-    // Every byte of it comes from slot a.
-    assert_eq!(repaired["slot"], "b");
-    assert_eq!((&repaired["copied"], &repaired["reused"]), (&repaired["written"], &0.into()));
+    assert_eq!((&repaired["slot"], &repaired["written"]), (&"b".into(), &0.into()));
     world.boots("1.0.0");
 }
 
@@ -142,7 +140,7 @@ fn reuse_goes_by_the_index_of_the_target_and_notices_where_it_is_wrong() {
     let start = disk.windows(64).position(|bytes| *bytes == first[..64]).unwrap();
     let install = format!("install v3.sbb --disk disk.img {TRUST} --proof proof --reuse --json");
     // As it should be, with a damaged byte in a chunk that stays, and in the one that is new.
-    for (damage, written) in [(None, 1), (Some(200_000), 1), (Some(700_001), 1)] {
+    for (damage, written) in [(None, 1), (Some(200_000), 2), (Some(700_001), 1)] {
         let mut disk = disk.clone();
         if let Some(at) = damage {
             disk[start + at] ^= 0x40;
@@ -150,14 +148,22 @@ fn reuse_goes_by_the_index_of_the_target_and_notices_where_it_is_wrong() {
         world.write("disk.img", &disk);
         let run = world.run(&install).expect(0);
         let is_wrong = damage == Some(200_000);
-        assert_eq!(run.stderr.contains("does not hold what its index says"), is_wrong);
+        assert_eq!(run.stderr.contains("does not read back as its index says"), is_wrong);
         let found = run.json();
         assert_eq!(found["written"], written << 16, "{damage:?}");
-        assert_eq!(found["resumed"], is_wrong);
+        assert_eq!(found["resumed"], false);
+        assert_eq!(found["reused"], (16 - written) << 16, "{damage:?}");
         world.run(&format!("scrub --disk disk.img {TRUST}")).expect(0);
         assert!(world.read("disk.img")[start..].starts_with(&third));
         world.run(&format!("boot --disk disk.img {TRUST} --nonce 1f")).expect(0);
     }
+    // In other chunks the index of the target says nothing: the slot is looked at.
+    world.write("image", &third);
+    world.pack(4, "--image image --chunk-size 128K").expect(0);
+    world.write("disk.img", &disk);
+    let install = install.replace("v3", "v4");
+    let found = world.run(&install).expect(0).json();
+    assert_eq!((&found["written"], &found["reused"]), (&(2 << 16).into(), &(14 << 16).into()));
 }
 
 #[test]

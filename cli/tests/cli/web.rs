@@ -363,6 +363,27 @@ fn a_resumed_installation_asks_for_one_byte_of_what_it_has_and_notices_another_f
     world.run(&format!("resume {line}")).expect(0);
     is_whole(&world);
     assert_eq!(server.requests()[0], "/v2.sbz 0-1023");
+    // Nor does one help that is whole and says something else: only its end is another one.
+    cut();
+    let mut start = world.read("state/bundle.start");
+    for byte in start.iter_mut().rev().take(100) {
+        *byte ^= 0x55;
+    }
+    let checksum = crc32(&start[12..]).to_le_bytes();
+    start[8..12].copy_from_slice(&checksum);
+    world.write("state/bundle.start", &start);
+    world.run(&format!("resume {line}")).expect(0);
+    is_whole(&world);
+    assert_eq!(server.requests()[..2], ["/v2.sbz 0-0", "/v2.sbz 0-1023"]);
+}
+
+/// CRC-32 (ISO-HDLC), bit by bit.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
+        })
+    })
 }
 
 /// Bytes that a cut may cost: those that are on their way when the client is killed, and the start

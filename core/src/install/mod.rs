@@ -461,6 +461,12 @@ impl<'a, H: Sha256> Install<'a, H> {
         &self.record
     }
 
+    /// Bytes of components that were written until now, also where it failed.
+    #[must_use]
+    pub const fn written(&self) -> u64 {
+        self.written
+    }
+
     /// How far the installation has come.
     #[must_use]
     pub const fn progress(&self) -> Progress {

@@ -19,6 +19,9 @@ pub trait Sha256: Clone {
 
     /// Gives the digest of each chunk of `chunk_len` bytes to `take`, in order. `bytes` are whole
     /// chunks. A provider that has several cores uses them here.
+    ///
+    /// # Panics
+    /// If `chunk_len` is 0.
     fn chunks(bytes: &[u8], chunk_len: usize, mut take: impl FnMut(&Digest)) {
         bytes.chunks(chunk_len).for_each(|chunk| take(&digest_of::<Self>(chunk)));
     }

@@ -283,7 +283,9 @@ impl<D: BlockDevice> WriteBehind<'_, D> {
                     return (len, 0);
                 }
                 // The thread reads it next: there is a buffer for each piece.
-                Content::Wanted if state.is_drained() => state = self.shared.wait(state),
+                Content::Wanted if state.is_drained() && !state.is_ended => {
+                    state = self.shared.wait(state);
+                }
                 // The thread has other work, and the caller is here.
                 Content::Wanted | Content::Failed => {
                     let range = piece.range.clone();

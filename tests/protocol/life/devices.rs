@@ -1,7 +1,8 @@
 //! Devices of other shapes.
 
+use stillboot::driver::{Source, SourceError};
 use stillboot::format::{Load, Role, Slot, SlotKind, SlotState};
-use stillboot::install::{Reuse, Running};
+use stillboot::install::{InstallError, Reuse, Running};
 use stillboot_sim::disk::RamDisk;
 use stillboot_sim::release::content;
 use stillboot_sim::world::Bytes;
@@ -50,6 +51,77 @@ fn slots_on_two_devices_and_components_linked_for_a_slot() {
     let ground = world.ground.clone();
     let b_root = ground.slots()[1].regions[1].region;
     assert_eq!(world.disks[1].bytes(b_root.offset, 70_001), rootfs);
+}
+
+/// A bundle whose source says which chunks of its only component the target holds.
+struct Stated<'a> {
+    bundle: &'a [u8],
+    /// How far it was read.
+    at: usize,
+    /// Where the component starts.
+    data: usize,
+    /// By chunk.
+    held: Vec<bool>,
+}
+
+impl Source for Stated<'_> {
+    fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {
+        let len = into.len().min(self.bundle.len() - self.at);
+        into[..len].copy_from_slice(&self.bundle[self.at..][..len]);
+        self.at += len;
+        Ok(len)
+    }
+    fn skip(&mut self, len: u64) -> Result<(), SourceError> {
+        self.at += len as usize;
+        Ok(())
+    }
+    fn is_held(&mut self, len: u64) -> bool {
+        let first = (self.at - self.data) / 4096;
+        let end = first + (len as usize).div_ceil(4096);
+        self.held[first..end].iter().all(|held| *held)
+    }
+}
+
+/// On flash the chunks that share an erase block are held all together, or written all together.
+#[test]
+fn what_a_source_says_of_the_target_is_proven_by_the_read_back() {
+    let publisher = Publisher::new(1);
+    for (name, geometry) in media() {
+        let first = content(1, 60_000);
+        let mut third = first.clone();
+        third[20_000] ^= 1;
+        let make = |sequence, bytes: &[u8]| {
+            let piece = Piece { role: Role::Kernel, load: Load::Ram, linked: None, bytes };
+            publisher.bundle(publisher.manifest(sequence), SlotKind::Update, &[piece]).unwrap()
+        };
+        let bundle = make(3, &third);
+        let group = (geometry.erase_block_bytes as usize / 4096).max(1);
+        let start = 4 / group * group * 4096;
+        let written = ((start + group * 4096).min(third.len()) - start) as u64;
+        for is_right in [true, false] {
+            let mut world = blank(&publisher, geometry, AB);
+            let proof = commission(&mut world, &make(1, &first));
+            world.install(&make(2, &content(2, 60_000)), Some(proof)).expect(name);
+            let proof = confirm(&mut world);
+            assert_eq!(proof.slot, Slot::B, "{name}");
+            let held = (0..15).map(|chunk| chunk != 4 || !is_right).collect::<Vec<_>>();
+            let data = bundle.len() - third.len();
+            let mut install = || {
+                let mut source = Stated { bundle: &bundle, at: 0, data, held: held.clone() };
+                let reuse = Reuse { target: true, stated: true, running: false };
+                let running = Running::Proof(proof);
+                world.install_with(&mut source, running, |config| config.reuse = reuse)
+            };
+            if !is_right {
+                assert_eq!(install().unwrap_err(), InstallError::ReadBack, "{name}");
+            }
+            let installed = install().expect(name);
+            assert_eq!(installed.resumed, !is_right, "{name}");
+            let expected = (written, third.len() as u64 - written);
+            assert_eq!((installed.written, installed.reused), expected, "{name}");
+            assert_eq!(confirm(&mut world).slot, Slot::A, "{name}");
+        }
+    }
 }
 
 #[test]

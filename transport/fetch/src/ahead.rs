@@ -108,7 +108,7 @@ impl Ahead {
         let pieces = assembly.header().pieces();
         let size = assembly.header().chunk_size as usize;
         let origins = Origins { received: assembly.origins().received, ..Origins::default() };
-        let held = assembly.slots().map(Arc::clone).map(|slots| Held {
+        let held = assembly.stated().map(Arc::clone).map(|slots| Held {
             slots,
             chunk_size: assembly.header().chunk_size,
             index: (0, Vec::new()),
@@ -167,7 +167,7 @@ impl Ahead {
     }
 
     /// Orders pieces up to the number that the row allows: at least one, within one component.
-    fn order_ahead(&mut self) -> Result<(), SourceError> {
+    fn order_ahead(&mut self, is_read_now: bool) -> Result<(), SourceError> {
         let most = self.most.min(1 << self.row.min(AHEAD_MAX));
         while self.ordered.len() < most {
             let Some(next) = self.pieces.clone().next() else { break };
@@ -176,8 +176,9 @@ impl Ahead {
             if component(part) != component(next.part) {
                 break;
             }
-            // It will be skipped. What is read now is read in any case.
-            if !self.ordered.is_empty() && self.held.as_ref().is_some_and(|held| held.has(&next)) {
+            // It will be skipped. The first piece is read in any case where it is read now.
+            let is_first = is_read_now && self.ordered.is_empty();
+            if !is_first && self.held.as_ref().is_some_and(|held| held.has(&next)) {
                 break;
             }
             self.pieces.next();
@@ -204,12 +205,12 @@ impl Ahead {
 
     /// The next piece, which is read from its start.
     fn next_piece(&mut self) -> Result<Option<(Piece, Vec<u8>)>, SourceError> {
-        self.order_ahead()?;
+        self.order_ahead(true)?;
         let Some(piece) = self.ordered.pop_front() else { return Ok(None) };
         self.row += 1;
         let bytes = self.receive()?;
         // The next ones are read while this one is used.
-        self.order_ahead()?;
+        self.order_ahead(false)?;
         Ok(Some((piece, bytes)))
     }
 

@@ -66,6 +66,8 @@ pub struct Assembly {
     lost: u64,
     /// What was wrong with the patch, first.
     trouble: Option<FetchError>,
+    /// It is asked which chunks the slot that is written has.
+    is_asked: bool,
 }
 
 impl std::fmt::Debug for Assembly {
@@ -90,6 +92,7 @@ impl Assembly {
             origins: Origins::default(),
             lost: 0,
             trouble: None,
+            is_asked: false,
         }
     }
 
@@ -131,9 +134,17 @@ impl Assembly {
         self.bundle.header()
     }
 
-    /// What the slots of this device hold.
-    pub(crate) const fn slots(&self) -> Option<&Arc<Slots>> {
-        self.slots.as_ref()
+    /// The same, to be [asked](stillboot::driver::Source::is_held) which chunks the slot that is
+    /// written holds in their place.
+    #[must_use]
+    pub const fn with_statements(mut self) -> Self {
+        self.is_asked = true;
+        self
+    }
+
+    /// What the slots of this device hold, where it is asked for that.
+    pub(crate) fn stated(&self) -> Option<&Arc<Slots>> {
+        self.slots.as_ref().filter(|_| self.is_asked)
     }
 
     /// Where pieces came from until now.

@@ -46,6 +46,23 @@ impl std::fmt::Debug for PieceFile {
     }
 }
 
+/// A file of which only the length is known.
+struct OnlyLength(u64);
+
+impl ReadAt for OnlyLength {
+    fn name(&self) -> String {
+        String::new()
+    }
+
+    fn file_len(&mut self) -> Result<u64, FetchError> {
+        Ok(self.0)
+    }
+
+    fn read_at(&mut self, _offset: u64, _into: &mut [u8]) -> Result<usize, FetchError> {
+        Ok(0)
+    }
+}
+
 /// The entries of the frames.
 struct Table {
     entries: Vec<[u8; ENTRY_LEN]>,
@@ -66,12 +83,16 @@ impl PieceFile {
     }
 
     /// As [`open`](Self::open), with the start of the file as an earlier call kept it. The caller
-    /// asked the server whether it [still has](crate::http::Remote::is_still) that file.
+    /// asked the server whether it [still has](crate::http::Remote::is_still) that file. A start
+    /// that says too little, or something else, is not used.
     ///
     /// # Errors
     /// [`FetchError`].
     pub fn open_kept(reader: Box<dyn ReadAt>, start: Start) -> Result<Self, FetchError> {
-        Self::open_started(reader, start.bytes)
+        match Self::open_started(Box::new(OnlyLength(start.identity.len)), start.bytes.clone()) {
+            Ok(_) => Self::open_started(reader, start.bytes),
+            Err(_) => Self::open(reader),
+        }
     }
 
     fn open_started(inner: Box<dyn ReadAt>, start: Vec<u8>) -> Result<Self, FetchError> {

@@ -59,8 +59,12 @@ struct Held {
     bundle: Digest,
     data: Region,
     length: u64,
-    /// The slot is complete, and its stored index is the one that its manifest names.
-    is_sure: bool,
+    /// Of the bundle.
+    chunk_size: u32,
+    /// Its stored index is the one that its manifest names.
+    is_indexed: bool,
+    /// The slot has, or had, what its index says.
+    is_complete: bool,
 }
 
 /// A bundle that a slot holds.
@@ -109,7 +113,7 @@ impl Slots {
     }
 
     /// Adds what `slot` holds by its head, `manifest` with this digest. What cannot be read is left
-    /// out. `is_complete` says that the installation to it came to its end.
+    /// out. `is_complete` says that the slot has what its index says, as far as its record knows.
     pub fn add(
         &mut self,
         layout: &Layout<'_>,
@@ -124,8 +128,15 @@ impl Slots {
             components.push((component.length, data));
             let Some(data) = data else { continue };
             let held = self.held.len() as u32;
-            let length = component.length;
-            self.held.push(Held { slot, bundle: digest, data, length, is_sure: false });
+            self.held.push(Held {
+                slot,
+                bundle: digest,
+                data,
+                length: component.length,
+                chunk_size: manifest.chunk_size,
+                is_indexed: false,
+                is_complete,
+            });
             let len = component.index_len(manifest.chunk_size);
             let Ok(index) = layout.index(slot, manifest, number) else { continue };
             if len > INDEX_LEN_MAX {
@@ -143,7 +154,7 @@ impl Slots {
             fold.entries(&bytes);
             if fold.finish() == component.index_root {
                 self.indexes.push((slot, number as u8, bytes));
-                self.held[held as usize].is_sure = is_complete;
+                self.held[held as usize].is_indexed = true;
             }
         }
         self.bundles.push(Installed { slot, digest, components });
@@ -180,9 +191,16 @@ impl Slots {
         few.map(|(held, at)| (held.data.device, held.data.offset + at)).collect()
     }
 
+    /// Whether all that the slots hold is known by chunks of this size. Otherwise equal bytes may
+    /// have been cut into other chunks, and to look at them may find more.
+    #[must_use]
+    pub fn knows_all(&self, chunk_size: u32) -> bool {
+        self.held.iter().all(|held| held.is_indexed && held.chunk_size == chunk_size)
+    }
+
     /// Whether the slot that is written held the chunk with this digest where the update has it: at
     /// byte `start` of component `number`. By its stored index, which nobody compared with the
-    /// bytes.
+    /// bytes, and by the first 8 bytes of the digest.
     pub(crate) fn holds(&self, number: u8, start: u64, digest: &Digest, len: usize) -> bool {
         let goes_to = |written: &Written| {
             let data = written.data.get(usize::from(number)).copied().flatten()?;
@@ -195,7 +213,7 @@ impl Slots {
                 && held.data.device == device
                 && held.data.offset + from == at
                 && from + len as u64 <= held.length;
-            held.is_sure && is_there
+            held.is_indexed && held.is_complete && is_there
         })
     }
 

@@ -11,6 +11,7 @@
 //! ```
 //!
 //! It stands beside a [spool](crate::spool), and is cleared with that.
+// Why: docs/DESIGN.md#why-the-start-is-kept
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -79,13 +80,18 @@ impl Start {
     /// What the system says.
     pub(crate) fn keep(&self, folder: &Path, name: &str) -> io::Result<()> {
         let Some(bytes) = self.emit() else { return Ok(()) };
-        let (path, new) = (path(folder, name), folder.join(format!("{name}.start.new")));
+        if Self::load(folder, name).as_ref() == Some(self) {
+            return Ok(());
+        }
+        let new = new_path(folder, name);
         // What a cut leaves of an earlier one.
         let _ = fs::remove_file(&new);
         let mut options = OpenOptions::new();
         let mut file = options.write(true).create_new(true).mode(0o600).open(&new)?;
-        file.write_all(&bytes)?;
-        fs::rename(&new, &path)
+        let result = file.write_all(&bytes).and_then(|()| fs::rename(&new, path(folder, name)));
+        result.inspect_err(|_| {
+            let _ = fs::remove_file(&new);
+        })
     }
 
     fn emit(&self) -> Option<Vec<u8>> {
@@ -107,8 +113,15 @@ impl Start {
 
 /// Removes the one that was kept under `name` in `folder`.
 pub(crate) fn clear(folder: &Path, name: &str) {
-    // It may not be there.
-    let _ = fs::remove_file(path(folder, name));
+    for path in [path(folder, name), new_path(folder, name)] {
+        // It may not be there.
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// Where it is written before it gets its name.
+fn new_path(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.start.new"))
 }
 
 fn path(folder: &Path, name: &str) -> PathBuf {
@@ -162,5 +175,6 @@ mod tests {
         fs::create_dir(folder.path().join("third.start")).unwrap();
         assert_eq!(Start::load(folder.path(), "third"), None);
         assert!(start().keep(folder.path(), "third").is_err());
+        assert!(!new_path(folder.path(), "third").exists());
     }
 }

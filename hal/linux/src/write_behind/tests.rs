@@ -321,6 +321,39 @@ fn a_thread_that_panics_is_an_error_and_no_silence() {
     });
 }
 
+/// The caller waited for what the thread would read ahead.
+#[test]
+fn a_thread_that_panics_reads_ahead_no_more() {
+    #[derive(Debug)]
+    struct Trap(Slow);
+    impl BlockDevice for Trap {
+        fn geometry(&self) -> Geometry {
+            self.0.geometry()
+        }
+        fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError> {
+            assert_ne!(into.len(), BUFFER_LEN, "meant: the device of this test panics");
+            self.0.read(offset, into)
+        }
+        fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+            self.0.write(offset, bytes)
+        }
+        fn erase(&mut self, offset: u64, len: u64) -> Result<(), DeviceError> {
+            self.0.erase(offset, len)
+        }
+        fn flush(&mut self) -> Result<(), DeviceError> {
+            self.0.flush()
+        }
+    }
+    thread::scope(|scope| {
+        let mut device = WriteBehind::new(scope, Trap(Slow::new(8, 0)));
+        let mut into = [0; BEHIND_LEN_MIN];
+        for piece in 0..32 {
+            device.read((piece * BEHIND_LEN_MIN) as u64, &mut into).unwrap();
+        }
+        assert!(device.shared.state().is_ended, "the thread panicked");
+    });
+}
+
 /// The thread waited for the caller's read to end, and the drop for the thread.
 #[test]
 fn a_read_that_panics_does_not_hang() {

@@ -213,11 +213,15 @@ impl Remote {
     }
 
     /// Whether the server that `identity` names has that version of the file now, by its entity
-    /// tag. Asks for one byte; if so, goes on with that version.
+    /// tag. Asks for one byte; if so, goes on with that version. For a file of which nothing was
+    /// read yet.
+    ///
+    /// Any failure is a `false`; the next call asks again, and says what is wrong.
     pub fn is_still(&mut self, identity: &Identity) -> bool {
         let tag = identity.etag.as_deref().and_then(Validator::strong);
         let number = self.mirrors.iter().position(|found| found.url.to_string() == identity.url);
-        let (Some(tag), Some(number)) = (tag, number) else { return false };
+        let (Some(tag), Some(number), None) = (tag, number, self.len) else { return false };
+        let ranges = self.mirrors[number].ranges;
         self.mirrors[number].validator = Some(tag);
         let answer = self.ask(number, 0, 1);
         // With another version a server sends all of it, or names another tag or length.
@@ -226,10 +230,15 @@ impl Remote {
         if is_still {
             self.open = answer.unwrap_or_default();
             // The connection serves again once the byte was read.
-            return matches!(self.read_body(&mut [0]), Ok(1));
+            if let Ok(1) = self.read_body(&mut [0]) {
+                return true;
+            }
         }
+        // As before: a server that gives the whole of another version may well have ranges.
         let mirror = &mut self.mirrors[number];
-        (mirror.validator, mirror.used, self.len) = (None, false, None);
+        (mirror.validator, mirror.used, mirror.ranges) = (None, false, ranges);
+        (mirror.aside, mirror.failures, mirror.error) = (false, 0, None);
+        (self.open, self.len) = (None, None);
         false
     }
 

@@ -418,8 +418,9 @@ fn one_byte_shows_whether_a_server_still_has_a_version() {
         assert_eq!(remote.is_still(&known), is_still, "{note}");
         let asked = server.requests();
         assert_eq!((asked[0].header("if-range"), asked[0].range()), (Some("\"a\""), Some((0, 0))));
-        // It serves in any case, by what the server has now.
+        // It serves in any case, by what the server has now, and in ranges.
         assert_eq!(read_all(&mut remote, len), bytes[..len], "{note}");
+        assert!(server.requests().iter().all(|asked| asked.range().is_some()), "{note}");
         assert_eq!(remote.identity().unwrap().len, len as u64, "{note}");
         if is_still {
             assert_eq!(remote.received(), 1 + len as u64);

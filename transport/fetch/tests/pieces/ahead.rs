@@ -183,15 +183,20 @@ fn threads_end_whenever_their_stream_does() {
 /// Reads `bench.new` as an installation does; returns the starts of the chunks of the first
 /// component that the target is said to hold.
 fn held(bench: &Bench, slots: Arc<Slots>) -> Vec<u64> {
-    let assembly = Assembly::new(open(&bench.framed(), &Log::default())).with_slots(slots);
+    let file = open(&bench.framed(), &Log::default());
+    let assembly = Assembly::new(file).with_slots(slots).with_statements();
     let pieces: Vec<_> = assembly.header().pieces().collect();
     let mut stream = Ahead::new(assembly).unwrap();
     let mut starts = Vec::new();
     for piece in pieces {
         let is_held = stream.is_held(piece.len as u64);
         assert!(!is_held || matches!(piece.part, Part::Chunk(0)), "{piece:?}");
-        // A part of a chunk, and more than one of which the next is another, are not known.
+        // Nor a part of a chunk.
         assert!(!stream.is_held(piece.len as u64 - 1));
+        // As many as are changed together on flash: all of them, or none.
+        let left = KEPT as u64 - (piece.start / CHUNK as u64).min(KEPT as u64);
+        let many = (2..=KEPT as u64 + 1).filter(|n| stream.is_held(n * CHUNK as u64));
+        assert_eq!(many.count() as u64, if is_held { left - 1 } else { 0 }, "{piece:?}");
         if is_held {
             starts.push(piece.start);
             stream.skip(piece.len as u64).unwrap();
