@@ -260,6 +260,24 @@ fn no_old(from: &Digest, place: &str) -> Failure {
 
 /// Installs a bundle, or goes on with an installation that was cut short.
 pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<(), Failure> {
+    let result = carry_out(args, resume_only, out);
+    let is_over = match &result {
+        Ok(()) => true,
+        // What came may be wrong. Kept, it would be refused each time, wherever else it is. Of what
+        // needs no installation nothing is of use.
+        Err(failure) => match failure.exit {
+            Exit::Refused => true,
+            Exit::Nothing => !resume_only,
+            _ => false,
+        },
+    };
+    if is_over {
+        clear_spools(&args.update);
+    }
+    result
+}
+
+fn carry_out(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<(), Failure> {
     let update = &args.update;
     let roots = update.device.roots()?;
     let device = update.device(&roots);
@@ -322,7 +340,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     };
     let mut result = drive(&mut machine, devices, &mut bundle, &mut host, &mut buffer);
     // What the bundle said of the slot may be wrong. Resumed, the installation looks itself.
-    if bundle.has_stated() && result == Err(InstallError::ReadBack) && bundle.rewind().is_ok() {
+    if bundle.has_stated() && result == Err(InstallError::ReadBack) && bundle.again().is_ok() {
         out.warn(
             "the slot does not read back as its index says: it may be damaged, and is looked at and \
              completed now",
@@ -340,6 +358,7 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
     bundle.remark().iter().for_each(|remark| out.warn(remark));
     let Host { judge, writing, reading, .. } = host;
     if let Some(failure) = judge.failure {
+        let _ = bundle.finish();
         return Err(failure);
     }
     // The bars end before anything else is printed.
@@ -355,11 +374,9 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
             };
             let failure = with_standings(failure, &judge.standings);
             let failure = with_disk_errors(failure, error, &config, devices);
-            // What came may be wrong. Kept, it would be refused each time, wherever else it is.
-            if failure.exit == Exit::Refused && bundle.is_remote() {
+            if matches!(failure.exit, Exit::Refused | Exit::Nothing) {
                 // The thread that reads ahead uses the spool until it has ended.
                 let _ = bundle.finish();
-                clear_spools(update);
             }
             let digest = machine.manifest().map(|manifest| *manifest.digest());
             return Err(with_incomplete_slot(failure, error, &config, devices, digest.as_ref()));
@@ -376,7 +393,6 @@ pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<()
         }
         origins
     });
-    clear_spools(update);
     tell(args, &installed, version.unwrap_or_default(), devices, origins, out);
     Ok(())
 }
@@ -473,8 +489,8 @@ fn look_near(
     Ok(Some(near))
 }
 
-/// What was kept of a download is of no more use: the installation is complete, or was refused for
-/// what came.
+/// What was kept of a download is of no more use. Nothing reads or writes it any more: the bundle is
+/// closed.
 fn clear_spools(update: &UpdateArgs) {
     for name in [BUNDLE_SPOOL, PATCH_SPOOL] {
         if let Some(folder) = update.policy.state_folder() {

@@ -57,6 +57,8 @@ pub struct Bundle {
     patch_from: Option<Digest>,
     /// It said of bytes that the target holds them.
     has_stated: bool,
+    /// Where pieces came from before it was read again.
+    earlier: Origins,
 }
 
 enum Reader {
@@ -311,6 +313,7 @@ impl Bundle {
             is_remote: false,
             patch_from: None,
             has_stated: false,
+            earlier: Origins::default(),
         }
     }
 
@@ -404,6 +407,14 @@ impl Bundle {
         Ok(())
     }
 
+    /// As [`rewind`](Self::rewind), for the same installation: what came from where adds up.
+    pub fn again(&mut self) -> Result<(), Failure> {
+        if let Reader::Pieces { ahead, .. } = &self.reader {
+            self.earlier = self.earlier.and(&ahead.origins());
+        }
+        self.rewind()
+    }
+
     /// All that is left of it.
     pub fn rest(&mut self) -> Result<Vec<u8>, Failure> {
         let mut bytes = Vec::new();
@@ -433,7 +444,7 @@ impl Bundle {
     pub fn finish(mut self) -> Option<(Origins, Option<FetchError>)> {
         match std::mem::replace(&mut self.reader, Reader::Closed) {
             Reader::Pieces { ahead, .. } => {
-                let mut origins = ahead.origins();
+                let mut origins = ahead.origins().and(&self.earlier);
                 let assembly = ahead.finish()?;
                 // What was read ahead in vain came over the network all the same.
                 origins.received = assembly.origins().received;
@@ -456,6 +467,17 @@ impl Bundle {
                 return cut_short(&what, self.command);
             }
             return fetch_failure(trouble, self.command);
+        }
+        if let (InstallError::Refused(Refusal::Content { component }), Some(_)) =
+            (error, self.patch_from)
+        {
+            let text = format_args!(
+                "refused: {} does not give the bytes of component {component}: what it starts from \
+                 may be damaged in its slot",
+                self.name
+            );
+            return Failure::new(Exit::Refused, "content", text)
+                .also("install the bundle that the patch leads to");
         }
         let head = self.watch.head();
         let is_about_bytes = matches!(error, InstallError::Refused(_) | InstallError::Source);

@@ -314,6 +314,56 @@ fn fetch_goes_on_where_it_was_cut_and_gives_the_name_to_what_verifies() {
     world.run(&format!("fetch v2.sbz --out x {TRUST} --json")).refused(2, "usage");
 }
 
+/// A mirror that gives wrong bytes is passed over, and what it gave is not kept.
+#[test]
+fn a_mirror_with_damaged_bytes_is_passed_over() {
+    let (world, bad) = device(2 << 20);
+    let good = Server::start();
+    for name in ["v2.sbb", "v2.sbz"] {
+        good.put(name, world.read(name));
+        // In the middle, where a chunk stands.
+        let mut damaged = world.read(name);
+        let middle = damaged.len() / 2;
+        damaged[middle..][..8].fill(0xa5);
+        bad.put(name, damaged);
+        let mirror = format!("--mirror {}", good.url(name));
+        install(&world, &bad.url(name), &mirror).expect(0);
+        is_whole(&world);
+        let asked = (bad.requests().len(), good.requests().len());
+        assert!(asked.0 > 0 && asked.1 > 0, "{name}: {asked:?}");
+        // Where it is the only one, it is refused, and nothing of it is used later.
+        install(&world, &bad.url(name), "").expect(4);
+        assert!(!world.path("state/bundle.spool.0").exists());
+        install(&world, &good.url(name), "").expect(0);
+        is_whole(&world);
+    }
+}
+
+/// A device that asks every day would keep the start of each answer.
+#[test]
+fn nothing_is_kept_of_what_is_refused_or_not_needed() {
+    let (world, server) = device(2 << 20);
+    let kept = || {
+        let entries = fs::read_dir(world.path("state")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>()
+    };
+    let url = server.url("v2.sbz");
+    install(&world, &url, "").expect(0);
+    let more = format!("--disk disk.img {TRUST} --proof old-proof --state state --json");
+    world.run(&format!("install {url} {more}")).refused(5, "ready");
+    assert!(kept().is_empty(), "{:?}", kept());
+    // A whole patch whose old bundle is in the slot that is written.
+    world.pack(3, "--image image --chunk-size 64K").expect(0);
+    world.run("delta v2.sbb v3.sbb --whole --out whole.sbd").expect(0);
+    server.put("whole.sbd", world.read("whole.sbd"));
+    world.run(&format!("install {} {more}", server.url("whole.sbd"))).refused(4, "patch");
+    assert!(kept().is_empty(), "{:?}", kept());
+    // A patch that is named and leads elsewhere.
+    server.put("v2.sbd", world.read("whole.sbd"));
+    install(&world, &url, &format!("--delta {}", server.url("v2.sbd"))).refused(4, "patch");
+    assert!(kept().is_empty(), "{:?}", kept());
+}
+
 /// What was kept of the start of a file is asked for again only if the server has another file.
 #[test]
 fn a_resumed_installation_asks_for_one_byte_of_what_it_has_and_notices_another_file() {

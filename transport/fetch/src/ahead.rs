@@ -240,6 +240,19 @@ impl Ahead {
     }
 }
 
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.orders = None;
+        // It reads nothing, so it ends at once, and lets go of files and locks. Otherwise the network
+        // may keep it.
+        if self.ordered.is_empty()
+            && let Some(thread) = self.thread.take()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
 /// The component that a part belongs to; `None` for the head.
 const fn component(part: Part) -> Option<u8> {
     match part {

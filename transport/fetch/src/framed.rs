@@ -257,6 +257,17 @@ impl PieceFile {
         self.reader.expect(end);
     }
 
+    /// From how many places a piece may come.
+    #[must_use]
+    pub fn choices(&self) -> usize {
+        self.reader.choices()
+    }
+
+    /// `piece` was read, and is wrong. Whether it is of use to read it again.
+    pub fn distrust(&mut self, piece: &Piece) -> bool {
+        self.place(piece).is_ok_and(|(start, end)| self.reader.distrust(start, end))
+    }
+
     /// Reads `piece` to `out`, which has its length.
     ///
     /// # Errors

@@ -51,6 +51,18 @@ pub trait ReadAt: Send {
     fn identity(&self) -> Option<Identity> {
         None
     }
+
+    /// From how many places the same bytes may come.
+    fn choices(&self) -> usize {
+        1
+    }
+
+    /// The bytes from `start` to before `end`, which were read last, are not what they should be.
+    /// Whether it is of use to read them again.
+    fn distrust(&mut self, start: u64, end: u64) -> bool {
+        let _ = (start, end);
+        false
+    }
 }
 
 /// A file whose first bytes were read already, and are kept.
@@ -100,6 +112,14 @@ impl ReadAt for Started {
 
     fn identity(&self) -> Option<Identity> {
         self.inner.identity()
+    }
+
+    fn choices(&self) -> usize {
+        self.inner.choices()
+    }
+
+    fn distrust(&mut self, start: u64, end: u64) -> bool {
+        self.inner.distrust(start, end)
     }
 }
 
@@ -174,5 +194,11 @@ impl<T: ReadAt + ?Sized> ReadAt for Box<T> {
     }
     fn identity(&self) -> Option<Identity> {
         (**self).identity()
+    }
+    fn choices(&self) -> usize {
+        (**self).choices()
+    }
+    fn distrust(&mut self, start: u64, end: u64) -> bool {
+        (**self).distrust(start, end)
     }
 }

@@ -51,4 +51,12 @@ impl ReadAt for RemoteAt {
     fn identity(&self) -> Option<Identity> {
         self.remote.identity()
     }
+
+    fn choices(&self) -> usize {
+        self.remote.mirrors()
+    }
+
+    fn distrust(&mut self, _start: u64, _end: u64) -> bool {
+        self.remote.distrust()
+    }
 }

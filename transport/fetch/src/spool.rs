@@ -101,6 +101,15 @@ impl<R: ReadAt> ReadAt for Spooled<R> {
     fn identity(&self) -> Option<Identity> {
         self.inner.identity()
     }
+
+    fn choices(&self) -> usize {
+        self.inner.choices()
+    }
+
+    fn distrust(&mut self, start: u64, end: u64) -> bool {
+        self.spool.forget(start, end);
+        self.inner.distrust(start, end)
+    }
 }
 
 /// Bytes of a file at places of another file.
@@ -211,6 +220,12 @@ impl Spool {
             Ok(found) if found == len => Some(len),
             _ => None,
         }
+    }
+
+    /// Lets go of what overlaps these bytes, until the spool is opened again.
+    fn forget(&mut self, start: u64, end: u64) {
+        let is_apart = |at: u64, len: u32| at >= end || at + u64::from(len) <= start;
+        self.ranges.retain(|at, (len, ..)| is_apart(*at, *len));
     }
 
     /// Where the next bytes that are here start, behind `at`.

@@ -41,6 +41,9 @@ const PROGRESS_MIN: u64 = 16 << 10;
 /// How many bytes may be thrown away besides four times the length of the file.
 const DISCARD_MIN: u64 = 1 << 20;
 
+/// Failures that a mirror is charged with for bytes that are wrong: more than any other one has.
+const WRONG_BYTES: u32 = 1 << 16;
+
 /// How many agents a mirror keeps: its own, and those of redirects.
 const AGENTS_MAX: usize = 4;
 
@@ -75,6 +78,8 @@ pub struct Remote {
     meter: Arc<Meter>,
     len: Option<u64>,
     open: Option<Open>,
+    /// The mirror that gave bytes last.
+    served: Option<usize>,
     /// The end of what will be wanted.
     expected: u64,
     received: u64,
@@ -177,6 +182,7 @@ impl Remote {
             roots,
             len: None,
             open: None,
+            served: None,
             expected: 0,
             received: 0,
             discarded: 0,
@@ -246,6 +252,22 @@ impl Remote {
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
+    }
+
+    /// What came last is not what it should be: from now on the mirror that gave it is asked only
+    /// where no other one serves. Whether there is another one that gave no such bytes.
+    pub fn distrust(&mut self) -> bool {
+        if let Some(mirror) = self.served.and_then(|number| self.mirrors.get_mut(number)) {
+            mirror.failures = mirror.failures.max(WRONG_BYTES);
+            self.open = None;
+        }
+        self.mirrors.iter().any(|mirror| !mirror.out && mirror.failures < WRONG_BYTES)
+    }
+
+    /// How many mirrors there are.
+    #[must_use]
+    pub fn mirrors(&self) -> usize {
+        self.mirrors.len()
     }
 
     /// How many bytes of bodies came, those that were thrown away included.
@@ -386,6 +408,7 @@ impl Remote {
                 then: Then::Retry(Duration::ZERO),
             },
             Ok(came) => {
+                self.served = Some(mirror);
                 open.position += came as u64;
                 self.received += came as u64;
                 if open.position == open.end {
