@@ -141,7 +141,8 @@ impl UpdateArgs {
                 Some(Failure::new(
                     Exit::Nothing,
                     "running",
-                    "nothing to do: the recovery slot holds this version already",
+                    "nothing to do: the recovery slot holds this version already; --repair writes it \
+                     again",
                 ))
             }
             _ => None,
@@ -188,7 +189,8 @@ pub struct InstallArgs {
     /// Beside a URL, or with --reuse, a patch is also found by its name
     #[arg(long, value_name = "PATCH")]
     delta: Option<PathBuf>,
-    /// Install the running version into another slot, to repair that slot
+    /// Install what is there already, to repair a slot: the running version into another slot, or a
+    /// version once more where it stands ready or is the recovery system
     #[arg(long)]
     repair: bool,
     /// Accept an update that writes data that the running version cannot read

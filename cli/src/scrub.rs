@@ -146,8 +146,7 @@ fn report(findings: &[Finding], out: &Output) -> Result<(), Failure> {
             "does-not-verify",
             format_args!(
                 "should boot and does not verify: slot {}; check --roots, --class and --arch \
-                 first: if they are right, install the next release, or the version that runs with \
-                 --repair; where nothing boots any more, `stillboot boot \
+                 first: if they are right, install the next release, or what is there with --repair; where nothing boots any more, `stillboot boot \
                  --even-if-nothing-verifies`, then `stillboot install --offline`",
                 bad.join(" and slot ")
             ),

@@ -120,10 +120,12 @@ impl<'a, H: Sha256> Install<'a, H> {
                 && body.slot(*slot).digest == *manifest.digest()
                 && matches!(body.slot(*slot).state, SlotState::Ready { .. })
         };
-        if let Some(slot) = Slot::ALL.into_iter().find(ready) {
+        let ready = Slot::ALL.into_iter().find(ready);
+        if let (Some(slot), false) = (ready, self.config.repair) {
             return Err(Nothing::Ready(slot).into());
         }
-        match self.config.target {
+        // A repair is for a slot that may have been damaged since.
+        match self.config.target.or(ready) {
             Some(slot) => self.check_target(slot, manifest).map(|()| slot),
             None => self.find_target(manifest),
         }
@@ -147,7 +149,8 @@ impl<'a, H: Sha256> Install<'a, H> {
             return Err(Wait::Held.into());
         }
         if slot.kind() == SlotKind::Recovery {
-            if entry.state == SlotState::Good && entry.digest == *manifest.digest() {
+            let is_there = entry.state == SlotState::Good && entry.digest == *manifest.digest();
+            if is_there && !self.config.repair {
                 return Err(Nothing::Running.into());
             }
             let online = matches!(self.config.running, Running::Proof(_));

@@ -157,7 +157,8 @@ pub struct InstallConfig<'a> {
     pub has_store: bool,
     /// Which bytes need not come from the stream.
     pub reuse: Reuse,
-    /// Install the version that runs into another slot, to repair that slot.
+    /// Install what is there already, to repair a slot: the version that runs into another slot, or
+    /// once more into the slot in which it stands ready or is the recovery system.
     pub repair: bool,
     /// Take an update that writes data which the running system cannot read. Where no good slot
     /// runs, also take one that does not read the recorded epoch of the data.

@@ -9,7 +9,7 @@ use stillboot::select::CandidateKind;
 use stillboot_sim::Publisher;
 use stillboot_sim::world::Bytes;
 use stillboot_tests::forge::{forge_record, poke_records};
-use stillboot_tests::{blank, boot, commission, confirm, media, state};
+use stillboot_tests::{RamWorld, blank, boot, commission, confirm, media, state};
 
 use super::{AB, ABR, bundle, running};
 
@@ -21,15 +21,23 @@ fn the_same_version_is_nothing_to_do_and_repair_mends_the_other_slot() {
     world.install(&update, Some(proof)).unwrap();
     let ready = InstallError::Nothing(Nothing::Ready(Slot::B));
     assert_eq!(world.install(&update, Some(proof)), Err(ready));
+    // What stands ready may have been damaged since.
+    let repair = |world: &mut RamWorld<'_>, proof| {
+        let mut source = Bytes::new(&update, 100);
+        world.install_with(&mut source, Running::Proof(proof), |config| config.repair = true)
+    };
+    let data = world.ground.slots()[1].regions[0].region;
+    let whole = world.disks[0].bytes(data.offset, 512);
+    world.disks[0].poke(data.offset, &[0x5a; 512]);
+    assert_eq!(repair(&mut world, proof).unwrap().slot, Slot::B);
+    assert_eq!(world.disks[0].bytes(data.offset, 512), whole);
     confirm(&mut world);
     let now = boot(&mut world);
     let before = world.disks[0].content_hash();
     let nothing = InstallError::Nothing(Nothing::Running);
     assert_eq!(world.install(&update, Some(now)), Err(nothing));
     assert_eq!(world.disks[0].content_hash(), before);
-    let mut source = Bytes::new(&update, 100);
-    let repaired = world.install_with(&mut source, Running::Proof(now), |c| c.repair = true);
-    assert_eq!(repaired.unwrap().slot, Slot::A);
+    assert_eq!(repair(&mut world, now).unwrap().slot, Slot::A);
 }
 
 #[test]

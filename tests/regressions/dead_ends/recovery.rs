@@ -1,8 +1,9 @@
 //! Recovery that is older, foreign, untried or bad.
 
 use stillboot::format::{Floor, Slot, SlotKind, SlotState};
-use stillboot::install::{InstallError, Nothing, Refusal};
+use stillboot::install::{InstallError, Nothing, Refusal, Running};
 use stillboot::request::Request;
+use stillboot_sim::world::Bytes;
 use stillboot_sim::{Publisher, World};
 use stillboot_tests::forge::{forge_record, plant};
 use stillboot_tests::{RamWorld, boot, confirm};
@@ -26,6 +27,18 @@ fn recovery_is_not_downgraded_and_a_broken_one_can_be_replaced() {
     let answer = install(&mut world, &old);
     assert!(matches!(answer, Err(InstallError::Refused(Refusal::NotNewer { .. }))), "{answer:?}");
     assert_eq!(install(&mut world, &new), Err(InstallError::Nothing(Nothing::Running)));
+    // Its bytes were damaged since, and nobody has noted that: `scrub` advises a repair.
+    let data = world.ground.slots()[2].regions[0].region;
+    let before = world.disks[0].bytes(data.offset, 512);
+    world.disks[0].poke(data.offset, &[0x5a; 512]);
+    let mut source = Bytes::new(&new, usize::MAX);
+    world
+        .install_with(&mut source, Running::Proof(proof), |config| {
+            config.target = Some(Slot::Recovery);
+            config.repair = true;
+        })
+        .unwrap();
+    assert_eq!(world.disks[0].bytes(data.offset, 512), before);
 
     // Found bad by a loader, its head may be sound: the same one repairs it, an older one too.
     for (bundle, is_bad) in [(&new, true), (&old, true)] {

@@ -251,11 +251,12 @@ impl Model {
         let is_ready = |slot: &Slot| {
             stands(*slot) && matches!(self.body.slot(*slot).state, SlotState::Ready { .. })
         };
-        if let Some(slot) = self.of_kind(kind).find(is_ready) {
+        let ready = self.of_kind(kind).find(is_ready);
+        if let (Some(slot), false) = (ready, offer.repair) {
             return Err(InstallError::Nothing(Nothing::Ready(slot)));
         }
         let running_update = running.filter(|slot| slot.kind() == SlotKind::Update);
-        let Some(target) = offer.target else {
+        let Some(target) = offer.target.or(ready) else {
             let cost = |slot: &Slot| match self.body.slot(*slot).state {
                 SlotState::Writing if stands(*slot) => 0,
                 SlotState::Empty => 1,
@@ -294,7 +295,7 @@ impl Model {
             return Err(InstallError::Deferred(Wait::Held));
         }
         if kind == SlotKind::Recovery {
-            if self.is_good(target) && stands(target) {
+            if self.is_good(target) && stands(target) && !offer.repair {
                 return Err(InstallError::Nothing(Nothing::Running));
             }
             if is_online && running_update.is_none() {
