@@ -193,7 +193,7 @@ impl Assembly {
             }
         }
         self.announce(piece);
-        self.from_bundle(piece, entry.as_ref(), out)?;
+        self.read_bundle(piece, entry.as_ref(), out)?;
         match self.bundle.is_difference(piece) {
             true => self.origins.patched += out.len() as u64,
             false => self.origins.full += out.len() as u64,
@@ -206,7 +206,7 @@ impl Assembly {
 
     /// Reads a piece from the bundle's file. Where several servers have that, one that gives wrong
     /// bytes is passed over.
-    fn from_bundle(
+    fn read_bundle(
         &mut self,
         piece: &Piece,
         entry: Option<&Digest>,

@@ -259,7 +259,8 @@ impl Spool {
     }
 }
 
-/// Removes the spool called `name` in `folder`, and the [`start`] beside it, unless an installation uses it.
+/// Removes the spool called `name` in `folder`, and the [`start`] beside it, unless an installation
+/// uses it.
 pub fn clear(folder: &Path, name: &str) {
     let paths = paths(folder, name);
     let first = OpenOptions::new().read(true).custom_flags(FLAGS).open(&paths[0]);
