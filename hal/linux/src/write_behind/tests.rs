@@ -321,31 +321,34 @@ fn a_thread_that_panics_is_an_error_and_no_silence() {
     });
 }
 
+/// A disk that panics at a read of such a length.
+#[derive(Debug)]
+struct Trap(Slow, fn(usize) -> bool);
+
+impl BlockDevice for Trap {
+    fn geometry(&self) -> Geometry {
+        self.0.geometry()
+    }
+    fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError> {
+        assert!(!(self.1)(into.len()), "meant: the device of this test panics");
+        self.0.read(offset, into)
+    }
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.0.write(offset, bytes)
+    }
+    fn erase(&mut self, offset: u64, len: u64) -> Result<(), DeviceError> {
+        self.0.erase(offset, len)
+    }
+    fn flush(&mut self) -> Result<(), DeviceError> {
+        self.0.flush()
+    }
+}
+
 /// The caller waited for what the thread would read ahead.
 #[test]
 fn a_thread_that_panics_reads_ahead_no_more() {
-    #[derive(Debug)]
-    struct Trap(Slow);
-    impl BlockDevice for Trap {
-        fn geometry(&self) -> Geometry {
-            self.0.geometry()
-        }
-        fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError> {
-            assert_ne!(into.len(), BUFFER_LEN, "meant: the device of this test panics");
-            self.0.read(offset, into)
-        }
-        fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
-            self.0.write(offset, bytes)
-        }
-        fn erase(&mut self, offset: u64, len: u64) -> Result<(), DeviceError> {
-            self.0.erase(offset, len)
-        }
-        fn flush(&mut self) -> Result<(), DeviceError> {
-            self.0.flush()
-        }
-    }
     thread::scope(|scope| {
-        let mut device = WriteBehind::new(scope, Trap(Slow::new(8, 0)));
+        let mut device = WriteBehind::new(scope, Trap(Slow::new(8, 0), |len| len == BUFFER_LEN));
         let mut into = [0; BEHIND_LEN_MIN];
         for piece in 0..32 {
             device.read((piece * BEHIND_LEN_MIN) as u64, &mut into).unwrap();
@@ -357,28 +360,9 @@ fn a_thread_that_panics_reads_ahead_no_more() {
 /// The thread waited for the caller's read to end, and the drop for the thread.
 #[test]
 fn a_read_that_panics_does_not_hang() {
-    #[derive(Debug)]
-    struct Trap(Slow);
-    impl BlockDevice for Trap {
-        fn geometry(&self) -> Geometry {
-            self.0.geometry()
-        }
-        fn read(&mut self, _: u64, _: &mut [u8]) -> Result<(), DeviceError> {
-            panic!("meant: the device of this test panics");
-        }
-        fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DeviceError> {
-            self.0.write(offset, bytes)
-        }
-        fn erase(&mut self, offset: u64, len: u64) -> Result<(), DeviceError> {
-            self.0.erase(offset, len)
-        }
-        fn flush(&mut self) -> Result<(), DeviceError> {
-            self.0.flush()
-        }
-    }
     let result = std::panic::catch_unwind(|| {
         thread::scope(|scope| {
-            let mut device = WriteBehind::new(scope, Trap(Slow::new(4, 5)));
+            let mut device = WriteBehind::new(scope, Trap(Slow::new(4, 5), |_| true));
             for piece in 0..3 {
                 device.write(piece * MIB, &[1; BEHIND_LEN_MIN]).unwrap();
             }
