@@ -29,7 +29,7 @@ use stillboot_release::keys::Roots;
 
 use crate::args::{self, DeviceArgs, DiskArgs, WriteArgs, read_proof};
 use crate::failure::{CALLED_OFF, Exit, Failure, OTHER_DISK, UNKNOWN_BOOT};
-use crate::http::HttpArgs;
+use crate::http::{HttpArgs, is_url};
 use crate::judge::{Judge, PolicyArgs, with_standings};
 use crate::live::LiveArgs;
 use crate::near::{BUNDLE_SPOOL, Near, PATCH_SPOOL};
@@ -263,13 +263,16 @@ fn no_old(from: &Digest, place: &str) -> Failure {
 /// Installs a bundle, or goes on with an installation that was cut short.
 pub fn install(args: &InstallArgs, resume_only: bool, out: &Output) -> Result<(), Failure> {
     let result = carry_out(args, resume_only, out);
+    // A local file says nothing about a download that was cut short.
+    let paths = [Some(&args.update.bundle), args.delta.as_ref()];
+    let is_remote = paths.into_iter().flatten().any(|path| is_url(path).is_some());
     let is_over = match &result {
         Ok(()) => true,
         // What came may be wrong. Kept, it would be refused each time, wherever else it is. Of what
         // needs no installation nothing is of use.
         Err(failure) => match failure.exit {
-            Exit::Refused => true,
-            Exit::Nothing => !resume_only,
+            Exit::Refused => is_remote,
+            Exit::Nothing => is_remote && !resume_only,
             _ => false,
         },
     };

@@ -347,7 +347,7 @@ impl Bundle {
         self.patch_from
     }
 
-    /// Whether it said of bytes that the target holds them, which nobody has compared.
+    /// Whether it said of bytes that the target holds them. They were not compared.
     pub const fn has_stated(&self) -> bool {
         self.has_stated
     }

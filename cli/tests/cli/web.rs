@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
+use crc::{CRC_32_ISO_HDLC, Crc};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
@@ -389,6 +390,12 @@ fn a_resumed_installation_asks_for_one_byte_of_what_it_has_and_notices_another_f
     };
     cut();
     assert!(world.path("state/bundle.start").exists());
+    // Local files that are refused, or not needed, leave it alone.
+    world.write("bad.sbb", &world.read("v2.sbb")[..5000]);
+    let local = format!("--disk disk.img {TRUST} --proof old-proof --state state");
+    world.run(&format!("install bad.sbb {local}")).expect(4);
+    world.run(&format!("install v1.sbb {local}")).expect(5);
+    assert!(world.path("state/bundle.start").exists());
     world.run(&format!("resume {line}")).expect(0);
     is_whole(&world);
     let asked = server.requests();
@@ -419,21 +426,12 @@ fn a_resumed_installation_asks_for_one_byte_of_what_it_has_and_notices_another_f
     for byte in start.iter_mut().rev().take(100) {
         *byte ^= 0x55;
     }
-    let checksum = crc32(&start[12..]).to_le_bytes();
+    let checksum = Crc::<u32>::new(&CRC_32_ISO_HDLC).checksum(&start[12..]).to_le_bytes();
     start[8..12].copy_from_slice(&checksum);
     world.write("state/bundle.start", &start);
     world.run(&format!("resume {line}")).expect(0);
     is_whole(&world);
     assert_eq!(server.requests()[..2], ["/v2.sbz 0-0", "/v2.sbz 0-1023"]);
-}
-
-/// CRC-32 (ISO-HDLC), bit by bit.
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
-        })
-    })
 }
 
 /// Bytes that a cut may cost: those that are on their way when the client is killed, and the start

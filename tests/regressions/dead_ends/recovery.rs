@@ -27,7 +27,7 @@ fn recovery_is_not_downgraded_and_a_broken_one_can_be_replaced() {
     let answer = install(&mut world, &old);
     assert!(matches!(answer, Err(InstallError::Refused(Refusal::NotNewer { .. }))), "{answer:?}");
     assert_eq!(install(&mut world, &new), Err(InstallError::Nothing(Nothing::Running)));
-    // Its bytes were damaged since, and nobody has noted that: `scrub` advises a repair.
+    // Its bytes were damaged since, and the record does not say so: `scrub` advises a repair.
     let data = world.ground.slots()[2].regions[0].region;
     let before = world.disks[0].bytes(data.offset, 512);
     world.disks[0].poke(data.offset, &[0x5a; 512]);

@@ -42,17 +42,15 @@ impl Sha256 for FastSha256 {
     fn chunks(bytes: &[u8], chunk_len: usize, mut take: impl FnMut(&Digest)) {
         let all = |bytes: &[u8]| bytes.chunks(chunk_len).map(digest_of::<Self>).collect::<Vec<_>>();
         let half = bytes.len() / chunk_len / 2 * chunk_len;
-        if half < SHARE_MIN {
-            return bytes.chunks(chunk_len).for_each(|chunk| take(&digest_of::<Self>(chunk)));
-        }
-        let (first, second) = bytes.split_at(half);
-        let second = thread::scope(|scope| {
-            let other = thread::Builder::new().spawn_scoped(scope, || all(second));
-            first.chunks(chunk_len).for_each(|chunk| take(&digest_of::<Self>(chunk)));
-            other.ok().and_then(|other| other.join().ok())
+        let (first, second) = bytes.split_at(if half < SHARE_MIN { bytes.len() } else { half });
+        thread::scope(|scope| {
+            let other = (!second.is_empty())
+                .then(|| thread::Builder::new().spawn_scoped(scope, || all(second)).ok());
+            all(first).iter().for_each(&mut take);
+            let other = other.flatten().and_then(|other| other.join().ok());
+            // A system without a further thread has this one.
+            other.unwrap_or_else(|| all(second)).iter().for_each(&mut take);
         });
-        // A system without a further thread has this one.
-        second.unwrap_or_else(|| all(&bytes[half..])).iter().for_each(take);
     }
 }
 

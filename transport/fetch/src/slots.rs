@@ -199,8 +199,8 @@ impl Slots {
     }
 
     /// Whether the slot that is written held the chunk with this digest where the update has it: at
-    /// byte `start` of component `number`. By its stored index, which nobody compared with the
-    /// bytes, and by the first 8 bytes of the digest.
+    /// byte `start` of component `number`. By its stored index, which was not compared with
+    /// the bytes, and by the first 8 bytes of the digest.
     pub(crate) fn holds(&self, number: u8, start: u64, digest: &Digest, len: usize) -> bool {
         let goes_to = |written: &Written| {
             let data = written.data.get(usize::from(number)).copied().flatten()?;

@@ -21,13 +21,10 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crc::{CRC_32_ISO_HDLC, Crc};
-use rustix::fs::OFlags;
-
 use crate::error::FetchError;
 use crate::http::Identity;
 use crate::read_at::{ReadAt, read_full};
-use crate::start;
+use crate::start::{self, CRC, FLAGS};
 
 const MAGIC: &[u8; 8] = b"SBSPOOL1";
 const KEY_END: usize = 40;
@@ -38,9 +35,6 @@ const RECORD_LEN: usize = 16;
 const LEN_MAX: u64 = 12 << 20;
 /// Most bytes of a record.
 const PIECE_LEN: usize = 64 << 10;
-/// A link in the place of a file is not followed, and a pipe not waited for.
-const FLAGS: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits() as i32;
-const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
 /// A file that is read at any place, beside a spool of what was read of it.
 #[derive(Debug)]

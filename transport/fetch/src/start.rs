@@ -24,11 +24,12 @@ use rustix::fs::OFlags;
 use crate::http::Identity;
 
 const MAGIC: &[u8; 8] = b"SBSTART1";
-const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+/// The checksum of what is kept of a download.
+pub(crate) const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 /// The longest one that is read: the table of a file with as many frames as are opened has 4 MiB.
 const LEN_MAX: u64 = 8 << 20;
 /// A link in the place of the file is not followed, and a pipe not waited for.
-const FLAGS: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits() as i32;
+pub(crate) const FLAGS: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits() as i32;
 
 /// The start of a file, and which file it is of.
 #[derive(Clone, Debug, PartialEq, Eq)]
