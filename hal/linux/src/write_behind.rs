@@ -13,6 +13,7 @@
 //!   fails.
 //! - The first late error stays: every later write, erase and flush fails with it, until the device
 //!   is opened again. Changes that waited behind the one that failed are dropped. Reads go on.
+//! - Writes that wait and follow each other reach the device as one request.
 //! - A flush returns when everything before it is on the device and the device was flushed.
 //! - A read waits for the changes of its range that have not reached the device, then reads the
 //!   device. No read is served from a buffer that waits to be written.
@@ -240,6 +241,9 @@ impl<D: BlockDevice> WriteBehind<'_, D> {
             if let Some(error) = state.failed {
                 return Err(error);
             }
+            if state.join(offset, bytes) {
+                return Ok(());
+            }
             match state.buffer() {
                 Some(buffer) => break buffer,
                 None => state = self.shared.wait(state),
@@ -340,8 +344,11 @@ impl<D: BlockDevice> BlockDevice for WriteBehind<'_, D> {
 
     fn erase(&mut self, offset: u64, len: u64) -> Result<(), DeviceError> {
         self.geometry.check_erase(offset, len)?;
-        // Nothing to erase on a disk, but a change keeps its place among the others.
-        self.push(self.shared.state(), Job::Erase { offset, len })
+        if self.geometry.erased.is_some() {
+            return self.push(self.shared.state(), Job::Erase { offset, len });
+        }
+        // Nothing to do, so no request that would stand between two writes.
+        self.shared.state().failed.map_or(Ok(()), Err)
     }
 
     fn flush(&mut self) -> Result<(), DeviceError> {

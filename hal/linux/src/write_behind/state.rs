@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use stillboot::device::DeviceError;
 
-use super::aligned::Aligned;
+use super::aligned::{ALIGNMENT, Aligned};
 use super::{AHEAD_PIECES, BUFFER_LEN};
 
 /// A change that waits for the thread.
@@ -94,6 +94,24 @@ impl State {
             }
             keeps
         });
+    }
+
+    /// Adds a write to the last change that waits, if that is a write which ends where this one
+    /// starts, and has room for it: a request of the device costs as much as many bytes.
+    pub(super) fn join(&mut self, at: u64, bytes: &[u8]) -> bool {
+        let Some(Job::Write { offset, len, buffer }) = self.jobs.back_mut() else {
+            return false;
+        };
+        let end = *len + bytes.len();
+        // A part of a page would make all of it a request that is not direct.
+        let is_whole = len.is_multiple_of(ALIGNMENT) && bytes.len().is_multiple_of(ALIGNMENT);
+        if *offset + *len as u64 != at || end > buffer.len() || !is_whole {
+            return false;
+        }
+        buffer[*len..end].copy_from_slice(bytes);
+        *len = end;
+        self.forget(&(at..at + bytes.len() as u64));
+        true
     }
 
     /// A buffer for a write: a free one, else one that was read ahead into.

@@ -19,19 +19,23 @@ struct Slow {
     writes: u64,
     flush_fails: bool,
     reads: Arc<AtomicU64>,
+    /// What an erased byte reads as, on a medium that must be erased.
+    erased: Option<u8>,
 }
 
 impl Slow {
     fn new(mib: u64, pause_ms: u64) -> Self {
         let (bytes, pause) = (vec![0; (mib * MIB) as usize], Duration::from_millis(pause_ms));
         let reads = Arc::default();
-        Self { bytes, pause, fails_at: None, writes: 0, flush_fails: false, reads }
+        Self { bytes, pause, fails_at: None, writes: 0, flush_fails: false, reads, erased: None }
     }
 }
 
 impl BlockDevice for Slow {
     fn geometry(&self) -> Geometry {
-        Geometry::disk(512, self.bytes.len() as u64)
+        let mut geometry = Geometry::disk(512, self.bytes.len() as u64);
+        geometry.erased = self.erased;
+        geometry
     }
     fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError> {
         self.geometry().check_read(offset, into.len() as u64)?;
@@ -51,7 +55,11 @@ impl BlockDevice for Slow {
         Ok(())
     }
     fn erase(&mut self, offset: u64, len: u64) -> Result<(), DeviceError> {
-        self.geometry().check_erase(offset, len)
+        self.geometry().check_erase(offset, len)?;
+        if let Some(erased) = self.erased {
+            self.bytes[offset as usize..][..len as usize].fill(erased);
+        }
+        Ok(())
     }
     fn flush(&mut self) -> Result<(), DeviceError> {
         if std::mem::take(&mut self.flush_fails) { Err(DeviceError::Io) } else { Ok(()) }
@@ -193,7 +201,9 @@ fn reads_wait_for_what_overlaps_and_for_nothing_else() {
 #[test]
 fn memory_is_bounded_however_fast_the_caller_is() {
     thread::scope(|scope| {
-        let mut device = WriteBehind::new(scope, Slow::new(16, 2));
+        let mut disk = Slow::new(16, 2);
+        disk.erased = Some(0xff);
+        let mut device = WriteBehind::new(scope, disk);
         for round in 0..16 {
             device.write(round * MIB, &vec![1; 1 << 20]).unwrap();
             device.erase(round * MIB, 4096).unwrap();
@@ -203,6 +213,95 @@ fn memory_is_bounded_however_fast_the_caller_is() {
         }
         device.flush().unwrap();
         assert_eq!(device.shared.state().free.len(), BUFFERS);
+    });
+}
+
+/// Does these writes while the thread waits at the device with the first of them.
+fn write_while_it_waits<D>(device: &mut WriteBehind<'_, D>, writes: &[(u64, Vec<u8>)])
+where
+    D: BlockDevice,
+{
+    let shared = Arc::clone(&device.shared);
+    let held = shared.device();
+    for (number, (offset, bytes)) in writes.iter().enumerate() {
+        device.erase(*offset, 4096).unwrap();
+        device.write(*offset, bytes).unwrap();
+        let mut state = shared.state();
+        while number == 0 && state.busy.is_none() {
+            drop(state);
+            thread::yield_now();
+            state = shared.state();
+        }
+    }
+    drop(held);
+}
+
+#[test]
+fn writes_that_follow_each_other_are_one_request() {
+    const LEN: u64 = 128 << 10;
+    let requests = |places: &[u64], len: u64, erased| {
+        let mut disk = Slow::new(8, 0);
+        disk.erased = erased;
+        let writes: Vec<_> = (1..)
+            .zip(places)
+            .map(|(salt, place)| (place * LEN, vec![salt; len as usize]))
+            .collect();
+        let mut expected = disk.bytes.clone();
+        for (offset, bytes) in &writes {
+            expected[*offset as usize..][..bytes.len()].copy_from_slice(bytes);
+        }
+        thread::scope(|scope| {
+            let mut device = WriteBehind::new(scope, &mut disk);
+            write_while_it_waits(&mut device, &writes);
+            device.flush().unwrap();
+        });
+        assert!(disk.bytes == expected, "{places:?}");
+        disk.writes
+    };
+    let in_a_row: Vec<u64> = (0..24).collect();
+    assert_eq!(requests(&in_a_row, LEN, None), 1 + 3, "eight to a buffer");
+    assert_eq!(requests(&[0, 2, 4, 6], LEN, None), 4, "others lie between");
+    assert_eq!(requests(&[3, 2, 1, 0], LEN, None), 4, "the other way round");
+    assert_eq!(requests(&[0, 0, 0], LEN, None), 3, "over each other");
+    assert_eq!(requests(&[5, 0, 1, 0, 1], LEN, None), 1 + 2, "over each other, two and two");
+    assert_eq!(requests(&[0, 1, 2], LEN, Some(0xff)), 3, "an erase keeps its place");
+    assert_eq!(requests(&[0, 1, 2], LEN - 512, None), 3, "there is a gap");
+    assert_eq!(requests(&[9, 0, 1], LEN + 512, None), 3, "over a part of each other");
+}
+
+/// A direct request is made of whole pages.
+#[test]
+fn a_part_of_a_page_is_a_request_of_its_own() {
+    let mut disk = Slow::new(8, 0);
+    thread::scope(|scope| {
+        let mut device = WriteBehind::new(scope, &mut disk);
+        let mut offset = 0;
+        let writes = [64 << 10, 64 << 10, 64 << 10, (64 << 10) + 512].map(|len: usize| {
+            let at = offset;
+            offset += len as u64;
+            (at, vec![7; len])
+        });
+        write_while_it_waits(&mut device, &writes);
+        device.flush().unwrap();
+    });
+    assert_eq!(disk.writes, 1 + 1 + 1);
+}
+
+#[test]
+fn a_joined_write_drops_what_was_read_ahead_of_it() {
+    const LEN: usize = 128 << 10;
+    thread::scope(|scope| {
+        let mut device = WriteBehind::new(scope, Slow::new(16, 0));
+        read_run(&mut device, LEN);
+        // The last two: the end of one piece, and the start of the next.
+        let at = 2 * MIB - LEN as u64;
+        let writes = [(at - MIB, 1), (at, 2), (at + LEN as u64, 3)];
+        write_while_it_waits(&mut device, &writes.map(|(at, salt)| (at, vec![salt; LEN])));
+        let mut into = vec![0; 2 * LEN];
+        device.read(at, &mut into).unwrap();
+        assert!(into[..LEN].iter().all(|byte| *byte == 2));
+        assert!(into[LEN..].iter().all(|byte| *byte == 3));
+        assert_eq!(device.shared.device().writes, 2);
     });
 }
 
@@ -255,7 +354,9 @@ fn what_was_read_ahead_is_dropped_by_a_change_of_it_and_by_a_flush() {
     let len = 128 << 10;
     let next = 3 * len as u64;
     thread::scope(|scope| {
-        let mut device = WriteBehind::new(scope, Slow::new(16, 0));
+        let mut disk = Slow::new(16, 0);
+        disk.erased = Some(0xff);
+        let mut device = WriteBehind::new(scope, disk);
         let mut into = vec![0; len];
         // A write below a piece that is ready.
         read_run(&mut device, len);
@@ -277,7 +378,7 @@ fn what_was_read_ahead_is_dropped_by_a_change_of_it_and_by_a_flush() {
         behind(&device, 6);
         device.erase(next, 4096).unwrap();
         device.read(next, &mut into).unwrap();
-        assert_eq!(into[0], 6);
+        assert_eq!((into[0], into[4096]), (0xff, 6));
     });
 }
 
