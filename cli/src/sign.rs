@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use stillboot::driver::{Source, SourceError};
+use stillboot::driver::{Source, SourceError, read_more};
 use stillboot::format::{
     Envelope, Field, FormatError, Id, KeyKind, KeyRole, Keyset, Load, Manifest, PayloadType, Role,
     Signature, Statement, envelope,
@@ -272,6 +272,10 @@ impl Source for Rest<'_> {
             *failed = Some(error);
             SourceError
         })
+    }
+
+    fn has_more(&mut self) -> Result<bool, SourceError> {
+        read_more(self)
     }
 }
 

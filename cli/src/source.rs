@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{Advice, fadvise};
-use stillboot::driver::{Source, SourceError};
+use stillboot::driver::{Source, SourceError, read_more};
 use stillboot::format::envelope::{HEADER_LEN, MAGIC};
 use stillboot::format::{Digest, SlotKind};
 use stillboot::install::{InstallError, Refusal};
@@ -671,6 +671,10 @@ impl Source for Bundle {
         };
         self.has_stated |= is_held;
         is_held
+    }
+
+    fn has_more(&mut self) -> Result<bool, SourceError> {
+        read_more(self)
     }
 }
 

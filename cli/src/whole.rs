@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use stillboot::check;
-use stillboot::driver::{Source, SourceError};
+use stillboot::driver::{Source, SourceError, read_more};
 use stillboot::format::{Digest, Manifest, Role, SlotKind};
 use stillboot::install::{InstallError, Refusal};
 use stillboot::verify::{Device, HEAD_LEN_MAX, IndexFold, Verified, digest_of, verify_head};
@@ -172,6 +172,9 @@ impl Source for Head<'_> {
     }
     fn skip(&mut self, _len: u64) -> Result<(), SourceError> {
         Err(SourceError)
+    }
+    fn has_more(&mut self) -> Result<bool, SourceError> {
+        read_more(self)
     }
 }
 

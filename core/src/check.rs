@@ -176,9 +176,9 @@ pub fn content<H: Sha256>(
             }
         }
     }
-    match fill(source, &mut buffer[..1]) {
-        Ok(0) => Ok(()),
-        Ok(_) => Err(Refusal::Trailing.into()),
+    match source.has_more() {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(Refusal::Trailing.into()),
         Err(SourceError) => Err(InstallError::Source),
     }
 }

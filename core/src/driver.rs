@@ -157,7 +157,7 @@ pub fn boot<H: Sha256>(
     }
 }
 
-/// A stream of bytes that ends, and can skip some of them.
+/// A stream of bytes that can skip some of them.
 pub trait Source {
     /// Reads some bytes; 0 only at the end of the stream, or for an empty `into`.
     ///
@@ -170,6 +170,18 @@ pub trait Source {
     /// # Errors
     /// [`SourceError`], also when the stream ends before that.
     fn skip(&mut self, len: u64) -> Result<(), SourceError>;
+
+    /// Whether anything follows. Asked once, where the signed lengths say that the bundle ends.
+    ///
+    /// A stream with an end of its own, such as a file, takes one more byte to find out
+    /// ([`read_more`]): bytes that follow were not signed, and the bundle is
+    /// [refused](crate::install::Refusal::Trailing). A stream without an end, such as a serial line,
+    /// returns `false` and reads nothing: it would wait for a byte that does not come, or take the
+    /// first one of what comes next.
+    ///
+    /// # Errors
+    /// [`SourceError`].
+    fn has_more(&mut self) -> Result<bool, SourceError>;
 
     /// Whether the slot that is written is known to hold the next `len` bytes in their place
     /// already. They are then skipped, and only the read-back shows whether this was right.
@@ -195,29 +207,67 @@ impl core::fmt::Display for SourceError {
 
 impl core::error::Error for SourceError {}
 
-/// Any `embedded_io` reader as a [`Source`]. Skipped bytes are read and discarded.
+/// Any `embedded_io` reader that ends, such as a file, as a [`Source`]. Skipped bytes are read and
+/// discarded.
 #[derive(Debug)]
 pub struct Stream<R>(pub R);
+
+/// Any `embedded_io` reader without an end, such as a serial line, as a [`Source`]: not one byte
+/// behind the bundle is read. Skipped bytes are read and discarded.
+#[derive(Debug)]
+pub struct Line<R>(pub R);
 
 impl<R: embedded_io::Read> Source for Stream<R> {
     fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {
         self.0.read(into).map_err(|_| SourceError)
     }
 
-    fn skip(&mut self, mut len: u64) -> Result<(), SourceError> {
-        let mut scrap = [0; 256];
-        while len > 0 {
-            let most = len.min(scrap.len() as u64) as usize;
-            match self.read(&mut scrap[..most])? {
-                // The stream ended before the end that the bundle declares.
-                0 => return Err(SourceError),
-                // A reader that claims more than it was given room for is broken.
-                n if n > most => return Err(SourceError),
-                n => len -= n as u64,
-            }
-        }
-        Ok(())
+    fn skip(&mut self, len: u64) -> Result<(), SourceError> {
+        read_past(self, len)
     }
+
+    fn has_more(&mut self) -> Result<bool, SourceError> {
+        read_more(self)
+    }
+}
+
+impl<R: embedded_io::Read> Source for Line<R> {
+    fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {
+        self.0.read(into).map_err(|_| SourceError)
+    }
+
+    fn skip(&mut self, len: u64) -> Result<(), SourceError> {
+        read_past(self, len)
+    }
+
+    fn has_more(&mut self) -> Result<bool, SourceError> {
+        Ok(false)
+    }
+}
+
+/// [`Source::skip`] by reading.
+///
+/// # Errors
+/// [`SourceError`], also when the stream ends before that.
+pub fn read_past(source: &mut dyn Source, mut len: u64) -> Result<(), SourceError> {
+    let mut scrap = [0; 256];
+    while len > 0 {
+        let most = len.min(scrap.len() as u64) as usize;
+        match fill(source, &mut scrap[..most])? {
+            n if n == most => len -= n as u64,
+            // The stream ended before the end that the bundle declares.
+            _ => return Err(SourceError),
+        }
+    }
+    Ok(())
+}
+
+/// [`Source::has_more`] of a stream with an end, by reading one byte.
+///
+/// # Errors
+/// [`SourceError`].
+pub fn read_more(source: &mut dyn Source) -> Result<bool, SourceError> {
+    Ok(fill(source, &mut [0])? > 0)
 }
 
 /// Fills `into` from `source`; returns how many bytes came before the stream ended.
@@ -283,8 +333,8 @@ pub fn install<H: Sha256>(
                 true => Event::Done,
                 false => Event::Failed(DeviceError::NotKept),
             },
-            Action::ExpectEnd => match fill(source, &mut buffer[..1]) {
-                Ok(len) => Event::Received(len),
+            Action::ExpectEnd => match source.has_more() {
+                Ok(more) => Event::Received(more.into()),
                 Err(SourceError) => Event::SourceFailed,
             },
             Action::ReadFloor(kind) => match store.read(kind) {

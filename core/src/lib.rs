@@ -104,6 +104,9 @@
 pub use heapless;
 
 mod area;
+#[cfg(feature = "async")]
+#[cfg_attr(docsrs, doc(cfg(feature = "async")))]
+pub mod asynch;
 pub mod boot;
 #[cfg(stillboot_canary)]
 pub mod canary;

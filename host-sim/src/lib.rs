@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod disk;
+pub mod driver;
 pub mod engine;
 pub mod explore;
 pub mod fault;

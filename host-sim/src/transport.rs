@@ -110,6 +110,10 @@ impl Source for FramedFile {
     fn skip(&mut self, len: u64) -> Result<(), SourceError> {
         self.0.skip(len)
     }
+
+    fn has_more(&mut self) -> Result<bool, SourceError> {
+        self.0.has_more()
+    }
 }
 
 /// A file in memory that belongs to its reader.
@@ -131,6 +135,10 @@ impl Source for Owned {
         self.at += len as usize;
         Ok(())
     }
+
+    fn has_more(&mut self) -> Result<bool, SourceError> {
+        Ok(self.at < self.file.len())
+    }
 }
 
 /// A file in memory, from front to back.
@@ -149,6 +157,10 @@ impl Source for FileBytes<'_> {
         let len = usize::try_from(len).ok().filter(|len| *len <= self.0.len());
         self.0 = &self.0[len.ok_or(SourceError)?..];
         Ok(())
+    }
+
+    fn has_more(&mut self) -> Result<bool, SourceError> {
+        Ok(!self.0.is_empty())
     }
 }
 

@@ -6,9 +6,7 @@ use std::ops::Range;
 
 use stillboot::boot::{Boot, BootConfig, Event, Report};
 use stillboot::device::{BlockDevice, Geometry};
-use stillboot::driver::{
-    self, InstallHost, Memory, RollbackStore, Source, SourceError, StoreError,
-};
+use stillboot::driver::{InstallHost, Memory, RollbackStore, Source, SourceError, StoreError};
 use stillboot::format::record::LEN_MAX;
 use stillboot::format::{BootProof, Floor, Manifest, Record, Role, Slot, SlotKind, Statement};
 use stillboot::install::{
@@ -19,6 +17,8 @@ use stillboot::record::{CopyState, RecordStatus};
 use stillboot::request::{Answer, Perform, Request, RequestError};
 use stillboot::verify::{Device, SoftSha256, Verified};
 use stillboot_policy::{self as policy, Clock, Facts, Policy, Verdict};
+
+use crate::driver;
 
 /// Where everything stands on a simulated device.
 #[derive(Clone, Debug)]
@@ -337,6 +337,10 @@ impl Source for Bytes<'_> {
         let len = usize::try_from(len).map_err(|_| SourceError)?;
         self.rest = self.rest.get(len..).ok_or(SourceError)?;
         Ok(())
+    }
+
+    fn has_more(&mut self) -> Result<bool, SourceError> {
+        Ok(!self.rest.is_empty())
     }
 }
 

@@ -3,13 +3,13 @@
 
 use stillboot::boot::{Boot, BootConfig, Event, Report};
 use stillboot::device::{BlockDevice, Geometry};
-use stillboot::driver;
 use stillboot::format::{BootProof, Record, Slot};
 use stillboot::install::{Install, InstallConfig, InstallError, Installed, Running};
 use stillboot::layout::{Area, Layout, LayoutError, Region, SlotLayout, SlotRegion};
 use stillboot::record::{CopyState, RecordStatus};
 use stillboot::request::{Answer, Perform, Request, RequestError};
 use stillboot::verify::{Device, SoftSha256};
+use stillboot_sim::driver;
 use stillboot_sim::world::{Bytes, HeapMemory, SimHost, SimStore};
 
 /// Where one slot stands.

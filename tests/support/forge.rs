@@ -1,7 +1,7 @@
 //! What an attacker does: bundles that no tool of ours would make, and disks written by hand.
 
 use stillboot::device::{BlockDevice, DeviceError, Geometry};
-use stillboot::driver::{self, Memory, RollbackStore, Source, SourceError};
+use stillboot::driver::{Memory, RollbackStore, Source, SourceError, read_more};
 use stillboot::format::{
     Digest, Envelope, KeyKind, KeyRole, Manifest, Mark, MarkKind, PayloadType, Record, Signature,
     Slot, SlotState, envelope, record,
@@ -10,6 +10,7 @@ use stillboot::layout::Part;
 use stillboot::verify::{SoftSha256, digest_of};
 use stillboot_release::keys::{Signer, sign_envelope};
 use stillboot_sim::disk::{PowerCut, RamDisk};
+use stillboot_sim::driver;
 use stillboot_sim::{Publisher, World};
 
 use crate::RamWorld;
@@ -453,5 +454,9 @@ impl Source for Tap<'_> {
     fn skip(&mut self, len: u64) -> Result<(), SourceError> {
         self.taken = self.taken.saturating_add(len);
         if self.taken > self.bytes.len() as u64 { Err(SourceError) } else { Ok(()) }
+    }
+
+    fn has_more(&mut self) -> Result<bool, SourceError> {
+        read_more(self)
     }
 }

@@ -164,6 +164,10 @@ impl Source for Bytes<'_> {
         self.0 = self.0.get(len..).ok_or(SourceError)?;
         Ok(())
     }
+
+    fn has_more(&mut self) -> Result<bool, SourceError> {
+        Ok(!self.0.is_empty())
+    }
 }
 
 #[cfg(test)]
@@ -194,6 +198,10 @@ mod tests {
         fn skip(&mut self, len: u64) -> Result<(), SourceError> {
             self.taken += len;
             Ok(())
+        }
+
+        fn has_more(&mut self) -> Result<bool, SourceError> {
+            Ok(true)
         }
     }
 
@@ -306,6 +314,9 @@ mod tests {
                 Ok(self.0)
             }
             fn skip(&mut self, _: u64) -> Result<(), SourceError> {
+                Err(SourceError)
+            }
+            fn has_more(&mut self) -> Result<bool, SourceError> {
                 Err(SourceError)
             }
         }

@@ -1,6 +1,6 @@
 //! A framed file from front to back, as a source of the bundle.
 
-use stillboot::driver::{Source, SourceError};
+use stillboot::driver::{Source, SourceError, read_more};
 
 use crate::decode::Decoder;
 use crate::frame::{ENTRY_LEN, Encoding, Entry, Fault, HEADER_LEN_MAX, HEADER_LEN_MIN, Header};
@@ -168,9 +168,9 @@ impl<S: Source, O: Old, B: AsMut<[u8]>> Framed<S, O, B> {
 
     /// The end of the bundle, which has to be the end of the file.
     fn end(&mut self) -> Result<usize, Fault> {
-        match self.source.read(&mut [0]) {
-            Ok(0) => Ok(0),
-            Ok(_) => Err(Fault::Trailing),
+        match self.source.has_more() {
+            Ok(false) => Ok(0),
+            Ok(true) => Err(Fault::Trailing),
             Err(SourceError) => Err(Fault::Source),
         }
     }
@@ -205,5 +205,9 @@ impl<S: Source, O: Old, B: AsMut<[u8]>> Source for Framed<S, O, B> {
             len -= self.note(result)?;
         }
         Ok(())
+    }
+
+    fn has_more(&mut self) -> Result<bool, SourceError> {
+        read_more(self)
     }
 }

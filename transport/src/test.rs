@@ -24,4 +24,8 @@ impl Source for Bytes<'_> {
         self.0 = &self.0[len.ok_or(SourceError)?..];
         Ok(())
     }
+
+    fn has_more(&mut self) -> Result<bool, SourceError> {
+        Ok(!self.0.is_empty())
+    }
 }

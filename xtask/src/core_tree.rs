@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::shell;
 
 /// The core's features, each looked at by itself.
-const FEATURES: [&str; 5] = ["", "defmt", "embedded-storage", "log", "serde"];
+const FEATURES: [&str; 6] = ["", "async", "defmt", "embedded-storage", "log", "serde"];
 
 /// What must not be below the core, and why.
 const BANNED: &[Ban] = &[

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use crate::{sample, shell};
 
 /// The features of the core.
-const FEATURES: &[&str] = &["defmt", "embedded-storage", "keysets", "log", "serde"];
+const FEATURES: &[&str] = &["async", "defmt", "embedded-storage", "keysets", "log", "serde"];
 
 /// The test that leaves the bundles as a file, and the file.
 const TABLE_TEST: &str = "the_table_is_left_for_builds_with_fewer_features";

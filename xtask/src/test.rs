@@ -37,14 +37,14 @@ fn steps(full: bool) -> Vec<Step> {
         fmt_mcu().after("setup"),
         clippy().after("setup"),
         no_std("no_std", "build", "stillboot", "").after("setup"),
-        no_std("no_std storage", "check", "stillboot", "embedded-storage").after("setup"),
+        no_std("no_std async", "check", "stillboot", "async").after("setup"),
         no_std("no_std policy", "check", "stillboot-policy", "json").after("setup"),
         no_std("no_std transport", "check", "stillboot-transport", "").after("setup"),
         no_std("no_std log", "check", "stillboot", "log").after("setup"),
         mcu_clippy().after("setup"),
         clippy_features("clippy defmt", "stillboot-policy", "defmt").after("clippy"),
         clippy_features("clippy defmt gpt", "stillboot-gpt", "defmt").after("clippy"),
-        clippy_features("clippy storage", "stillboot", "embedded-storage").after("clippy"),
+        clippy_features("clippy async", "stillboot", "async").after("clippy"),
         clippy_features("clippy policy", "stillboot-policy", "json").after("clippy"),
         clippy_features("clippy log", "stillboot", "log").after("clippy"),
         clippy_features("clippy transport", "stillboot-transport", "defmt").after("clippy"),
@@ -56,6 +56,22 @@ fn steps(full: bool) -> Vec<Step> {
             .env("STILLBOOT_WEB_KILLS", if full { "200" } else { "12" })
             .after("clippy")
             .after("kernels"),
+        // The same suites through the other driver.
+        Step::new("tests async", Lane::Debug)
+            .cargo(&[
+                "test",
+                "--quiet",
+                "--workspace",
+                "--test",
+                "protocol",
+                "--test",
+                "attacks",
+                "--test",
+                "regressions",
+            ])
+            .env("STILLBOOT_DRIVER", "async")
+            .after("tests")
+            .minutes(45),
         Step::new("boots build", Lane::Debug).cargo(&boots::BUILD).after("clippy").minutes(45),
         // The longest of all: one core each, as soon as they can.
         boots_on("boots x86_64", &part(&["boots", "--arch", "x86_64"])),

@@ -152,6 +152,10 @@ impl Source for Wire<'_> {
         self.at += usize::try_from(len).map_or(left, |len| len.min(left));
         Ok(())
     }
+
+    fn has_more(&mut self) -> Result<bool, SourceError> {
+        Ok(self.at < self.bytes.len())
+    }
 }
 
 impl World {

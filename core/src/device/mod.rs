@@ -71,7 +71,7 @@
 
 pub mod conformance;
 #[cfg(feature = "embedded-storage")]
-mod nor;
+pub(crate) mod nor;
 
 #[cfg(feature = "embedded-storage")]
 pub use nor::{NorDevice, RomDevice};

@@ -28,21 +28,8 @@ impl<F: NorFlash> NorDevice<F> {
     /// [`DeviceError::Unaligned`] if its units do not make a [valid](Geometry::is_valid) geometry:
     /// not powers of two, or an erase block above 1 MiB.
     pub fn new(flash: F) -> Result<Self, DeviceError> {
-        let unit = |bytes: usize| u32::try_from(bytes).map_err(|_| DeviceError::Unaligned);
-        let erase_block_bytes = unit(F::ERASE_SIZE)?;
-        // Before it divides below.
-        if !erase_block_bytes.is_power_of_two() {
-            return Err(DeviceError::Unaligned);
-        }
-        let geometry = Geometry {
-            logical_block_bytes: unit(F::READ_SIZE)?,
-            // Written bytes are read back: a granule below the read unit would be no use.
-            write_granule_bytes: unit(F::WRITE_SIZE.max(F::READ_SIZE))?,
-            erase_block_bytes,
-            capacity_bytes: reachable(flash.capacity(), erase_block_bytes),
-            erased: Some(0xFF),
-        };
-        if geometry.is_valid() { Ok(Self { flash, geometry }) } else { Err(DeviceError::Unaligned) }
+        let geometry = geometry([F::READ_SIZE, F::WRITE_SIZE, F::ERASE_SIZE], flash.capacity())?;
+        Ok(Self { flash, geometry })
     }
 
     /// Gives the flash back.
@@ -133,6 +120,26 @@ impl<S: ReadStorage> BlockDevice for RomDevice<S> {
     }
 }
 
+/// The geometry of NOR flash that reads, writes and erases in these units.
+pub(crate) fn geometry(units: [usize; 3], capacity: usize) -> Result<Geometry, DeviceError> {
+    let unit = |bytes: usize| u32::try_from(bytes).map_err(|_| DeviceError::Unaligned);
+    let [read, write, erase] = units;
+    let erase_block_bytes = unit(erase)?;
+    // Before it divides below.
+    if !erase_block_bytes.is_power_of_two() {
+        return Err(DeviceError::Unaligned);
+    }
+    let geometry = Geometry {
+        logical_block_bytes: unit(read)?,
+        // Written bytes are read back: a granule below the read unit would be no use.
+        write_granule_bytes: unit(write.max(read))?,
+        erase_block_bytes,
+        capacity_bytes: reachable(capacity, erase_block_bytes),
+        erased: Some(0xFF),
+    };
+    if geometry.is_valid() { Ok(geometry) } else { Err(DeviceError::Unaligned) }
+}
+
 /// The whole erase blocks of a storage whose end a `u32` can still name.
 fn reachable(capacity: usize, erase_block_bytes: u32) -> u64 {
     let whole = |bytes: u64| bytes - bytes % u64::from(erase_block_bytes);
@@ -140,11 +147,11 @@ fn reachable(capacity: usize, erase_block_bytes: u32) -> u64 {
 }
 
 /// `reachable` keeps every checked offset below 2^32; an error is still better than a wrapped one.
-fn address(offset: u64) -> Result<u32, DeviceError> {
+pub(crate) fn address(offset: u64) -> Result<u32, DeviceError> {
     u32::try_from(offset).map_err(|_| DeviceError::OutOfRange)
 }
 
-fn kind(error: &impl NorFlashError) -> DeviceError {
+pub(crate) fn kind(error: &impl NorFlashError) -> DeviceError {
     match error.kind() {
         NorFlashErrorKind::NotAligned => DeviceError::Unaligned,
         NorFlashErrorKind::OutOfBounds => DeviceError::OutOfRange,

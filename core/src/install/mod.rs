@@ -288,8 +288,9 @@ pub enum Action {
     /// place; answer [`Event::Done`] if so, else [`Event::Failed`]. Only asked with
     /// [`Reuse::stated`]. The answer is proven by the read-back.
     IsHeld(u64),
-    /// Try to take one more byte of the stream into the first byte of the buffer; answer
-    /// [`Event::Received`] with 0 or 1.
+    /// Find out whether anything follows in the stream; answer [`Event::Received`] with 1 if so,
+    /// else with 0. A stream without an end of its own, such as a serial line, is not read: answer
+    /// with 0.
     ExpectEnd,
     /// Read the floor of slots of this kind from the store; answer [`Event::Floor`] or
     /// [`Event::StoreFailed`].

@@ -198,6 +198,10 @@ impl Source for Endless<'_> {
         self.taken += len;
         Ok(())
     }
+
+    fn has_more(&mut self) -> Result<bool, SourceError> {
+        Ok(true)
+    }
 }
 
 /// A framed file that is anything: it gives at most its bundle, the same however it is read, and

@@ -1,6 +1,6 @@
 //! Whole bundles: bits, ends, sources, components.
 
-use stillboot::driver::{Source, SourceError};
+use stillboot::driver::{Source, SourceError, read_more};
 use stillboot::format::{BootProof, FormatError, Load, Role, Slot, SlotKind, SlotState, envelope};
 use stillboot::install::{InstallError, Refusal, Running};
 use stillboot::verify::{HEAD_LEN_MAX, SoftSha256, TrustError, verify_head};
@@ -104,6 +104,9 @@ impl Source for Endless<'_> {
         self.taken += len;
         Ok(())
     }
+    fn has_more(&mut self) -> Result<bool, SourceError> {
+        read_more(self)
+    }
 }
 
 #[test]
@@ -132,6 +135,9 @@ fn source_that_fails_or_lies_is_an_error() {
         }
         fn skip(&mut self, _len: u64) -> Result<(), SourceError> {
             Err(SourceError)
+        }
+        fn has_more(&mut self) -> Result<bool, SourceError> {
+            read_more(self)
         }
     }
     let publisher = Publisher::new(1);

@@ -6,7 +6,7 @@ mod golden;
 mod rounds;
 mod steps;
 
-use stillboot::driver::{Source, SourceError};
+use stillboot::driver::{Source, SourceError, read_more};
 use stillboot::format::{Load, Role, SlotKind};
 use stillboot_sim::Publisher;
 use stillboot_sim::disk::Random;
@@ -92,5 +92,9 @@ impl Source for File<'_> {
         let len = usize::try_from(len).ok().filter(|len| *len <= self.bytes.len());
         self.bytes = &self.bytes[len.ok_or(SourceError)?..];
         Ok(())
+    }
+
+    fn has_more(&mut self) -> Result<bool, SourceError> {
+        read_more(self)
     }
 }

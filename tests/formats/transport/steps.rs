@@ -1,6 +1,6 @@
 //! A framed file is the same bundle however it is read, and whatever its source does.
 
-use stillboot::driver::{Source, SourceError};
+use stillboot::driver::{Source, SourceError, read_more};
 use stillboot_release::delta::Full;
 use stillboot_release::frames::Compression;
 use stillboot_sim::Publisher;
@@ -159,6 +159,10 @@ impl Source for Lying<'_> {
 
     fn skip(&mut self, len: u64) -> Result<(), SourceError> {
         self.0.skip(len)
+    }
+
+    fn has_more(&mut self) -> Result<bool, SourceError> {
+        read_more(self)
     }
 }
 

@@ -80,6 +80,9 @@ impl Source for Stated<'_> {
         let end = first + (len as usize).div_ceil(4096);
         self.held[first..end].iter().all(|held| *held)
     }
+    fn has_more(&mut self) -> Result<bool, SourceError> {
+        Ok(self.at < self.bundle.len())
+    }
 }
 
 /// On flash the chunks that share an erase block are held all together, or written all together.

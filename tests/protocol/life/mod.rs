@@ -4,6 +4,7 @@ mod damage;
 mod devices;
 mod floors;
 mod later_formats;
+mod line;
 mod reads;
 mod refusals;
 mod trials;

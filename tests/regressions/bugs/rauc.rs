@@ -3,7 +3,7 @@
 use stillboot::check;
 use stillboot::device::{BlockDevice, Geometry};
 use stillboot::driver::SourceError;
-use stillboot::driver::{self, InstallHost, NoStore, Source};
+use stillboot::driver::{InstallHost, NoStore, Source};
 use stillboot::format::{
     Encryption, Envelope, KeyRole, Load, Manifest, PayloadType, Role, Signature, Slot, SlotKind,
     envelope,
@@ -12,6 +12,7 @@ use stillboot::install::{Install, InstallError, Permission, Refusal, Running, Up
 use stillboot::request::Request;
 use stillboot::verify::{IndexFold, Sha256, SoftSha256, Trust, TrustError, digest_of, verify_head};
 use stillboot_release::keys::Signer;
+use stillboot_sim::driver;
 use stillboot_sim::world::HeapMemory;
 use stillboot_sim::{DeviceMap, Publisher, World};
 use stillboot_tests::boot;
@@ -105,6 +106,9 @@ impl Source for Sparse<'_> {
     fn skip(&mut self, len: u64) -> Result<(), SourceError> {
         self.at += len;
         Ok(())
+    }
+    fn has_more(&mut self) -> Result<bool, SourceError> {
+        Ok(self.at < self.head.len() as u64 + self.length)
     }
 }
 

@@ -71,6 +71,9 @@ fn swupdate_cve_2026_28525_every_split_of_the_stream() {
             self.2 += len as usize;
             Ok(())
         }
+        fn has_more(&mut self) -> Result<bool, SourceError> {
+            Ok(self.2 < self.0.len())
+        }
     }
     for at in 0..=bundle.len() {
         let mut world = start.clone();

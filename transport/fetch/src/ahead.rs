@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::{self, JoinHandle};
 
-use stillboot::driver::{Source, SourceError};
+use stillboot::driver::{Source, SourceError, read_more};
 use stillboot_transport::frame::{Part, Piece, Pieces};
 
 use crate::assembly::{Assembly, Origins};
@@ -336,5 +336,9 @@ impl Source for Ahead {
             }
         }
         false
+    }
+
+    fn has_more(&mut self) -> Result<bool, SourceError> {
+        read_more(self)
     }
 }

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 
-use stillboot::driver::{Source, SourceError};
+use stillboot::driver::{Source, SourceError, read_more};
 use stillboot::format::manifest::CHUNK_SIZE_MAX;
 use stillboot_transport::frame::{Fault, MAGIC};
 use stillboot_transport::old::NoOld;
@@ -106,6 +106,14 @@ impl Source for Pipe {
         };
         self.note(result)
     }
+
+    fn has_more(&mut self) -> Result<bool, SourceError> {
+        let result = match &mut self.content {
+            Content::Plain(raw) => raw.has_more(),
+            Content::Framed(framed) => framed.has_more(),
+        };
+        self.note(result)
+    }
 }
 
 /// A reader as a source that keeps its error.
@@ -151,6 +159,10 @@ impl Source for Raw {
             }
         }
         Ok(())
+    }
+
+    fn has_more(&mut self) -> Result<bool, SourceError> {
+        read_more(self)
     }
 }
 
@@ -276,5 +288,9 @@ impl Source for Pump {
             len -= step;
         }
         Ok(())
+    }
+
+    fn has_more(&mut self) -> Result<bool, SourceError> {
+        Ok(self.current()? > 0)
     }
 }

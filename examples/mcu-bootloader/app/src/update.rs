@@ -122,4 +122,8 @@ impl Source for Sender<'_> {
         self.left = self.left.checked_sub(len).ok_or(SourceError)?;
         writeln!(self.uart, "skip {len}").map_err(|_| SourceError)
     }
+
+    fn has_more(&mut self) -> Result<bool, SourceError> {
+        Ok(self.left > 0)
+    }
 }

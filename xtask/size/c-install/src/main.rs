@@ -28,6 +28,10 @@ impl Source for ExternSource {
     fn skip(&mut self, len: u64) -> Result<(), SourceError> {
         self.0.erase(0, len).map_err(|_| SourceError)
     }
+
+    fn has_more(&mut self) -> Result<bool, SourceError> {
+        Ok(false)
+    }
 }
 
 /// The update as it is.
