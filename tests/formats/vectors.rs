@@ -1,6 +1,9 @@
 //! Known answers: Ed25519 as the core verifies it, and SHA-256 of every provider.
 
-use stillboot::verify::{Sha256, SoftSha256, verify_signature};
+use stillboot::verify::{CompactEd25519, Ed25519, Sha256, SoftSha256, verify_signature_by};
+use stillboot_ed25519::SmallEd25519;
+
+const PROVIDERS: [&dyn Ed25519; 2] = [&CompactEd25519, &SmallEd25519];
 
 fn unhex(text: &str) -> Vec<u8> {
     (0..text.len() / 2)
@@ -8,17 +11,21 @@ fn unhex(text: &str) -> Vec<u8> {
         .collect()
 }
 
-/// One piece, two pieces and byte by byte must agree.
+/// One piece, two pieces and byte by byte must agree, and all providers.
 fn verify(public: &[u8], message: &[u8], signature: &[u8]) -> bool {
     let (Ok(public), Ok(signature)) = (public.try_into(), signature.try_into()) else {
         return false;
     };
-    let whole = verify_signature(public, &[message], signature).is_ok();
     let (front, back) = message.split_at(message.len() / 2);
-    assert_eq!(verify_signature(public, &[front, back], signature).is_ok(), whole);
     let bytes: Vec<&[u8]> = message.chunks(1).collect();
-    assert_eq!(verify_signature(public, &bytes, signature).is_ok(), whole);
-    whole
+    let mut verdicts = Vec::new();
+    for provider in PROVIDERS {
+        for pieces in [&[message][..], &[front, back], &bytes] {
+            verdicts.push(verify_signature_by(provider, public, pieces, signature));
+        }
+    }
+    assert!(verdicts.iter().all(|verdict| *verdict == verdicts[0]), "{verdicts:?}");
+    verdicts[0].is_ok()
 }
 
 #[test]

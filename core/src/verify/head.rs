@@ -226,7 +226,7 @@ impl HeadReader {
                     if !self.is_keyset {
                         return Ok(Progress::Done { len: self.at, payload: self.at - len - from });
                     }
-                    self.take_keyset::<H>(bytes)?;
+                    self.take_keyset::<H>(device, bytes)?;
                     self.is_keyset = false;
                 }
             }
@@ -275,7 +275,7 @@ impl HeadReader {
             else {
                 return Ok(Some(len));
             };
-            check_one(&self.header, role, &device.product, &name, signature).map_err(|error| {
+            check_one(device, &self.header, role, &name, signature).map_err(|error| {
                 if self.is_keyset {
                     TrustError::KeysetSignature(error)
                 } else {
@@ -291,14 +291,22 @@ impl HeadReader {
     }
 
     #[cfg(feature = "keysets")]
-    fn take_keyset<H: Sha256>(&mut self, payload: &[u8]) -> Result<(), TrustError> {
-        super::read_keyset::<H>(payload, &mut self.keyset)
+    fn take_keyset<H: Sha256>(
+        &mut self,
+        device: &Device<'_>,
+        payload: &[u8],
+    ) -> Result<(), TrustError> {
+        super::read_keyset::<H>(device, payload, &mut self.keyset)
     }
 
     #[cfg(not(feature = "keysets"))]
     // The type parameter is unused in some builds: the call is the same in every build.
     #[allow(clippy::extra_unused_type_parameters)]
-    fn take_keyset<H: Sha256>(&mut self, _payload: &[u8]) -> Result<(), TrustError> {
+    fn take_keyset<H: Sha256>(
+        &mut self,
+        _device: &Device<'_>,
+        _payload: &[u8],
+    ) -> Result<(), TrustError> {
         Err(TrustError::NoTrust)
     }
 

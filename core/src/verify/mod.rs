@@ -5,15 +5,17 @@
 //! cannot run without a verified value.
 
 mod digest;
+mod ed25519;
 mod head;
 mod signature;
 
 use core::ops::Deref;
 
 pub use digest::{IndexFold, Sha256, SoftSha256, digest_of};
+pub use ed25519::{CompactEd25519, Ed25519, SignatureFault, verify_signature, verify_signature_by};
 pub use head::{HEAD_LEN_MAX, WINDOW_LEN_MIN, verify_head};
 pub(crate) use head::{HeadReader, Progress, verify_head_into};
-pub use signature::{KeyId, SignatureError, SignatureFault, key_id, verify_signature};
+pub use signature::{KeyId, SignatureError, key_id};
 use signature::{check_one, meets};
 
 use crate::format::{
@@ -96,6 +98,8 @@ pub struct Device<'a> {
     pub revision: u16,
     /// What it can run; [`Any`](crate::format::Architecture::Any) if the class alone says it.
     pub architecture: crate::format::Architecture,
+    /// What checks signatures.
+    pub ed25519: &'a dyn Ed25519,
 }
 
 impl<'a> Device<'a> {
@@ -103,7 +107,7 @@ impl<'a> Device<'a> {
     #[must_use]
     pub const fn new(trust: Trust<'a>, product: Id, class: Id) -> Self {
         let architecture = crate::format::Architecture::Any;
-        Self { trust, product, class, revision: 0, architecture }
+        Self { trust, product, class, revision: 0, architecture, ed25519: &CompactEd25519 }
     }
 
     /// The same with another [`revision`](Self::revision).
@@ -117,6 +121,13 @@ impl<'a> Device<'a> {
     #[must_use]
     pub const fn with_architecture(mut self, architecture: crate::format::Architecture) -> Self {
         self.architecture = architecture;
+        self
+    }
+
+    /// The same with another provider of [Ed25519](Self::ed25519).
+    #[must_use]
+    pub const fn with_ed25519(mut self, ed25519: &'a dyn Ed25519) -> Self {
+        self.ed25519 = ed25519;
         self
     }
 }
@@ -295,7 +306,7 @@ fn verify_envelope<H: Sha256>(
             && is_key(signature.kind, &signature.name)
             && let Some(bytes) = signature.bytes.first_chunk()
         {
-            check_one(envelope.header(), role, &device.product, &signature.name, bytes)?;
+            check_one(device, envelope.header(), role, &signature.name, bytes)?;
             found += 1;
         }
     }
@@ -326,12 +337,15 @@ fn check_roots<H: Sha256>(keys: &[RootKey], rule: Rule) -> Result<(), TrustError
 
 /// Reads a keyset whose signatures hold, in place.
 #[cfg(feature = "keysets")]
-fn read_keyset<H: Sha256>(payload: &[u8], keyset: &mut Keyset) -> Result<(), TrustError> {
+fn read_keyset<H: Sha256>(
+    device: &Device<'_>,
+    payload: &[u8],
+    keyset: &mut Keyset,
+) -> Result<(), TrustError> {
     keyset.read(payload).map_err(TrustError::Keyset)?;
     // A key of small order would accept signatures made without a key.
     let weak = |key: &crate::format::Key| {
-        key.kind == KeyKind::Ed25519
-            && ed25519_compact::PublicKey::new(key.name).validate().is_err()
+        key.kind == KeyKind::Ed25519 && !ed25519::is_key(device.ed25519, &key.name)
     };
     if keyset.keys.iter().any(weak) {
         return Err(TrustError::Keyset(FormatError::Bounds(crate::format::Field::Key)));
@@ -350,7 +364,7 @@ pub fn verify_keyset<H: Sha256>(
 ) -> Result<Keyset, TrustError> {
     verify_by_roots::<H>(device, envelope, PayloadType::Keyset)?;
     let mut keyset = Keyset::BLANK;
-    read_keyset::<H>(envelope.payload(), &mut keyset).map(|()| keyset)
+    read_keyset::<H>(device, envelope.payload(), &mut keyset).map(|()| keyset)
 }
 
 #[cfg(feature = "keysets")]

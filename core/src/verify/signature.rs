@@ -1,11 +1,10 @@
 //! Signatures of an envelope: checked one by one, counted by key, compared with the rule of a role.
 
-use ed25519_compact::{Error, PublicKey, Signature, VerifyingState};
-
-use super::{Sha256, digest_of};
+use super::ed25519::{SignatureFault, verify_signature_by};
+use super::{Device, Sha256, digest_of};
 use crate::canary::Canary;
 use crate::format::envelope::{Header, signed_bytes};
-use crate::format::{Id, KeyKind, KeyName, KeyRole, Rule};
+use crate::format::{KeyKind, KeyName, KeyRole, Rule};
 
 /// The short name of a key: the first bytes of the SHA-256 of its public key.
 pub type KeyId = [u8; 8];
@@ -81,14 +80,15 @@ pub fn key_id<H: Sha256>(public: &[u8]) -> KeyId {
 // Why: docs/DESIGN.md#why-wrong-signature-refuses
 #[inline(never)]
 pub(crate) fn check_one(
+    device: &Device<'_>,
     header: &Header,
     role: KeyRole,
-    product: &Id,
     public: &KeyName,
     signature: &[u8; 64],
 ) -> Result<(), SignatureError> {
-    let message = signed_bytes(header, role, product);
-    verify_signature(public, &[&message], signature).map_err(|fault| match fault {
+    let message = signed_bytes(header, role, &device.product);
+    let result = verify_signature_by(device.ed25519, public, &[&message], signature);
+    result.map_err(|fault| match fault {
         SignatureFault::WeakKey => SignatureError::WeakKey,
         SignatureFault::Wrong => SignatureError::Wrong { role },
     })
@@ -122,65 +122,4 @@ pub(crate) fn meets(rule: Rule, role: KeyRole, found: u8) -> Result<(), Signatur
         }
     }
     Ok(())
-}
-
-/// Why one signature does not hold.
-///
-/// No more variants come: a check of one signature ends in one of these ways.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum SignatureFault {
-    /// The key is not on the curve, or of small order.
-    WeakKey,
-    /// The signature is not one of this key over this message.
-    Wrong,
-}
-
-impl core::fmt::Display for SignatureFault {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
-            Self::WeakKey => "the key is not a usable Ed25519 key",
-            Self::Wrong => "the signature is wrong",
-        })
-    }
-}
-
-impl core::error::Error for SignatureFault {}
-
-/// Verifies one Ed25519 signature over `pieces`, one after the other (RFC 8032, cofactored; S must
-/// be canonical, keys and R of large order).
-///
-/// # Errors
-/// [`SignatureFault`].
-// Each half is a function of its own. Their stacks, the deepest of the core, are then not added to
-// each other, nor to those of the callers.
-#[inline(never)]
-pub fn verify_signature(
-    public: &[u8; 32],
-    pieces: &[&[u8]],
-    signature: &[u8; 64],
-) -> Result<(), SignatureFault> {
-    // Used in place: moved out of the result, half a kilobyte would be on the stack twice.
-    match &mut begin(public, signature) {
-        Ok(state) => {
-            for piece in pieces {
-                state.absorb(piece);
-            }
-            if holds(state) { Ok(()) } else { Err(SignatureFault::Wrong) }
-        }
-        Err(Error::WeakPublicKey | Error::InvalidPublicKey) => Err(SignatureFault::WeakKey),
-        Err(_) => Err(SignatureFault::Wrong),
-    }
-}
-
-/// Decodes the key and the point of the signature.
-#[inline(never)]
-fn begin(public: &[u8; 32], signature: &[u8; 64]) -> Result<VerifyingState, Error> {
-    PublicKey::new(*public).verify_incremental(&Signature::new(*signature))
-}
-
-/// Whether the equation of the signature holds.
-#[inline(never)]
-fn holds(state: &VerifyingState) -> bool {
-    state.verify().is_ok()
 }

@@ -4,7 +4,8 @@
 
 use size_device::{ExternDevice, report};
 use stillboot::device::{BlockDevice, DeviceError};
-use stillboot::verify::{Sha256, SoftSha256, verify_signature};
+use stillboot::verify::{Sha256, SoftSha256, verify_signature_by};
+use stillboot_ed25519::SmallEd25519;
 
 /// A message in pieces, a key, a signature, a digest: what is under every verification of a slot.
 fn measured(device: &mut ExternDevice) -> Result<u32, DeviceError> {
@@ -16,7 +17,7 @@ fn measured(device: &mut ExternDevice) -> Result<u32, DeviceError> {
     hash.update(&message);
     hash.update(&key);
     let digest = hash.finish();
-    let held = verify_signature(&key, &[&digest, &message], &signature);
+    let held = verify_signature_by(&SmallEd25519, &key, &[&digest, &message], &signature);
     Ok(held.map_or(1, |()| 2))
 }
 

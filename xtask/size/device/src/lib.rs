@@ -13,6 +13,7 @@ use stillboot::driver::{Memory, RollbackStore, StoreError};
 use stillboot::format::{Architecture, Floor, Role, Slot, SlotKind};
 use stillboot::layout::{Area, Layout, Region, SlotLayout, SlotRegion};
 use stillboot::verify::{Device, Trust};
+use stillboot_ed25519::SmallEd25519;
 
 // Found at fixed addresses, see `device.x`.
 unsafe extern "C" {
@@ -130,7 +131,8 @@ const TRUST: Trust<'static> = Trust::Key(&[0x42; 32]);
 /// Whom the device trusts, and which it is.
 pub static DEVICE: Device<'static> = Device::new(TRUST, [1; 16], [2; 16])
     .with_revision(1)
-    .with_architecture(Architecture::Thumbv7em);
+    .with_architecture(Architecture::Thumbv7em)
+    .with_ed25519(&SmallEd25519);
 
 /// A store of the floor outside the program.
 #[derive(Debug)]
