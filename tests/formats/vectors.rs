@@ -1,9 +1,54 @@
 //! Known answers: Ed25519 as the core verifies it, and SHA-256 of every provider.
 
 use stillboot::verify::{CompactEd25519, Ed25519, Sha256, SoftSha256, verify_signature_by};
-use stillboot_ed25519::SmallEd25519;
+use stillboot_ed25519::{SaltyEd25519, SmallEd25519};
 
-const PROVIDERS: [&dyn Ed25519; 2] = [&CompactEd25519, &SmallEd25519];
+const PROVIDERS: [&dyn Ed25519; 4] = [&CompactEd25519, &SmallEd25519, &SaltyEd25519, &Unit];
+
+/// Hardware that knows the equation alone and trusts its input: what a unit does with a point of
+/// small order, or with a number that is too large, is not known.
+#[derive(Debug)]
+struct Unit;
+
+impl Ed25519 for Unit {
+    fn is_point(&self, encoded: &[u8; 32]) -> bool {
+        assert!(!is_small_or_unsound(encoded), "this must not reach the hardware: {encoded:?}");
+        CompactEd25519.is_point(encoded)
+    }
+
+    fn holds(&self, public: &[u8; 32], pieces: &[&[u8]], signature: &[u8; 64]) -> bool {
+        let (r, s) = signature.split_at(32);
+        for point in [&public[..], r] {
+            assert!(!is_small_or_unsound(point), "this must not reach the hardware: {point:?}");
+        }
+        assert!(!is_too_large(s), "this must not reach the hardware: {s:?}");
+        CompactEd25519.holds(public, pieces, signature)
+    }
+}
+
+/// All encodings of points of small order, also those with a y of p or more, without the sign.
+const SMALL: [&str; 7] = [
+    "0000000000000000000000000000000000000000000000000000000000000000",
+    "0100000000000000000000000000000000000000000000000000000000000000",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+];
+
+fn is_small_or_unsound(point: &[u8]) -> bool {
+    let mut y = point.to_vec();
+    y[31] &= 0x7f;
+    let is_unsound = y[0] >= 0xed && y[1..31].iter().all(|byte| *byte == 0xff) && y[31] == 0x7f;
+    is_unsound || SMALL.iter().any(|small| unhex(small) == y)
+}
+
+/// Whether a number is not below the order, 2^252 and more.
+fn is_too_large(s: &[u8]) -> bool {
+    let order = unhex("edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010");
+    s.iter().rev().ge(order.iter().rev())
+}
 
 fn unhex(text: &str) -> Vec<u8> {
     (0..text.len() / 2)
@@ -46,6 +91,55 @@ fn wycheproof_all_151() {
         }
     }
     assert_eq!(count, 151);
+}
+
+/// Every encoding of small order, as key and as point of the signature, with numbers at the bounds.
+/// With such a key the signature of all zeros holds for many messages.
+#[test]
+fn small_and_unsound_points_are_refused_by_all() {
+    let genuine = ed25519_compact::KeyPair::from_seed(ed25519_compact::Seed::new([3; 32]));
+    let signature = *genuine.sk.sign(b"message", None);
+    assert!(verify(&*genuine.pk, b"message", &signature));
+    let mut points: Vec<Vec<u8>> = SMALL.iter().map(|small| unhex(small)).collect();
+    // y of p or more that belong to no point of small order.
+    points.extend((0xef..=0xff).map(|low| {
+        let mut y = vec![0xff; 32];
+        (y[0], y[31]) = (low, 0x7f);
+        y
+    }));
+    for point in &mut points {
+        for sign in [0, 0x80] {
+            point[31] = point[31] & 0x7f | sign;
+            let zero = [&point[..], &[0; 32]].concat();
+            for other in SMALL.iter().map(|small| unhex(small)).chain([genuine.pk.to_vec()]) {
+                assert!(!verify(&other, b"message", &zero), "R {point:?}");
+                assert!(!verify(point, b"message", &[&other[..], &[0; 32]].concat()));
+            }
+            assert!(!verify(point, b"message", &signature), "key {point:?}");
+            let with_s = [&point[..], &signature[32..]].concat();
+            assert!(!verify(&*genuine.pk, b"message", &with_s), "R {point:?}");
+        }
+    }
+}
+
+/// The same signature with the order added to S, and other numbers at the bound.
+#[test]
+fn numbers_that_are_too_large_are_refused_by_all() {
+    let genuine = ed25519_compact::KeyPair::from_seed(ed25519_compact::Seed::new([3; 32]));
+    let signature = *genuine.sk.sign(b"message", None);
+    let order = unhex("edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010");
+    let mut larger = signature;
+    let mut carry = 0;
+    for (byte, order) in larger[32..].iter_mut().zip(&order) {
+        carry += u16::from(*byte) + u16::from(*order);
+        *byte = carry as u8;
+        carry >>= 8;
+    }
+    assert!(!verify(&*genuine.pk, b"message", &larger));
+    for s in [order, vec![0xff; 32], unhex(&"00".repeat(32))] {
+        let bytes = [&signature[..32], &s].concat();
+        assert!(!verify(&*genuine.pk, b"message", &bytes));
+    }
 }
 
 /// The twelve edge cases of "Taming the many EdDSAs". Cases 3, 4 and 5 are what a cofactored

@@ -21,6 +21,7 @@ mod kernels;
 mod layout;
 mod lines;
 mod mcu;
+mod mcu_rates;
 mod miri;
 mod modules;
 mod msrv;
@@ -145,6 +146,10 @@ enum Chore {
         /// Only measure, and write the table of docs/BENCHMARKS.md.
         #[arg(long, conflicts_with = "sample")]
         table: bool,
+        /// Only count the instructions of a verification by each provider of Ed25519, and write the
+        /// table of docs/BENCHMARKS.md.
+        #[arg(long, conflicts_with_all = ["sample", "table"])]
+        rates: bool,
         /// Fewer lives with power cuts.
         #[arg(long)]
         sample: bool,
@@ -275,7 +280,8 @@ fn main() -> ExitCode {
         }
         Chore::Features { sample } => features::run(sample),
         Chore::Mcu { table: true, .. } => mcu::table(),
-        Chore::Mcu { table: false, sample } => mcu::run(sample),
+        Chore::Mcu { rates: true, .. } => mcu_rates::table(),
+        Chore::Mcu { sample, .. } => mcu::run(sample),
         Chore::Miri => miri::run(),
         Chore::Bench { what } => bench::run(what),
         Chore::Canaries { sample } => canaries::run(sample),

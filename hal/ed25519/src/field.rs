@@ -1,5 +1,7 @@
 //! Numbers modulo p = 2^255 - 19.
 
+use core::array;
+
 /// A number in eight words, the lowest first. All 256 bits are used: 2^256 is 38 modulo p, and only
 /// [`reduced`](Self::reduced) has one form for each number.
 #[derive(Clone, Copy, Debug)]
@@ -11,14 +13,14 @@ pub(crate) const ONE: Field = Field([1, 0, 0, 0, 0, 0, 0, 0]);
 impl Field {
     /// `self + factor * other`; the factor is below 2^30 in size.
     #[inline(never)]
-    pub(crate) fn plus(&self, factor: i64, other: &Self) -> Self {
-        let mut sum = *self;
+    pub(crate) fn plus(&self, factor: i32, other: &Self) -> Self {
         let mut carry = 0;
-        for (word, other) in sum.0.iter_mut().zip(other.0) {
-            carry += i64::from(*word) + factor * i64::from(other);
-            *word = carry as u32;
+        let mut sum = Self(array::from_fn(|at| {
+            carry += i64::from(self.0[at]) + i64::from(factor) * i64::from(other.0[at]);
+            let word = carry as u32;
             carry >>= 32;
-        }
+            word
+        }));
         // What is above 2^256, or was borrowed from there. The first round leaves a carry of one at
         // most, and the second one nothing but in a few cases.
         while carry != 0 {
@@ -34,24 +36,21 @@ impl Field {
 
     #[inline(never)]
     pub(crate) fn times(&self, other: &Self) -> Self {
-        let mut product = [0_u32; 16];
-        for (at, one) in self.0.iter().enumerate() {
+        // The lower words, then the upper ones.
+        let mut product = [[0_u32; 8]; 2];
+        let words = product.as_flattened_mut();
+        for (row, one) in self.0.iter().enumerate() {
             let mut carry = 0_u64;
-            let (words, above) = product[at..].split_at_mut(8);
-            for (word, other) in words.iter_mut().zip(other.0) {
+            for (word, other) in words[row..row + 8].iter_mut().zip(&other.0) {
                 // At most (2^32 - 1)^2 + 2 (2^32 - 1), which is 2^64 - 1.
-                carry += u64::from(*one) * u64::from(other) + u64::from(*word);
+                carry += u64::from(*one) * u64::from(*other) + u64::from(*word);
                 *word = carry as u32;
                 carry >>= 32;
             }
-            if let Some(word) = above.first_mut() {
-                *word = carry as u32;
-            }
+            words[row + 8] = carry as u32;
         }
-        let (mut low, mut high) = (ZERO, ZERO);
-        low.0.copy_from_slice(&product[..8]);
-        high.0.copy_from_slice(&product[8..]);
-        low.plus(38, &high)
+        let [low, high] = product;
+        Self(low).plus(38, &Self(high))
     }
 
     pub(crate) fn squared(&self) -> Self {
@@ -82,7 +81,7 @@ impl Field {
         // First below 2^255 + 19, then below 2^255.
         for _ in 0..2 {
             let above = number.take_top();
-            number = number.plus(19 * i64::from(above), &ONE);
+            number = number.plus(19 * above as i32, &ONE);
         }
         let mut less = number.plus(19, &ONE);
         if less.take_top() == 1 { less } else { number }

@@ -6,20 +6,30 @@
 //! several times shorter. All input is public (keys, signatures, messages of a verification), so
 //! nothing here takes care to run in constant time: do not sign with it.
 //!
-//! Sources: RFC 8032 (the signature), FIPS 180-4 (SHA-512), and the complete addition of Hisil,
+//! # Features
+//! - `salty`: [`SaltyEd25519`], the arithmetic of the crate `salty`.
+//!
+//! # Sources
+//! RFC 8032 (the signature), FIPS 180-4 (SHA-512), and the complete addition of Hisil,
 //! Wong, Carter and Dawson, "Twisted Edwards Curves Revisited" (2008), section 3.1.
 
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 mod curve;
 mod field;
 mod sha512;
+#[cfg(feature = "salty")]
+mod with_salty;
 
 use stillboot::verify::Ed25519;
 
 use curve::{IDENTITY, Point};
 use sha512::Sha512;
+#[cfg(feature = "salty")]
+#[cfg_attr(docsrs, doc(cfg(feature = "salty")))]
+pub use with_salty::SaltyEd25519;
 
 /// Verifies signatures in little code and stack.
 #[derive(Clone, Copy, Debug)]
