@@ -93,10 +93,10 @@ const LIMITS: &[(&str, usize)] = &[
     // More than 3 KiB: it holds notes of the record and where it stands in a head. For that the
     // buffer holds a window of the head instead of all of it: in sum a power-on takes less.
     ("boot context", 3584),
-    ("boot sum", 10_916),
+    ("boot sum", 9216),
     ("install context", 4 << 10),
     ("confirm context", 2 << 10),
-    ("boot stack", 6 << 10),
+    ("boot stack", 3584),
     ("confirm stack", 2 << 10),
-    ("install stack", 6 << 10),
+    ("install stack", 3584),
 ];
