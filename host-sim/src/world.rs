@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use stillboot::boot::{Boot, BootConfig, Event, Report};
+use stillboot::boot::{Boot, BootConfig, Event, Placed, Report};
 use stillboot::device::{BlockDevice, Geometry};
 use stillboot::driver::{InstallHost, Memory, RollbackStore, Source, SourceError, StoreError};
 use stillboot::format::record::LEN_MAX;
@@ -385,6 +385,8 @@ pub struct PowerOnOutcome {
     pub report: Report,
     /// The memory of the components of load class `ram`, by number, with padding.
     pub memory: HeapMemory,
+    /// Where the components stand that were verified, in the order of the manifest.
+    pub placed: Vec<Placed>,
     /// The record as the loader left it.
     pub record: Record,
 }
@@ -471,8 +473,13 @@ impl<'a, D: BlockDevice> World<'a, D> {
         if has_store {
             self.store = Some(store);
         }
+        let components = machine.manifest().map(|manifest| manifest.components.as_slice());
+        let roles = components.unwrap_or_default().iter().map(|component| component.role);
+        let mut placed: Vec<_> = roles.filter_map(|role| machine.placed(role)).collect();
+        placed.dedup();
         Ok(PowerOnOutcome {
             proof,
+            placed,
             manifest: proof.and(machine.manifest().cloned()),
             report: machine.report().clone(),
             memory,

@@ -88,12 +88,14 @@ mod floor;
 mod hand_over;
 mod head;
 mod order;
+mod placed;
 mod rebuild;
 mod report;
 mod state;
 
 use core::num::NonZeroUsize;
 
+pub use placed::Placed;
 pub use report::{Line, Reason, Report};
 use state::{Kind, Loading, State};
 
@@ -251,7 +253,8 @@ pub enum Action {
         /// How many bytes.
         len: u32,
     },
-    /// Start the slot whose manifest is [`Boot::manifest`], and give it the proof. If its image
+    /// Start the slot whose manifest is [`Boot::manifest`], and give it the proof.
+    /// [`Boot::placed`] says where its components stand. If its image
     /// returns before its own code ran, step with [`Event::Returned`], or with
     /// [`Event::NotStarted`] if the machine is the cause. If its code ran and came back, reset.
     HandOver(BootProof),

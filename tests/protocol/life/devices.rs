@@ -1,8 +1,13 @@
 //! Devices of other shapes.
 
-use stillboot::driver::{Source, SourceError};
+use stillboot::boot::{Boot, BootConfig, Event};
+use stillboot::device::BlockDevice;
+use stillboot::driver::{self, InPlace, NoStore, Source, SourceError};
 use stillboot::format::{Load, Role, Slot, SlotKind, SlotState};
 use stillboot::install::{InstallError, Reuse, Running};
+use stillboot::layout::Region;
+use stillboot::request::Request;
+use stillboot::verify::SoftSha256;
 use stillboot_sim::disk::RamDisk;
 use stillboot_sim::release::content;
 use stillboot_sim::world::Bytes;
@@ -51,6 +56,60 @@ fn slots_on_two_devices_and_components_linked_for_a_slot() {
     let ground = world.ground.clone();
     let b_root = ground.slots()[1].regions[1].region;
     assert_eq!(world.disks[1].bytes(b_root.offset, 70_001), rootfs);
+    // What the loader is told of the places, in either slot.
+    for (slot, number, image, region) in [(Slot::B, 1, &b, 1), (Slot::A, 0, &a, 0)] {
+        let outcome = world.power_on().unwrap();
+        assert_eq!(outcome.slot(), Some(slot));
+        let [first, second] = outcome.placed[..] else { panic!("{:?}", outcome.placed) };
+        assert_eq!((first.number, first.load), (number, Load::Xip));
+        assert_eq!(
+            (second.number, second.load),
+            (2, Load::Late),
+            "it is checked, as this loader is"
+        );
+        let start = ground.slots()[region].regions[0].region;
+        assert_eq!(first.region, Region { len: image.len() as u64, ..start });
+        assert_eq!(first.address(0x0800_0000), 0x0800_0000 + start.offset);
+        for (placed, expected) in [(first, image), (second, &rootfs)] {
+            let Region { device, offset, len } = placed.region;
+            assert_eq!(&world.disks[usize::from(device)].bytes(offset, len as usize), expected);
+        }
+        world.perform(Request::Rollback(slot)).unwrap();
+    }
+}
+
+/// What was not checked in this power-on has no place, and nothing has one before the hand-over.
+#[test]
+fn only_what_was_verified_has_a_place() {
+    let publisher = Publisher::new(1);
+    let mut world = blank(&publisher, media()[0].1, AB);
+    let (image, data) = (content(1, 9000), content(2, 5000));
+    let piece = |role, load, bytes| Piece { role, load, linked: None, bytes };
+    let parts =
+        [piece(Role::Image, Load::Xip, &image[..]), piece(Role::Data, Load::Late, &data[..])];
+    let bundle = publisher.bundle(publisher.manifest(1), SlotKind::Update, &parts).unwrap();
+    commission(&mut world, &bundle);
+    let ground = world.ground.clone();
+    let slots = ground.slots();
+    let layout = ground.layout(&slots).unwrap();
+    for check_late in [false, true] {
+        let config = BootConfig::new(publisher.device(), layout, 9).with_check_late(check_late);
+        let mut machine = Boot::<SoftSha256>::new(&config);
+        assert_eq!(machine.placed(Role::Image), None);
+        let mut buffer = vec![0; 8192];
+        let disks: &mut [&mut dyn BlockDevice] = &mut [&mut world.disks[0]];
+        let (store, memory) = (&mut NoStore, &mut InPlace);
+        driver::boot(&mut machine, Event::Start, disks, store, memory, &mut buffer).unwrap();
+        assert_eq!(machine.placed(Role::Image).map(|placed| placed.region.len), Some(9000));
+        assert_eq!(machine.placed(Role::Data).is_some(), check_late);
+        assert_eq!(machine.placed(Role::Kernel), None);
+        // The image did not run: another candidate may follow, and there is none.
+        assert!(
+            driver::boot(&mut machine, Event::Returned, disks, store, memory, &mut buffer)
+                .is_none()
+        );
+        assert_eq!(machine.placed(Role::Image), None);
+    }
 }
 
 /// A bundle whose source says which chunks of its only component the target holds.
