@@ -4,19 +4,14 @@
 //! - `STILLBOOT_ROOTS`: the file of roots, as `stillboot keygen` writes it;
 //! - `STILLBOOT_CLASS`: the device class, a name or its UUID;
 //! - `STILLBOOT_REVISION`: the hardware revision, 0 by default.
-//!
-//! No file beside the loader holds these values: an attacker with write access to the disk could
-//! forge it.
 
 use std::env;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use stillboot::verify::{SoftSha256, TEST_KEY_IDS, key_id};
-use stillboot_release::keys::{Roots, id_of};
+use stillboot_build::Identity;
 
-/// Writes `trust.rs` for a loader that `cargo xtask CHORE` builds for the operating system `os`.
+/// Writes `identity.rs` for a loader that `cargo xtask CHORE` builds for the operating system `os`.
 pub fn trust(os: &str, chore: &str) -> Result<()> {
     for name in ["STILLBOOT_ROOTS", "STILLBOOT_CLASS", "STILLBOOT_REVISION"] {
         println!("cargo::rerun-if-env-changed={name}");
@@ -31,8 +26,6 @@ pub fn trust(os: &str, chore: &str) -> Result<()> {
              does that"
         ),
     };
-    println!("cargo::rerun-if-changed={}", roots.display());
-    let roots = Roots::read(&roots)?;
     let class = match env::var("STILLBOOT_CLASS") {
         Ok(class) => class,
         Err(_) if !is_loader => "test".into(),
@@ -47,24 +40,5 @@ pub fn trust(os: &str, chore: &str) -> Result<()> {
         })?,
         Err(_) => 0,
     };
-
-    let is_test = |key: &[u8; 32]| TEST_KEY_IDS.contains(&key_id::<SoftSha256>(key));
-    let keys: Vec<_> = roots.keys.iter().map(|key| key.name).collect();
-    let code = format!(
-        "pub const ROOTS: [[u8; 32]; {}] = {:?};\n\
-         pub const THRESHOLD: u8 = {};\n\
-         pub const PRODUCT: [u8; 16] = {:?};\n\
-         pub const CLASS: [u8; 16] = {:?};\n\
-         pub const REVISION: u16 = {revision};\n\
-         pub const TEST_ROOTS: bool = {};\n",
-        keys.len(),
-        keys,
-        roots.threshold,
-        roots.product_id(),
-        id_of(&class),
-        keys.iter().any(is_test),
-    );
-    let out = env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?;
-    fs::write(Path::new(&out).join("trust.rs"), code)?;
-    Ok(())
+    Ok(Identity::read(roots, &class)?.with_revision(revision).write()?)
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 use stillboot::format::keyset::{self, KEYS_MAX};
 use stillboot::format::{Key, KeyKind, KeyRole, Keyset, Rule};
 use stillboot::verify::RootKey;
+use stillboot_build::Identity;
 use stillboot_linux::new_file;
 use stillboot_release::bundle::sign_keyset;
 use stillboot_release::keys::{Roots, Signer, SigningKey, public_to_pem};
@@ -61,7 +62,13 @@ pub struct KeygenArgs {
     #[arg(long, value_name = "N", default_value_t = 0,
           value_parser = clap::value_parser!(u8).range(0..=7))]
     sign_off: u8,
+    /// Also write identity.rs: whom a device of this class trusts and which it is, as Rust constants
+    #[arg(long, value_name = "CLASS", value_parser = args::name)]
+    rust: Option<String>,
 }
+
+/// The file of Rust constants.
+const IDENTITY: &str = "identity.rs";
 
 /// A new key and the role it is for.
 struct NewKey {
@@ -91,7 +98,8 @@ pub fn keygen(args: &KeygenArgs, out: &Output) -> Result<(), Failure> {
         of_role(KeyRole::Root).map(|new| &new.key as &dyn Signer).collect();
     let first = first_keyset(args, &counts, &keys);
     let envelope = sign_keyset(&first, &roots.product_id(), &signers)?;
-    let roots_text = roots.to_toml()?;
+    let identity = args.rust.as_ref().map(|class| Identity::new(roots.clone(), class).code());
+    let texts = Texts { roots: roots.to_toml()?, identity };
 
     refuse_existing(args, &keys)?;
     if args.out.as_os_str() == "-" {
@@ -109,7 +117,7 @@ pub fn keygen(args: &KeygenArgs, out: &Output) -> Result<(), Failure> {
     }
     fs::create_dir_all(&args.out).map_err(|error| Failure::system("make", &args.out, &error))?;
     let mut written = Vec::new();
-    let result = write_all(args, &keys, &roots_text, &envelope, &mut written);
+    let result = write_all(args, &keys, &texts, &envelope, &mut written);
     if result.is_err() {
         // Only files of this run are removed. A secret key without its public key is of no use.
         for path in &written {
@@ -178,6 +186,7 @@ fn first_keyset(args: &KeygenArgs, counts: &KeyCounts, keys: &[NewKey]) -> Keyse
 /// among old ones.
 fn refuse_existing(args: &KeygenArgs, keys: &[NewKey]) -> Result<(), Failure> {
     let mut names: Vec<String> = vec!["roots.toml".into(), "keyset.sbk".into()];
+    names.extend(args.rust.as_ref().map(|_| IDENTITY.into()));
     for new in keys {
         names.push(format!("{}.pem", new.name));
         names.push(format!("{}.pub.pem", new.name));
@@ -215,6 +224,10 @@ fn tell(args: &KeygenArgs, keys: &[NewKey], roots: &Roots, out: &Output) {
         args.out.join("roots.toml").display()
     ));
     out.line(format_args!("keyset       version 1, in {}", args.out.join("keyset.sbk").display()));
+    if let Some(class) = &args.rust {
+        let path = args.out.join(IDENTITY);
+        out.line(format_args!("identity     for devices of class {class}, in {}", path.display()));
+    }
     out.line("Keep the root keys offline: they can replace all other keys.");
     out.result(|| {
         let file = |name: &str| view::path(&args.out.join(name));
@@ -232,14 +245,21 @@ fn tell(args: &KeygenArgs, keys: &[NewKey], roots: &Roots, out: &Output) {
             "product": roots.product, "product_id": view::id(&roots.product_id()),
             "threshold": roots.threshold, "keys": keys, "keyset_version": 1,
             "roots": file("roots.toml"), "keyset": file("keyset.sbk"),
+            "rust": args.rust.as_ref().map(|_| file(IDENTITY)),
         })
     });
+}
+
+/// Files of text beside the keys.
+struct Texts {
+    roots: String,
+    identity: Option<String>,
 }
 
 fn write_all(
     args: &KeygenArgs,
     keys: &[NewKey],
-    roots: &str,
+    texts: &Texts,
     envelope: &[u8],
     written: &mut Vec<PathBuf>,
 ) -> Result<(), Failure> {
@@ -253,7 +273,10 @@ fn write_all(
         }
         write_new(&args.out.join(format!("{}.pub.pem", new.name)), public.as_bytes(), written)?;
     }
-    write_new(&args.out.join("roots.toml"), roots.as_bytes(), written)?;
+    write_new(&args.out.join("roots.toml"), texts.roots.as_bytes(), written)?;
+    if let Some(identity) = &texts.identity {
+        write_new(&args.out.join(IDENTITY), identity.as_bytes(), written)?;
+    }
     write_new(&args.out.join("keyset.sbk"), envelope, written)
 }
 

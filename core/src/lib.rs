@@ -54,11 +54,14 @@
 //! use stillboot::boot::{Boot, BootConfig, Event};
 //! use stillboot::device::BlockDevice;
 //! use stillboot::driver::{self, Memory, RollbackStore};
-//! use stillboot::format::{Architecture, BootProof, Rule, Slot};
+//! use stillboot::format::{Architecture, BootProof, Id, Rule, Slot};
 //! use stillboot::layout::{Area, Layout, LayoutError, Region, SlotLayout, SlotRegion};
 //! use stillboot::verify::{Device, RootKey, SoftSha256, Trust};
 //!
-//! const ROOTS: &[RootKey] = &[RootKey::ed25519([0x42; 32])]; // from the key ceremony, built in
+//! // `stillboot-build` makes these of the file of roots.
+//! const ROOTS: &[RootKey] = &[RootKey::ed25519([0x42; 32])];
+//! const GATEWAY: Id = 0x0cab2fb2_c894_5e9c_b524_0ecce859bb4d_u128.to_be_bytes();
+//! const MODEL_1: Id = 0x816807d1_e80b_5c7b_bef6_a36335ce4115_u128.to_be_bytes();
 //!
 //! fn boot(
 //!     flash: &mut dyn BlockDevice,
@@ -79,7 +82,7 @@
 //!         SlotLayout::new(Slot::B, &image_b).with_head(head_b),
 //!     ];
 //!     let trust = Trust::Roots { keys: ROOTS, rule: Rule::ed25519(1) };
-//!     let device = Device::new(trust, *b"example gateway\0", *b"gateway model 1\0")
+//!     let device = Device::new(trust, GATEWAY, MODEL_1)
 //!         .with_revision(1)
 //!         .with_architecture(Architecture::Thumbv7em);
 //!     let layout = Layout::new(&geometries, Area::Blocks(&record), &slots)?;

@@ -332,3 +332,17 @@ fn what_is_not_there_is_found() {
     assert_eq!(missing_names(&root, "| a | `core/src/select.rs`, `candidates` |"), [""; 0]);
     assert_eq!(missing_names(&root, "| a | `core/src/select.rs`, `Boot::nowhere` |").len(), 1);
 }
+
+/// The first page has the ids of its own names: a reader who types its commands gets bundles for the
+/// device of its example.
+#[test]
+fn the_ids_of_the_first_page_are_those_of_its_names() {
+    let page = read(&root().join("README.md"));
+    for (constant, name) in [("GATEWAY", "gateway"), ("MODEL_1", "model-1")] {
+        let (_, rest) = page.split_once(&format!("const {constant}: Id = 0x")).expect(constant);
+        let (digits, _) = rest.split_once("_u128.to_be_bytes()").expect("a number of 128 bits");
+        let id = u128::from_str_radix(&digits.replace('_', ""), 16).unwrap().to_be_bytes();
+        assert_eq!(id, stillboot_release::keys::id_of(name), "{name}");
+    }
+    assert!(page.contains("--product gateway") && page.contains("--class model-1"));
+}

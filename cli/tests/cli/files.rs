@@ -337,6 +337,32 @@ fn keys_go_into_a_folder() {
 }
 
 /// `keygen` left a secret key of no bytes, and then refused to go on because of it.
+/// The ids are those that `id` prints, and the keys those of the file of roots.
+#[test]
+fn keygen_writes_constants_for_a_class() {
+    let world = World::new();
+    let made = world.run("keygen --out k --product gateway --rust model-1 --json").expect(0).json();
+    assert_eq!(made["rust"], "k/identity.rs");
+    let text = String::from_utf8(world.read("k/identity.rs")).unwrap();
+    let built = stillboot_build::Identity::read(world.path("k/roots.toml"), "model-1").unwrap();
+    assert_eq!(text, built.code());
+    for name in ["gateway", "model-1"] {
+        let id = world.run(&format!("id {name} --json")).expect(0).json();
+        let id: uuid::Uuid = id["id"].as_str().unwrap().parse().unwrap();
+        assert!(text.contains(&format!("{:?}", id.into_bytes())), "{name} in {text}");
+    }
+    // It is never written over, and a run without the option neither makes nor minds it.
+    world.run("keygen --out k2 --product gateway").expect(0);
+    assert!(!world.path("k2/identity.rs").exists());
+    fs::create_dir(world.path("k3")).unwrap();
+    world.write("k3/identity.rs", b"mine");
+    let refused = world.run("keygen --out k3 --product gateway --rust model-1").expect(1);
+    assert!(refused.stderr.contains("identity.rs exists already"), "{refused:?}");
+    assert_eq!(world.read("k3/identity.rs"), b"mine");
+    assert!(!world.path("k3/roots.toml").exists());
+    world.run("keygen --out k3 --product gateway").expect(0);
+}
+
 #[test]
 fn keygen_on_a_full_disk_leaves_nothing_in_its_way() {
     let world = World::new();

@@ -1,6 +1,6 @@
 //! Shows the linker where `memory.x` is.
 
-fn main() {
-    println!("cargo::rustc-link-search={}", env!("CARGO_MANIFEST_DIR"));
-    println!("cargo::rerun-if-changed=memory.x");
+fn main() -> Result<(), stillboot_build::BuildError> {
+    stillboot_build::link_small();
+    stillboot_build::link_script("memory.x")
 }

@@ -9,8 +9,8 @@ use stillboot::boot::{Boot, BootConfig, Event};
 use stillboot::device::BlockDevice;
 use stillboot::driver::{self, NoStore};
 use stillboot::format::manifest::flags;
-use stillboot::format::{Architecture, BootProof, Digest, Manifest, Role, Rule};
-use stillboot::verify::{Device, RootKey, Trust, digest_of};
+use stillboot::format::{Architecture, BootProof, Digest, Manifest, Role};
+use stillboot::verify::digest_of;
 use stillboot_arm64::handoff::{self, Arena, Placement, TREE_LEN};
 use stillboot_arm64::image::Image;
 use stillboot_boot_support::command_line::command_line;
@@ -28,10 +28,7 @@ use stillboot_sha256::{Provider, Sha256};
 use crate::disk::Disk;
 use crate::machine::{self, Machine};
 use crate::memory::{Places, pointer};
-use crate::{console, disk, processor, psci, trust};
-
-/// Whom the loader trusts.
-static ROOTS: &[RootKey] = &RootKey::ed25519_all(trust::ROOTS);
+use crate::{console, disk, identity, processor, psci};
 
 /// How often a slot may be tried that is found without a boot record.
 const TRIES: u8 = 3;
@@ -127,13 +124,7 @@ fn choose(machine: &Machine, places: &mut Places, started: u64) -> Result<Ready,
     let mut devices: Vec<_> = used.iter_mut().map(|disk| disk as &mut dyn BlockDevice).collect();
 
     let config = BootConfig::new(
-        Device::new(
-            Trust::Roots { keys: ROOTS, rule: Rule::ed25519(trust::THRESHOLD) },
-            trust::PRODUCT,
-            trust::CLASS,
-        )
-        .with_revision(trust::REVISION)
-        .with_architecture(Architecture::Aarch64),
+        identity::DEVICE.with_architecture(Architecture::Aarch64),
         layout,
         nonce(&machine.tree),
     )

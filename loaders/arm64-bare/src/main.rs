@@ -34,16 +34,17 @@ mod psci;
 #[cfg(all(target_arch = "aarch64", target_os = "none"))]
 mod start;
 
-mod trust {
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+mod identity {
     #![allow(missing_docs, reason = "generated")]
-    #![cfg_attr(not(target_os = "none"), allow(dead_code, reason = "the loader is not built"))]
-    include!(concat!(env!("OUT_DIR"), "/trust.rs"));
+    include!(concat!(env!("OUT_DIR"), "/identity.rs"));
 }
 
 /// The keys of the test suite are public, so any party can sign with them. The core refuses them as
 /// well. This check reports them when the loader is built, and not when it is needed.
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
 const _: () = assert!(
-    !trust::TEST_ROOTS || cfg!(debug_assertions),
+    !identity::TEST_ROOTS || cfg!(debug_assertions),
     "the roots are keys of the test suite: a release build of the loader refuses them"
 );
 

@@ -20,8 +20,7 @@ use alloc::format;
 use alloc::string::{String, ToString as _};
 
 use stillboot::driver::RollbackStore as _;
-use stillboot::format::{Floor, Rule, Slot, SlotKind};
-use stillboot::verify::{Device, RootKey, Trust};
+use stillboot::format::{Floor, Slot, SlotKind};
 use stillboot_sha256::{Provider, Sha256};
 use stillboot_uefi::bundle::Bundle;
 use stillboot_uefi::clock::{Clock, Timed};
@@ -29,18 +28,15 @@ use stillboot_uefi::start::Ready;
 use stillboot_uefi::{ARCHITECTURE, FLOORS, console, image, pe};
 use uefi::Status;
 
-mod trust {
+mod identity {
     #![allow(missing_docs, reason = "generated")]
-    include!(concat!(env!("OUT_DIR"), "/trust.rs"));
+    include!(concat!(env!("OUT_DIR"), "/identity.rs"));
 }
-
-/// Whom the loader trusts.
-static ROOTS: &[RootKey] = &RootKey::ed25519_all(trust::ROOTS);
 
 /// The keys of the test suite are public, so any party can sign with them. The core refuses them as
 /// well. This check reports them when the stub is built, and not when it is needed.
 const _: () = assert!(
-    !trust::TEST_ROOTS || cfg!(debug_assertions),
+    !identity::TEST_ROOTS || cfg!(debug_assertions),
     "the roots are keys of the test suite: a release build of the stub refuses them"
 );
 
@@ -71,13 +67,7 @@ fn run(clock: &Clock) -> Result<Status, String> {
     let image = image::own().ok_or("the firmware does not say where this image is")?;
     let bytes = pe::section(image, SECTION).and_then(|at| image.get(at));
     let bytes = bytes.ok_or("it carries no bundle: `stillboot stub build` puts one in")?;
-    let device = Device::new(
-        Trust::Roots { keys: ROOTS, rule: Rule::ed25519(trust::THRESHOLD) },
-        trust::PRODUCT,
-        trust::CLASS,
-    )
-    .with_revision(trust::REVISION)
-    .with_architecture(ARCHITECTURE);
+    let device = identity::DEVICE.with_architecture(ARCHITECTURE);
     let bundle = Bundle::verify::<Timed<Sha256>>(&device, Slot::A, bytes)
         .map_err(|error| error.to_string())?;
     let manifest = bundle.manifest();

@@ -28,8 +28,6 @@ use core::time::Duration;
 use stillboot::boot::{Boot, BootConfig, Event};
 use stillboot::device::BlockDevice;
 use stillboot::driver::{self, RollbackStore};
-use stillboot::format::Rule;
-use stillboot::verify::{Device, RootKey, Trust};
 use stillboot_sha256::{Provider, Sha256};
 use stillboot_uefi::clock::{Clock, Timed};
 use stillboot_uefi::disks::{self, Reach};
@@ -39,20 +37,17 @@ use stillboot_uefi::{ARCHITECTURE, FLOORS, console, nonce, report, start, variab
 use uefi::Status;
 use uefi::runtime::{self, ResetType};
 
-mod trust {
+mod identity {
     #![allow(missing_docs, reason = "generated")]
     use stillboot_uefi::plan::Pinned;
     include!(concat!(env!("OUT_DIR"), "/pinned.rs"));
-    include!(concat!(env!("OUT_DIR"), "/trust.rs"));
+    include!(concat!(env!("OUT_DIR"), "/identity.rs"));
 }
-
-/// Whom the loader trusts.
-static ROOTS: &[RootKey] = &RootKey::ed25519_all(trust::ROOTS);
 
 /// The keys of the test suite are public, so any party can sign with them. The core refuses them as
 /// well. This check reports them when the loader is built, and not when it is needed.
 const _: () = assert!(
-    !trust::TEST_ROOTS || cfg!(debug_assertions),
+    !identity::TEST_ROOTS || cfg!(debug_assertions),
     "the roots are keys of the test suite: a release build of the loader refuses them"
 );
 
@@ -97,7 +92,7 @@ fn boot() -> ! {
 fn run(clock: &Clock, reach: &mut Reach) -> String {
     let mut notes = Vec::new();
     let mut asked = console::key().is_some();
-    let (plan, mut disks) = match disks::plan(trust::PINNED, reach, &mut notes) {
+    let (plan, mut disks) = match disks::plan(identity::PINNED, reach, &mut notes) {
         Ok(found) => found,
         Err(error) => return format!("{error}\r\n{}", notes.join("\r\n")),
     };
@@ -111,20 +106,11 @@ fn run(clock: &Clock, reach: &mut Reach) -> String {
     let Some(mut buffer) = Pages::new(BUFFER_LEN) else { return "not enough memory".into() };
     notes.push(format!("time: {} us until all disks were found", clock.micros()));
     notes.push(format!("hashing: {}", Provider::best().name()));
-    let mut config = BootConfig::new(
-        Device::new(
-            Trust::Roots { keys: ROOTS, rule: Rule::ed25519(trust::THRESHOLD) },
-            trust::PRODUCT,
-            trust::CLASS,
-        )
-        .with_revision(trust::REVISION)
-        .with_architecture(ARCHITECTURE),
-        layout,
-        nonce::nonce(),
-    )
-    .with_tries(TRIES)
-    .with_store(true)
-    .with_watchdog_reset(variables::take_came_back());
+    let mut config =
+        BootConfig::new(identity::DEVICE.with_architecture(ARCHITECTURE), layout, nonce::nonce())
+            .with_tries(TRIES)
+            .with_store(true)
+            .with_watchdog_reset(variables::take_came_back());
     let mut power_on = Starter { clock, notes, buffer: &mut buffer };
     let mut floors = FLOORS;
     // A key that is held down repeats, and the firmware may have read the first presses.
