@@ -1,7 +1,8 @@
-//! The only I/O of the core: carries out the actions of the machines on devices and streams.
+//! The I/O of the core: carries out the actions of the machines on devices and streams.
 //!
-//! No decision is made here. Each function is the loop "step, do, step" for blocking devices. A
-//! caller with other devices writes the same loop around the same machines.
+//! No decision is made here. Each function is the loop "step, do, step" for blocking devices; `asynch`
+//! has them for asynchronous ones. A caller with other devices writes the same loop around the same
+//! machines.
 
 use crate::boot::{self, Boot};
 use crate::device::{BlockDevice, DeviceError};
@@ -185,7 +186,8 @@ pub trait Source {
     /// [`SourceError`], also when the stream ends before that.
     fn skip(&mut self, len: u64) -> Result<(), SourceError>;
 
-    /// Whether anything follows. Asked once, where the signed lengths say that the bundle ends.
+    /// Whether anything follows. Asked where the signed lengths say that the bundle ends, and after
+    /// `true` nothing else is asked.
     ///
     /// A stream with an end of its own, such as a file, takes one more byte to find out
     /// ([`read_more`]): bytes that follow were not signed, and the bundle is
@@ -229,7 +231,7 @@ pub struct Stream<R>(pub R);
 /// Any `embedded_io` reader without an end, such as a serial line, as a [`Source`]: not one byte
 /// behind the bundle is read. Skipped bytes are read and discarded.
 #[derive(Debug)]
-pub struct Line<R>(pub R);
+pub struct Unbounded<R>(pub R);
 
 impl<R: embedded_io::Read> Source for Stream<R> {
     fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {
@@ -245,7 +247,7 @@ impl<R: embedded_io::Read> Source for Stream<R> {
     }
 }
 
-impl<R: embedded_io::Read> Source for Line<R> {
+impl<R: embedded_io::Read> Source for Unbounded<R> {
     fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {
         self.0.read(into).map_err(|_| SourceError)
     }
@@ -310,8 +312,9 @@ pub trait InstallHost {
     }
 }
 
-/// For devices without a policy: whatever passes the mandatory checks is installed, also an update
-/// that has failed here before. `stillboot_policy::judge_failures` refuses that.
+/// For factories and tests: whatever passes the mandatory checks is installed, also an update that has
+/// failed here before. A device in the field needs a host that refuses that, or it tries the same
+/// update for ever: `stillboot_policy::judge_failures` does.
 #[derive(Clone, Copy, Debug)]
 pub struct NoPolicy;
 

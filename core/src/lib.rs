@@ -23,7 +23,8 @@
 //! | [`boot`] | is the machine of one power-on |
 //! | [`install`] | is the machine of one update |
 //! | [`request`] | is the machine of one request: confirm, mark bad, roll back, hold |
-//! | [`driver`] | carries out what the machines ask for: the only I/O |
+//! | [`driver`] | carries out what the machines ask for: the only I/O, with `asynch` |
+//! | `asynch` | is `driver` for asynchronous devices and streams |
 //! | [`check`] | checks whole bundles and whole slots, with the driver's I/O |
 //!
 //! # Features
@@ -35,6 +36,7 @@
 //! | `keysets` (default) | [`Trust::Roots`](verify::Trust): keys come from keysets that roots sign. Without it a build trusts one key, which signs everything: the smallest case. |
 //! | `log` | `layout::Area::Log`: the metadata area as an append-only log, for flash with large erase blocks |
 //! | `embedded-storage` | `device::NorDevice`: any `NorFlash` of [embedded-storage](https://docs.rs/embedded-storage) as a block device |
+//! | `async` | `asynch`: the drivers for devices and streams behind `embedded-storage-async` and `embedded-io-async` |
 //! | `defmt` | `defmt::Format` on errors, reports and all values that a loader logs |
 //! | `serde` | `serde` on the values of the formats, for tools |
 //!
@@ -42,8 +44,8 @@
 //!
 //! Lists and texts of bounded length are the `Vec` and `String` of [`heapless`], which is public
 //! here and exported again. A new major version of it is a new major version of this crate. The
-//! same holds for the traits of `embedded-io` and `embedded-storage`, and for `defmt` and `serde`
-//! behind their features. `sha2`, `ed25519-compact` and `crc` are used inside only.
+//! same holds for the traits of `embedded-io` and `embedded-storage`, those of `embedded-io-async` and
+//! `embedded-storage-async`, and for `defmt` and `serde` behind their features. `sha2`, `ed25519-compact` and `crc` are used inside only.
 //!
 //! # Linking it
 //!

@@ -70,8 +70,9 @@ pub fn perform(
     block_on(asynch::perform(machine, &mut waiting(devices)[..], buffer))
 }
 
-/// A device or a stream whose operations let the executor wait once.
-struct Waiting<T>(T);
+/// A device or a stream whose operations let the executor wait once, before anything happens.
+#[derive(Debug)]
+pub struct Waiting<T>(pub T);
 
 fn waiting<'a, 'd>(
     devices: &'a mut [&'d mut dyn BlockDevice],
@@ -126,6 +127,16 @@ async fn pause() {
         false => Poll::Pending,
     })
     .await;
+}
+
+/// Gives a future so many turns, and drops it then. `None` if it has not ended.
+pub fn block_for<F: Future>(turns: usize, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    (0..turns).find_map(|_| match future.as_mut().poll(&mut context) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    })
 }
 
 /// An executor with one task and nothing to wait for.

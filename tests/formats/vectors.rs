@@ -122,6 +122,29 @@ fn small_and_unsound_points_are_refused_by_all() {
     }
 }
 
+/// Keys and points of the signature with a part of small order, as only the key's holder can make
+/// them. Without the cofactor in the equation all but one in eight would fail.
+#[test]
+fn points_of_mixed_order_are_accepted_by_all() {
+    use salty::{CompressedY, EdwardsPoint, Scalar, Sha512};
+    let eighth: [u8; 32] = unhex(SMALL[3]).try_into().unwrap();
+    let eighth = CompressedY(eighth).decompressed().unwrap();
+    let small = |times: u64| &Scalar::from(times) * &eighth;
+    let base = EdwardsPoint::basepoint();
+    for (of_key, of_r) in (0..8).flat_map(|a| (0..8).map(move |r| (a, r))) {
+        let (secret, nonce) = (Scalar::from(1234 + of_key), Scalar::from(98765 + of_r));
+        let public = (&(&secret * &base) + &small(of_key)).compressed().0;
+        let r = (&(&nonce * &base) + &small(of_r)).compressed().0;
+        let message = [of_key as u8, of_r as u8];
+        let k = Sha512::new().updated(&r).updated(&public).updated(&message).finalize();
+        let s = &nonce + &(&Scalar::from_u512_le(&k) * &secret);
+        let signature = [r, s.to_bytes()].concat();
+        assert!(verify(&public, &message, &signature), "{of_key} {of_r}");
+        let other = [r, (&s + &Scalar::one()).to_bytes()].concat();
+        assert!(!verify(&public, &message, &other), "{of_key} {of_r}");
+    }
+}
+
 /// The same signature with the order added to S, and other numbers at the bound.
 #[test]
 fn numbers_that_are_too_large_are_refused_by_all() {

@@ -18,9 +18,9 @@ const FOREIGN: &[&str] = &["cmake", "bindgen", "vcpkg"];
 // Why: docs/DESIGN.md#why-c-in-the-tool
 const WITH_C: &[&str] = &["ring", "zstd-sys"];
 
-/// Tests that another build of the tool has to pass: those of the simulator's commands, those of a
-/// library that is loaded first, which a file without libraries does not load, and what a build with
-/// debug assertions takes (`cargo xtask test-keys` tests the others).
+/// Tests that another build of the tool has to pass: those of the simulator's commands, those that use
+/// `LD_PRELOAD`, which has no effect on a file without libraries, and what a build with debug
+/// assertions takes (`cargo xtask test-keys` tests the others).
 const ELSEWHERE: &[&str] =
     &["--skip", "simulate::", "--skip", "media::", "--skip", "test_keys::debug_builds"];
 

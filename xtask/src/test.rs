@@ -37,6 +37,7 @@ fn steps(full: bool) -> Vec<Step> {
         fmt_mcu().after("setup"),
         clippy().after("setup"),
         no_std("no_std", "build", "stillboot", "").after("setup"),
+        no_std("no_std storage", "check", "stillboot", "embedded-storage").after("setup"),
         no_std("no_std async", "check", "stillboot", "async").after("setup"),
         no_std("no_std policy", "check", "stillboot-policy", "json").after("setup"),
         no_std("no_std transport", "check", "stillboot-transport", "").after("setup"),

@@ -5,8 +5,12 @@ use embedded_storage_async::nor_flash::NorFlash;
 use crate::device::{DeviceError, Geometry, nor};
 
 /// A device that stores bytes: [`device::BlockDevice`](crate::device::BlockDevice), with operations
-/// that wait. The same [contract](crate::device#the-power-loss-contract) holds, and an operation that
-/// is dropped before it ends is one that the power cut.
+/// that wait. The same [contract](crate::device#the-power-loss-contract) holds.
+///
+/// A future that is dropped is an operation that the power cut, with one difference: a power cut
+/// comes to rest. So a drop ends the operation, or waits until it is over: it touches neither the
+/// buffer nor the device any more when the next one starts. A driver with DMA stops the transfer when
+/// the future is dropped.
 pub trait BlockDevice {
     /// Units and size. Constant for the life of the value.
     fn geometry(&self) -> Geometry;
@@ -199,6 +203,9 @@ impl<D: BlockDevice> Devices for D {
 
 /// NOR flash behind `embedded-storage-async`, as [`device::NorDevice`](crate::device::NorDevice) is
 /// for the blocking traits.
+///
+/// `embedded-storage-async` does not say what a dropped future leaves running: whether the flash keeps
+/// to the contract of [`BlockDevice`] then is in the documentation of its driver.
 #[derive(Debug)]
 pub struct NorDevice<F> {
     flash: F,

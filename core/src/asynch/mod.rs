@@ -4,15 +4,31 @@
 //! hosts are those of the blocking drivers.
 //!
 //! A driver gives the executor a turn after each step of its machine. The longest that it keeps the
-//! executor is one step: it hashes what one operation has brought, or checks a head with its
-//! signatures. When the future is dropped, the device is as after a power cut between two operations:
-//! start again with a new machine.
+//! executor is one step, which checks a signature, or hashes what one operation has brought: a chunk
+//! of the stream, as much as fits the caller's buffer when a slot is read back, or up to
+//! [`LOAD_LEN_MAX`](crate::boot::LOAD_LEN_MAX) bytes of a component that is loaded. Stores, memory
+//! and hosts are called in place, so what they wait for the executor waits for too.
+//!
+//! The futures borrow trait objects and are not [`Send`]: they run on the executor of one core.
+//!
+//! # When a future is dropped
+//!
+//! Between two operations a dropped future is harmless: the machine is gone, the device keeps what it
+//! has. Before another machine starts,
+//!
+//! 1. the operation that was under way is over, and touches neither the buffer nor the device any
+//!    more: see [`BlockDevice`];
+//! 2. every device of the layout is flushed. A new machine reads what was written and not flushed, and
+//!    would rely on bytes that a power cut can still take away;
+//! 3. the stream of an installation starts anew. The new machine finds what is there already.
+//!
+//! The device is then as after a power cut during that operation.
 //!
 //! # Example
 //!
 //! ```
 //! use embedded_io_async::Read;
-//! use stillboot::asynch::{self, BlockDevice, Line};
+//! use stillboot::asynch::{self, BlockDevice, Unbounded};
 //! use stillboot::driver::{InstallHost, NoStore};
 //! use stillboot::install::{Install, InstallConfig, InstallError, Installed};
 //! use stillboot::verify::SoftSha256;
@@ -25,19 +41,16 @@
 //!     buffer: &mut [u8],
 //! ) -> Result<Installed, InstallError> {
 //!     let mut machine = Install::<SoftSha256>::new(config);
-//!     let source = &mut Line(uart);
+//!     let source = &mut Unbounded(uart);
 //!     asynch::install(&mut machine, flash, &mut NoStore, source, host, buffer).await
 //! }
 //! ```
 
-// A future is used where it is made: an executor of one core needs no `Send`.
-#![allow(async_fn_in_trait, reason = "bounds on the futures would shut out devices of one core")]
+#![allow(async_fn_in_trait, reason = "the futures are not `Send`, see the page of the module")]
 
 mod device;
+mod pause;
 mod source;
-
-use core::future::poll_fn;
-use core::task::Poll;
 
 use crate::boot::{self, Boot};
 use crate::device::DeviceError;
@@ -49,8 +62,9 @@ use crate::request::{self, Answer, Perform, RequestError};
 use crate::verify::Sha256;
 
 pub use device::{BlockDevice, Devices, NorDevice};
+use pause::pause;
 use source::fill;
-pub use source::{Line, Source, Stream, read_more, read_past};
+pub use source::{Source, Stream, Unbounded, read_more, read_past};
 
 /// Carries out `io` on one of `devices`, through `buffer`.
 ///
@@ -72,19 +86,6 @@ where
         Io::Erase { device, offset, len } => devices.erase_device(*device, *offset, *len).await,
         Io::Flush { device } => devices.flush_device(*device).await,
     }
-}
-
-/// Gives the executor a turn.
-async fn pause() {
-    let mut has_paused = false;
-    poll_fn(|context| {
-        if core::mem::replace(&mut has_paused, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// Runs `machine` until it hands over or stops, as [`driver::boot`](crate::driver::boot).

@@ -1,5 +1,6 @@
 //! Streams whose reads wait.
 
+use super::pause::pause;
 use crate::driver::SourceError;
 
 /// A stream of bytes that can skip some of them: [`driver::Source`](crate::driver::Source), with
@@ -39,7 +40,7 @@ pub struct Stream<R>(pub R);
 /// Any `embedded_io_async` reader without an end, such as a serial line, as a [`Source`]: not one
 /// byte behind the bundle is read. Skipped bytes are read and discarded.
 #[derive(Debug)]
-pub struct Line<R>(pub R);
+pub struct Unbounded<R>(pub R);
 
 impl<R: embedded_io_async::Read> Source for Stream<R> {
     async fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {
@@ -55,7 +56,7 @@ impl<R: embedded_io_async::Read> Source for Stream<R> {
     }
 }
 
-impl<R: embedded_io_async::Read> Source for Line<R> {
+impl<R: embedded_io_async::Read> Source for Unbounded<R> {
     async fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {
         self.0.read(into).await.map_err(|_| SourceError)
     }
@@ -85,6 +86,8 @@ where
             // The stream ended before the end that the bundle declares.
             _ => return Err(SourceError),
         }
+        // A reader that never waits would keep the executor for megabytes.
+        pause().await;
     }
     Ok(())
 }

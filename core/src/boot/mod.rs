@@ -2,8 +2,8 @@
 //!
 //! Call [`Boot::step`] with [`Event::Start`] and carry out the [`Action`] it returns. Step again
 //! with the result of that action, until the machine hands over or stops.
-//! [`driver::boot`](crate::driver::boot) is that loop for blocking devices. An asynchronous loader
-//! writes the same loop with its own I/O.
+//! [`driver::boot`](crate::driver::boot) is that loop for blocking devices, `asynch::boot` for
+//! asynchronous ones.
 //!
 //! The step numbers are those of `docs/BOOT_PROTOCOL.md`.
 //!

@@ -6,7 +6,8 @@ use crate::format::{Load, Manifest, Role, Slot};
 use crate::layout::Region;
 use crate::verify::Sha256;
 
-/// Where a component stands that was verified in this power-on.
+/// Where a component stands whose bytes were verified in this power-on: here, or in the memory that
+/// they were loaded to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -31,7 +32,7 @@ impl Placed {
 impl<'a, H: Sha256> Boot<'a, H> {
     /// Where the component of this role stands in the slot that was handed over to. `None` before
     /// the hand-over, and where the slot has none that was verified: a [`Load::Late`] component is
-    /// only with [`BootConfig::with_check_late`].
+    /// verified only with [`BootConfig::with_check_late`].
     ///
     /// The core's layout puts the first component of a region at its first byte, so an image in a
     /// region of its own has the same address in every release.

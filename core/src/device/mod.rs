@@ -1,8 +1,8 @@
 //! The only access to storage: what a block device must do, and what it may do when the power
 //! fails.
 //!
-//! No decision is made here. Only [`driver`](crate::driver) calls a [`BlockDevice`]; every other
-//! module of the core sees [`Geometry`] values at most.
+//! No decision is made here. Only [`driver`](crate::driver) and [`check`](crate::check) call a
+//! [`BlockDevice`]; every other module of the core sees [`Geometry`] values at most.
 //!
 //! # The power-loss contract
 //!

@@ -61,7 +61,7 @@ fn is_solved(state: &VerifyingState) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum SignatureFault {
-    /// The key is not on the curve, or of small order.
+    /// The key is not on the curve, not encoded as RFC 8032 wants it, or of small order.
     WeakKey,
     /// The signature is not one of this key over this message.
     Wrong,
@@ -143,7 +143,7 @@ const MINUS_ONE: [u8; 32] = {
     bytes
 };
 
-/// The y of four points of order 8. That of the other four is p minus this.
+/// The y of two points of order 8. That of the other two is p minus this.
 const EIGHTH: [u8; 32] = [
     0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f,
     0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,

@@ -15,7 +15,7 @@ use embassy_executor::{Executor, Spawner};
 use embassy_futures::yield_now;
 use flash::SlowFlash;
 use static_cell::StaticCell;
-use stillboot::asynch::{self, Line, NorDevice};
+use stillboot::asynch::{self, NorDevice, Unbounded};
 use stillboot::boot::{Boot, BootConfig, Event};
 use stillboot::device::Geometry;
 use stillboot::driver::{InstallHost, NoStore};
@@ -109,7 +109,7 @@ async fn live(shared: &Shared) -> Result<String, String> {
 
     let config = InstallConfig::new(publisher.device(), layout, Running::Offline);
     let mut machine = Install::<SoftSha256>::new(&config);
-    let (mut source, mut host) = (Line(&bundle[..]), Host(shared));
+    let (mut source, mut host) = (Unbounded(&bundle[..]), Host(shared));
     let installed = asynch::install(
         &mut machine,
         &mut flash,

@@ -52,8 +52,8 @@ impl Point {
         let squared = y.squared();
         let u = squared.plus(-1, &ONE);
         let v = D.times(&squared).plus(1, &ONE);
-        let v3 = v.squared().times(&v);
-        let mut x = v3.squared().times(&v).times(&u).power().times(&v3).times(&u);
+        // The root of u/v, up to a root of -1: its square times v is u (u v)^((p-1)/4).
+        let mut x = u.times(&v).power().times(&u);
         let check = x.squared().times(&v);
         if !check.is_equal(&u) {
             if !check.is_equal(&u.negated()) {

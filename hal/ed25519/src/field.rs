@@ -22,7 +22,7 @@ impl Field {
             word
         }));
         // What is above 2^256, or was borrowed from there. The first round leaves a carry of one at
-        // most, and the second one nothing but in a few cases.
+        // most in size, and the second one none.
         while carry != 0 {
             carry *= 38;
             for word in &mut sum.0 {

@@ -1,7 +1,7 @@
 //! Ed25519 verification in little code and stack: a provider for
 //! [`stillboot::verify::Device::with_ed25519`].
 //!
-//! Everything is a loop over words of 32 bits: one multiplication, one addition of points that
+//! The arithmetic of the curve is loops over words of 32 bits: one multiplication, one addition of points that
 //! doubles too, one reduction bit by bit. That is slower than code with unrolled arithmetic, and
 //! several times shorter. All input is public (keys, signatures, messages of a verification), so
 //! nothing here takes care to run in constant time: do not sign with it.

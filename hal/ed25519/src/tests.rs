@@ -117,6 +117,40 @@ fn a_power_is_a_root_of_the_inverse() {
     }
 }
 
+/// The order, the lowest byte first.
+const ORDER: [u8; 32] = [
+    0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+];
+
+#[test]
+fn remainders_at_the_order_are_known() {
+    // A multiple of the order, and a little more or less.
+    let number = |times: u16, more: i16| {
+        let mut bytes = [0; 64];
+        let mut carry = i32::from(more);
+        for (byte, order) in bytes.iter_mut().zip(ORDER.iter().chain(&[0; 32])) {
+            carry += i32::from(*order) * i32::from(times);
+            *byte = carry as u8;
+            carry >>= 8;
+        }
+        bytes
+    };
+    let small = |value: u8| {
+        let mut bytes = [0; 32];
+        bytes[0] = value;
+        bytes
+    };
+    for times in [0, 1, 2, 3, 255, 256] {
+        assert_eq!(modulo_order(&number(times, 0)), small(0), "{times}");
+        assert_eq!(modulo_order(&number(times, 1)), small(1), "{times}");
+        if times > 0 {
+            let expected = number(1, -1);
+            assert_eq!(modulo_order(&number(times, -1)), expected[..32], "{times}");
+        }
+    }
+}
+
 #[test]
 fn remainders_are_below_the_order_and_right() {
     let mut random = random();
@@ -140,7 +174,7 @@ fn remainders_are_below_the_order_and_right() {
     numbers.extend((0..10).map(|_| bytes(&mut random)));
     for number in numbers {
         let rest = modulo_order(&number);
-        assert!(rest[31] <= 0x10, "{rest:?}");
+        assert!(rest.iter().rev().lt(ORDER.iter().rev()), "{rest:?}");
         let (mut whole, mut rest) = (times(&number), times(&rest));
         rest.negate();
         whole.add(&rest);

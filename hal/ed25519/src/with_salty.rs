@@ -1,4 +1,8 @@
 //! The arithmetic of the crate `salty`.
+//!
+//! On `thumbv7em` and `thumbv8m.main` its multiplications are assembly, which the crate links from an
+//! archive that it carries. They use UMAAL, so a Cortex-M33 without the DSP extension cannot run them.
+//! Elsewhere they are Rust.
 
 use salty::{CompressedY, EdwardsPoint, Scalar, Sha512};
 use stillboot::verify::Ed25519;

@@ -17,7 +17,9 @@
 //! - A flush returns when everything before it is on the device and the device was flushed.
 //! - A read waits for the changes of its range that have not reached the device, then reads the
 //!   device. No read is served from a buffer that waits to be written.
-//! - What was read ahead is dropped by a write or an erase of its range, and by a flush.
+//! - What was read ahead is dropped by a write of its range, by an erase where the medium needs one,
+//!   and by a flush.
+//! - An erase of a medium that needs none does nothing, also where the device is read-only.
 //! - A drop waits until all is written. An error that comes then is lost, because no call asks for
 //!   it: only a flush says that bytes are stored.
 //!

@@ -79,7 +79,7 @@ fn attack_23_calls_in_the_wrong_order() {
                         rest = &rest[len as usize..];
                         Event::Done
                     }
-                    Action::ExpectEnd => Event::Received(rest.len()),
+                    Action::ExpectEnd => Event::Received(usize::from(!rest.is_empty())),
                     Action::ReadFloor(_) => Event::Floor(None),
                     Action::Judge => Event::Judged(Permission::Proceed),
                     _ => unreachable!("the end is handled above, and there is no other action"),

@@ -57,17 +57,13 @@ fn slots_on_two_devices_and_components_linked_for_a_slot() {
     let b_root = ground.slots()[1].regions[1].region;
     assert_eq!(world.disks[1].bytes(b_root.offset, 70_001), rootfs);
     // What the loader is told of the places, in either slot.
-    for (slot, number, image, region) in [(Slot::B, 1, &b, 1), (Slot::A, 0, &a, 0)] {
+    for (slot, number, image) in [(Slot::B, 1, &b), (Slot::A, 0, &a)] {
         let outcome = world.power_on().unwrap();
         assert_eq!(outcome.slot(), Some(slot));
         let [first, second] = outcome.placed[..] else { panic!("{:?}", outcome.placed) };
         assert_eq!((first.number, first.load), (number, Load::Xip));
-        assert_eq!(
-            (second.number, second.load),
-            (2, Load::Late),
-            "it is checked, as this loader is"
-        );
-        let start = ground.slots()[region].regions[0].region;
+        assert_eq!((second.number, second.load), (2, Load::Late), "this loader checks late ones");
+        let start = ground.slots()[number].regions[0].region;
         assert_eq!(first.region, Region { len: image.len() as u64, ..start });
         assert_eq!(first.address(0x0800_0000), 0x0800_0000 + start.offset);
         for (placed, expected) in [(first, image), (second, &rootfs)] {

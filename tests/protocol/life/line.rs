@@ -2,7 +2,7 @@
 
 use stillboot::asynch;
 use stillboot::check;
-use stillboot::driver::{Line, Source, SourceError};
+use stillboot::driver::{Source, SourceError, Unbounded};
 use stillboot::format::SlotKind;
 use stillboot::install::Running;
 use stillboot::verify::{HEAD_LEN_MAX, SoftSha256};
@@ -18,18 +18,19 @@ use super::{AB, bundle, running};
 /// A serial port. Who reads when nothing was sent waits for ever, so that fails.
 struct Uart<'a> {
     sent: &'a [u8],
-    /// Bytes that it gives at once.
-    most: usize,
 }
+
+/// Bytes that it gives at once.
+const FIFO_LEN: usize = 64;
 
 impl<'a> Uart<'a> {
     const fn new(sent: &'a [u8]) -> Self {
-        Self { sent, most: 64 }
+        Self { sent }
     }
 
     fn give(&mut self, into: &mut [u8]) -> usize {
         assert!(!self.sent.is_empty() || into.is_empty(), "a read that never ends");
-        let len = into.len().min(self.sent.len()).min(self.most);
+        let len = into.len().min(self.sent.len()).min(FIFO_LEN);
         into[..len].copy_from_slice(&self.sent[..len]);
         self.sent = &self.sent[len..];
         len
@@ -63,7 +64,7 @@ fn an_installation_reads_not_one_byte_behind_the_bundle() {
     let (world, proof) = running(&publisher, AB);
     for (sent, next) in lines(&bundle(&publisher, 2)) {
         let mut world = world.clone();
-        let mut line = Line(Uart::new(&sent));
+        let mut line = Unbounded(Uart::new(&sent));
         world.install_with(&mut line, Running::Proof(proof), |_| {}).unwrap();
         assert_eq!(line.0.sent, next);
     }
@@ -79,7 +80,7 @@ fn frames_and_patches_are_read_to_their_end_and_no_further() {
     for file in [framed(&new, Compression::Zstd(3)), patch(&old, &new, full)] {
         for (sent, next) in lines(&file) {
             let mut world = world.clone();
-            let mut line = Line(Uart::new(&sent));
+            let mut line = Unbounded(Uart::new(&sent));
             let header = read_header(&mut line).unwrap();
             let mut frames = Framed::new(line, header, &parts[..], vec![0; 4096]);
             world.install_with(&mut frames, Running::Proof(proof), |_| {}).unwrap();
@@ -92,7 +93,7 @@ fn frames_and_patches_are_read_to_their_end_and_no_further() {
 fn a_check_reads_not_one_byte_behind_the_bundle() {
     let publisher = Publisher::new(1);
     for (sent, next) in lines(&bundle(&publisher, 2)) {
-        let mut line = Line(Uart::new(&sent));
+        let mut line = Unbounded(Uart::new(&sent));
         let (ignore, mut buffer) = (&mut |_| {}, vec![0; HEAD_LEN_MAX]);
         let kind = SlotKind::Update;
         let device = publisher.device();
@@ -130,7 +131,7 @@ fn asynchronous_lines_and_streams_end_where_the_blocking_ones_do() {
     for (sent, next) in lines(&good) {
         // With what the running slot has, so that some is skipped.
         for reuse in [false, true] {
-            let mut line = Blocking(asynch::Line(Uart::new(&sent)));
+            let mut line = Blocking(asynch::Unbounded(Uart::new(&sent)));
             install(&world, &mut line, reuse).unwrap();
             assert_eq!(line.0.0.sent, next);
             let mut stream = Blocking(asynch::Stream(&sent[..]));

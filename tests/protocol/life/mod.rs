@@ -2,6 +2,7 @@
 
 mod damage;
 mod devices;
+mod dropped;
 mod floors;
 mod later_formats;
 mod line;

@@ -97,7 +97,7 @@ impl State {
     }
 
     /// Adds a write to the last change that waits, if that is a write which ends where this one
-    /// starts, and has room for it: a request of the device costs as much as many bytes.
+    /// starts, and has room for it: each request costs the device time, however short it is.
     pub(super) fn join(&mut self, at: u64, bytes: &[u8]) -> bool {
         let Some(Job::Write { offset, len, buffer }) = self.jobs.back_mut() else {
             return false;

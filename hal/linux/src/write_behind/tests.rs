@@ -269,6 +269,27 @@ fn writes_that_follow_each_other_are_one_request() {
     assert_eq!(requests(&[9, 0, 1], LEN + 512, None), 3, "over a part of each other");
 }
 
+#[test]
+fn a_joined_request_that_fails_is_a_late_error_and_ends_what_waits() {
+    const LEN: u64 = 128 << 10;
+    thread::scope(|scope| {
+        let mut disk = Slow::new(8, 0);
+        disk.fails_at = Some(1);
+        let mut device = WriteBehind::new(scope, disk);
+        // One under way, two that are joined and fail, and one behind them.
+        let writes = [0, 8, 9, 20].map(|place| (place * LEN, vec![7; LEN as usize]));
+        write_while_it_waits(&mut device, &writes);
+        assert_eq!(device.flush(), Err(DeviceError::Full));
+        assert_eq!(device.write(40 * LEN, &[7; BEHIND_LEN_MIN]), Err(DeviceError::Full));
+        let mut into = [0; 512];
+        for (place, expected) in [(0, 7), (8, 0), (9, 0), (20, 0)] {
+            device.read(place * LEN, &mut into).unwrap();
+            assert_eq!(into[0], expected, "{place}");
+        }
+        assert_eq!(device.shared.device().writes, 2);
+    });
+}
+
 /// A direct request is made of whole pages.
 #[test]
 fn a_part_of_a_page_is_a_request_of_its_own() {
