@@ -7,5 +7,6 @@ mod limits;
 mod pages;
 mod properties;
 mod reader;
+mod speccheck;
 mod transport;
 mod vectors;

@@ -1,10 +1,14 @@
 //! Counts the instructions and the stack of one verification by each provider of Ed25519, for
-//! `cargo xtask mcu --rates`.
+//! `cargo xtask mcu --rates`, and holds each against the edge cases on the processor itself: some
+//! providers have other code for it than for a host.
 //!
 //! QEMU runs with `-icount shift=0`: each instruction takes a nanosecond of the board's time, and
 //! the timer counts at 25 MHz.
 #![no_std]
 #![no_main]
+
+#[path = "../../../../tests/formats/speccheck.rs"]
+mod speccheck;
 
 use core::fmt::Write as _;
 
@@ -16,6 +20,8 @@ use mcu_board::stack::Mark;
 use mcu_board::uart::Uart;
 use stillboot::verify::{CompactEd25519, Ed25519, verify_signature_by};
 use stillboot_ed25519::{SaltyEd25519, SmallEd25519};
+
+use speccheck::SPECCHECK;
 
 /// Instructions for each count of the timer.
 const INSTRUCTIONS: u32 = 40;
@@ -53,7 +59,7 @@ fn main() -> ! {
         let counts = before.wrapping_sub(SYST::get_current()) & START;
         let stack = mark.depth().calls;
         // Another round would not be seen in the count, but in this flag.
-        let is_sound = verdict.is_ok() && !timer.has_wrapped();
+        let is_sound = verdict.is_ok() && !timer.has_wrapped() && decides_edge_cases(provider);
         let instructions = counts * INSTRUCTIONS;
         let told = writeln!(uart, "{name} {instructions} {stack}");
         if !is_sound || told.is_err() {
@@ -61,4 +67,26 @@ fn main() -> ! {
         }
     }
     semihosting::process::exit(0)
+}
+
+/// Whether it accepts what it should of the edge cases, and refuses the others.
+#[inline(never)]
+fn decides_edge_cases(provider: &dyn Ed25519) -> bool {
+    SPECCHECK.iter().all(|(expected, message, key, signature)| {
+        let (mut bytes, mut public, mut signed) = ([0; 64], [0; 32], [0; 64]);
+        let message_len = message.len() / 2;
+        unhex(message, &mut bytes);
+        unhex(key, &mut public);
+        unhex(signature, &mut signed);
+        let pieces = &[&bytes[..message_len]];
+        verify_signature_by(provider, &public, pieces, &signed).is_ok() == *expected
+    })
+}
+
+/// Bytes of hexadecimal digits.
+fn unhex(text: &str, into: &mut [u8]) {
+    let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or(0) as u8;
+    for (byte, pair) in into.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = digit(pair[0]) << 4 | digit(pair[1]);
+    }
 }
