@@ -7,7 +7,7 @@
 //! nothing here takes care to run in constant time: do not sign with it.
 //!
 //! # Features
-//! - `salty`: [`SaltyEd25519`], the arithmetic of the crate `salty`.
+//! - `salty`: `SaltyEd25519`, the arithmetic of the crate `salty`.
 //!
 //! # Sources
 //! RFC 8032 (the signature), FIPS 180-4 (SHA-512), and the complete addition of Hisil,
