@@ -20,7 +20,7 @@
 //!    more: see [`BlockDevice`];
 //! 2. every device of the layout is flushed. A new machine reads what was written and not flushed, and
 //!    would rely on bytes that a power cut can still take away;
-//! 3. the stream of an installation starts anew. The new machine finds what is there already.
+//! 3. the stream of an installation starts from its first byte. The new machine finds what is there.
 //!
 //! The device is then as after a power cut during that operation.
 //!
